@@ -1,0 +1,1 @@
+"""The machine: cameras, sound cards, buttons, processes. Uses the SDK as any customer would."""

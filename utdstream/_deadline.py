@@ -1,0 +1,69 @@
+"""One deadline for a whole public call, and the guard against blocking where it must not.
+
+Owns: `Deadline`, the mark on the loop thread. Any thread. Imports vocabulary only.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+
+from utdstream.errors import DeadlineExceeded, InvalidConfig, WrongThread
+
+_thread = threading.local()
+
+FOREVER_S = float(threading.TIMEOUT_MAX) / 4
+
+
+class Deadline:
+    """A point on the monotonic clock; every step of a call asks it how long it may still wait.
+
+    `timeout` is in seconds and covers the whole call. `math.inf` only where `may_be_infinite`.
+    """
+
+    __slots__ = ("_at", "_doing", "timeout")
+
+    def __init__(
+        self, timeout: float | None, default_s: float, doing: str, *, may_be_infinite: bool = False
+    ) -> None:
+        forbid_blocking_on_loop(doing)
+        seconds = default_s if timeout is None else timeout
+        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or seconds != seconds:
+            raise InvalidConfig(f"{doing}: timeout must be a number of seconds, not {seconds!r}")
+        if seconds < 0:
+            raise InvalidConfig(f"{doing}: timeout must not be negative, got {seconds!r}")
+        if math.isinf(seconds) and not may_be_infinite:
+            raise InvalidConfig(f"{doing}: an infinite timeout is allowed on waits only")
+        self.timeout = float(seconds)
+        self._at = time.monotonic() + min(self.timeout, FOREVER_S)
+        self._doing = doing
+
+    def remaining(self) -> float:
+        """Seconds left, never negative."""
+        return max(0.0, self._at - time.monotonic())
+
+    @property
+    def passed(self) -> bool:
+        return time.monotonic() >= self._at
+
+    def error(self, cause: str = "nothing answered in time") -> DeadlineExceeded:
+        """The error to raise when it passed."""
+        return DeadlineExceeded(
+            f"{self._doing}: {cause} (timeout {self.timeout:g} s); check that the server is "
+            "reachable, or give a longer timeout"
+        )
+
+
+def mark_loop_thread() -> None:
+    """Called once by the loop thread: from now on blocking SDK calls on it raise WrongThread."""
+    _thread.is_loop = True
+
+
+def forbid_blocking_on_loop(doing: str) -> None:
+    """Raises WrongThread on the SDK's loop thread, where waiting would wait for itself."""
+    if getattr(_thread, "is_loop", False):
+        raise WrongThread(
+            f"{doing}: this blocking call was made on the SDK's loop thread and would wait for "
+            "itself for ever; subscribe with .subscribe(), whose callbacks may block, instead"
+        )

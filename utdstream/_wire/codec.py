@@ -1,0 +1,216 @@
+"""Answers and messages to values, tolerantly: a wrong type never raises a cast error.
+
+Owns: field names and their two spellings. Text or JSON objects in, models out. Imports vocabulary only.
+What must be there and is not (a call without an id, a token answer without a token) raises
+`EngineUnreachable`: whoever answered is not an engine. Everything optional becomes None.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from types import MappingProxyType
+
+from utdstream.errors import EngineUnreachable
+from utdstream.models import (
+    MqttLogin,
+    SessionMint,
+    UTDCall,
+    UTDCallStatus,
+    UTDStreamType,
+    UTDTokenResponse,
+)
+
+JsonObject = Mapping[str, object]
+
+_TYPES = {
+    "audio_call": UTDStreamType.AUDIO_CALL,
+    "voice": UTDStreamType.AUDIO_CALL,
+    "audio": UTDStreamType.AUDIO_CALL,
+    "video_call": UTDStreamType.VIDEO_CALL,
+    "video": UTDStreamType.VIDEO_CALL,
+    "live_stream": UTDStreamType.LIVE_STREAM,
+    "audio_room": UTDStreamType.AUDIO_ROOM,
+}
+_STATUSES = {status.value: status for status in UTDCallStatus}
+
+
+def text(value: object) -> str | None:
+    """A non-empty string, or None."""
+    return value if isinstance(value, str) and value else None
+
+
+def integer(value: object) -> int | None:
+    """An int (bool is none), or None."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def mapping(value: object) -> JsonObject | None:
+    """A JSON object, or None."""
+    return value if isinstance(value, dict) else None
+
+
+def time(value: object) -> datetime | None:
+    """An ISO-8601 time, or None; a time without a zone is UTC."""
+    if not isinstance(value, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(value.replace("Z", "+00:00"))
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+
+
+def iso(moment: datetime) -> str:
+    """ISO-8601 UTC with milliseconds and Z."""
+    return moment.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def stream_type(value: object) -> UTDStreamType | None:
+    """All spellings of both generations, or None."""
+    return _TYPES.get(value) if isinstance(value, str) else None
+
+
+def call_status(value: object) -> UTDCallStatus | None:
+    """One of the seven states, or None for a word nobody knows."""
+    return _STATUSES.get(value) if isinstance(value, str) else None
+
+
+def json_object(raw: bytes | str) -> JsonObject | None:
+    """The JSON object in `raw`, or None when it is anything else (also absurdly deep or not UTF-8)."""
+    try:
+        value = json.loads(raw)
+    except (ValueError, RecursionError):
+        return None
+    return mapping(value)
+
+
+def error_message(body: object) -> tuple[str | None, str | None, float | None]:
+    """`(message, code, retry_after_s)` of an error answer in any known spelling."""
+    if isinstance(body, str):
+        return text(body.strip()), None, None
+    answer = mapping(body)
+    if answer is None:
+        return None, None, None
+    message = text(answer.get("message")) or text(answer.get("error")) or text(answer.get("detail"))
+    retry = answer.get("retry_after")
+    retry_after_s = float(retry) if isinstance(retry, (int, float)) and not isinstance(retry, bool) else None
+    return message, text(answer.get("code")), retry_after_s
+
+
+def parse_call(answer: JsonObject) -> UTDCall:
+    """One call. Raises: EngineUnreachable when id, status or type are missing or unknown."""
+    call_id = text(answer.get("call_id"))
+    status = call_status(answer.get("status"))
+    if call_id is None or status is None:
+        raise EngineUnreachable(
+            f"the engine's answer holds no call: call_id {answer.get('call_id')!r}, status "
+            f"{answer.get('status')!r}; check that base_url points to a UTD Stream engine"
+        )
+    metadata = mapping(answer.get("metadata"))
+    return UTDCall(
+        call_id=call_id,
+        status=status,
+        type=stream_type(answer.get("type")) or UTDStreamType.AUDIO_CALL,
+        room_name=text(answer.get("room_name")) or text(answer.get("roomName")),
+        token=text(answer.get("token")),
+        url=text(answer.get("url")),
+        caller_identity=text(answer.get("caller_identity")),
+        callee_identity=text(answer.get("callee_identity")),
+        caller_name=text(answer.get("caller_name")),
+        callee_name=text(answer.get("callee_name")),
+        created_at=time(answer.get("created_at")),
+        expires_at=time(answer.get("expires_at")),
+        answered_at=time(answer.get("answered_at")),
+        ended_at=time(answer.get("ended_at")),
+        duration_seconds=integer(answer.get("duration_seconds")),
+        end_reason=text(answer.get("end_reason")),
+        metadata=MappingProxyType(dict(metadata)) if metadata is not None else None,
+        rev=integer(answer.get("rev")),
+    )
+
+
+def call_to_json(call: UTDCall) -> dict[str, object]:
+    """The engine's spelling of a call; token and url only when the call carries them."""
+    answer: dict[str, object] = {
+        "call_id": call.call_id,
+        "status": call.status.wire,
+        "type": call.type.wire,
+        "room_name": call.room_name,
+        "caller_identity": call.caller_identity,
+        "callee_identity": call.callee_identity,
+        "caller_name": call.caller_name,
+        "callee_name": call.callee_name,
+        "created_at": iso(call.created_at) if call.created_at else None,
+        "expires_at": iso(call.expires_at) if call.expires_at else None,
+        "answered_at": iso(call.answered_at) if call.answered_at else None,
+        "ended_at": iso(call.ended_at) if call.ended_at else None,
+        "duration_seconds": call.duration_seconds,
+        "end_reason": call.end_reason,
+        "metadata": dict(call.metadata) if call.metadata is not None else None,
+        "rev": call.rev,
+    }
+    if call.token is not None:
+        answer["token"] = call.token
+    if call.url is not None:
+        answer["url"] = call.url
+    return answer
+
+
+def parse_calls(answer: JsonObject) -> list[UTDCall]:
+    """The calls of a page; rows that hold none are left out."""
+    rows = answer.get("data")
+    if not isinstance(rows, list):
+        rows = answer.get("calls")
+    calls: list[UTDCall] = []
+    for row in rows if isinstance(rows, list) else []:
+        if isinstance(row, dict):
+            try:
+                calls.append(parse_call(row))
+            except EngineUnreachable:
+                continue
+    return calls
+
+
+def parse_token(answer: JsonObject) -> UTDTokenResponse:
+    """A room mint, both spellings. Raises: EngineUnreachable when token or url are missing."""
+    token, url = text(answer.get("token")), text(answer.get("url"))
+    if token is None or url is None:
+        raise EngineUnreachable(
+            "the engine's token answer is malformed: token or url is missing; check that "
+            "token_base_url points to a UTD Stream engine"
+        )
+    return UTDTokenResponse(
+        token=token,
+        url=url,
+        room_name=text(answer.get("room_name")) or text(answer.get("roomName")) or "",
+        user_token=text(answer.get("user_token")) or text(answer.get("userToken")) or "",
+        ws_url=text(answer.get("ws_url")) or text(answer.get("wsUrl")),
+    )
+
+
+def parse_session(answer: JsonObject) -> SessionMint:
+    """A room-less mint. Raises: EngineUnreachable when the bearer is missing."""
+    bearer = text(answer.get("user_token")) or text(answer.get("userToken"))
+    if bearer is None:
+        raise EngineUnreachable(
+            "the engine's session answer is malformed: user_token is missing; check that "
+            "token_base_url points to a UTD Stream engine"
+        )
+    return SessionMint(
+        user_token=bearer,
+        ws_url=text(answer.get("ws_url")) or text(answer.get("wsUrl")),
+        mqtt=_parse_mqtt(mapping(answer.get("mqtt"))),
+    )
+
+
+def _parse_mqtt(answer: JsonObject | None) -> MqttLogin | None:
+    if answer is None:
+        return None
+    host, port = text(answer.get("host")), integer(answer.get("port"))
+    username, password = text(answer.get("username")), text(answer.get("password"))
+    topic = text(answer.get("topic"))
+    if host is None or port is None or username is None or password is None or topic is None:
+        return None
+    return MqttLogin(host=host, port=port, username=username, password=password, topic=topic)

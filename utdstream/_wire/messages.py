@@ -1,0 +1,150 @@
+"""Messages that travel beside REST: the call update in a room, the call event over MQTT.
+
+Owns: topics, message names and their payloads, written and read in one place. A message is a hint:
+whoever reads one confirms it with the room metadata (only the server writes it) or over REST.
+Imports vocabulary and its neighbours in `_wire`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+from utdstream._wire import codec
+from utdstream._wire.routes import segment
+from utdstream.models import UTDCall
+
+CALL_UPDATE = "_call_update"
+"""Data message in a call room; the room metadata carries the same object under METADATA_CALL."""
+METADATA_CALL = "_call"
+
+CALL_INITIATED = "call_initiated"
+CALL_CANCELLED = "call_cancelled"
+CALL_ANSWERED_ELSEWHERE = "call_answered_elsewhere"
+CALL_MISSED = "call_missed"
+CALL_ENDED = "call_ended"
+CALL_EVENTS = frozenset(
+    {CALL_INITIATED, CALL_CANCELLED, CALL_ANSWERED_ELSEWHERE, CALL_MISSED, CALL_ENDED}
+)
+
+EVENT_VERSION = 1
+MAX_EVENT_BYTES = 16_384
+ONLINE, OFFLINE = b"online", b"offline"
+
+
+def calls_topic(app_id: str, identity: str) -> str:
+    """Where an identity's call events arrive. QoS 1, never retained."""
+    return f"utdstream/v1/{segment(app_id)}/{segment(identity)}/calls"
+
+
+def availability_topic(app_id: str, identity: str) -> str:
+    """Where a device says online or offline (its last will). Retained."""
+    return f"utdstream/v1/{segment(app_id)}/{segment(identity)}/availability"
+
+
+def mqtt_username(app_id: str, identity: str) -> str:
+    """The broker login of one identity."""
+    return f"{segment(app_id)}/{segment(identity)}"
+
+
+def call_update(call: UTDCall) -> bytes:
+    """The data message that tells a call room its call has changed. Never carries a token or a url."""
+    return json.dumps(
+        {"type": CALL_UPDATE, "rev": call.rev, "call": _without_credentials(call)},
+        separators=(",", ":"),
+    ).encode()
+
+
+def room_metadata(call: UTDCall) -> str:
+    """The metadata of a call room: the same object, where only the server can write."""
+    return json.dumps(
+        {METADATA_CALL: {"rev": call.rev, "call": _without_credentials(call)}}, separators=(",", ":")
+    )
+
+
+def parse_call_update(data: bytes) -> UTDCall | None:
+    """The call in a `_call_update` data message, or None when it is something else."""
+    if len(data) > MAX_EVENT_BYTES or CALL_UPDATE.encode() not in data:
+        return None
+    message = codec.json_object(data)
+    if message is None or message.get("type") != CALL_UPDATE:
+        return None
+    return _call_in(message.get("call"))
+
+
+def parse_room_metadata(metadata: str) -> UTDCall | None:
+    """The call in a room's metadata, or None."""
+    holder = codec.json_object(metadata) if metadata else None
+    update = codec.mapping(holder.get(METADATA_CALL)) if holder is not None else None
+    return _call_in(update.get("call")) if update is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class CallEvent:
+    """One call event as it travels over MQTT (and, later, server-sent events)."""
+
+    event: str
+    seq: int
+    sent_at: datetime
+    call: UTDCall
+
+
+def encode_call_event(event: CallEvent) -> bytes:
+    """JSON of one event; the call's fields are those a waiting device may know before it asks."""
+    call = event.call
+    return json.dumps(
+        {
+            "v": EVENT_VERSION,
+            "event": event.event,
+            "seq": event.seq,
+            "sent_at": codec.iso(event.sent_at),
+            "call": {
+                "call_id": call.call_id,
+                "type": call.type.wire,
+                "caller_identity": call.caller_identity,
+                "caller_name": call.caller_name,
+                "callee_identity": call.callee_identity,
+                "status": call.status.wire,
+                "created_at": codec.iso(call.created_at) if call.created_at else None,
+                "expires_at": codec.iso(call.expires_at) if call.expires_at else None,
+                "metadata": dict(call.metadata) if call.metadata is not None else None,
+            },
+        },
+        separators=(",", ":"),
+    ).encode()
+
+
+def parse_call_event(payload: bytes) -> CallEvent | None:
+    """One event, or None when the payload is malformed, oversized or of another version."""
+    if len(payload) > MAX_EVENT_BYTES:
+        return None
+    message = codec.json_object(payload)
+    if message is None or message.get("v") != EVENT_VERSION:
+        return None
+    event = message.get("event")
+    call = _call_in(message.get("call"))
+    if not isinstance(event, str) or event not in CALL_EVENTS or call is None:
+        return None
+    return CallEvent(
+        event=event,
+        seq=codec.integer(message.get("seq")) or 0,
+        sent_at=codec.time(message.get("sent_at")) or datetime.fromtimestamp(0, timezone.utc),
+        call=call,
+    )
+
+
+def _without_credentials(call: UTDCall) -> dict[str, object]:
+    answer = codec.call_to_json(call)
+    answer.pop("token", None)
+    answer.pop("url", None)
+    return answer
+
+
+def _call_in(value: object) -> UTDCall | None:
+    fields = codec.mapping(value)
+    if fields is None:
+        return None
+    if codec.text(fields.get("call_id")) is None or codec.call_status(fields.get("status")) is None:
+        return None
+    return codec.parse_call(fields)

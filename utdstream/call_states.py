@@ -1,0 +1,107 @@
+"""The life of a 1:1 call as a `transitions` table: data, no I/O, no threads.
+
+Owns: which state may follow which, on what trigger. Used by the SDK's sessions; the engine's rules
+hold the same table and a test proves them equal. Must not import anything but vocabulary; the
+`transitions` package is reached late, when a machine is made.
+
+1. A terminal state (ended, rejected, busy, missed) is terminal.
+2. An illegal trigger raises and changes nothing.
+3. The machine has no callbacks. Whoever fires it holds the session's state lock and calls nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from utdstream.errors import InvalidCallTransition
+from utdstream.models import UTDCallStatus
+
+if TYPE_CHECKING:
+    from transitions import Machine
+
+S = UTDCallStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """`trigger` leads from any of `sources` to `target`; `meaning` is what the documents say of it."""
+
+    trigger: str
+    sources: tuple[UTDCallStatus | None, ...]
+    target: UTDCallStatus
+    meaning: str
+
+
+OPEN_STATES = (S.INITIATING, S.RINGING, S.ACTIVE)
+FINAL_STATES = (S.ENDED, S.REJECTED, S.BUSY, S.MISSED)
+
+TRANSITIONS: tuple[Transition, ...] = (
+    Transition("create", (None,), S.INITIATING, "the caller's call exists on the engine"),
+    Transition("ring", (S.INITIATING,), S.RINGING, "the callee's device said that it rings"),
+    Transition("answer", (S.INITIATING, S.RINGING), S.ACTIVE, "the callee accepted"),
+    Transition("reject", (S.INITIATING, S.RINGING), S.REJECTED, "the callee refused"),
+    Transition("be_busy", (S.INITIATING, S.RINGING), S.BUSY, "the callee is on another call"),
+    Transition("miss", (S.INITIATING, S.RINGING), S.MISSED, "nobody answered within the ring time"),
+    Transition("end", OPEN_STATES, S.ENDED, "either side hung up, vanished, or the time was up"),
+)
+_TRIGGER_TO: dict[UTDCallStatus, str] = {row.target: row.trigger for row in TRANSITIONS}
+
+
+def allowed(source: UTDCallStatus | None, target: UTDCallStatus) -> bool:
+    """True when the table leads from `source` (None: no call yet) to `target` in one step."""
+    return any(row.target is target and source in row.sources for row in TRANSITIONS)
+
+
+class CallMachine:
+    """One call's state. Not locked: the session fires it under its own brief lock.
+
+    `at` is where it begins: None for a caller, the engine's state for a callee who joins later.
+    """
+
+    _NONE = "none"
+
+    def __init__(self, at: UTDCallStatus | None = None) -> None:
+        self.state: str = self._NONE
+        self._machine = self._build(at)
+
+    def _build(self, at: UTDCallStatus | None) -> Machine:
+        from transitions import Machine
+
+        return Machine(
+            model=self,
+            states=[self._NONE, *(state.wire for state in UTDCallStatus)],
+            transitions=[
+                {
+                    "trigger": f"do_{row.trigger}",
+                    "source": [self._NONE if source is None else source.wire for source in row.sources],
+                    "dest": row.target.wire,
+                }
+                for row in TRANSITIONS
+            ],
+            initial=self._NONE if at is None else at.wire,
+            auto_transitions=False,
+            send_event=False,
+        )
+
+    @property
+    def status(self) -> UTDCallStatus | None:
+        return None if self.state == self._NONE else UTDCallStatus(self.state)
+
+    def move_to(self, target: UTDCallStatus) -> bool:
+        """Fires the trigger that leads to `target`; False when the call is already there.
+
+        Raises: InvalidCallTransition; the state is then unchanged.
+        """
+        from transitions import MachineError
+
+        if self.status is target:
+            return False
+        try:
+            self.trigger(f"do_{_TRIGGER_TO[target]}")  # type: ignore[attr-defined]  # added by transitions
+        except MachineError as error:
+            raise InvalidCallTransition(
+                f"a call that is {self.state} cannot become {target.wire}"
+                + ("; it is over: start a new one" if self.status in FINAL_STATES else "")
+            ) from error
+        return True

@@ -1,0 +1,41 @@
+"""Settings of a client: time limits and the like, with the defaults the reference promises.
+
+Owns: `ClientConfig`, the default hosts. Imports the standard library only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from utdstream.errors import InvalidConfig
+
+DEFAULT_BASE_URL = "https://engine.udt-stream.com"
+DEFAULT_TOKEN_BASE_URL = "https://udt-stream.com"
+
+
+@dataclass(frozen=True, slots=True)
+class ClientConfig:
+    """Defaults for `timeout=None`, in seconds, and the pace of what the SDK does by itself.
+
+    Every value must be positive. A value given to a call wins over the one here.
+    """
+
+    rest_timeout_s: float = 8.0
+    join_timeout_s: float = 20.0
+    set_timeout_s: float = 12.0
+    send_data_timeout_s: float = 5.0
+    leave_timeout_s: float = 5.0
+    dispose_timeout_s: float = 8.0
+    wait_timeout_s: float = 30.0
+    call_poll_s: float = 2.0
+    """How often the engine is asked about a call whose state no message has told for this long."""
+    ring_poll_s: float = 4.0
+    """How often the engine is asked for ringing calls while the message transport is down."""
+    video_linger_s: float = 2.0
+    """How long a video track stays subscribed after its last consumer left."""
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+                raise InvalidConfig(f"ClientConfig.{item.name} must be a positive number, not {value!r}")

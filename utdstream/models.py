@@ -1,0 +1,242 @@
+"""Values the SDK hands out: frozen dataclasses and enums.
+
+Owns: what a call, a participant, a seat *is*. Imports the standard library only. Values are
+snapshots: they never change after they were made and may be kept and passed between threads.
+Tokens are masked in every `repr`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import MappingProxyType
+
+
+class UTDStreamType(Enum):
+    """The four kinds of session; the value is the wire spelling."""
+
+    AUDIO_CALL = "audio_call"
+    VIDEO_CALL = "video_call"
+    LIVE_STREAM = "live_stream"
+    AUDIO_ROOM = "audio_room"
+
+    @property
+    def wire(self) -> str:
+        return self.value
+
+    @property
+    def is_call(self) -> bool:
+        return self in (UTDStreamType.AUDIO_CALL, UTDStreamType.VIDEO_CALL)
+
+    @property
+    def has_video(self) -> bool:
+        return self in (UTDStreamType.VIDEO_CALL, UTDStreamType.LIVE_STREAM)
+
+
+class UTDCallStatus(Enum):
+    """The life of a 1:1 call; the transitions are in `utdstream.call_states`."""
+
+    INITIATING = "initiating"
+    RINGING = "ringing"
+    ACTIVE = "active"
+    ENDED = "ended"
+    REJECTED = "rejected"
+    BUSY = "busy"
+    MISSED = "missed"
+
+    @property
+    def wire(self) -> str:
+        return self.value
+
+    @property
+    def is_terminal(self) -> bool:
+        return self not in (
+            UTDCallStatus.INITIATING,
+            UTDCallStatus.RINGING,
+            UTDCallStatus.ACTIVE,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class UTDTokenResponse:
+    """Answer of a room mint: where to connect, and the bearer for in-room calls."""
+
+    token: str = field(repr=False)
+    url: str
+    room_name: str
+    user_token: str = field(repr=False)
+    ws_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MqttLogin:
+    """The broker login that the engine gave this identity."""
+
+    host: str
+    port: int
+    username: str
+    topic: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionMint:
+    """Answer of the room-less mint (`authenticate`)."""
+
+    user_token: str = field(repr=False)
+    ws_url: str | None = None
+    mqtt: MqttLogin | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UTDCall:
+    """A 1:1 call as the engine sees it; `token` and `url` are there for a party that may join now.
+
+    `rev` grows with every change of the call (None: the engine does not send it).
+    """
+
+    call_id: str
+    status: UTDCallStatus
+    type: UTDStreamType
+    room_name: str | None = None
+    token: str | None = field(default=None, repr=False)
+    url: str | None = None
+    caller_identity: str | None = None
+    callee_identity: str | None = None
+    caller_name: str | None = None
+    callee_name: str | None = None
+    created_at: datetime | None = None
+    expires_at: datetime | None = None
+    answered_at: datetime | None = None
+    ended_at: datetime | None = None
+    duration_seconds: int | None = None
+    end_reason: str | None = None
+    metadata: Mapping[str, object] | MappingProxyType[str, object] | None = None
+    rev: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UTDStageMember:
+    """One member of a live stream's stage."""
+
+    identity: str
+    name: str | None = None
+    role: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """One seat of an audio room; `identity` None means empty."""
+
+    index: int
+    identity: str | None = None
+    locked: bool = False
+    reserved_for: str | None = None
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SeatGrid:
+    """All seats of an audio room; `mode` is free or request, `rev` grows with each change."""
+
+    count: int
+    mode: str = "free"
+    mode_id: str | None = None
+    seats: tuple[Seat, ...] = ()
+    rev: int | None = None
+
+
+class ConnectionState(Enum):
+    """Where a media room stands."""
+
+    CONNECTING = "connecting"
+    CONNECTED = "connected"
+    RECONNECTING = "reconnecting"
+    DISCONNECTED = "disconnected"
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """State of a media room; `reason` says why it is disconnected (LiveKit's reason name)."""
+
+    state: ConnectionState
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrackPublication:
+    """One published track, as a snapshot. `kind` is audio or video."""
+
+    sid: str
+    kind: str
+    source: str
+    muted: bool = False
+    subscribed: bool = False
+    width: int | None = None
+    height: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteParticipant:
+    """Somebody else in the room, as a snapshot."""
+
+    identity: str
+    name: str = ""
+    metadata: str = ""
+    attributes: tuple[tuple[str, str], ...] = ()
+    publications: tuple[TrackPublication, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LocalParticipant:
+    """This participant, as a snapshot."""
+
+    identity: str
+    name: str = ""
+    metadata: str = ""
+    attributes: tuple[tuple[str, str], ...] = ()
+    publications: tuple[TrackPublication, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RoomEvent:
+    """One LiveKit event by LiveKit's own name; the payload holds plain values, never live objects."""
+
+    name: str
+    payload: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DataMessage:
+    """A data message from the room. `sender` None: sent by a server, or by somebody unknown yet.
+
+    `sender` None is no proof of a server: treat the content as a hint.
+    """
+
+    data: bytes
+    sender: str | None
+    topic: str | None = None
+    reliable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStats:
+    """Counters of one session since it connected, and the newest network figures (None: unknown)."""
+
+    audio_frames_sent: int = 0
+    audio_frames_dropped: int = 0
+    video_frames_sent: int = 0
+    video_frames_dropped: int = 0
+    video_frames_received: int = 0
+    playout_underruns: int = 0
+    round_trip_time_ms: float | None = None
+    packets_lost: int | None = None
+    jitter_ms: float | None = None
+    bytes_sent: int | None = None
+    bytes_received: int | None = None
+    events_dropped: int = 0

@@ -1,0 +1,287 @@
+"""Facts and occurrences: `Watched[T]` has a value, `Signal[T]` happens.
+
+Owns: how a program learns of change. Imports the standard library and vocabulary only.
+Threads: any may read, wait and subscribe; the SDK's threads set and emit. Rules, each with a test:
+
+1. The new value is visible before any callback about it runs.
+2. Waits are woken by the thread that changed the fact, never by the events lane, so a callback may wait.
+3. A wait sees every value the fact takes, also one that is gone again before the waiter ran.
+4. No lock is held while calling out; predicates and callbacks run outside.
+"""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Generic, Protocol, TypeVar, cast
+
+from utdstream._deadline import Deadline
+from utdstream.errors import InvalidConfig, SessionClosed
+
+T = TypeVar("T")
+
+_WAIT_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Change(Generic[T]):
+    """One change of a fact."""
+
+    old: T
+    new: T
+
+
+class Lane(Protocol):
+    """Where callbacks run: in the order they were posted, one at a time."""
+
+    def post(self, callback: Callable[[T], object], argument: T) -> None: ...
+
+
+class Subscription:
+    """An open subscription; `close()` ends it, and so does leaving the `with` block.
+
+    After `close()` no further callback begins; one that is running goes on.
+    """
+
+    __slots__ = ("_remove",)
+
+    def __init__(self, remove: Callable[[], None]) -> None:
+        self._remove: Callable[[], None] | None = remove
+
+    def close(self) -> None:
+        """Ends the subscription. Idempotent, any thread."""
+        remove, self._remove = self._remove, None
+        if remove is not None:
+            remove()
+
+    def __enter__(self) -> Subscription:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class _Callback(Generic[T]):
+    """A subscribed callback with the switch that silences what is already queued."""
+
+    __slots__ = ("active", "function")
+
+    def __init__(self, function: Callable[[T], object]) -> None:
+        self.function = function
+        self.active = True
+
+    def __call__(self, argument: T) -> None:
+        if self.active:
+            self.function(argument)
+
+
+def _check_callback(function: object) -> None:
+    """Refuses at subscription what would only fail at the first event."""
+    if not callable(function):
+        raise InvalidConfig(f"subscribe() needs a function of one argument, not {function!r}")
+    if inspect.iscoroutinefunction(function):
+        raise InvalidConfig("subscribe() needs a plain function: callbacks run on a thread, not in asyncio")
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError as error:
+        name = getattr(function, "__name__", repr(function))
+        raise InvalidConfig(f"subscribe(): {name} must take exactly one argument ({error})") from None
+    except ValueError:
+        return  # a builtin without a signature: nothing can be said in advance
+
+
+class Watched(Generic[T]):
+    """A fact: `.value` now, `.subscribe` for changes, `.wait_for` to block until it holds."""
+
+    def __init__(self, value: T, lane: Lane) -> None:
+        self._lock = threading.Lock()
+        self._value = value
+        self._lane = lane
+        self._callbacks: tuple[_Callback[Change[T]], ...] = ()
+        self._waiters: list[_Waiter[T]] = []
+        self._closed = False
+
+    @property
+    def value(self) -> T:
+        """The fact now. Any thread, never blocks."""
+        return self._value
+
+    def subscribe(self, callback: Callable[[Change[T]], object]) -> Subscription:
+        """Calls `callback(Change(old, new))` for every change from now on.
+
+        Thread: the owner's events thread, in order, one at a time; it may call any blocking method.
+        Raises: InvalidConfig when the callback cannot take one argument.
+        """
+        _check_callback(callback)
+        entry = _Callback(callback)
+        with self._lock:
+            self._callbacks = (*self._callbacks, entry)
+
+        def remove() -> None:
+            entry.active = False
+            with self._lock:
+                self._callbacks = tuple(other for other in self._callbacks if other is not entry)
+
+        return Subscription(remove)
+
+    def wait_for(self, value_or_predicate: T | Callable[[T], bool], *, timeout: float | None = None) -> T:
+        """The first value, from the present one on, that equals the given one or satisfies it.
+
+        Blocks: until then, at most `timeout` seconds (None: 30; `math.inf` is allowed).
+        Raises: DeadlineExceeded; SessionClosed when the owner was disposed meanwhile.
+        """
+        deadline = Deadline(timeout, _WAIT_TIMEOUT_S, "wait_for", may_be_infinite=True)
+        if callable(value_or_predicate):
+            holds = cast("Callable[[T], bool]", value_or_predicate)
+        else:
+            wanted = value_or_predicate
+
+            def holds(value: T) -> bool:
+                return value == wanted
+
+        with self._lock:
+            waiter = _Waiter((self._value,), self._closed)
+            self._waiters.append(waiter)
+        try:
+            return waiter.wait(holds, deadline)
+        finally:
+            with self._lock:
+                self._waiters.remove(waiter)
+
+    def __repr__(self) -> str:
+        return f"Watched({self._value!r})"
+
+    # -- for the SDK's own threads ---------------------------------------------------------------
+
+    def _set(self, value: T) -> bool:
+        """Makes the fact so; False when it already was. Wakes waits before any callback."""
+        with self._lock:
+            old = self._value
+            if old == value:
+                return False
+            self._value = value
+            callbacks = self._callbacks
+            for waiter in self._waiters:
+                waiter.push(value)
+            change = Change(old, value)
+            # Posting under the lock keeps the order of the lane equal to the order of the values;
+            # post() only appends to a queue.
+            for callback in callbacks:
+                self._lane.post(callback, change)
+        return True
+
+    def _close(self) -> None:
+        """Ends present and future waits that would never come true with SessionClosed."""
+        with self._lock:
+            self._closed = True
+            for waiter in self._waiters:
+                waiter.close()
+
+
+class _Waiter(Generic[T]):
+    """The values one blocked thread has still to look at."""
+
+    __slots__ = ("_closed", "_values", "_wake")
+
+    def __init__(self, values: tuple[T, ...], closed: bool) -> None:
+        self._values: deque[T] = deque(values)
+        self._closed = closed
+        self._wake = threading.Event()
+
+    def push(self, value: T) -> None:
+        self._values.append(value)
+        self._wake.set()
+
+    def close(self) -> None:
+        self._closed = True
+        self._wake.set()
+
+    def wait(self, holds: Callable[[T], bool], deadline: Deadline) -> T:
+        seen = "nothing happened"
+        while True:
+            self._wake.clear()
+            while self._values:
+                value = self._values.popleft()
+                if holds(value):
+                    return value
+                seen = f"the last one seen was {value!r}"
+            if self._closed:
+                raise SessionClosed("wait_for: the object was disposed before the fact came true")
+            if deadline.passed:
+                raise deadline.error(f"what was waited for did not come, {seen}")
+            self._wake.wait(deadline.remaining())
+
+
+class Signal(Generic[T]):
+    """Occurrences: each is one frozen value given to every subscriber and every waiter."""
+
+    def __init__(self, lane: Lane) -> None:
+        self._lock = threading.Lock()
+        self._lane = lane
+        self._callbacks: tuple[_Callback[T], ...] = ()
+        self._waiters: list[_Waiter[T]] = []
+        self._closed = False
+
+    def subscribe(self, callback: Callable[[T], object]) -> Subscription:
+        """Calls `callback(occurrence)` for every one from now on.
+
+        Thread: the owner's events thread, in order, one at a time; it may call any blocking method.
+        Raises: InvalidConfig when the callback cannot take one argument.
+        """
+        _check_callback(callback)
+        entry = _Callback(callback)
+        with self._lock:
+            self._callbacks = (*self._callbacks, entry)
+
+        def remove() -> None:
+            entry.active = False
+            with self._lock:
+                self._callbacks = tuple(other for other in self._callbacks if other is not entry)
+
+        return Subscription(remove)
+
+    def wait(
+        self, predicate: Callable[[T], bool] | None = None, *, timeout: float | None = None
+    ) -> T:
+        """The next occurrence (for which `predicate` holds).
+
+        Blocks: at most `timeout` seconds (None: 30; `math.inf` is allowed).
+        Raises: DeadlineExceeded; SessionClosed when the owner was disposed meanwhile.
+        """
+        deadline = Deadline(timeout, _WAIT_TIMEOUT_S, "wait", may_be_infinite=True)
+        with self._lock:
+            waiter: _Waiter[T] = _Waiter((), self._closed)
+            self._waiters.append(waiter)
+        try:
+            return waiter.wait(predicate or (lambda _: True), deadline)
+        finally:
+            with self._lock:
+                self._waiters.remove(waiter)
+
+    # -- for the SDK's own threads ---------------------------------------------------------------
+
+    @property
+    def _has_listeners(self) -> bool:
+        return bool(self._callbacks or self._waiters)
+
+    def _emit(self, occurrence: T) -> None:
+        with self._lock:
+            for waiter in self._waiters:
+                waiter.push(occurrence)
+            for callback in self._callbacks:
+                self._lane.post(callback, occurrence)
+
+    def _close(self) -> None:
+        with self._lock:
+            self._closed = True
+            for waiter in self._waiters:
+                waiter.close()
