@@ -1,0 +1,155 @@
+"""Where the programs are: livekit-server, mosquitto and its dynamic-security plugin.
+
+Owns: the finding order, used by the supervisor at run time, by `utdstream doctor` and by the set-up
+(which loads this file by its path, before the package is installed).
+Imports the standard library only, and nothing of this package. Any thread. Never downloads.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+LIVEKIT_VERSION = "1.13.5"
+LIVEKIT_VARIABLE = "UTD_LIVEKIT_SERVER"
+MOSQUITTO_VARIABLE = "UTD_MOSQUITTO"
+PLUGIN_VARIABLE = "UTD_MOSQUITTO_DYNSEC"
+
+PLUGIN_NAME = "mosquitto_dynamic_security.so"
+# Debian keeps mosquitto in sbin, which is not on a user's PATH.
+_SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/usr/local/bin", "/usr/bin", "/opt/homebrew/sbin")
+_PLUGIN_PATTERNS = (
+    "/usr/lib/*-linux-gnu*/" + PLUGIN_NAME,
+    "/usr/lib64/" + PLUGIN_NAME,
+    "/usr/lib/" + PLUGIN_NAME,
+    "/usr/local/lib*/" + PLUGIN_NAME,
+    "/opt/homebrew/lib/" + PLUGIN_NAME,
+)
+
+
+class ProgramMissing(Exception):
+    """A program is not on this machine; the message says how to provide it."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """One program that was found; `source` says where the search ended (a variable, PATH, cache)."""
+
+    path: Path
+    source: str
+
+
+def cache_folder(environ: Mapping[str, str] | None = None) -> Path:
+    """Where the set-up keeps what it fetched: outside the repository, shared by all clones."""
+    env = os.environ if environ is None else environ
+    root = env.get("XDG_CACHE_HOME", "")
+    base = Path(root) if root.startswith("/") else Path(env.get("HOME") or os.path.expanduser("~")) / ".cache"
+    return base / "utdstream"
+
+
+def cached_livekit_server(environ: Mapping[str, str] | None = None) -> Path:
+    """Where the set-up puts this version's livekit-server (whether it is there or not)."""
+    return cache_folder(environ) / f"livekit-server-{LIVEKIT_VERSION}"
+
+
+def find_livekit_server(environ: Mapping[str, str] | None = None) -> Program:
+    """livekit-server: `UTD_LIVEKIT_SERVER`, then PATH, then the set-up's cache.
+
+    Raises: ProgramMissing.
+    """
+    env = os.environ if environ is None else environ
+    named = _named(env, LIVEKIT_VARIABLE)
+    if named is not None:
+        return named
+    on_path = shutil.which("livekit-server", path=env.get("PATH", os.defpath))
+    if on_path:
+        return Program(Path(on_path), "PATH")
+    cached = cached_livekit_server(env)
+    if _is_executable(cached):
+        return Program(cached, "cache")
+    raise ProgramMissing(
+        f"livekit-server was not found in {LIVEKIT_VARIABLE}, on PATH or in {cache_folder(env)}; "
+        f"run `make setup`, or name one (version {LIVEKIT_VERSION}) in {LIVEKIT_VARIABLE}"
+    )
+
+
+def find_mosquitto(environ: Mapping[str, str] | None = None) -> Program:
+    """The MQTT broker: `UTD_MOSQUITTO`, then PATH, then the system's folders. Raises: ProgramMissing."""
+    env = os.environ if environ is None else environ
+    named = _named(env, MOSQUITTO_VARIABLE)
+    if named is not None:
+        return named
+    folders = [env.get("PATH", os.defpath), *_SYSTEM_FOLDERS]
+    found = shutil.which("mosquitto", path=os.pathsep.join(folders))
+    if found:
+        return Program(Path(found), "PATH")
+    raise ProgramMissing(
+        "mosquitto, the MQTT broker, was not found; run `make setup`, or `sudo apt install mosquitto`"
+    )
+
+
+def find_dynsec_plugin(environ: Mapping[str, str] | None = None) -> Program:
+    """mosquitto's dynamic-security plugin; its folder differs by architecture. Raises: ProgramMissing."""
+    env = os.environ if environ is None else environ
+    named = env.get(PLUGIN_VARIABLE, "")
+    if named:
+        if Path(named).is_file():
+            return Program(Path(named), PLUGIN_VARIABLE)
+        raise ProgramMissing(f"{PLUGIN_VARIABLE} names {named}, which is not a file")
+    for path in _plugin_candidates():
+        return Program(path, "system")
+    raise ProgramMissing(
+        f"mosquitto's {PLUGIN_NAME} was not found; install mosquitto 2.0 or newer "
+        f"(`sudo apt install mosquitto`), or name the file in {PLUGIN_VARIABLE}"
+    )
+
+
+def livekit_version(program: Path, *, timeout: float = 10.0) -> str | None:
+    """What `livekit-server --version` says, as "1.13.5"; None when it does not start. Blocks."""
+    return _version([str(program), "--version"], timeout)
+
+
+def mosquitto_version(program: Path, *, timeout: float = 10.0) -> str | None:
+    """What `mosquitto -h` says, as "2.0.11"; None when it does not start. Blocks."""
+    return _version([str(program), "-h"], timeout)
+
+
+def _version(command: list[str], timeout: float) -> str | None:
+    try:
+        answer = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=timeout,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    match = re.search(rb"version v?(\d+(?:\.\d+)+)", answer.stdout)
+    return match.group(1).decode() if match else None
+
+
+def _named(env: Mapping[str, str], variable: str) -> Program | None:
+    name = env.get(variable, "")
+    if not name:
+        return None
+    if not _is_executable(Path(name)):
+        raise ProgramMissing(f"{variable} names {name}, which is not an executable file")
+    return Program(Path(name), variable)
+
+
+def _plugin_candidates() -> Iterator[Path]:
+    for pattern in _PLUGIN_PATTERNS:
+        for name in sorted(glob.glob(pattern)):
+            yield Path(name)
+
+
+def _is_executable(path: Path) -> bool:
+    return path.is_file() and os.access(path, os.X_OK)
