@@ -1,0 +1,31 @@
+"""What holds for every test: no thread outlives it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+PROCESS_WIDE = ("utdstream-loop",)
+"""Threads that are started once and live as long as the process, by the beginning of their name."""
+GRACE_S = 3.0
+
+
+@pytest.fixture(autouse=True)
+def no_leaked_threads() -> Iterator[None]:
+    """Fail the test that leaves a Python thread behind; threads get some seconds to end."""
+    before = set(threading.enumerate())
+    yield
+    deadline = time.monotonic() + GRACE_S
+    for thread in set(threading.enumerate()) - before:
+        if not thread.name.startswith(PROCESS_WIDE):
+            thread.join(max(0.0, deadline - time.monotonic()))
+    left = [
+        thread.name
+        for thread in set(threading.enumerate()) - before
+        if thread.is_alive() and not thread.name.startswith(PROCESS_WIDE)
+    ]
+    if left:
+        pytest.fail(f"threads that outlive the test: {', '.join(sorted(left))}", pytrace=False)

@@ -1,0 +1,36 @@
+"""The real servers, started once for all integration tests of a run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from utdstream.engine import binaries
+from utdstream.testing import LocalStack
+
+
+def require_programs() -> None:
+    """Skip when a server program is missing on a developer's machine; fail on CI."""
+    try:
+        binaries.find_livekit_server()
+        binaries.find_mosquitto()
+        binaries.find_dynsec_plugin()
+    except binaries.ProgramMissing as error:
+        if os.environ.get("CI"):
+            pytest.fail(str(error), pytrace=False)
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def programs() -> None:
+    """livekit-server, mosquitto and its plugin are on this machine."""
+    require_programs()
+
+
+@pytest.fixture(scope="session")
+def stack(programs: None) -> Iterator[LocalStack]:
+    """One running LocalStack for the whole run: leave all parts running, use names of your own."""
+    with LocalStack() as running:
+        yield running
