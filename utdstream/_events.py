@@ -87,13 +87,16 @@ class EventsLane:
             run_guarded(job, self._name, self._report)
             del job  # an idle lane must not keep the last event's objects alive
 
-    def close(self, timeout: float = 1.0) -> None:
+    def close(self, timeout: float = 1.0, *, forget_queued: bool = False) -> None:
         """No new callbacks; queued ones may finish for `timeout` seconds, the rest is forgotten.
 
+        With `forget_queued` nothing that is queued begins any more; only a running callback may finish.
         Blocks: at most `timeout`; not at all when called from the lane itself.
         """
         with self._condition:
             self._closed = True
+            if forget_queued:
+                self._queue.clear()
             self._condition.notify_all()
             thread = self._thread
         if thread is None or thread is threading.current_thread():
@@ -103,7 +106,9 @@ class EventsLane:
             with self._condition:
                 forgotten = len(self._queue)
                 self._queue.clear()
-            _log.warning("%s: a callback is still running at close, %d events forgotten", self._name, forgotten)
+            _log.warning(
+                "%s: a callback is still running at close, %d events forgotten", self._name, forgotten
+            )
 
 
 class Timer:

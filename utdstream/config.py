@@ -30,7 +30,7 @@ class ClientConfig:
     call_poll_s: float = 2.0
     """How often the engine is asked about a call whose state no message has told for this long."""
     ring_poll_s: float = 4.0
-    """How often the engine is asked for ringing calls while the message transport is down."""
+    """How often the engine is asked for ringing calls, in case a message of one was lost."""
     video_linger_s: float = 2.0
     """How long a video track stays subscribed after its last consumer left."""
 

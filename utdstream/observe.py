@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Generic, Protocol, TypeVar, cast
+from typing import Generic, Protocol, TypeVar
 
 from utdstream._deadline import Deadline
 from utdstream.errors import InvalidConfig, SessionClosed
@@ -141,7 +141,7 @@ class Watched(Generic[T]):
         """
         deadline = Deadline(timeout, _WAIT_TIMEOUT_S, "wait_for", may_be_infinite=True)
         if callable(value_or_predicate):
-            holds = cast("Callable[[T], bool]", value_or_predicate)
+            holds: Callable[[T], bool] = value_or_predicate
         else:
             wanted = value_or_predicate
 
@@ -205,6 +205,10 @@ class _Waiter(Generic[T]):
         self._closed = True
         self._wake.set()
 
+    def unseen(self) -> tuple[T, ...]:
+        """What was pushed and not looked at."""
+        return tuple(self._values)
+
     def wait(self, holds: Callable[[T], bool], deadline: Deadline) -> T:
         seen = "nothing happened"
         while True:
@@ -222,11 +226,16 @@ class _Waiter(Generic[T]):
 
 
 class Signal(Generic[T]):
-    """Occurrences: each is one frozen value given to every subscriber and every waiter."""
+    """Occurrences: each is one frozen value given to every subscriber and every waiter.
 
-    def __init__(self, lane: Lane) -> None:
+    Made with `hold` > 0 it keeps that many of the newest occurrences to which nobody listened, for the first
+    who does.
+    """
+
+    def __init__(self, lane: Lane, *, hold: int = 0) -> None:
         self._lock = threading.Lock()
         self._lane = lane
+        self._held: deque[T] = deque(maxlen=hold)
         self._callbacks: tuple[_Callback[T], ...] = ()
         self._waiters: list[_Waiter[T]] = []
         self._closed = False
@@ -241,6 +250,8 @@ class Signal(Generic[T]):
         entry = _Callback(callback)
         with self._lock:
             self._callbacks = (*self._callbacks, entry)
+            while self._held:
+                self._lane.post(entry, self._held.popleft())
 
         def remove() -> None:
             entry.active = False
@@ -249,9 +260,7 @@ class Signal(Generic[T]):
 
         return Subscription(remove)
 
-    def wait(
-        self, predicate: Callable[[T], bool] | None = None, *, timeout: float | None = None
-    ) -> T:
+    def wait(self, predicate: Callable[[T], bool] | None = None, *, timeout: float | None = None) -> T:
         """The next occurrence (for which `predicate` holds).
 
         Blocks: at most `timeout` seconds (None: 30; `math.inf` is allowed).
@@ -259,13 +268,17 @@ class Signal(Generic[T]):
         """
         deadline = Deadline(timeout, _WAIT_TIMEOUT_S, "wait", may_be_infinite=True)
         with self._lock:
-            waiter: _Waiter[T] = _Waiter((), self._closed)
+            waiter: _Waiter[T] = _Waiter(tuple(self._held), self._closed)
+            self._held.clear()
             self._waiters.append(waiter)
         try:
             return waiter.wait(predicate or (lambda _: True), deadline)
         finally:
             with self._lock:
                 self._waiters.remove(waiter)
+                if not self._has_listeners:
+                    # What came after the value that ended this wait is for the next one.
+                    self._held.extend(waiter.unseen())
 
     # -- for the SDK's own threads ---------------------------------------------------------------
 
@@ -275,6 +288,8 @@ class Signal(Generic[T]):
 
     def _emit(self, occurrence: T) -> None:
         with self._lock:
+            if not self._has_listeners:
+                self._held.append(occurrence)
             for waiter in self._waiters:
                 waiter.push(occurrence)
             for callback in self._callbacks:
@@ -285,3 +300,12 @@ class Signal(Generic[T]):
             self._closed = True
             for waiter in self._waiters:
                 waiter.close()
+
+    def _forget(self, predicate: Callable[[T], bool]) -> bool:
+        """Drops what is held and satisfies `predicate` (which must not block); True when there was any."""
+        with self._lock:
+            kept = [occurrence for occurrence in self._held if not predicate(occurrence)]
+            forgotten = len(kept) < len(self._held)
+            self._held.clear()
+            self._held.extend(kept)
+        return forgotten
