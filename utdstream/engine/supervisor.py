@@ -18,20 +18,16 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-import os
 import queue
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
-from dataclasses import dataclass, field
-from pathlib import Path
+from concurrent.futures import Future, wait
+from dataclasses import dataclass
 from types import TracebackType
 
 from utdstream.engine import binaries, ready
+from utdstream.engine.child import Child, engine_command, stop_in_order
 from utdstream.engine.ports import Reservation, reserve
 from utdstream.engine.stack import (
     PARTS,
@@ -48,11 +44,7 @@ _log = logging.getLogger(__name__)
 _TICK_S = 0.1
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 10.0
 _STABLE_AFTER_S = 30.0
-_GRACE_S: dict[Part, float] = {"engine": 3.0, "livekit": 3.0, "mqtt": 3.0}
-_FORCE_AFTER_S = 0.3
 _START_ATTEMPTS = 3
-_LOG_TAIL_BYTES = 1500
-_LONGEST_LOG_BYTES = 16 * 1024 * 1024
 _TAKEN = ("address already in use", "Address already in use", "EADDRINUSE", "[Errno 98]")
 
 
@@ -74,27 +66,6 @@ class PartEvent:
     pid: int | None = None
 
 
-@dataclass(slots=True)
-class _Child:
-    part: Part
-    command: list[str]
-    log: Path
-    reservations: list[Reservation] = field(default_factory=list)
-    process: subprocess.Popen[bytes] | None = None
-    ended: int | None = None
-    """Exit status of the last process, negative for a signal; None while it runs."""
-    watched: bool = False
-    """Whether a death is to be undone: from the first answer to `stop_part` or `kill_part`."""
-    started_at: float = 0.0
-    deaths: int = 0
-    restart_at: float | None = None
-    unanswered: bool = False
-
-    @property
-    def running(self) -> bool:
-        return self.process is not None
-
-
 class Supervisor:
     """One stack: `start`, then `stop`; a context manager. All methods: any thread, `stop` twice is fine.
 
@@ -111,7 +82,7 @@ class Supervisor:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._done = threading.Event()
-        self._children: dict[Part, _Child] = {}
+        self._children: dict[Part, Child] = {}
 
     @property
     def settings(self) -> StackSettings:
@@ -121,7 +92,7 @@ class Supervisor:
     def start(self, *, timeout: float = 20.0) -> None:
         """All three parts, answering. Blocks, to `timeout`.
 
-        Raises: StackError, PortTaken, ProgramMissing (as StackError), InvalidConfig.
+        Raises: StackError (also for a program that is missing), PortTaken, InvalidConfig.
         """
         with self._lock:
             if self._thread is not None or self._done.is_set():
@@ -158,16 +129,16 @@ class Supervisor:
 
     def stop_part(self, part: Part) -> None:
         """The part, stopped in good order; it stays down until `start_part`. Blocks: 4 s at most."""
-        self._call(lambda: self._stop_in_order([self._child(part)]))
+        self._call(lambda: stop_in_order([self._child(part)]))
 
     def kill_part(self, part: Part) -> None:
         """The part, killed (SIGKILL); it stays down until `start_part`."""
-        self._call(lambda: self._kill(self._child(part)))
+        self._call(lambda: self._child(part).kill())
 
     def start_part(self, part: Part, *, timeout: float = 20.0) -> None:
         """The part, answering again on the same ports. Nothing when it runs. Raises: StackError."""
         child = self._child(part)
-        self._call(lambda: self._spawn(child))
+        self._call(child.spawn)
         self._wait_ready(child, time.monotonic() + timeout)
 
     def is_running(self, part: Part) -> bool:
@@ -176,8 +147,7 @@ class Supervisor:
 
     def pid(self, part: Part) -> int | None:
         """The process id of the part, None while it is down."""
-        process = self._child(part).process
-        return process.pid if process is not None else None
+        return self._child(part).pid
 
     def __enter__(self) -> Supervisor:
         self.start()
@@ -207,17 +177,17 @@ class Supervisor:
                 "engine": engine_command(settings.file("engine.toml")),
             }
             self._children = {
-                part: _Child(part, commands[part], settings.log(part), held[part]) for part in PARTS
+                part: Child(part, commands[part], settings.log(part), held[part]) for part in PARTS
             }
             for part in PARTS:
-                self._call(lambda part=part: self._spawn(self._children[part]))  # type: ignore[misc]
+                self._call(self._children[part].spawn)
         finally:
             for reservation in (one for part in PARTS for one in held[part]):
                 reservation.release()
         for child in self._children.values():
             self._wait_ready(child, deadline)
 
-    def _wait_ready(self, child: _Child, deadline: float) -> None:
+    def _wait_ready(self, child: Child, deadline: float) -> None:
         seen = "nothing"
         while True:
             if child.ended is not None:
@@ -228,20 +198,18 @@ class Supervisor:
                 return
             seen = failure
             if time.monotonic() > deadline:
-                raise StackError(
-                    f"{child.part} does not answer ({seen}); its log is {child.log}{_tail(child.log)}"
-                )
+                raise StackError(f"{child.part} does not answer ({seen}); {child.log_tail()}")
             if self._done.wait(0.02):
                 raise SessionClosed("the stack was stopped while it was starting")
 
-    def _start_failure(self, child: _Child) -> StackError:
-        tail = _tail(child.log)
+    def _start_failure(self, child: Child) -> StackError:
+        tail = child.log_tail()
         names = [name for name in port_names(self._wanted) if PORT_KINDS[name][0] == child.part]
         chosen_freely = any(getattr(self._wanted.ports, name) is None for name in names)
-        kind = _PortLost if chosen_freely and any(word in tail for word in _TAKEN) else StackError
-        return kind(f"{child.part} {_ending(child.ended)} while starting; its log is {child.log}{tail}")
+        kind = _PortLost if chosen_freely and any(words in tail for words in _TAKEN) else StackError
+        return kind(f"{child.part} {child.ending()} while starting; {tail}")
 
-    def _child(self, part: Part) -> _Child:
+    def _child(self, part: Part) -> Child:
         child = self._children.get(part)
         if child is None:
             if part not in PARTS:
@@ -259,13 +227,10 @@ class Supervisor:
             return
         answer: Future[None] = Future()
         self._requests.put((request, answer))
-        while True:
-            try:
-                answer.result(timeout=0.5)
-                return
-            except TimeoutError:
-                if not thread.is_alive() and not answer.done():
-                    raise SessionClosed("the stack was stopped") from None
+        while not wait([answer], timeout=0.5).done:
+            if not thread.is_alive():
+                raise SessionClosed("the stack was stopped")
+        answer.result()
 
     # --- the supervisor's thread
 
@@ -288,33 +253,28 @@ class Supervisor:
         for child in self._children.values():
             if self._done.is_set():
                 return
-            self._reap(child)
-            now = time.monotonic()
-            if child.restart_at is not None and now >= child.restart_at:
+            pid = child.reap()
+            if pid is not None and child.watched:
+                self._mourn(child, pid)
+            if child.restart_at is not None and time.monotonic() >= child.restart_at:
                 self._restart(child)
             elif child.unanswered and child.running:
                 self._ask(child)
 
-    def _reap(self, child: _Child) -> None:
-        process = child.process
-        if process is None or process.poll() is None:
-            return
-        child.process, child.ended = None, process.returncode
-        if not child.watched:
-            return
+    def _mourn(self, child: Child, pid: int) -> None:
         if time.monotonic() - child.started_at > _STABLE_AFTER_S:
             child.deaths = 0
         pause = min(_FIRST_PAUSE_S * 2**child.deaths, _LONGEST_PAUSE_S)
         child.deaths += 1
         child.restart_at = time.monotonic() + pause
-        detail = f"{_ending(child.ended)}; it is started again in {pause:.1f} s; its log is {child.log}"
-        _log.warning("%s (pid %d) %s", child.part, process.pid, detail)
-        self._tell(PartEvent(child.part, "died", detail, process.pid))
+        detail = f"{child.ending()}; it is started again in {pause:.1f} s; its log is {child.log}"
+        _log.warning("%s (pid %d) %s", child.part, pid, detail)
+        self._tell(PartEvent(child.part, "died", detail, pid))
 
-    def _restart(self, child: _Child) -> None:
+    def _restart(self, child: Child) -> None:
         child.restart_at = None
         try:
-            self._spawn(child)
+            child.spawn()
         except OSError as error:
             child.restart_at = time.monotonic() + _LONGEST_PAUSE_S
             _log.warning("%s cannot be started again (%s)", child.part, error.strerror)
@@ -322,70 +282,22 @@ class Supervisor:
         child.watched = child.unanswered = True
         self._tell(PartEvent(child.part, "restarted", "a new process was started", self.pid(child.part)))
 
-    def _ask(self, child: _Child) -> None:
+    def _ask(self, child: Child) -> None:
         if ready.failure(child.part, self._settings, timeout=0.2) is None:
             child.unanswered = False
             _log.info("%s is back (pid %s)", child.part, self.pid(child.part))
             self._tell(PartEvent(child.part, "back", "it answers again", self.pid(child.part)))
 
-    def _watch(self, child: _Child) -> None:
-        child.watched = child.running
-
-    def _spawn(self, child: _Child) -> None:
-        if child.running:
-            return
-        if child.log.exists() and child.log.stat().st_size > _LONGEST_LOG_BYTES:
-            child.log.replace(child.log.with_suffix(".log.1"))
-        leash = Path(__file__).with_name("_leash.py")
-        command = [sys.executable, "-I", "-S", str(leash), str(os.getpid()), *child.command]
-        for reservation in child.reservations:
-            reservation.release()
-        log = os.open(child.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        try:
-            child.process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                env=_environment(child.part),
-            )
-        finally:
-            os.close(log)
-        child.ended, child.started_at = None, time.monotonic()
-
-    def _kill(self, child: _Child) -> None:
-        child.watched, child.restart_at, child.unanswered = False, None, False
-        if child.process is not None:
-            child.process.kill()
-            child.process.wait()
-            child.ended, child.process = child.process.returncode, None
-
-    def _stop_in_order(self, children: list[_Child]) -> None:
-        """SIGTERM each, all at once, then wait: past its grace a child is killed."""
-        for child in children:
-            child.watched, child.restart_at, child.unanswered = False, None, False
-            if child.process is not None:
-                child.process.terminate()
-        for child in children:
-            if child.process is None:
-                continue
-            grace = _GRACE_S[child.part]
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                if child.part == "livekit":
-                    # The first SIGTERM waits for everybody to leave, up to for ever; the second does not.
-                    with contextlib.suppress(subprocess.TimeoutExpired):
-                        child.process.wait(_FORCE_AFTER_S)
-                    if child.process.poll() is None:
-                        child.process.terminate()
-                child.process.wait(grace)
-            self._kill(child)
+    def _watch(self, child: Child) -> None:
+        if not child.running:  # it answered and died before this line
+            raise self._start_failure(child)
+        child.watched = True
 
     def _stop_children(self) -> None:
         """The engine first, while it can still reach the others."""
         children = self._children
-        self._stop_in_order([child for part, child in children.items() if part == "engine"])
-        self._stop_in_order([child for part, child in children.items() if part != "engine"])
+        stop_in_order([child for part, child in children.items() if part == "engine"])
+        stop_in_order([child for part, child in children.items() if part != "engine"])
 
     def _shut_down(self) -> None:
         try:
@@ -400,20 +312,6 @@ class Supervisor:
             self._on_event(event)
         except Exception:  # noqa: BLE001 - the caller's code; the watch goes on
             _log.exception("on_event raised for %s", event.part)
-
-
-def engine_command(config: Path) -> list[str]:
-    """The engine, with this Python."""
-    return [sys.executable, "-u", "-m", "utdstream.engine", "--config", str(config)]
-
-
-def _environment(part: Part) -> dict[str, str]:
-    if part != "engine":
-        # LIVEKIT_KEYS, LIVEKIT_CONFIG and others would go before the configuration file.
-        return {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TZ") if name in os.environ}
-    package = str(Path(__file__).parents[2])
-    path = os.environ.get("PYTHONPATH")
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([package, path] if path else [package])}
 
 
 def _reserve_ports(wanted: StackSettings) -> tuple[StackSettings, dict[Part, list[Reservation]]]:
@@ -436,24 +334,3 @@ def _reserve_ports(wanted: StackSettings) -> tuple[StackSettings, dict[Part, lis
 def _all(held: dict[Part, list[Reservation]]) -> Iterator[Reservation]:
     for reservations in held.values():
         yield from reservations
-
-
-def _ending(status: int | None) -> str:
-    if status is None:
-        return "runs"
-    if status >= 0:
-        return f"ended with exit status {status}"
-    try:
-        return f"was ended by {signal.Signals(-status).name}"
-    except ValueError:
-        return f"was ended by signal {-status}"
-
-
-def _tail(log: Path) -> str:
-    try:
-        with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - _LOG_TAIL_BYTES))
-            text = file.read().decode(errors="replace").strip()
-    except OSError:
-        return ""
-    return f" and ends with:\n{text}" if text else " (empty)"
