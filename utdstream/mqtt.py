@@ -1,0 +1,479 @@
+"""Incoming calls over MQTT: the transport behind `client.incoming_calls()`.
+
+Owns: the broker connection, its session, the device's presence. The only importer of paho in the SDK; paho is
+reached late, when the transport is started. Must not import `_rest`, `_livekit` or a session.
+
+1. One daemon thread per transport (`utdstream-mqtt-…`) does everything: it connects, reads, writes, and
+   calls the sink, which never blocks. Nothing a broker sends or refuses ends it; it retries until `stop()`.
+2. paho's external-loop interface is used instead of its own thread: a retry can then be interrupted at once,
+   a malformed packet cannot end the thread, and a connection without an answer has a deadline.
+3. MQTT 5, clean start false, a session expiry and a fixed client id: all of them, or a call that rings while
+   the device reconnects is lost. TCP_NODELAY, or the first ring after a connect takes 41-45 ms, not one.
+4. A retained call event is a stale one and is ignored. Whatever arrives is a hint (see `utdstream.incoming`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import selectors
+import socket
+import ssl
+import threading
+import time
+import uuid
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from utdstream._wire import messages
+from utdstream.errors import InvalidConfig, UsageError
+from utdstream.incoming import IncomingSink
+from utdstream.models import MqttLogin
+
+if TYPE_CHECKING:
+    from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage, SocketLike
+    from paho.mqtt.properties import Properties
+    from paho.mqtt.reasoncodes import ReasonCode
+
+_log = logging.getLogger(__name__)
+
+SESSION_EXPIRY_S = 86_400
+"""How long the broker keeps what came while the device was away (calls themselves expire sooner)."""
+KEEPALIVE_S = 15
+"""A dead connection is noticed within twice this; the inbox asks the engine meanwhile."""
+
+_CONNECT_TIMEOUT_S = 3.0
+_ANSWER_TIMEOUT_S = 5.0
+_RETRY_FIRST_S, _RETRY_MOST_S = 0.2, 1.0
+_RETRY_REFUSED_S = 2.0
+_RETRY_TAKEN_OVER_S = 10.0
+_SHORT_LIVED_S, _SHORT_LIVED_IN_A_ROW = 5.0, 3
+_STOP_S = 2.0
+_GOODBYE_S = 0.5
+_LOOP_S = 5.0
+_MAX_PACKET_BYTES = 4 * messages.MAX_EVENT_BYTES
+_SESSION_TAKEN_OVER = 0x8E
+
+
+class MqttIncomingCalls:
+    """Listens for this identity's call events on an MQTT 5 broker.
+
+    `password_file` is read before every attempt to connect, so a changed password heals by itself.
+    `tls` is True (the system's authorities), the path of a CA file, or an `ssl.SSLContext`. `client_id` is
+    needed only when two processes of one machine wait for the same identity: a broker allows one each.
+    """
+
+    def __init__(
+        self,
+        *,
+        host: str,
+        port: int = 1883,
+        username: str | None = None,
+        password: str | None = None,
+        password_file: str | Path | None = None,
+        tls: bool | str | Path | ssl.SSLContext | None = None,
+        client_id: str | None = None,
+    ) -> None:
+        _check_address(host, port)
+        if password is not None and password_file is not None:
+            raise InvalidConfig("MqttIncomingCalls: give password or password_file, not both")
+        if client_id is not None and not 1 <= len(client_id) <= 128:
+            raise InvalidConfig("MqttIncomingCalls: client_id must have 1 to 128 characters")
+        self._host = host
+        self._port = port
+        self._username = username
+        self._password = password
+        self._password_file = None if password_file is None else Path(password_file)
+        self._tls = _tls_context(tls)
+        self._client_id = client_id
+        self._topic: str | None = None
+        self._lock = threading.Lock()
+        self._line: _Line | None = None
+
+    @classmethod
+    def from_login(
+        cls, login: MqttLogin, *, tls: bool | str | Path | ssl.SSLContext | None = None
+    ) -> MqttIncomingCalls:
+        """The transport for the login that the engine gave this identity, on the topic it named."""
+        transport = cls(
+            host=login.host, port=login.port, username=login.username, password=login.password, tls=tls
+        )
+        transport._topic = login.topic
+        return transport
+
+    def start(self, *, app_id: str, identity: str, sink: IncomingSink) -> None:
+        """Begins to connect, in the background and for ever. Does not block.
+
+        Raises: InvalidConfig when paho-mqtt is not installed or the password file cannot be read; UsageError
+        when it is started already.
+        """
+        _load_paho()
+        self._read_password()
+        with self._lock:
+            if self._line is not None:
+                raise UsageError(f"{self!r} is started already: one transport serves one inbox")
+            self._line = _Line(self, app_id, identity, sink)
+            self._line.thread.start()
+
+    def stop(self) -> None:
+        """Says offline, disconnects and ends the thread. Idempotent, any thread.
+
+        Blocks: two seconds at most. A thread that hangs in name resolution is left to end by itself; it calls
+        the sink no more.
+        """
+        with self._lock:
+            line, self._line = self._line, None
+        if line is not None:
+            line.stop()
+
+    def _read_password(self) -> str | None:
+        if self._password_file is None:
+            return self._password
+        try:
+            return self._password_file.read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidConfig(
+                f"the MQTT password file {self._password_file} cannot be read: {error}"
+            ) from error
+
+    def __repr__(self) -> str:
+        secret = "none" if self._password is None and self._password_file is None else "***"
+        return (
+            f"MqttIncomingCalls(host={self._host!r}, port={self._port}, username={self._username!r}, "
+            f"password={secret}, tls={self._tls is not None})"
+        )
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """One connection, from its first packet to its end."""
+
+    client: Client
+    up_at: float | None = None
+    refused: str | None = None
+    taken_over: bool = False
+    subscribe_id: int | None = None
+
+
+class _Line:
+    """The life of a transport between `start` and `stop`: its thread, one connection after the other."""
+
+    def __init__(self, transport: MqttIncomingCalls, app_id: str, identity: str, sink: IncomingSink) -> None:
+        self._transport = transport
+        self._sink = sink
+        self._name = f"mqtt {transport._host}:{transport._port} {identity}"
+        self._topic = transport._topic or messages.calls_topic(app_id, identity)
+        self._presence = messages.availability_topic(app_id, identity)
+        self._client_id = transport._client_id or default_client_id(app_id, identity)
+        self._told_up: bool | None = None
+        self._short_lived = 0
+        self._told_down_because: str | None = None
+        # Guards "no call of the sink begins after stop": held while the sink is called, which never blocks.
+        self._sink_lock = threading.RLock()
+        self._stopping = threading.Event()
+        self._wake_read, self._wake_write = socket.socketpair()
+        self._wake_read.setblocking(False)
+        self.thread = threading.Thread(target=self._run, name=f"utdstream-mqtt-{identity}", daemon=True)
+
+    def stop(self) -> None:
+        self._stopping.set()
+        with suppress(OSError):
+            self._wake_write.send(b"x")
+        if self.thread is not threading.current_thread():
+            self.thread.join(_STOP_S)
+        with self._sink_lock:
+            self._sink = _NOBODY
+
+    # -- the thread ------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        delay_s = _RETRY_FIRST_S
+        try:
+            while not self._stopping.is_set():
+                attempt = self._attempt()
+                if attempt is not None and attempt.taken_over:
+                    self._stopping.wait(_RETRY_TAKEN_OVER_S)
+                elif attempt is not None and attempt.refused is not None:
+                    self._stopping.wait(_RETRY_REFUSED_S)
+                else:
+                    if attempt is not None and attempt.up_at is not None:
+                        delay_s = _RETRY_FIRST_S
+                    self._stopping.wait(delay_s)
+                    delay_s = min(delay_s * 2, _RETRY_MOST_S)
+        finally:
+            self._wake_read.close()
+            self._wake_write.close()
+
+    def _attempt(self) -> _Attempt | None:
+        """One connection from its beginning to its end; whatever ends it is said once and survived."""
+        attempt: _Attempt | None = None
+        why = "the connection ended"
+        try:
+            attempt = _Attempt(self._new_client())
+            self._bind(attempt)
+            self._pump(attempt)
+        except Exception as error:  # noqa: BLE001 - outermost frame: a hostile broker can raise anything in paho
+            why = f"{type(error).__name__}: {error}"
+        finally:
+            if attempt is not None:
+                _drop(attempt.client)
+        if self._stopping.is_set():
+            return attempt
+        if attempt is not None:
+            self._notice_rival(attempt)
+            if attempt.taken_over:
+                why = (
+                    "another process seems to use the same client id; give each its own "
+                    "(MqttIncomingCalls(client_id=...))"
+                )
+            why = attempt.refused or why
+        self._tell_down(why)
+        return attempt
+
+    def _notice_rival(self, attempt: _Attempt) -> None:
+        """mosquitto 2.0.11 closes without a reason: connections that never last tell it too."""
+        lasted_s = None if attempt.up_at is None else time.monotonic() - attempt.up_at
+        short = lasted_s is not None and lasted_s < _SHORT_LIVED_S
+        self._short_lived = self._short_lived + 1 if short else 0
+        if self._short_lived >= _SHORT_LIVED_IN_A_ROW:
+            attempt.taken_over = True
+
+    def _new_client(self) -> Client:
+        from paho.mqtt.client import Client, MQTTv5
+        from paho.mqtt.enums import CallbackAPIVersion
+        from paho.mqtt.packettypes import PacketTypes
+        from paho.mqtt.properties import Properties
+
+        transport = self._transport
+        # A new client for each connection: no state of the last one can be wrong in the next.
+        client = Client(CallbackAPIVersion.VERSION2, client_id=self._client_id, protocol=MQTTv5)
+        client.suppress_exceptions = True
+        client.connect_timeout = _CONNECT_TIMEOUT_S
+        if transport._username is not None:
+            client.username_pw_set(transport._username, transport._read_password())
+        if transport._tls is not None:
+            client.tls_set_context(_tidy(transport._tls))
+        client.will_set(self._presence, messages.OFFLINE, qos=1, retain=True)
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho leaves it untyped
+        properties.SessionExpiryInterval = SESSION_EXPIRY_S
+        properties.MaximumPacketSize = _MAX_PACKET_BYTES
+        client.connect_async(
+            transport._host, transport._port, KEEPALIVE_S, clean_start=False, properties=properties
+        )
+        return client
+
+    def _bind(self, attempt: _Attempt) -> None:
+        """Connects paho's callbacks; they all run on this line's thread."""
+        client = attempt.client
+
+        def on_socket_open(_client: Client, _userdata: object, sock: SocketLike) -> None:
+            if isinstance(sock, socket.socket):  # always; paho's type also covers WebSockets
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+        def on_connect(
+            _client: Client,
+            _userdata: object,
+            _flags: ConnectFlags,
+            reason: ReasonCode,
+            _properties: Properties | None,
+        ) -> None:
+            if reason.is_failure:
+                attempt.refused = f"the broker refused the login ({reason}); check username and password"
+                return
+            attempt.subscribe_id = self._subscribe(client)
+
+        def on_subscribe(
+            _client: Client,
+            _userdata: object,
+            mid: int,
+            reasons: list[ReasonCode],
+            _properties: Properties | None,
+        ) -> None:
+            if mid != attempt.subscribe_id:
+                return
+            if any(reason.is_failure for reason in reasons):
+                attempt.refused = f"the broker refused the subscription to {self._topic} ({reasons[0]})"
+                return
+            attempt.up_at = time.monotonic()
+            client.publish(self._presence, messages.ONLINE, qos=1, retain=True)
+            self._tell_up()
+
+        def on_message(_client: Client, _userdata: object, message: MQTTMessage) -> None:
+            if message.retain or message.topic != self._topic:
+                _log.debug("%s: a retained or foreign message was ignored", self._name)
+                return
+            with self._sink_lock:
+                self._sink.message(bytes(message.payload))
+
+        def on_disconnect(
+            _client: Client,
+            _userdata: object,
+            _flags: DisconnectFlags,
+            reason: ReasonCode,
+            _properties: Properties | None,
+        ) -> None:
+            attempt.taken_over = attempt.taken_over or reason.value == _SESSION_TAKEN_OVER
+
+        client.on_socket_open = on_socket_open
+        client.on_connect = on_connect
+        client.on_subscribe = on_subscribe
+        client.on_message = on_message
+        client.on_disconnect = on_disconnect
+
+    def _subscribe(self, client: Client) -> int | None:
+        from paho.mqtt.subscribeoptions import SubscribeOptions
+
+        options = SubscribeOptions(qos=1, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND)
+        return client.subscribe([(self._topic, options)])[1]
+
+    def _pump(self, attempt: _Attempt) -> None:
+        """Connects, then reads and writes until the connection ends or `stop` is asked for."""
+        client = attempt.client
+        client.reconnect()
+        answer_by = time.monotonic() + _ANSWER_TIMEOUT_S
+        while not self._stopping.is_set() and attempt.refused is None:
+            sock = client.socket()
+            if sock is None:
+                return
+            if not attempt.up_at is not None and time.monotonic() > answer_by:
+                raise TimeoutError("the broker accepted the connection and stayed silent")
+            self._wait_and_serve(client, sock, _LOOP_S if attempt.up_at is not None else 0.5)
+        if attempt.up_at is not None:
+            self._say_goodbye(client)
+
+    def _wait_and_serve(self, client: Client, sock: SocketLike, timeout_s: float) -> None:
+        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if client.want_write() else 0)
+        unread = isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
+        with selectors.DefaultSelector() as selector:
+            selector.register(sock.fileno(), wanted)
+            selector.register(self._wake_read, selectors.EVENT_READ)
+            ready = {key.fileobj: mask for key, mask in selector.select(0.0 if unread else timeout_s)}
+        mask = ready.get(sock.fileno(), 0)
+        if unread or mask & selectors.EVENT_READ:
+            client.loop_read()
+        if mask & selectors.EVENT_WRITE:
+            client.loop_write()
+        client.loop_misc()
+
+    def _say_goodbye(self, client: Client) -> None:
+        """Says offline and disconnects; a broker that does not take it tells the last will instead."""
+        client.publish(self._presence, messages.OFFLINE, qos=1, retain=True)
+        client.disconnect()
+        give_up_at = time.monotonic() + _GOODBYE_S
+        while client.want_write() and client.socket() is not None and time.monotonic() < give_up_at:
+            client.loop_write()
+            time.sleep(0.005)
+
+    # -- what the inbox and the log are told -------------------------------------------------------
+
+    def _tell_up(self) -> None:
+        _log.info("%s: listening for incoming calls", self._name)
+        self._told_down_because = None
+        self._tell(True)
+
+    def _tell_down(self, why: str) -> None:
+        if why != self._told_down_because:
+            self._told_down_because = why
+            _log.warning("%s: not listening for incoming calls, trying again: %s", self._name, why)
+        self._tell(False)
+
+    def _tell(self, up: bool) -> None:
+        with self._sink_lock:
+            if self._told_up != up:
+                self._told_up = up
+                self._sink.connection(up)
+
+
+class _Nobody:
+    """The sink of a stopped line."""
+
+    def message(self, payload: bytes) -> None: ...
+
+    def connection(self, up: bool) -> None: ...
+
+
+_NOBODY = _Nobody()
+
+
+def _drop(client: Client) -> None:
+    """Closes the socket without a word; the broker then tells the last will."""
+    sock = client.socket()
+    if sock is not None:
+        with suppress(OSError):
+            sock.close()
+
+
+def _tidy(context: ssl.SSLContext) -> ssl.SSLContext:
+    """The context, closing the socket of a handshake that fails (paho 2.2.0 leaves it to the collector)."""
+    return cast("ssl.SSLContext", _TidyTls(context))
+
+
+class _TidyTls:
+    """The part of an `ssl.SSLContext` that paho uses."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._context = context
+        self.check_hostname = context.check_hostname
+
+    def wrap_socket(
+        self,
+        sock: socket.socket,
+        *,
+        server_hostname: str | None = None,
+        do_handshake_on_connect: bool = False,
+    ) -> ssl.SSLSocket:
+        wrapped = self._context.wrap_socket(
+            sock, server_hostname=server_hostname, do_handshake_on_connect=do_handshake_on_connect
+        )
+        try:
+            wrapped.settimeout(_CONNECT_TIMEOUT_S)
+            wrapped.do_handshake()
+        except BaseException:
+            wrapped.close()
+            raise
+        return wrapped
+
+
+def default_client_id(app_id: str, identity: str) -> str:
+    """The same for one app, identity and machine at every start, so that the broker finds the session."""
+    try:
+        machine = Path("/etc/machine-id").read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        machine = f"{socket.gethostname()}-{uuid.getnode():x}"
+    digest = hashlib.sha256("\0".join((app_id, identity, machine)).encode("utf-8", "surrogatepass"))
+    return f"utd-{digest.hexdigest()[:19]}"
+
+
+def _load_paho() -> None:
+    try:
+        import paho.mqtt.client  # noqa: F401
+    except ImportError as error:
+        raise InvalidConfig(
+            "incoming calls over MQTT need the paho-mqtt package: pip install 'utdstream[mqtt]'"
+        ) from error
+
+
+def _check_address(host: str, port: int) -> None:
+    try:
+        usable = isinstance(host, str) and bool(host) and bool(host.encode("idna"))
+    except UnicodeError:
+        usable = False
+    if not usable:
+        raise InvalidConfig(f"MqttIncomingCalls: host must be a host name or an address, not {host!r}")
+    if isinstance(port, bool) or not isinstance(port, int) or not 1 <= port <= 65_535:
+        raise InvalidConfig(f"MqttIncomingCalls: port must be 1 to 65535, not {port!r}")
+
+
+def _tls_context(tls: bool | str | Path | ssl.SSLContext | None) -> ssl.SSLContext | None:
+    if tls is None or tls is False:
+        return None
+    if isinstance(tls, ssl.SSLContext):
+        return tls
+    if tls is True:
+        return ssl.create_default_context()
+    try:
+        return ssl.create_default_context(cafile=str(tls))
+    except (OSError, ssl.SSLError) as error:
+        raise InvalidConfig(f"MqttIncomingCalls: the CA file {tls} cannot be used ({error})") from error
