@@ -16,7 +16,6 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Generic, Protocol, TypeVar
 
 from utdstream._deadline import Deadline
@@ -61,12 +60,7 @@ class Subscription:
     def __enter__(self) -> Subscription:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 
@@ -108,6 +102,7 @@ class Watched(Generic[T]):
         self._lane = lane
         self._callbacks: tuple[_Callback[Change[T]], ...] = ()
         self._waiters: list[_Waiter[T]] = []
+        self._watchers: tuple[Callable[[Change[T]], None], ...] = ()
         self._closed = False
 
     @property
@@ -177,7 +172,13 @@ class Watched(Generic[T]):
             # post() only appends to a queue.
             for callback in callbacks:
                 self._lane.post(callback, change)
+        for watcher in self._watchers:
+            watcher(change)
         return True
+
+    def _watch(self, watcher: Callable[[Change[T]], None]) -> None:
+        """For the SDK itself: called by the thread that changed the fact; never blocks, never raises."""
+        self._watchers = (*self._watchers, watcher)
 
     def _close(self) -> None:
         """Ends present and future waits that would never come true with SessionClosed."""

@@ -1,0 +1,1 @@
+"""Blocking REST with real deadlines."""

@@ -1,0 +1,463 @@
+"""One life of one media room: join, what happens in it, leave. A new `rtc.Room` for every life.
+
+Owns: the `rtc.Room`, its handlers, the order of joining and leaving. Thread: all of it on the loop.
+Must not know sessions: it tells a `RoomListener`, whose methods never block and never raise.
+
+1. `connect` is never cancelled: a join nobody waits for any more finishes and is then disconnected,
+   and the next join of the same identity in the same room waits for that.
+2. A handler does three things: update the snapshot, wake the waits, hand the event on.
+3. Leaving is bounded at each step and works when the room is already gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import logging
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+from livekit import rtc
+
+from utdstream._events import CallbackError, Report
+from utdstream._livekit import shared
+from utdstream._livekit.errors import room_lost, translate
+from utdstream._livekit.loop import LoopThread, bounded
+from utdstream._livekit.playout import SharedSpeaker
+from utdstream._livekit.publishing import Publisher, Wish
+from utdstream._livekit.snapshots import event_payload, local_snapshot, remote_snapshot
+from utdstream._livekit.subscribing import AudioConsumer, Consumer, Subscriber
+from utdstream.errors import ConnectFailed, SessionClosed
+from utdstream.media import Devices
+from utdstream.models import (
+    Connection,
+    ConnectionState,
+    DataMessage,
+    LocalParticipant,
+    RemoteParticipant,
+    RoomEvent,
+)
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+SIGNAL_TIMEOUT_S = 3.0
+UNPUBLISH_ALL_S = 3.0
+DISCONNECT_S = 5.0
+
+EVENTS = (
+    "connection_state_changed",
+    "reconnecting",
+    "reconnected",
+    "disconnected",
+    "participant_connected",
+    "participant_active",
+    "participant_disconnected",
+    "track_published",
+    "track_unpublished",
+    "track_subscribed",
+    "track_unsubscribed",
+    "track_subscription_failed",
+    "track_muted",
+    "track_unmuted",
+    "local_track_published",
+    "local_track_unpublished",
+    "local_track_republished",
+    "local_track_subscribed",
+    "active_speakers_changed",
+    "connection_quality_changed",
+    "participant_permissions_changed",
+    "participant_metadata_changed",
+    "participant_name_changed",
+    "participant_attributes_changed",
+    "participant_encryption_status_changed",
+    "e2ee_state_changed",
+    "room_metadata_changed",
+    "room_updated",
+    "moved",
+    "token_refreshed",
+    "data_received",
+    "sip_dtmf_received",
+    "transcription_received",
+    "data_track_published",
+    "data_track_unpublished",
+)
+_CHANGES_PEOPLE = frozenset(
+    {
+        "participant_connected",
+        "participant_active",
+        "participant_disconnected",
+        "track_published",
+        "track_unpublished",
+        "track_subscribed",
+        "track_unsubscribed",
+        "track_muted",
+        "track_unmuted",
+        "local_track_published",
+        "local_track_unpublished",
+        "local_track_republished",
+        "participant_metadata_changed",
+        "participant_name_changed",
+        "participant_attributes_changed",
+        "participant_permissions_changed",
+        "reconnected",
+    }
+)
+
+
+class RoomListener(Protocol):
+    """Who is told. Loop thread; never blocks, never raises."""
+
+    def on_connection(self, connection: Connection) -> None: ...
+
+    def on_permission(self, can_publish: bool) -> None: ...
+
+    def on_people(self, local: LocalParticipant, remote: tuple[RemoteParticipant, ...]) -> None: ...
+
+    def on_publishing(self, microphone_on: bool, camera_on: bool) -> None: ...
+
+    def on_metadata(self, metadata: str) -> None: ...
+
+    def on_data(self, message: DataMessage) -> None: ...
+
+    def wants_events(self) -> bool: ...
+
+    def on_event(self, event: RoomEvent) -> None: ...
+
+
+_joining: dict[str, asyncio.Future[None]] = {}
+
+
+class RoomConnection:
+    """One life of one room. Made, used and forgotten on the loop thread."""
+
+    def __init__(
+        self,
+        loop: LoopThread,
+        listener: RoomListener,
+        devices: Devices,
+        report: Report,
+        *,
+        adaptive_stream: bool,
+        dynacast: bool,
+        auto_subscribe: bool,
+        linger_s: float,
+    ) -> None:
+        self._loop = loop
+        self._listener = listener
+        self._devices = devices
+        self._report = report
+        self._dynacast = dynacast
+        self.room: rtc.Room | None = None
+        self.publisher = Publisher(loop, devices, report, self._publishing_changed)
+        self.subscriber = Subscriber(
+            loop, adaptive=adaptive_stream, auto_subscribe=auto_subscribe, linger_s=linger_s
+        )
+        self._speaker: tuple[SharedSpeaker, AudioConsumer] | None = None
+        self._given_up: asyncio.Future[None] = loop.asyncio_loop.create_future()
+        self._ended = False
+        self._leaving: asyncio.Task[None] | None = None
+
+    # -- joining ---------------------------------------------------------------------------------
+
+    async def join(self, url: str, token: str) -> None:
+        """Connects; raises ConnectFailed, or SessionClosed at once when `leave` came first.
+
+        Never cancelled; whatever comes of a join that was left is undone by itself.
+        """
+        task = self._loop.spawn(self._join(url, token))
+        race: list[asyncio.Future[Any]] = [task, self._given_up]
+        await asyncio.wait(race, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise SessionClosed("connect: left while the room was being joined")
+        task.result()
+
+    async def _join(self, url: str, token: str) -> None:
+        key = _identity_key(token)
+        while key in _joining:  # a late ghost would throw the new one out (DUPLICATE_IDENTITY)
+            await asyncio.wait({_joining[key]})
+        if self._abandoned:
+            raise SessionClosed("connect: left before the room was joined")
+        joined = _joining[key] = self._loop.asyncio_loop.create_future()
+        try:
+            await self._connect(url, token)
+        finally:
+            del _joining[key]
+            joined.set_result(None)
+
+    async def _connect(self, url: str, token: str) -> None:
+        room = rtc.Room(loop=self._loop.asyncio_loop)
+        for name in EVENTS:
+            room.on(name, self._handler(name))  # type: ignore[arg-type]  # a Literal of all event names
+        options = rtc.RoomOptions(
+            auto_subscribe=self.subscriber.subscribes_natively,
+            dynacast=self._dynacast,
+            connect_timeout=SIGNAL_TIMEOUT_S,
+        )
+        try:
+            await room.connect(url, token, options)
+        except Exception as error:
+            self._ended = True
+            raise translate(error, "joining the media room") from error
+        self.room = room
+        if self._abandoned:
+            await self._disconnect(room)
+            self._ended = True
+            raise SessionClosed("connect: left while the room was being joined")
+        if self._ended:
+            raise ConnectFailed("joining the media room: it ended at once; ask the engine for a new one")
+        self._loop.live.add(self)
+        self._listener.on_connection(Connection(ConnectionState.CONNECTED))
+        self._permission_changed()
+        self._people_changed()
+        if room.metadata:
+            self._listener.on_metadata(room.metadata)
+        self.publisher.start(room)
+        self._open_speaker()
+        self.subscriber.start(room)
+
+    def _open_speaker(self) -> None:
+        if self._devices.speaker is None:
+            return
+        speaker = shared.speaker(self._devices.speaker)
+        consumer = AudioConsumer(speaker.speaker.format)
+        self._speaker = (speaker, consumer)
+        self.subscriber.add(consumer)
+        pull = consumer.mixer.pull
+        opening = self._loop.in_thread(lambda: speaker.attach(pull), "utd-open-speaker")
+        opening.add_done_callback(self._speaker_opened)
+
+    def _speaker_opened(self, opening: asyncio.Future[None]) -> None:
+        error = opening.exception()
+        if error is not None:
+            _log.warning("the speaker could not be opened: %s", error)
+            self._report(CallbackError(error, "speaker"))
+
+    def _close_speaker(self) -> asyncio.Future[None] | None:
+        if self._speaker is None:
+            return None
+        (speaker, consumer), self._speaker = self._speaker, None
+        self.subscriber.remove(consumer)
+        pull = consumer.mixer.pull
+        return self._loop.in_thread(lambda: speaker.detach(pull), "utd-close-speaker")
+
+    @property
+    def _abandoned(self) -> bool:
+        return self._given_up.done()
+
+    def give_up(self) -> None:
+        """The caller's deadline passed while joining, or it was interrupted: undo whatever comes of it."""
+        if not self._given_up.done():
+            self._given_up.set_result(None)
+        if self.room is not None:
+            self._loop.spawn(self.leave())
+
+    # -- leaving ---------------------------------------------------------------------------------
+
+    async def leave(self) -> None:
+        """Unpublishes, disconnects, frees. Idempotent; all callers wait for the same end. Bounded."""
+        if self._leaving is None:
+            self._leaving = self._loop.spawn(self._leave())
+        await asyncio.wait({self._leaving})
+
+    async def _leave(self) -> None:
+        if not self._given_up.done():
+            self._given_up.set_result(None)
+        room = self.room
+        if room is None or self._ended:
+            return
+        speaker = self._close_speaker()
+        await bounded(
+            self.publisher.close(unpublish=not self.publisher.reconnecting), UNPUBLISH_ALL_S
+        )
+        await self.subscriber.close()
+        await self._disconnect(room)
+        self._end("CLIENT_INITIATED")
+        if speaker is not None:
+            await bounded(speaker, 1.0)
+
+    async def _disconnect(self, room: rtc.Room) -> None:
+        if not await bounded(self._loop.spawn(room.disconnect()), DISCONNECT_S):
+            _log.warning("the media server did not confirm the disconnect within %g s", DISCONNECT_S)
+
+    def _end(self, reason: str) -> None:
+        """The room is over, by whoever: once."""
+        if self._ended:
+            return
+        self._ended = True
+        self._loop.live.discard(self)
+        freeing = self.publisher.end(reason)
+        self._close_speaker()
+        self._loop.spawn(self.subscriber.close())
+        self._listener.on_people(
+            local_snapshot(self.room.local_participant) if self.room else LocalParticipant(""), ()
+        )
+        self._listener.on_publishing(False, False)
+        self._listener.on_permission(False)
+        self._listener.on_connection(Connection(ConnectionState.DISCONNECTED, reason))
+        freeing.add_done_callback(self._forget_room)
+
+    def _forget_room(self, _: object) -> None:
+        self.room = None
+
+    # -- while it lives --------------------------------------------------------------------------
+
+    def require_room(self, doing: str) -> rtc.Room:
+        if self.room is None or self._ended:
+            raise SessionClosed(f"{doing}: the room is not connected; connect first")
+        return self.room
+
+    def refuse_publishing(self, microphone: bool) -> None:
+        """Raises PublishRefused when the SFU does not allow it now."""
+        slot = self.publisher.microphone if microphone else self.publisher.camera
+        if not self.publisher.may_publish(slot.source):
+            raise self.publisher.refusal(slot)
+
+    async def set_wish(self, kind: str, wish: Wish) -> None:
+        """Returns when it is so. Cancelled at a deadline: the earlier wish is restored."""
+        slot = self.publisher.microphone if kind == "microphone" else self.publisher.camera
+        before = slot.wish
+        try:
+            await slot.set_wish(wish)
+        except asyncio.CancelledError:
+            slot.wish = before
+            slot.reconcile()
+            raise
+
+    async def publish_data(self, data: bytes, *, reliable: bool, to: list[str], topic: str) -> None:
+        room = self.require_room("send_data")
+        task = self._loop.spawn(
+            room.local_participant.publish_data(
+                data, reliable=reliable, destination_identities=to, topic=topic
+            )
+        )
+        try:
+            await self._race(task, "send_data")
+        except asyncio.CancelledError:
+            task.cancel()  # a send that ran out of time may still be delivered
+            raise
+
+    async def get_stats(self) -> rtc.RtcStats:
+        room = self.require_room("stats")
+        return await self._race(self._loop.spawn(room.get_rtc_stats()), "stats")
+
+    async def _race(self, task: asyncio.Task[T], doing: str) -> T:
+        race: list[asyncio.Future[Any]] = [task, self.publisher.over]
+        await asyncio.wait(race, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            task.cancel()
+            raise room_lost(doing, self.publisher.end_reason)
+        try:
+            return task.result()
+        except Exception as error:
+            raise translate(error, doing) from error
+
+    def add_consumer(self, consumer: Consumer) -> None:
+        self.require_room("receiving")
+        self.subscriber.add(consumer)
+
+    # -- handlers --------------------------------------------------------------------------------
+
+    def _handler(self, name: str) -> Callable[..., None]:
+        own = getattr(self, f"_on_{name}", None)
+
+        def handle(*arguments: object) -> None:
+            try:
+                if own is not None:
+                    own(*arguments)
+                if name in _CHANGES_PEOPLE:
+                    self._people_changed()
+                if self._listener.wants_events():
+                    self._listener.on_event(RoomEvent(name, event_payload(name, arguments)))
+            except Exception as error:  # noqa: BLE001 - a raising handler makes the core skip the others
+                _log.exception("handling the room event %s failed", name)
+                self._report(CallbackError(error, f"room event {name}"))
+
+        return handle
+
+    def _people_changed(self) -> None:
+        room = self.room
+        if room is not None and not self._ended:
+            self._listener.on_people(
+                local_snapshot(room.local_participant),
+                tuple(remote_snapshot(other) for other in room.remote_participants.values()),
+            )
+
+    def _permission_changed(self) -> None:
+        room = self.room
+        if room is not None:
+            self._listener.on_permission(room.local_participant.permissions.can_publish)
+
+    def _publishing_changed(self) -> None:
+        if not self._ended:
+            self._listener.on_publishing(self.publisher.microphone.is_on, self.publisher.camera.is_on)
+
+    def _on_participant_permissions_changed(self, participant: rtc.Participant, _: object) -> None:
+        room = self.room
+        if room is not None and participant.identity == room.local_participant.identity:
+            self._permission_changed()
+            self.publisher.permissions_changed()
+
+    def _on_reconnecting(self) -> None:
+        self.publisher.reconnect_began()
+        self._listener.on_connection(Connection(ConnectionState.RECONNECTING))
+
+    def _on_reconnected(self) -> None:
+        self._permission_changed()
+        self.publisher.reconnected()
+        self.subscriber.reconnected()
+        if self.room is not None and self.room.metadata:
+            self._listener.on_metadata(self.room.metadata)
+        self._listener.on_connection(Connection(ConnectionState.CONNECTED))
+
+    def _on_disconnected(self, reason: rtc.DisconnectReason.ValueType) -> None:
+        if self._leaving is None:
+            self._end(rtc.DisconnectReason.Name(reason))
+
+    def _on_track_published(self, *_: object) -> None:
+        self.subscriber.review()
+
+    def _on_track_subscribed(self, *_: object) -> None:
+        self.subscriber.review()
+
+    def _on_track_unsubscribed(self, _: object, publication: rtc.RemoteTrackPublication, __: object) -> None:
+        self.subscriber.track_unsubscribed(publication.sid)
+
+    def _on_track_unpublished(self, publication: rtc.RemoteTrackPublication, _: object) -> None:
+        self.subscriber.track_unpublished(publication.sid)
+
+    def _on_participant_connected(self, _: object) -> None:
+        self.subscriber.review()
+
+    def _on_track_muted(self, participant: rtc.Participant, publication: rtc.TrackPublication) -> None:
+        room = self.room
+        if room is not None and participant.identity == room.local_participant.identity:
+            for slot in self.publisher.slots:
+                if slot.publication is publication:
+                    slot.muted_event()
+            self._publishing_changed()
+
+    def _on_room_metadata_changed(self, _: object, metadata: str) -> None:
+        self._listener.on_metadata(metadata)
+
+    def _on_data_received(self, packet: rtc.DataPacket) -> None:
+        self._listener.on_data(
+            DataMessage(
+                data=packet.data,
+                sender=packet.participant.identity if packet.participant is not None else None,
+                topic=packet.topic or None,
+                reliable=packet.kind == rtc.DataPacketKind.KIND_RELIABLE,
+            )
+        )
+
+
+def _identity_key(token: str) -> str:
+    """Room and identity named in a join token (read, not verified); the token itself when unreadable."""
+    try:
+        body = token.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+        return f"{claims['video']['room']}\n{claims['sub']}"
+    except (ValueError, KeyError, IndexError, TypeError):
+        return token

@@ -1,0 +1,289 @@
+"""The bridge: one asyncio loop on one background daemon thread, and how other threads call into it.
+
+Owns: the loop thread, its start, its end at interpreter exit. Thread: `utdstream-loop`, one a process.
+Must not import sessions or REST. Rules, each with a test:
+
+1. Blocking on the loop thread is refused (WrongThread), it would wait for itself.
+2. `call` runs a plain function, `run` a coroutine that is cancelled at its deadline, `finish` a
+   coroutine that must never be cancelled (connect, publish, unpublish, disconnect: a cancelled connect
+   that succeeds natively kills the process 15 s later, python-sdks #784): the caller gets its error at
+   once, the task goes on and `undo` is called with it when it is done.
+3. KeyboardInterrupt in the waiting thread follows the same rule as a passed deadline.
+4. Devices open and close on short daemon threads (`in_thread`): the loop never blocks.
+
+`call_soon_threadsafe` with a reply queue costs about half of `run_coroutine_threadsafe(...).result()`;
+see benchmarks/bridge.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import logging
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from queue import Empty, SimpleQueue
+from typing import Any, Protocol, TypeVar
+
+from utdstream._deadline import Deadline, mark_loop_thread
+from utdstream.errors import InvalidConfig, SessionClosed
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+EXIT_TIMEOUT_S = 8.0
+KILL_AFTER_S = 12.0
+LAG_WARNING_S = 0.5
+
+
+class Closing(Protocol):
+    """Something that must be shut in order before the process may end."""
+
+    async def leave(self) -> None: ...
+
+
+class LoopThread:
+    """The background loop. Made once a process by `loop_thread()`."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self.live: set[Closing] = set()
+        """Connections to close at interpreter exit; loop thread only."""
+        started = threading.Event()
+        self._thread = threading.Thread(
+            target=self._main, args=(started,), name="utdstream-loop", daemon=True
+        )
+        self._thread.start()
+        started.wait()
+
+    def _main(self, started: threading.Event) -> None:
+        asyncio.set_event_loop(self._loop)
+        mark_loop_thread()
+        self._loop.call_soon(started.set)
+        try:
+            self._loop.run_forever()
+        finally:
+            self._loop.close()
+
+    @property
+    def asyncio_loop(self) -> asyncio.AbstractEventLoop:
+        return self._loop
+
+    # -- from other threads ----------------------------------------------------------------------
+
+    def post(self, function: Callable[..., object], *arguments: object) -> None:
+        """Runs `function(*arguments)` on the loop soon. Any thread, never blocks, silent after the end."""
+        try:
+            self._loop.call_soon_threadsafe(function, *arguments)
+        except RuntimeError:
+            _log.debug("the loop has ended, %r was not run", function)
+
+    def call(self, function: Callable[..., T], *arguments: object, deadline: Deadline) -> T:
+        """The result of the plain function `function(*arguments)` run on the loop.
+
+        Blocks: to the deadline. Raises: what it raises; DeadlineExceeded.
+        """
+        reply: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
+
+        def step() -> None:
+            try:
+                reply.put((function(*arguments), None))
+            except BaseException as error:  # noqa: BLE001 - handed to the caller
+                reply.put((None, error))
+
+        self._submit(step)
+        try:
+            result, error = reply.get(timeout=deadline.remaining())
+        except Empty:
+            raise deadline.error("the SDK's loop did not answer") from None
+        if error is not None:
+            raise error
+        return result  # type: ignore[return-value]  # None only when T is None
+
+    def run(self, make: Callable[[], Coroutine[Any, Any, T]], *, deadline: Deadline) -> T:
+        """The result of a coroutine that may be cancelled; at the deadline it is.
+
+        Blocks: to the deadline. Raises: what it raises; DeadlineExceeded.
+        """
+        return self._wait_for_task(make, deadline, lambda task: task.cancel())
+
+    def finish(
+        self,
+        make: Callable[[], Coroutine[Any, Any, T]],
+        *,
+        deadline: Deadline,
+        undo: Callable[[asyncio.Task[T]], object],
+    ) -> T:
+        """The result of a coroutine that is never cancelled.
+
+        At the deadline the caller gets DeadlineExceeded, and `undo(task)` runs on the loop at once:
+        the task may still be under way then.
+        """
+        return self._wait_for_task(make, deadline, undo)
+
+    def _wait_for_task(
+        self,
+        make: Callable[[], Coroutine[Any, Any, T]],
+        deadline: Deadline,
+        give_up: Callable[[asyncio.Task[T]], object],
+    ) -> T:
+        reply: SimpleQueue[asyncio.Task[T]] = SimpleQueue()
+        box: list[asyncio.Task[T]] = []
+
+        def start() -> None:
+            task = self.spawn(make())
+            box.append(task)
+            task.add_done_callback(reply.put)
+
+        def abandon() -> None:
+            give_up(box[0])
+
+        self._submit(start)
+        try:
+            task = reply.get(timeout=deadline.remaining())
+        except Empty:
+            self.post(abandon)
+            raise deadline.error() from None
+        except BaseException:
+            self.post(abandon)
+            raise
+        try:
+            return task.result()
+        except asyncio.CancelledError:
+            raise SessionClosed("the SDK is shutting down") from None
+
+    def _submit(self, step: Callable[[], None]) -> None:
+        try:
+            self._loop.call_soon_threadsafe(step)
+        except RuntimeError:
+            raise SessionClosed("the SDK has been shut down at interpreter exit") from None
+
+    # -- on the loop thread ----------------------------------------------------------------------
+
+    def spawn(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """A task that is kept alive until it is done and whose failure is never silent. Loop thread."""
+        task = self._loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._forget)
+        return task
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _log.debug("a task of the loop failed: %r", task.exception())
+
+    def in_thread(self, function: Callable[[], T], name: str) -> asyncio.Future[T]:
+        """Runs a blocking function on a short daemon thread of its own. Loop thread; never blocks it."""
+        future: asyncio.Future[T] = self._loop.create_future()
+
+        def settle(result: T | None, error: BaseException | None) -> None:
+            if future.done():
+                return
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(result)  # type: ignore[arg-type]  # None only when T is None
+
+        def work() -> None:
+            try:
+                result, error = function(), None
+            except BaseException as failure:  # noqa: BLE001 - handed to whoever awaits
+                self.post(settle, None, failure)
+            else:
+                self.post(settle, result, error)
+
+        threading.Thread(target=work, name=name, daemon=True).start()
+        return future
+
+    # -- the end ---------------------------------------------------------------------------------
+
+    def shut_down(self) -> None:
+        """Closes every connection in parallel, then the loop. Interpreter exit only; bounded.
+
+        Exiting with streams open aborts the process now and then (SIGABRT), an ordered close never did.
+        """
+        killer = threading.Timer(KILL_AFTER_S, os._exit, (70,))
+        killer.daemon = True
+        killer.start()
+
+        async def close_all() -> None:
+            await asyncio.wait(
+                {asyncio.ensure_future(connection.leave()) for connection in list(self.live)},
+                timeout=EXIT_TIMEOUT_S,
+            )
+
+        done = threading.Event()
+
+        def begin() -> None:
+            if not self.live:
+                done.set()
+                return
+            self._loop.create_task(close_all()).add_done_callback(lambda _: done.set())
+
+        self.post(begin)
+        done.wait(EXIT_TIMEOUT_S + 1)
+        self.post(self._cancel_rest)
+        self.post(self._loop.stop)
+        self._thread.join(2.0)
+        killer.cancel()
+
+    def _cancel_rest(self) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+
+
+async def bounded(awaitable: asyncio.Future[Any] | Coroutine[Any, Any, Any], seconds: float) -> bool:
+    """Waits at most `seconds`; False when it was not done then. Never cancels; its failure is returned
+    to nobody: use it only where the next step is the same either way."""
+    task = asyncio.ensure_future(awaitable)
+    done, _ = await asyncio.wait({task}, timeout=seconds)
+    if not done:
+        return False
+    if not task.cancelled() and task.exception() is not None:
+        _log.debug("survived: %r", task.exception())
+    return True
+
+
+class _Redact(logging.Filter):
+    """Masks join tokens in the native core's log lines (rust-sdks #219 printed them)."""
+
+    _token = re.compile(r"(access_token=|eyJ)[A-Za-z0-9._%-]+")
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        if "access_token=" in text or "eyJ" in text:
+            record.msg, record.args = self._token.sub(r"\1***", text), ()
+        return True
+
+
+_start_lock = threading.Lock()
+_instance: LoopThread | None = None
+
+
+def loop_thread() -> LoopThread:
+    """The process's loop, started with the first call (which imports the native core: 0.3 to 0.6 s)."""
+    global _instance
+    if _instance is None:
+        with _start_lock:
+            if _instance is None:
+                _instance = _bring_up()
+    return _instance
+
+
+def _bring_up() -> LoopThread:
+    if not __debug__:
+        raise InvalidConfig("python -O strips the checks of the media core: run without -O")
+    began = time.monotonic()
+    from livekit.rtc._ffi_client import FfiClient  # its atexit hook must be registered before ours
+
+    _ = FfiClient.instance
+    logging.getLogger("livekit").addFilter(_Redact())
+    thread = LoopThread()
+    atexit.register(thread.shut_down)
+    _log.debug("the media core is up after %.0f ms", (time.monotonic() - began) * 1000)
+    return thread

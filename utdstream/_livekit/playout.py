@@ -1,0 +1,140 @@
+"""Remote sound on its way out: one short ring a track, mixed when somebody pulls.
+
+Owns: `PcmRing` (written by the loop, read by whoever plays), `Mixer` (all rings of one consumer),
+`speakers` (one device shared by several sessions). Threads: the loop pushes, a speaker's own thread
+or the reader of `audio_frames()` pulls. No lock is held while calling out.
+
+Each ring holds at most RING_MS and drops its oldest sound when it is full: delay cannot grow. It
+starts again only with PRIME_MS in hand, so a late frame costs one short gap, not a row of clicks.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import numpy
+
+from utdstream.media import BYTES_PER_SAMPLE, PcmFormat, Speaker
+
+RING_MS = 120
+PRIME_MS = 20
+
+
+class PcmRing:
+    """The sound of one remote track that has not been played yet."""
+
+    def __init__(self, audio_format: PcmFormat) -> None:
+        self._lock = threading.Lock()  # held for one append or one slice
+        self._pcm = bytearray()
+        self._limit = audio_format.frame_bytes * (RING_MS // 10)
+        self._prime = audio_format.frame_bytes * (PRIME_MS // 10)
+        self._primed = False
+        self.underruns = 0
+        self.dropped_bytes = 0
+
+    def push(self, pcm: bytes | bytearray | memoryview) -> None:
+        """Adds sound; the oldest goes when there is too much."""
+        with self._lock:
+            self._pcm += pcm
+            excess = len(self._pcm) - self._limit
+            if excess > 0:
+                del self._pcm[:excess]
+                self.dropped_bytes += excess
+
+    def pull(self, size: int) -> bytes | None:
+        """Exactly `size` bytes, the end padded with silence on an underrun; None when there is nothing."""
+        with self._lock:
+            if not self._primed:
+                if len(self._pcm) < max(self._prime, size):
+                    return None
+                self._primed = True
+            pcm = bytes(self._pcm[:size])
+            del self._pcm[:size]
+            if len(pcm) == size:
+                return pcm
+            self._primed = False
+            self.underruns += 1
+        return pcm + bytes(size - len(pcm)) if pcm else None
+
+
+class Mixer:
+    """Everything one consumer hears, as one stream of `format`. Any thread."""
+
+    def __init__(self, audio_format: PcmFormat) -> None:
+        self.format = audio_format
+        self._rings: tuple[PcmRing, ...] = ()
+        self._lock = threading.Lock()
+        self._past_underruns = 0
+
+    def open_ring(self) -> PcmRing:
+        """A ring for one more track."""
+        ring = PcmRing(self.format)
+        with self._lock:
+            self._rings = (*self._rings, ring)
+        return ring
+
+    def close_ring(self, ring: PcmRing) -> None:
+        """The track is gone."""
+        with self._lock:
+            self._rings = tuple(other for other in self._rings if other is not ring)
+            self._past_underruns += ring.underruns
+
+    @property
+    def underruns(self) -> int:
+        return self._past_underruns + sum(ring.underruns for ring in self._rings)
+
+    def pull(self, samples: int) -> bytes:
+        """Exactly `samples` a channel, at once; silence when nobody speaks."""
+        size = samples * self.format.channels * BYTES_PER_SAMPLE
+        return mix([pcm for ring in self._rings if (pcm := ring.pull(size)) is not None], size)
+
+
+def mix(parts: list[bytes], size: int) -> bytes:
+    """The clipped sum of equally long int16 parts; silence when there are none."""
+    if not parts:
+        return bytes(size)
+    if len(parts) == 1:
+        return parts[0]
+    total = numpy.zeros(size // BYTES_PER_SAMPLE, dtype=numpy.int32)
+    for part in parts:
+        total += numpy.frombuffer(part, dtype=numpy.int16)
+    return numpy.clip(total, -32768, 32767).astype(numpy.int16).tobytes()
+
+
+class SharedSpeaker:
+    """One speaker, opened by its first user and closed by its last; all users are mixed.
+
+    `attach` and `detach` may block on the device: call them on a thread that may.
+    """
+
+    def __init__(self, speaker: Speaker) -> None:
+        self.speaker = speaker
+        self._operation = threading.Lock()  # one open or close at a time; never taken by pull
+        self._sources: tuple[Callable[[int], bytes], ...] = ()
+        self._open = False
+
+    def attach(self, source: Callable[[int], bytes]) -> None:
+        with self._operation:
+            self._sources = (*self._sources, source)
+            if not self._open:
+                try:
+                    self.speaker.start(self._pull)
+                except BaseException:
+                    self._sources = tuple(other for other in self._sources if other != source)
+                    raise
+                self._open = True
+
+    def detach(self, source: Callable[[int], bytes]) -> None:
+        self._sources = tuple(other for other in self._sources if other != source)
+        with self._operation:
+            if self._open and not self._sources:
+                self._open = False
+                self.speaker.stop()
+
+    def _pull(self, samples: int) -> bytes:
+        sources = self._sources
+        if len(sources) == 1:
+            return sources[0](samples)
+        size = samples * self.speaker.format.channels * BYTES_PER_SAMPLE
+        return mix([source(samples) for source in sources], size)

@@ -1,0 +1,435 @@
+"""What this participant publishes: wished, allowed, actual, and one reconciler that makes them meet.
+
+Owns: the two slots (microphone, camera) of one connection. Thread: all of it on the loop.
+
+1. A slot publishes only while the SFU allows its source; an HTTP answer is never taken for a grant.
+2. Permission withdrawn: the core does not tell, so the slot unpublishes and stops the device itself.
+3. While published, on and off are unmute and mute, and the device stops while muted.
+4. Publish and unpublish are never cancelled and always raced against the end of the room.
+5. While reconnecting an unpublish would hang: mute now, unpublish when it is back.
+6. A raw camera's first frame comes before its track is published (viewers would see black).
+7. A room that ended under us: unpublish at once, without waiting (else threads leak, rust-sdks #1443).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from enum import Enum
+from typing import Any, TypeVar
+
+from livekit import rtc
+
+from utdstream._events import CallbackError, Report
+from utdstream._livekit import shared
+from utdstream._livekit.errors import room_lost, translate
+from utdstream._livekit.loop import LoopThread, bounded
+from utdstream._livekit.sources import CameraFeed, MicrophoneFeed, SharedCapture
+from utdstream.errors import DeviceError, MediaError, PublishRefused, UTDStreamException
+from utdstream.media import Camera, Devices, Microphone
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+PUBLISH_TIMEOUT_S = 12.0
+UNPUBLISH_TIMEOUT_S = 5.0
+FIRST_FRAME_S = 3.0
+MIN_VIDEO_BITRATE_BPS = 250_000
+VIDEO_BITS_PER_PIXEL = 0.1
+
+
+class Wish(Enum):
+    """What the program wants of one slot."""
+
+    OFF = "off"
+    MUTED = "muted"
+    ON = "on"
+
+
+class Slot:
+    """One thing to publish. `kind` is microphone or camera."""
+
+    def __init__(self, publisher: Publisher, kind: str) -> None:
+        self._publisher = publisher
+        self._loop = publisher.loop
+        self.kind = kind
+        self.wish = Wish.OFF
+        self.publication: rtc.LocalTrackPublication | None = None
+        self.feed: MicrophoneFeed | CameraFeed | None = None
+        self._capture: SharedCapture[Any] | None = None
+        self._capturing = False
+        self._task: asyncio.Task[None] | None = None
+        self._again = False
+        self._waiters: list[asyncio.Future[None]] = []
+        self._own_mutes = 0
+        self.past_sent = 0
+        self.past_dropped = 0
+
+    @property
+    def source(self) -> rtc.TrackSource.ValueType:
+        if self.kind == "microphone":
+            return rtc.TrackSource.SOURCE_MICROPHONE
+        return rtc.TrackSource.SOURCE_CAMERA
+
+    @property
+    def has_device(self) -> bool:
+        return self._publisher.device(self.kind) is not None
+
+    @property
+    def is_on(self) -> bool:
+        """Really published and not muted."""
+        return (
+            self.publication is not None
+            and self.publication.track is not None
+            and not self.publication.track.muted
+            and self.feed is not None
+            and self.feed.open
+        )
+
+    @property
+    def sent(self) -> int:
+        return self.past_sent + (self.feed.sent if self.feed else 0)
+
+    @property
+    def dropped(self) -> int:
+        return self.past_dropped + (self.feed.dropped if self.feed else 0)
+
+    def set_wish(self, wish: Wish) -> asyncio.Future[None]:
+        """Wishes; the future is settled when it is so, or fails with why it cannot be."""
+        self.wish = wish
+        waiter: asyncio.Future[None] = self._loop.asyncio_loop.create_future()
+        self._waiters.append(waiter)
+        self.reconcile()
+        return waiter
+
+    def reconcile(self) -> None:
+        """Something changed: look again. One task a slot, never two."""
+        self._again = True
+        if self._task is None or self._task.done():
+            self._task = self._loop.spawn(self._reconcile())
+
+    async def _reconcile(self) -> None:
+        error: UTDStreamException | None = None
+        while self._again:
+            self._again = False
+            try:
+                await self._step()
+                error = None
+            except UTDStreamException as failure:
+                error = failure
+            except Exception as failure:  # noqa: BLE001 - a driver or the core; mapped here
+                error = translate(failure, f"publishing the {self.kind}")
+        self._publisher.changed()
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if waiter.done():
+                continue
+            if error is not None:
+                waiter.set_exception(error)
+                waiter.exception()  # a caller that gave up is no unretrieved exception
+            else:
+                waiter.set_result(None)
+        if error is not None and not waiters:
+            _log.warning("publishing the %s failed: %s", self.kind, error)
+            self._publisher.report(CallbackError(error, f"publishing the {self.kind}"))
+
+    @property
+    def _target(self) -> Wish:
+        if not self.has_device or not self._publisher.may_publish(self.source):
+            return Wish.OFF
+        return self.wish
+
+    async def _step(self) -> None:
+        """One move towards the wish; asks again for the next one."""
+        target = self._target
+        if self._publisher.ended or (target is Wish.OFF and self.publication is None):
+            await self._stop_capture()
+            return
+        if target is Wish.OFF:
+            await self._unpublish()
+        elif self.publication is None:
+            await self._publish(muted=target is Wish.MUTED)
+        elif target is Wish.MUTED:
+            await self._mute()
+        elif not self.is_on:
+            await self._unmute()
+        if self._target is not target:
+            self._again = True
+
+    async def _publish(self, *, muted: bool) -> None:
+        if self._publisher.reconnecting:
+            return  # publish_track would wait it out; `reconnected` reconciles again
+        self._make_feed()
+        feed = self.feed
+        assert feed is not None
+        if isinstance(feed, MicrophoneFeed):
+            track: rtc.LocalTrack = rtc.LocalAudioTrack.create_audio_track("microphone", feed.source)
+            options = rtc.TrackPublishOptions(source=self.source)
+            if not muted:
+                await self._start_capture()
+        else:
+            if not muted:
+                await self._start_capture()
+                if not await feed.wait_for_first_frame(FIRST_FRAME_S):
+                    await self._drop_feed()
+                    raise DeviceError(f"the camera delivered no frame within {FIRST_FRAME_S:g} s of its start")
+            track = feed.make_track()
+            options = self._video_options(feed)
+            if feed.raw_source is not None:
+                feed.open = not muted
+        if self._target is Wish.OFF:  # the grant or the wish went while the device opened
+            await self._drop_feed()
+            return
+        if muted:
+            self._own_mutes += 1
+            track.mute()
+        try:
+            self.publication = await self._publisher.guarded(
+                self._publisher.participant.publish_track(track, options),
+                f"publishing the {self.kind}",
+                PUBLISH_TIMEOUT_S,
+            )
+        except BaseException:
+            await self._drop_feed()
+            raise
+        if not muted:
+            self._open_gate(feed)
+
+    def _open_gate(self, feed: MicrophoneFeed | CameraFeed) -> None:
+        if isinstance(feed, CameraFeed):
+            feed.restart_from_key_frame()
+        feed.open = True
+
+    def _make_feed(self) -> None:
+        if self.feed is not None:
+            return
+        publisher = self._publisher
+        if self.kind == "microphone":
+            microphone = publisher.devices.microphone
+            assert microphone is not None
+            feed = MicrophoneFeed(microphone, self._loop, publisher.report)
+            feed.start()
+            self.feed = feed
+        else:
+            camera = publisher.devices.camera
+            assert camera is not None
+            self.feed = CameraFeed(camera, self._loop, publisher.report)
+
+    def _video_options(self, feed: CameraFeed) -> rtc.TrackPublishOptions:
+        camera = self._publisher.devices.camera
+        assert camera is not None
+        pixels_per_second = feed.width * feed.height * camera.frames_per_second
+        options = rtc.TrackPublishOptions(
+            source=self.source,
+            simulcast=False,  # three encoders on a small machine, and none of them possible pre-encoded
+            video_encoding=rtc.VideoEncoding(
+                max_bitrate=max(MIN_VIDEO_BITRATE_BPS, int(pixels_per_second * VIDEO_BITS_PER_PIXEL)),
+                max_framerate=float(camera.frames_per_second),
+            ),
+        )
+        if feed.encoded:
+            options.video_codec = rtc.VideoCodec.H264
+            options.video_encoder = rtc.VideoEncoderBackend.ENCODER_BACKEND_PRE_ENCODED
+        return options
+
+    async def _mute(self) -> None:
+        if self.feed is not None:
+            self.feed.open = False
+        track = self.publication.track if self.publication else None
+        if track is not None and not track.muted:
+            self._own_mutes += 1
+            track.mute()
+        await self._stop_capture()
+
+    async def _unmute(self) -> None:
+        await self._start_capture()
+        track = self.publication.track if self.publication else None
+        feed = self.feed
+        if track is None or feed is None or self._target is not Wish.ON:
+            return
+        if isinstance(feed, CameraFeed):
+            feed.restart_from_key_frame()
+        feed.open = True
+        track.unmute()
+
+    async def _unpublish(self) -> None:
+        await self._mute()
+        if self._publisher.reconnecting:
+            return
+        publication, self.publication = self.publication, None
+        await self._drop_feed()
+        if publication is not None:
+            await self._publisher.guarded(
+                self._publisher.participant.unpublish_track(publication.sid),
+                f"unpublishing the {self.kind}",
+                UNPUBLISH_TIMEOUT_S,
+            )
+
+    async def _start_capture(self) -> None:
+        if self._capturing or self.feed is None:
+            return
+        device = self._publisher.device(self.kind)
+        assert device is not None
+        capture = shared.capture(device)
+        self._capture, self._capturing = capture, True
+        sink = self.feed.sink
+        try:
+            await self._loop.in_thread(lambda: capture.attach(sink), f"utd-open-{self.kind}")
+        except Exception as error:
+            self._capturing = False
+            if isinstance(error, UTDStreamException):
+                raise
+            raise DeviceError(f"the {self.kind} could not be opened: {error}") from error
+
+    async def _stop_capture(self) -> None:
+        if not self._capturing or self.feed is None or self._capture is None:
+            return
+        self._capturing = False
+        capture, sink = self._capture, self.feed.sink
+        capture.forget(sink)
+        closing = self._loop.in_thread(lambda: capture.detach(sink), f"utd-close-{self.kind}")
+        if not await bounded(closing, 1.0):
+            _log.warning("the %s did not stop within 1 s; the call goes on without waiting", self.kind)
+
+    async def _drop_feed(self) -> None:
+        await self._stop_capture()
+        feed, self.feed = self.feed, None
+        if feed is not None:
+            self.past_sent += feed.sent
+            self.past_dropped += feed.dropped
+            await feed.close()
+
+    # -- events of the room ----------------------------------------------------------------------
+
+    def muted_event(self) -> None:
+        """The core says our track is muted: an echo of our own mute, or the server's, which we obey."""
+        if self._own_mutes > 0:
+            self._own_mutes -= 1
+        elif self.wish is Wish.ON:
+            self.wish = Wish.MUTED
+            self.reconcile()
+
+    def check_survival(self) -> None:
+        """After a reconnect: a track that did not come back is published anew; muted stays muted."""
+        if self.publication is not None and all(
+            other is not self.publication
+            for other in self._publisher.participant.track_publications.values()
+        ):
+            _log.info("the %s did not survive the reconnect and is published again", self.kind)
+            self.publication = None
+        self.reconcile()
+
+    async def room_ended(self) -> None:
+        if self.feed is not None:
+            self.feed.open = False
+        publication, self.publication = self.publication, None
+        if publication is not None:
+            task = self._loop.spawn(self._publisher.participant.unpublish_track(publication.sid))
+            await asyncio.wait({task}, timeout=0.5)
+            task.cancel()  # its answer comes through a queue that nobody feeds any more
+        await self._drop_feed()
+
+
+class Publisher:
+    """Both slots of one connection. Loop thread."""
+
+    def __init__(self, loop: LoopThread, devices: Devices, report: Report, changed: Callable[[], None]) -> None:
+        self.loop = loop
+        self.devices = devices
+        self.report = report
+        self.changed = changed
+        self.reconnecting = False
+        self.ended = False
+        self.end_reason: str | None = None
+        self._room: rtc.Room | None = None
+        self.over: asyncio.Future[None] = loop.asyncio_loop.create_future()
+        self.microphone = Slot(self, "microphone")
+        self.camera = Slot(self, "camera")
+        self.slots = (self.microphone, self.camera)
+
+    def device(self, kind: str) -> Microphone | Camera | None:
+        return self.devices.microphone if kind == "microphone" else self.devices.camera
+
+    @property
+    def participant(self) -> rtc.LocalParticipant:
+        assert self._room is not None
+        return self._room.local_participant
+
+    def may_publish(self, source: rtc.TrackSource.ValueType) -> bool:
+        """What the SFU allows now. Sources absent means all."""
+        if self._room is None or self.ended:
+            return False
+        permissions = self.participant.permissions
+        allowed = permissions.can_publish_sources
+        return permissions.can_publish and (not allowed or source in allowed)
+
+    def refusal(self, slot: Slot) -> PublishRefused:
+        return PublishRefused(
+            f"publishing the {slot.kind}: the media server has not granted it; take a seat, go on stage "
+            "or join with a token that may publish"
+        )
+
+    def start(self, room: rtc.Room) -> None:
+        """The room is connected: make the wishes so."""
+        self._room = room
+        for slot in self.slots:
+            if slot.wish is not Wish.OFF:
+                slot.reconcile()
+
+    async def settle(self) -> None:
+        """Until every wish is met or has failed. Failures were reported, not raised."""
+        await asyncio.gather(
+            *(slot.set_wish(slot.wish) for slot in self.slots if slot.wish is not Wish.OFF),
+            return_exceptions=True,
+        )
+
+    def permissions_changed(self) -> None:
+        for slot in self.slots:
+            slot.reconcile()
+
+    def reconnect_began(self) -> None:
+        self.reconnecting = True
+
+    def reconnected(self) -> None:
+        self.reconnecting = False
+        for slot in self.slots:
+            slot.check_survival()
+
+    async def guarded(self, work: Coroutine[Any, Any, T], doing: str, seconds: float) -> T:
+        """Awaits a publish or unpublish, raced against the end of the room and a time limit; never
+        cancelled while the room lives."""
+        task = self.loop.spawn(work)
+        race: list[asyncio.Future[Any]] = [task, self.over]
+        await asyncio.wait(race, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            try:
+                return task.result()
+            except Exception as error:
+                raise translate(error, doing) from error
+        if self.ended:
+            task.cancel()  # the room is gone: nothing will ever answer
+            raise room_lost(doing, self.end_reason)
+        self.over.add_done_callback(lambda _: task.cancel())
+        raise MediaError(f"{doing}: the media server did not answer within {seconds:g} s")
+
+    async def close(self, *, unpublish: bool) -> None:
+        """Before leaving: devices stop, tracks are unpublished (leaves no memory behind)."""
+        for slot in self.slots:
+            slot.wish = Wish.OFF
+        if unpublish and not self.ended:
+            waits = [slot.set_wish(Wish.OFF) for slot in self.slots]
+            await asyncio.gather(*waits, return_exceptions=True)
+
+    def end(self, reason: str) -> asyncio.Task[None]:
+        """The room is over: wakes whoever waits for an answer, stops the devices, frees the tracks."""
+        self.ended = True
+        self.end_reason = reason
+        if not self.over.done():
+            self.over.set_result(None)
+        return self.loop.spawn(self._end_slots())
+
+    async def _end_slots(self) -> None:
+        await asyncio.gather(*(slot.room_ended() for slot in self.slots), return_exceptions=True)
+        self.changed()

@@ -1,0 +1,362 @@
+"""Own media on its way in: a device's frames, fanned out, checked, and handed to the native core.
+
+Owns: `SharedCapture` (one device, several sessions), `MicrophoneFeed`, `CameraFeed`. Threads: a feed's
+sink runs on the device's own thread and never blocks, never raises. Video goes straight into the core
+(a plain FFI call that copies). Sound is the exception: `AudioSource.capture_frame` awaits a callback,
+so a pump on the loop takes it from a queue of at most QUEUE_MS that drops its oldest frame.
+
+Everything is checked before it crosses the FFI: a wrong size would end the process, not the call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar
+
+from livekit import rtc
+
+from utdstream._events import CallbackError, Report
+from utdstream._livekit.loop import LoopThread
+from utdstream.errors import DeviceError, InvalidConfig
+from utdstream.media import Camera, EncodedFrame, Microphone, PcmFrame, PixelFormat, RawFrame
+
+_log = logging.getLogger(__name__)
+
+QUEUE_MS = 60
+Frame = TypeVar("Frame")
+Frame_co = TypeVar("Frame_co", covariant=True)
+
+_BUFFER_TYPES = {
+    PixelFormat.I420: rtc.VideoBufferType.I420,
+    PixelFormat.NV12: rtc.VideoBufferType.NV12,
+    PixelFormat.RGB24: rtc.VideoBufferType.RGB24,
+    PixelFormat.RGBA: rtc.VideoBufferType.RGBA,
+    PixelFormat.BGRA: rtc.VideoBufferType.BGRA,
+}
+_ROTATIONS = {
+    0: rtc.VideoRotation.VIDEO_ROTATION_0,
+    90: rtc.VideoRotation.VIDEO_ROTATION_90,
+    180: rtc.VideoRotation.VIDEO_ROTATION_180,
+    270: rtc.VideoRotation.VIDEO_ROTATION_270,
+}
+
+
+class _Startable(Protocol[Frame_co]):
+    def start(self, sink: Callable[[Frame_co], None]) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+class SharedCapture(Generic[Frame]):
+    """One capture device, opened by its first user and closed by its last; frames fan out to all.
+
+    `attach` and `detach` may block on the device: call them on a thread that may.
+    """
+
+    def __init__(self, device: _Startable[Frame]) -> None:
+        self.device = device
+        self._operation = threading.Lock()  # one open or close at a time; never taken by a frame
+        self._sinks: tuple[Callable[[Frame], None], ...] = ()
+        self._open = False
+
+    def attach(self, sink: Callable[[Frame], None]) -> None:
+        with self._operation:
+            self._sinks = (*self._sinks, sink)
+            if not self._open:
+                try:
+                    self.device.start(self._fan_out)
+                except BaseException:
+                    self.forget(sink)
+                    raise
+                self._open = True
+
+    def forget(self, sink: Callable[[Frame], None]) -> None:
+        """No frame reaches `sink` from now on. Never blocks."""
+        self._sinks = tuple(other for other in self._sinks if other != sink)
+
+    def detach(self, sink: Callable[[Frame], None]) -> None:
+        self.forget(sink)
+        with self._operation:
+            if self._open and not self._sinks:
+                self._open = False
+                self.device.stop()
+
+    def _fan_out(self, frame: Frame) -> None:
+        for sink in self._sinks:
+            sink(frame)
+
+
+class _Feed:
+    """What both feeds share: the gate, the counters, one report a fault."""
+
+    def __init__(self, loop: LoopThread, report: Report, source_name: str) -> None:
+        self._loop = loop
+        self._report = report
+        self._name = source_name
+        self._reported = False
+        self.open = False
+        """Frames pass. False while muted, refused or not connected: they are dropped and counted."""
+        self.sent = 0
+        self.dropped = 0
+        self._closed = False
+        self._first: asyncio.Future[None] = loop.asyncio_loop.create_future()
+
+    async def wait_for_first_frame(self, seconds: float) -> bool:
+        """True when the device delivered within `seconds`. Loop thread."""
+        done, _ = await asyncio.wait({self._first}, timeout=seconds)
+        return bool(done)
+
+    def _delivered(self) -> None:
+        if not self._first.done():
+            self._loop.post(self._settle_first)
+
+    def _settle_first(self) -> None:
+        if not self._first.done():
+            self._first.set_result(None)
+
+    def _refuse(self, error: Exception) -> None:
+        """A frame that must not reach the core: dropped, counted, reported the first time."""
+        self.dropped += 1
+        if self._closed:  # the device's last frame met a source that is gone
+            return
+        if not self._reported:
+            self._reported = True
+            _log.warning("%s: %s", self._name, error)
+            self._report(CallbackError(error, self._name))
+
+
+class MicrophoneFeed(_Feed):
+    """A microphone's frames into one native audio source (no native buffer: 0 ms, no timer thread)."""
+
+    def __init__(self, microphone: Microphone, loop: LoopThread, report: Report) -> None:
+        super().__init__(loop, report, "microphone")
+        self._format = microphone.format
+        self.source = rtc.AudioSource(
+            self._format.sample_rate_hz,
+            self._format.channels,
+            queue_size_ms=0,
+            loop=loop.asyncio_loop,
+        )
+        self._frames: deque[bytes] = deque(maxlen=QUEUE_MS // 10)
+        self._pump: asyncio.Task[None] | None = None
+        self._wake = asyncio.Event()
+        self._asleep = True
+
+    def sink(self, frame: PcmFrame) -> None:
+        """Device thread. Copies the frame and returns; budget: microseconds."""
+        expected = self._format
+        try:
+            size = memoryview(frame.data).nbytes
+            if (frame.sample_rate_hz, frame.channels, size) != (
+                expected.sample_rate_hz,
+                expected.channels,
+                expected.frame_bytes,
+            ):
+                raise InvalidConfig(
+                    f"the microphone delivered {size} bytes at {frame.sample_rate_hz} Hz with "
+                    f"{frame.channels} channels, its format promises {expected.frame_bytes} bytes at "
+                    f"{expected.sample_rate_hz} Hz with {expected.channels}: frames must be 10 ms of int16"
+                )
+            if not self.open:
+                self.dropped += 1
+                return
+            if len(self._frames) == self._frames.maxlen:
+                self.dropped += 1
+            self._frames.append(bytes(frame.data))
+        except Exception as error:  # noqa: BLE001 - the sink never raises into a driver
+            self._refuse(error)
+            return
+        if self._asleep:
+            self._asleep = False
+            self._loop.post(self._wake.set)
+
+    def start(self) -> None:
+        """Loop thread."""
+        self._pump = self._loop.spawn(self._run())
+
+    async def _run(self) -> None:
+        rate, channels = self._format.sample_rate_hz, self._format.channels
+        while not self._closed:
+            try:
+                pcm = self._frames.popleft()
+            except IndexError:
+                await self._sleep()
+                continue
+            try:
+                await self.source.capture_frame(
+                    rtc.AudioFrame(pcm, rate, channels, self._format.samples_per_frame)
+                )
+                self.sent += 1
+            except Exception as error:  # noqa: BLE001 - livekit raises bare Exception here
+                self._refuse(DeviceError(f"the microphone's sound was refused: {error}"))
+
+    async def _sleep(self) -> None:
+        """Until the sink has something. A frame that came before `asleep` was set is seen by the count."""
+        self._asleep = True
+        if len(self._frames) == 0:
+            await self._wake.wait()
+        self._wake.clear()
+
+    async def close(self) -> None:
+        """Loop thread; never waits for the device."""
+        self._closed = True
+        self.open = False
+        self._frames.clear()
+        self._wake.set()
+        if self._pump is not None:
+            await asyncio.wait({self._pump}, timeout=0.5)
+        await self.source.aclose()
+
+
+class CameraFeed(_Feed):
+    """A camera's frames into one native video source, raw or as H.264 access units."""
+
+    def __init__(self, camera: Camera, loop: LoopThread, report: Report) -> None:
+        super().__init__(loop, report, "camera")
+        self._camera = camera
+        self.width, self.height = camera.width, camera.height
+        self.encoded = camera.encoded
+        self._needs_key = True
+        self._parameter_sets: dict[int, bytes] = {}
+        self._bitrate_bps = 0
+        self.raw_source: rtc.VideoSource | None = None
+        self.encoded_source: rtc.EncodedVideoSource | None = None
+        if self.encoded:
+            self.encoded_source = rtc.EncodedVideoSource(self.width, self.height)
+        else:
+            self.raw_source = rtc.VideoSource(self.width, self.height)
+
+    def make_track(self) -> rtc.LocalVideoTrack:
+        source = self.encoded_source if self.encoded else self.raw_source
+        assert source is not None
+        return rtc.LocalVideoTrack.create_video_track("camera", source)
+
+    def restart_from_key_frame(self) -> None:
+        """After publish and unmute: nothing but a key frame goes first, and one is asked for. Any thread."""
+        if self.encoded:
+            self._needs_key = True
+            self._ask_for_key_frame()
+
+    def sink(self, frame: RawFrame | EncodedFrame) -> None:
+        """Device thread. The core has copied the frame when this returns; never blocks, never raises."""
+        try:
+            if isinstance(frame, EncodedFrame):
+                self._submit_encoded(frame)
+            else:
+                self._submit_raw(frame)
+        except Exception as error:  # noqa: BLE001 - the sink never raises into a driver
+            self._refuse(error)
+
+    def _submit_raw(self, frame: RawFrame) -> None:
+        if self.raw_source is None:
+            raise InvalidConfig("the camera says encoded=True but delivered a raw frame")
+        expected = frame.pixel_format.size_bytes(frame.width, frame.height)
+        data = memoryview(frame.data)
+        if (frame.width, frame.height) != (self.width, self.height) or data.nbytes != expected:
+            raise InvalidConfig(
+                f"the camera delivered {data.nbytes} bytes as {frame.width}x{frame.height} "
+                f"{frame.pixel_format.value}; it promises {self.width}x{self.height}, which takes "
+                f"{frame.pixel_format.size_bytes(self.width, self.height)} bytes without padding"
+            )
+        if frame.rotation not in _ROTATIONS:
+            raise InvalidConfig(f"RawFrame.rotation must be 0, 90, 180 or 270, not {frame.rotation}")
+        self._delivered()
+        if not self.open:
+            self.dropped += 1
+            return
+        self.raw_source.capture_frame(
+            rtc.VideoFrame(frame.width, frame.height, _BUFFER_TYPES[frame.pixel_format], data.cast("B")),
+            timestamp_us=frame.captured_at_us,
+            rotation=_ROTATIONS[frame.rotation],
+        )
+        self.sent += 1
+
+    def _submit_encoded(self, frame: EncodedFrame) -> None:
+        if self.encoded_source is None:
+            raise InvalidConfig("the camera says encoded=False but delivered an encoded frame")
+        if frame.codec.lower() != "h264":
+            raise InvalidConfig(f"encoded frames must be h264, not {frame.codec!r}")
+        data = bytes(frame.data)
+        units = nal_units(data)
+        if not units:
+            raise InvalidConfig("the camera delivered an access unit without an Annex B start code")
+        is_key = any(kind == 5 for kind, _, _ in units)
+        for kind, start, end in units:
+            if kind in (7, 8):
+                self._parameter_sets[kind] = data[start:end]
+        self._delivered()
+        if not self.open:
+            self.dropped += 1
+            self._needs_key = True  # never resume in mid-chain
+            return
+        if self._needs_key:
+            if not is_key or not {7, 8} <= self._parameter_sets.keys():
+                self.dropped += 1
+                if not is_key:
+                    self._ask_for_key_frame()
+                return
+            self._needs_key = False
+        if is_key and not {7, 8} <= {kind for kind, _, _ in units}:
+            data = self._parameter_sets[7] + self._parameter_sets[8] + data
+        accepted = self.encoded_source.capture_frame(
+            rtc.EncodedVideoFrame(
+                data=data,
+                width=frame.width,
+                height=frame.height,
+                codec=rtc.VideoCodec.H264,
+                frame_type=(
+                    rtc.EncodedFrameType.ENCODED_FRAME_KEY
+                    if is_key
+                    else rtc.EncodedFrameType.ENCODED_FRAME_DELTA
+                ),
+                timestamp_us=frame.captured_at_us,
+            )
+        )
+        if accepted:
+            self.sent += 1
+        else:  # losing one access unit silently corrupts the picture until the next key frame
+            self.dropped += 1
+            self._needs_key = True
+            self._ask_for_key_frame()
+        feedback = self.encoded_source.take_feedback()
+        if feedback.keyframe_requested:
+            self._ask_for_key_frame()
+        rate = feedback.rate_control
+        if rate is not None and rate.target_bitrate_bps > 0 and rate.target_bitrate_bps != self._bitrate_bps:
+            self._bitrate_bps = rate.target_bitrate_bps
+            self._camera.set_bitrate(rate.target_bitrate_bps)
+
+    def _ask_for_key_frame(self) -> None:
+        try:
+            self._camera.request_key_frame()
+        except Exception as error:  # noqa: BLE001 - a driver's fault must not stop the frames
+            self._refuse(DeviceError(f"the camera failed to make a key frame: {error}"))
+
+    async def close(self) -> None:
+        """Loop thread; never waits for the device."""
+        self._closed = True
+        self.open = False
+        if self.raw_source is not None:
+            await self.raw_source.aclose()
+        if self.encoded_source is not None:
+            await self.encoded_source.aclose()
+
+
+def nal_units(data: bytes) -> list[tuple[int, int, int]]:
+    """`(nal type, start, end)` of each unit of an Annex B access unit; start includes the start code."""
+    starts: list[tuple[int, int]] = []
+    at = data.find(b"\x00\x00\x01")
+    while at != -1:
+        begin = at - 1 if at > 0 and data[at - 1] == 0 else at
+        starts.append((begin, at + 3))
+        at = data.find(b"\x00\x00\x01", at + 3)
+    units = []
+    for index, (begin, body) in enumerate(starts):
+        end = starts[index + 1][0] if index + 1 < len(starts) else len(data)
+        if body < len(data):
+            units.append((data[body] & 0x1F, begin, end))
+    return units

@@ -1,0 +1,240 @@
+"""The engine's REST interface as typed, blocking calls.
+
+Owns: which header goes where, the bearer and its renewal. Any thread. Must not know sessions or media.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from utdstream._deadline import Deadline
+from utdstream._rest.http import Http, check_base_url
+from utdstream._wire import codec, routes
+from utdstream.errors import AuthenticationFailed, InvalidConfig, NotAuthenticated
+from utdstream.models import (
+    SessionMint,
+    UTDCall,
+    UTDCallStatus,
+    UTDStreamType,
+    UTDTokenResponse,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who acts: the identity, and what is needed to mint its bearer again."""
+
+    identity: str
+    name: str | None = None
+    device_id: str | None = None
+
+
+@dataclass(slots=True)
+class _Bearer:
+    actor: Actor
+    token: str = field(repr=False)
+
+
+class EngineApi:
+    """Blocking calls to one engine with one project's publishable key."""
+
+    def __init__(self, *, app_id: str, app_key: str, base_url: str, token_base_url: str) -> None:
+        for name, value in (("app_id", app_id), ("app_key", app_key)):
+            if not isinstance(value, str) or not value.strip() or not value.isascii() or not value.isprintable():
+                raise InvalidConfig(f"{name} must be the project's non-empty text from the engine")
+        self.app_id = app_id
+        self._app_key = app_key
+        self._base_url = check_base_url("base_url", base_url)
+        self._token_base_url = check_base_url("token_base_url", token_base_url)
+        self._http = Http()
+        self._lock = threading.Lock()
+        self._bearer: _Bearer | None = None
+
+    def close(self) -> None:
+        self._http.close()
+
+    def now(self) -> datetime:
+        """The engine's clock, aware, UTC."""
+        return self._http.now()
+
+    @property
+    def actor(self) -> Actor | None:
+        bearer = self._bearer
+        return bearer.actor if bearer is not None else None
+
+    # -- mints -----------------------------------------------------------------------------------
+
+    def mint_session(self, actor: Actor, deadline: Deadline) -> SessionMint:
+        """Mints the room-less bearer of `actor` and uses it from now on."""
+        body = {"identity": actor.identity, "name": actor.name, "device_id": actor.device_id}
+        answer = self._http.request(
+            "POST",
+            self._token_base_url + routes.AUTH_SESSION,
+            headers=self._headers(None),
+            body={key: value for key, value in body.items() if value is not None},
+            deadline=deadline,
+            retry=True,
+        )
+        mint = codec.parse_session(answer)
+        with self._lock:
+            self._bearer = _Bearer(actor, mint.user_token)
+        return mint
+
+    def mint_room(
+        self, actor: Actor, room_name: str, kind: UTDStreamType, deadline: Deadline, **extra: object
+    ) -> UTDTokenResponse:
+        """Mints a room token; its bearer is used from now on when the engine sends one."""
+        body: dict[str, object] = {
+            "identity": actor.identity,
+            "room_name": room_name,
+            "type": kind.wire,
+            "name": actor.name,
+            "device_id": actor.device_id,
+            **extra,
+        }
+        answer = self._http.request(
+            "POST",
+            self._token_base_url + routes.TOKEN,
+            headers=self._headers(None),
+            body={key: value for key, value in body.items() if value is not None},
+            deadline=deadline,
+            retry=True,
+        )
+        mint = codec.parse_token(answer)
+        if mint.user_token:
+            with self._lock:
+                self._bearer = _Bearer(actor, mint.user_token)
+        return mint
+
+    # -- calls -----------------------------------------------------------------------------------
+
+    def create_call(
+        self,
+        *,
+        callee_identity: str,
+        callee_name: str | None,
+        kind: UTDStreamType,
+        metadata: Mapping[str, object] | None,
+        deadline: Deadline,
+        undo: Callable[[UTDCall], None],
+    ) -> UTDCall:
+        """Creates a call; `undo` gets one that was created after the caller had gone."""
+        actor = self._require_actor("starting a call")
+        body: dict[str, object] = {
+            "caller_identity": actor.identity,
+            "caller_name": actor.name,
+            "callee_identity": callee_identity,
+            "callee_name": callee_name,
+            "type": kind.wire,
+            "metadata": dict(metadata) if metadata is not None else None,
+        }
+        answer = self._privileged(
+            "POST",
+            routes.CALLS,
+            body={key: value for key, value in body.items() if value is not None},
+            deadline=deadline,
+            retry=True,
+            headers={routes.HEADER_IDEMPOTENCY_KEY: uuid.uuid4().hex},
+            undo=lambda late: undo(codec.parse_call(late)),
+        )
+        return codec.parse_call(answer)
+
+    def call_action(
+        self,
+        call_id: str,
+        action: str,
+        deadline: Deadline,
+        undo: Callable[[UTDCall], None] | None = None,
+    ) -> UTDCall | None:
+        """Says ringing, accept, reject, busy or end; None when the engine's answer holds no call (vendor)."""
+        actor = self._require_actor(action)
+        answer = self._privileged(
+            "POST",
+            routes.call_action(call_id, action),
+            body={"identity": actor.identity},
+            deadline=deadline,
+            retry=action != "accept",
+            undo=(lambda late: undo(codec.parse_call(late))) if undo is not None else None,
+        )
+        if codec.text(answer.get("call_id")) is None or codec.call_status(answer.get("status")) is None:
+            return None
+        return codec.parse_call(answer)
+
+    def get_call(self, call_id: str, deadline: Deadline) -> UTDCall:
+        """The call as the engine sees it now."""
+        return codec.parse_call(
+            self._privileged("GET", routes.call(call_id), deadline=deadline, retry=True)
+        )
+
+    def list_calls(
+        self, *, identity: str, statuses: Sequence[UTDCallStatus], deadline: Deadline
+    ) -> list[UTDCall]:
+        """The newest calls of `identity` in one of these states."""
+        query = (
+            f"?identity={routes.segment(identity)}&status={','.join(status.wire for status in statuses)}"
+        )
+        return codec.parse_calls(
+            self._privileged("GET", routes.CALLS + query, deadline=deadline, retry=True)
+        )
+
+    def detached(self, work: Callable[[], None]) -> None:
+        """Runs an undo that needs requests of its own in the background."""
+        self._http.run_detached(work)
+
+    # -- how -------------------------------------------------------------------------------------
+
+    def _require_actor(self, doing: str) -> Actor:
+        actor = self.actor
+        if actor is None:
+            raise NotAuthenticated(f"{doing}: nobody is signed in; call client.authenticate(identity=...) first")
+        return actor
+
+    def _headers(self, bearer: str | None) -> dict[str, str]:
+        headers = {
+            routes.HEADER_APP_ID: self.app_id,
+            routes.HEADER_APP_KEY: self._app_key,
+            "Accept": "application/json",
+            "Content-Type": "application/json; charset=utf-8",
+        }
+        if bearer is not None:
+            headers["Authorization"] = f"Bearer {bearer}"
+        return headers
+
+    def _privileged(
+        self,
+        method: str,
+        path: str,
+        *,
+        deadline: Deadline,
+        body: Mapping[str, object] | None = None,
+        retry: bool = False,
+        headers: Mapping[str, str] | None = None,
+        undo: Callable[[codec.JsonObject], None] | None = None,
+    ) -> codec.JsonObject:
+        """A request with the bearer; minted again once when the engine refuses it with a 401."""
+        for second_try in (False, True):
+            with self._lock:
+                bearer = self._bearer
+            if bearer is None:
+                raise NotAuthenticated(
+                    "nobody is signed in; call client.authenticate(identity=...) first"
+                )
+            try:
+                return self._http.request(
+                    method,
+                    self._base_url + path,
+                    headers={**self._headers(bearer.token), **(headers or {})},
+                    body=body,
+                    deadline=deadline,
+                    retry=retry,
+                    undo=undo,
+                )
+            except AuthenticationFailed:
+                if second_try:
+                    raise
+                self.mint_session(bearer.actor, deadline)
+        raise AssertionError("unreachable")

@@ -1,0 +1,317 @@
+"""One HTTP request with a deadline that really holds, also against DNS that hangs and a silent server.
+
+Owns: `requests`, the `utdstream-rest-N` threads, time-outs, the one retry, the mapping of every foreign
+error, the engine's clock. Must not know what a call is.
+
+The request runs on one of up to four daemon threads; the caller waits for the answer to its deadline and
+not a moment longer. A thread that is stuck goes on alone: what it brings too late is handed to `undo`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from email.utils import parsedate_to_datetime
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from utdstream._deadline import Deadline
+from utdstream._wire import codec
+from utdstream.errors import (
+    EngineUnreachable,
+    InvalidConfig,
+    SessionClosed,
+    UTDStreamException,
+    error_from_answer,
+)
+
+if TYPE_CHECKING:
+    import requests
+
+_log = logging.getLogger(__name__)
+
+MAX_THREADS = 4
+CONNECT_TIMEOUT_S = 5.0
+READ_TIMEOUT_S = 8.0
+RETRY_AFTER_S = 0.15
+MAX_BODY_BYTES = 2 * 1024 * 1024
+IDLE_S = 5.0
+
+
+def check_base_url(name: str, url: str) -> str:
+    """`url` without a trailing slash. Raises: InvalidConfig when it is no http(s) address."""
+    parts = urlsplit(url) if isinstance(url, str) else None
+    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
+        raise InvalidConfig(f"{name} must look like https://engine.example.com, not {url!r}")
+    if parts.username or parts.password:
+        raise InvalidConfig(f"{name} must not carry a user name or password")
+    return url.rstrip("/")
+
+
+@dataclass(slots=True)
+class _Job:
+    """One request and the caller that may still be waiting for it."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes | None = field(repr=False)
+    deadline: Deadline
+    retry: bool
+    undo: Callable[[codec.JsonObject], None] | None
+    reply: SimpleQueue[codec.JsonObject | UTDStreamException] = field(default_factory=SimpleQueue)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    abandoned: bool = False
+    answered: bool = False
+
+    def answer(self, outcome: codec.JsonObject | UTDStreamException) -> None:
+        """Gives the outcome to the caller, or undoes it when the caller has gone."""
+        with self.lock:
+            late = self.abandoned
+            self.answered = True
+            if not late:
+                self.reply.put(outcome)
+        if late and self.undo is not None and not isinstance(outcome, UTDStreamException):
+            self.undo(outcome)
+
+    def abandon(self) -> codec.JsonObject | UTDStreamException | None:
+        """The caller gives up; an outcome that came in the same moment is returned instead."""
+        with self.lock:
+            if self.answered:
+                return self.reply.get_nowait()
+            self.abandoned = True
+            return None
+
+
+class Http:
+    """A pool of blocking requests. Any thread; `close()` is idempotent."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._jobs: deque[_Job] = deque()
+        self._threads = 0
+        self._idle = 0
+        self._number = 0
+        self._closed = False
+        self._clock_offset_s: float | None = None
+
+    def now(self) -> datetime:
+        """The engine's time (from its `Date` headers and our monotonic clock); the device's until told."""
+        if self._clock_offset_s is None:
+            return datetime.now(timezone.utc)
+        return datetime.fromtimestamp(time.monotonic() + self._clock_offset_s, timezone.utc)
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: Mapping[str, object] | None = None,
+        deadline: Deadline,
+        retry: bool = False,
+        undo: Callable[[codec.JsonObject], None] | None = None,
+    ) -> codec.JsonObject:
+        """The JSON object the engine answered with.
+
+        `retry`: once, after a transport fault only (never after an HTTP error). `undo` gets an answer
+        that came after the caller had gone, on the REST thread.
+        Blocks: to the deadline. Raises: EngineError kinds, EngineUnreachable, DeadlineExceeded.
+        """
+        payload = json.dumps(body, separators=(",", ":")).encode() if body is not None else None
+        job = _Job(method, url, headers, payload, deadline, retry, undo)
+        self._submit(job)
+        try:
+            outcome = job.reply.get(timeout=deadline.remaining())
+        except Empty:
+            late = job.abandon()
+            if late is None:
+                raise deadline.error("the engine did not answer") from None
+            outcome = late
+        except BaseException:  # KeyboardInterrupt: what comes of the request is undone
+            late = job.abandon()
+            if late is not None and undo is not None and not isinstance(late, UTDStreamException):
+                undo(late)
+            raise
+        if isinstance(outcome, UTDStreamException):
+            raise outcome
+        return outcome
+
+    def run_detached(self, work: Callable[[], None]) -> None:
+        """Runs `work` (an undo that itself needs a request) on a thread of its own; failures are logged."""
+
+        def guarded() -> None:
+            try:
+                work()
+            except UTDStreamException as error:
+                _log.warning("undoing a late answer failed: %s", error)
+
+        threading.Thread(target=guarded, name="utdstream-rest-undo", daemon=True).start()
+
+    def close(self) -> None:
+        """No more requests; threads end when what they do is done."""
+        with self._condition:
+            self._closed = True
+            self._condition.notify_all()
+
+    # -- the threads -----------------------------------------------------------------------------
+
+    def _submit(self, job: _Job) -> None:
+        with self._condition:
+            if self._closed:
+                raise SessionClosed("the client was disposed; make a new one")
+            self._jobs.append(job)
+            if self._idle < len(self._jobs) and self._threads < MAX_THREADS:
+                self._threads += 1
+                self._number += 1
+                threading.Thread(
+                    target=self._serve, name=f"utdstream-rest-{self._number}", daemon=True
+                ).start()
+            self._condition.notify()
+
+    def _next_job(self) -> _Job | None:
+        """The next job; None when the thread should end (closed, or idle for a while)."""
+        with self._condition:
+            self._idle += 1
+            try:
+                until = time.monotonic() + IDLE_S
+                while not self._jobs:
+                    left = until - time.monotonic()
+                    if self._closed or left <= 0:
+                        self._threads -= 1
+                        return None
+                    self._condition.wait(left)
+                return self._jobs.popleft()
+            finally:
+                self._idle -= 1
+
+    def _serve(self) -> None:
+        import requests
+
+        with requests.Session() as session:
+            while (job := self._next_job()) is not None:
+                if job.abandoned:
+                    continue
+                try:
+                    job.answer(self._perform(session, job))
+                except UTDStreamException as error:
+                    job.answer(error)
+                except Exception as error:  # noqa: BLE001 - a thread's outermost frame
+                    _log.exception("a request ended in an unmapped way")
+                    job.answer(EngineUnreachable(f"{job.method} {job.url}: {type(error).__name__}"))
+                del job
+
+    def _perform(self, session: requests.Session, job: _Job) -> codec.JsonObject:
+        try:
+            return self._attempt(session, job)
+        except EngineUnreachable as error:
+            if not job.retry or error.status_code is not None or job.deadline.remaining() < RETRY_AFTER_S:
+                raise
+            time.sleep(RETRY_AFTER_S)  # a REST thread of ours, not the caller
+            return self._attempt(session, job)
+
+    def _attempt(self, session: requests.Session, job: _Job) -> codec.JsonObject:
+        import requests
+
+        host = urlsplit(job.url).netloc
+        try:
+            with session.request(
+                job.method,
+                job.url,
+                headers=dict(job.headers),
+                data=job.body,
+                timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S),
+                allow_redirects=False,
+                stream=True,
+                auth=_keep_headers,
+            ) as response:
+                raw = self._read(response, job)
+        except requests.RequestException as error:
+            raise map_error(error, host) from error
+        self._learn_clock(response.headers.get("Date"))
+        return self._interpret(response.status_code, response.headers, raw, host)
+
+    def _read(self, response: requests.Response, job: _Job) -> bytes:
+        raw = bytearray()
+        for chunk in response.iter_content(65536):
+            raw += chunk
+            if len(raw) > MAX_BODY_BYTES:
+                raise EngineUnreachable(
+                    f"the answer of {urlsplit(job.url).netloc} is larger than {MAX_BODY_BYTES} bytes; "
+                    "check that base_url points to a UTD Stream engine"
+                )
+            if job.abandoned and job.undo is None:
+                break  # nobody wants the rest of a body that trickles
+        return bytes(raw)
+
+    def _learn_clock(self, date: str | None) -> None:
+        try:
+            told = parsedate_to_datetime(date) if date else None
+        except (TypeError, ValueError):
+            return
+        if told is not None:
+            middle = told + timedelta(milliseconds=500)  # the header cuts to whole seconds
+            self._clock_offset_s = middle.timestamp() - time.monotonic()
+
+    @staticmethod
+    def _interpret(
+        status: int, headers: Mapping[str, str], raw: bytes, host: str
+    ) -> codec.JsonObject:
+        try:
+            body: object = json.loads(raw) if raw else {}
+        except (ValueError, RecursionError):
+            body = None
+        if 200 <= status < 300:
+            if isinstance(body, dict):
+                return body
+            if body is not None:
+                return {"data": body}
+            kind = headers.get("Content-Type", "no content type")
+            raise EngineUnreachable(
+                f"{host} answered {status} with {kind} instead of JSON; a proxy or a captive portal may sit "
+                "in between, or base_url does not point to an engine"
+            )
+        if 300 <= status < 400:
+            raise EngineUnreachable(
+                f"{host} answered with a redirect ({status}); check base_url, or sign in to the network's portal"
+            )
+        message, code, retry_after_s = codec.error_message(body)
+        if retry_after_s is None:
+            header = headers.get("Retry-After", "")
+            retry_after_s = float(header) if header.isdigit() else None
+        raise error_from_answer(
+            status, message or f"{host} answered with HTTP {status}", code, retry_after_s
+        )
+
+
+def _keep_headers(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """An auth hook that does nothing: without it a ~/.netrc would replace our bearer."""
+    return request
+
+
+def map_error(error: Exception, host: str) -> UTDStreamException:
+    """The SDK's error for one of `requests`: one sentence, no key, no traceback of a library."""
+    import requests
+
+    table: tuple[tuple[type[Exception], str], ...] = (
+        (requests.exceptions.SSLError, "its TLS certificate was refused: check the host name and the clock"),
+        (requests.exceptions.ProxyError, "the proxy in the environment refused: check HTTP_PROXY"),
+        (requests.exceptions.ConnectTimeout, "it did not accept a connection in time"),
+        (requests.exceptions.ReadTimeout, "it accepted the request and stayed silent"),
+        (requests.exceptions.ConnectionError, "it cannot be reached: check base_url, the network and DNS"),
+        (requests.exceptions.ChunkedEncodingError, "its answer was cut off"),
+        (requests.exceptions.ContentDecodingError, "its answer could not be decoded"),
+    )
+    if isinstance(error, (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)):
+        return InvalidConfig(f"base_url is not usable: {host}")
+    for kind, found in table:
+        if isinstance(error, kind):
+            return EngineUnreachable(f"asking the engine at {host} failed: {found}")
+    return EngineUnreachable(f"asking the engine at {host} failed ({type(error).__name__})")

@@ -1,0 +1,228 @@
+"""UTDStreamClient: credentials in, sessions out.
+
+Owns: who is signed in, the sessions and inboxes it made. The only place that wires REST and sessions.
+Threads: any may call. Imports stay light: requests, livekit and paho are reached with the first use.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Self
+
+from utdstream._deadline import Deadline
+from utdstream._events import CallbackError, EventsLane
+from utdstream._rest.api import Actor, EngineApi
+from utdstream.call import UTDCallSession
+from utdstream.config import DEFAULT_BASE_URL, DEFAULT_TOKEN_BASE_URL, ClientConfig
+from utdstream.errors import InvalidConfig, NotAuthenticated, SessionClosed, UsageError
+from utdstream.incoming import IncomingCallInbox, IncomingCalls, PollingOnly
+from utdstream.media import Devices
+from utdstream.models import SessionMint, UTDStreamType
+from utdstream.observe import Signal
+from utdstream.session import SessionParts, UTDSession
+
+_log = logging.getLogger(__name__)
+
+MAX_IDENTITY = 128
+
+
+class UTDStreamClient:
+    """One signed-in user of one project: makes call sessions and the inbox of incoming calls.
+
+    `app_id` and `app_key` are the project's publishable credentials. A given `base_url` is also the
+    default of `token_base_url`, so the key of a self-hosted engine never goes elsewhere. `devices` are the
+    defaults of its sessions. Any thread may call; `with` disposes, and with it its sessions and inboxes.
+    """
+
+    def __init__(
+        self,
+        app_id: str,
+        app_key: str,
+        *,
+        base_url: str = DEFAULT_BASE_URL,
+        token_base_url: str | None = None,
+        devices: Devices | None = None,
+        config: ClientConfig | None = None,
+    ) -> None:
+        if token_base_url is None:
+            token_base_url = DEFAULT_TOKEN_BASE_URL if base_url == DEFAULT_BASE_URL else base_url
+        self._config = config or ClientConfig()
+        self._devices = devices or Devices()
+        self._api = EngineApi(
+            app_id=app_id, app_key=app_key, base_url=base_url, token_base_url=token_base_url
+        )
+        self._lane = EventsLane("utdstream-events-errors")
+        self.errors: Signal[CallbackError] = Signal(self._lane)
+        """Everything that went wrong in the background: raising callbacks, failing devices."""
+        self._lock = threading.Lock()
+        self._mint: SessionMint | None = None
+        self._sessions: set[UTDSession] = set()
+        self._inboxes: set[IncomingCallInbox] = set()
+        self._disposed = False
+
+    @property
+    def identity(self) -> str | None:
+        """Who is signed in, or None."""
+        actor = self._api.actor
+        return actor.identity if actor is not None else None
+
+    def authenticate(
+        self,
+        *,
+        identity: str,
+        name: str | None = None,
+        device_id: str | None = None,
+        timeout: float | None = None,
+    ) -> str:
+        """Mints the bearer of `identity` and uses it for everything privileged; returns it.
+
+        Needed before calls and the inbox. Again with the same identity renews it; another identity needs a
+        client of its own.
+        Blocks: to the deadline (default 8 s). Raises: AuthenticationFailed, UsageError, InvalidConfig,
+        EngineUnreachable, DeadlineExceeded, PermissionDenied (`is_banned`), RateLimited.
+        """
+        deadline = Deadline(timeout, self._config.rest_timeout_s, "authenticate")
+        if not isinstance(identity, str) or not 1 <= len(identity) <= MAX_IDENTITY:
+            raise InvalidConfig(f"authenticate: identity must be a text of 1 to {MAX_IDENTITY} characters")
+        self._require_open("authenticate")
+        present = self.identity
+        if present is not None and present != identity:
+            raise UsageError(
+                f"authenticate: this client is signed in as {present!r}; make another client for {identity!r}"
+            )
+        self._mint = self._api.mint_session(Actor(identity, name, device_id), deadline)
+        return self._mint.user_token
+
+    def call_session(
+        self, type: UTDStreamType, *, devices: Devices | None = None
+    ) -> UTDCallSession:
+        """A session for 1:1 calls of one type, driven by `start` or `accept`. Does not block.
+
+        `devices` instead of the client's. Raises: NotAuthenticated, InvalidConfig when it is no call type.
+        """
+        if not isinstance(type, UTDStreamType):
+            raise InvalidConfig(f"call_session: type must be a UTDStreamType, not {type!r}")
+        self._require_open("call_session")
+        if self.identity is None:
+            raise NotAuthenticated("call_session: call authenticate(identity=...) first")
+        given = devices or self._devices
+        if not type.has_video:
+            given = Devices(microphone=given.microphone, speaker=given.speaker)
+        session = UTDCallSession(
+            type,
+            SessionParts(
+                api=self._api,
+                config=self._config,
+                devices=given,
+                report=self._report,
+                forget=self._forget,
+            ),
+        )
+        with self._lock:
+            self._sessions.add(session)
+        return session
+
+    def incoming_calls(self, transport: IncomingCalls | None = None) -> IncomingCallInbox:
+        """The inbox of calls to this identity, listening from now on. Does not block.
+
+        Without a `transport` it is MQTT with the login the engine gave; an engine that gives none is asked
+        every few seconds instead. Raises: NotAuthenticated, InvalidConfig when a package is missing.
+        """
+        self._require_open("incoming_calls")
+        mint, identity = self._mint, self.identity
+        if mint is None or identity is None:
+            raise NotAuthenticated("incoming_calls: call authenticate(identity=...) first")
+        if transport is None:
+            if mint.mqtt is not None:
+                from utdstream.mqtt import MqttIncomingCalls
+
+                transport = MqttIncomingCalls.from_login(mint.mqtt)
+            else:
+                _log.info("the engine gave no broker login: it is asked for calls every few seconds")
+                transport = PollingOnly()
+        inbox = IncomingCallInbox(
+            app_id=self._api.app_id,
+            identity=identity,
+            transport=transport,
+            engine=self._api,
+            answers=_Answers(self),
+            config=self._config,
+            report=self._report,
+        )
+        with self._lock:
+            self._inboxes.add(inbox)
+        return inbox
+
+    def dispose(self, *, timeout: float | None = None) -> None:
+        """Disposes the inboxes and sessions it made (live calls end) and frees everything. Idempotent.
+
+        Blocks: to the deadline (default 8 s), all of them at the same time.
+        """
+        deadline = Deadline(timeout, self._config.dispose_timeout_s, "dispose")
+        with self._lock:
+            if self._disposed:
+                return
+            self._disposed = True
+            owned: list[IncomingCallInbox | UTDSession] = [*self._inboxes, *self._sessions]
+            self._inboxes.clear()
+        closers = [
+            threading.Thread(target=item.dispose, name="utdstream-dispose", daemon=True) for item in owned
+        ]
+        for closer in closers:
+            closer.start()
+        for closer in closers:
+            closer.join(deadline.remaining())
+        self._api.close()
+        self.errors._close()
+        self._lane.close(min(1.0, deadline.remaining()))
+
+    close = dispose
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.dispose()
+
+    def __repr__(self) -> str:
+        return f"UTDStreamClient(app_id={self._api.app_id!r}, identity={self.identity!r})"
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _require_open(self, doing: str) -> None:
+        if self._disposed:
+            raise SessionClosed(f"{doing}: the client was disposed; make a new one")
+
+    def _report(self, error: CallbackError) -> None:
+        self.errors._emit(error)
+
+    def _forget(self, session: UTDSession) -> None:
+        with self._lock:
+            self._sessions.discard(session)
+
+
+class _Answers:
+    """How an incoming call is answered (the inbox's port `CallAnswers`)."""
+
+    def __init__(self, client: UTDStreamClient) -> None:
+        self._client = client
+
+    def accept(self, call_id: str, type: UTDStreamType, timeout: float | None) -> UTDCallSession:
+        session = self._client.call_session(type)
+        try:
+            session.accept(call_id, timeout=timeout)
+        except BaseException:
+            session.dispose()
+            raise
+        return session
+
+    def reject(self, call_id: str, timeout: float | None) -> None:
+        self._say("reject", call_id, timeout)
+
+    def busy(self, call_id: str, timeout: float | None) -> None:
+        self._say("busy", call_id, timeout)
+
+    def _say(self, action: str, call_id: str, timeout: float | None) -> None:
+        deadline = Deadline(timeout, self._client._config.rest_timeout_s, action)
+        self._client._api.call_action(call_id, action, deadline)

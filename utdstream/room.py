@@ -1,0 +1,486 @@
+"""UTDRoom: one media room, blocking.
+
+Owns: the facts of a room and the operations on it. Used by sessions, and by those who bring their own
+url and token. Threads: any may call; the loop writes the facts through `_Life`, which throws away what a
+life that is over still has to say. Must not import REST; the media core is reached late.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from utdstream import _receiving
+from utdstream._deadline import Deadline
+from utdstream._events import CallbackError, EventsLane, Report
+from utdstream.config import ClientConfig
+from utdstream.errors import DeviceError, InvalidConfig, SessionClosed, UsageError, UTDStreamException
+from utdstream.media import Devices, PcmFrame, RawFrame
+from utdstream.models import (
+    Connection,
+    ConnectionState,
+    DataMessage,
+    LocalParticipant,
+    RemoteParticipant,
+    RoomEvent,
+    SessionStats,
+)
+from utdstream.observe import Signal, Watched
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from livekit import rtc
+
+    from utdstream._livekit.connection import RoomConnection
+    from utdstream._livekit.loop import LoopThread
+    from utdstream._livekit.subscribing import AudioConsumer, VideoConsumer
+
+MAX_RELIABLE_BYTES = 15_000
+MAX_LOSSY_BYTES = 1_300
+_numbers = itertools.count(1)
+
+
+class UTDRoom:
+    """One media room: connect with a url and a token, publish the devices, receive, disconnect, again.
+
+    `adaptive_stream`: nothing is downloaded that nobody consumes (sound while a speaker or
+    `audio_frames()` listens, video while `video_frames()` or `snapshot()` looks). `dynacast`: layers that
+    nobody watches are not sent. It publishes nothing by itself. Thread: any. Closes with `dispose()`.
+    """
+
+    def __init__(
+        self,
+        *,
+        adaptive_stream: bool = True,
+        dynacast: bool = True,
+        devices: Devices | None = None,
+        _config: ClientConfig | None = None,
+        _lane: EventsLane | None = None,
+        _report: Report | None = None,
+    ) -> None:
+        number = next(_numbers)
+        self._devices = devices or Devices()
+        self._config = _config or ClientConfig()
+        self._adaptive = adaptive_stream
+        self._dynacast = dynacast
+        self._errors_lane = EventsLane(f"utdstream-events-errors-room-{number}")
+        self._owns_lane = _lane is None
+        self._lane = _lane or EventsLane(f"utdstream-events-room-{number}", self._report_error)
+        self._report = _report or self._report_error
+
+        self.errors: Signal[CallbackError] = Signal(self._errors_lane)
+        """What went wrong in the background: a raising callback, a failing device."""
+        self.events: Signal[RoomEvent] = Signal(self._lane)
+        """Everything LiveKit says, by LiveKit's own event names."""
+        self.connected: Watched[bool] = Watched(False, self._lane)
+        """True while media can flow; false while reconnecting."""
+        self.connection: Watched[Connection] = Watched(
+            Connection(ConnectionState.DISCONNECTED), self._lane
+        )
+        self.can_publish: Watched[bool] = Watched(False, self._lane)
+        """Whether the media server lets this participant publish now."""
+        self.microphone_on: Watched[bool] = Watched(False, self._lane)
+        self.camera_on: Watched[bool] = Watched(False, self._lane)
+        self.remote_participants: Watched[tuple[RemoteParticipant, ...]] = Watched((), self._lane)
+        self.messages: Signal[DataMessage] = Signal(self._lane)
+        self._metadata: Watched[str] = Watched("", self._lane)
+
+        self._lock = threading.Lock()  # held for reads and writes of the fields below only
+        self._life: _Life | None = None
+        self._disposed = False
+        self._local: LocalParticipant | None = None
+        self._metadata_hook: Callable[[str], None] | None = None
+        self._data_hook: Callable[[DataMessage], bool] | None = None
+
+    # -- connecting ------------------------------------------------------------------------------
+
+    @property
+    def room(self) -> rtc.Room | None:
+        """The raw LiveKit room, None when not connected. To be touched on the loop thread only."""
+        connection = self._connection_now()
+        return connection.room if connection is not None else None
+
+    @property
+    def local_participant(self) -> LocalParticipant | None:
+        """This participant as a snapshot; None before the first connect."""
+        return self._local
+
+    def connect(
+        self, url: str, token: str, *, auto_subscribe: bool = True, timeout: float | None = None
+    ) -> None:
+        """Joins the room that `token` names.
+
+        `auto_subscribe` False: nothing is received but what an iterator or a snapshot asks for.
+        Blocks: to the deadline (default 20 s). Raises: ConnectFailed, DeadlineExceeded, UsageError when
+        already connected, SessionClosed when disposed or left meanwhile.
+        """
+        self._join(url, token, auto_subscribe=auto_subscribe, publish=False, timeout=timeout)
+
+    def _join(
+        self, url: str, token: str, *, auto_subscribe: bool, publish: bool, timeout: float | None
+    ) -> None:
+        """`publish`: the devices open while the room is joined and are published as soon as it allows."""
+        deadline = Deadline(timeout, self._config.join_timeout_s, "connect")
+        if not isinstance(url, str) or not url.startswith(("ws://", "wss://", "http://", "https://")):
+            raise InvalidConfig(f"connect: url must begin with ws:// or wss://, not {str(url)[:40]!r}")
+        if not isinstance(token, str) or not token:
+            raise InvalidConfig("connect: token must be the text that the engine gave")
+        from utdstream._livekit.loop import loop_thread
+
+        loop = loop_thread()
+        with self._lock:
+            if self._disposed:
+                raise SessionClosed("connect: the room was disposed; make a new one")
+            if self._life is not None:
+                raise UsageError("connect: already connected or connecting; disconnect() first")
+            life = self._life = _Life(self, loop, auto_subscribe=auto_subscribe, publish=publish)
+        self.connection._set(Connection(ConnectionState.CONNECTING))
+        try:
+            loop.finish(lambda: life.join(url, token), deadline=deadline, undo=life.give_up)
+        except BaseException as error:
+            reason = error.message if isinstance(error, UTDStreamException) else type(error).__name__
+            self._over(life, reason)
+            raise
+
+    def disconnect(self, *, timeout: float | None = None) -> None:
+        """Leaves the room; the object can connect again. Nothing to do when it is not connected.
+
+        Blocks: to the deadline (default 5 s); what a slow server has not confirmed by then goes on in the
+        background. Never waits for a `connect` under way: that one gets SessionClosed.
+        """
+        deadline = Deadline(timeout, self._config.leave_timeout_s, "disconnect")
+        with self._lock:
+            life = self._life
+        if life is not None:
+            self._leave(life, deadline)
+
+    def _leave(self, life: _Life, deadline: Deadline) -> None:
+        """Leaves this life; a newer one is not touched."""
+        try:
+            life.loop.finish(life.leave, deadline=deadline, undo=lambda task: None)
+        except UTDStreamException as error:
+            self._report(CallbackError(error, "disconnect"))
+        finally:
+            self._over(life, "CLIENT_INITIATED")
+
+    def _begin_disconnect(self) -> None:
+        """Devices stop and the room is left in the background; a later `disconnect` waits for it."""
+        with self._lock:
+            life = self._life
+        if life is not None:
+            life.loop.post(life.begin_leaving)
+
+    def _over(self, life: _Life, reason: str) -> None:
+        """This life has ended: the facts say so, unless a newer life has begun."""
+        with self._lock:
+            if self._life is not life:
+                return
+            self._life = None
+        self.remote_participants._set(())
+        self.microphone_on._set(False)
+        self.camera_on._set(False)
+        self.can_publish._set(False)
+        self.connected._set(False)
+        self.connection._set(Connection(ConnectionState.DISCONNECTED, reason))
+
+    def dispose(self, *, timeout: float | None = None) -> None:
+        """Leaves and frees everything; the object is done for. Idempotent, any thread, also a callback.
+
+        Blocks: to the deadline (default 8 s).
+        """
+        deadline = Deadline(timeout, self._config.dispose_timeout_s, "dispose")
+        with self._lock:
+            if self._disposed:
+                return
+            self._disposed = True
+        self.disconnect(timeout=deadline.remaining())
+        for fact in (
+            self.connected,
+            self.connection,
+            self.can_publish,
+            self.microphone_on,
+            self.camera_on,
+            self.remote_participants,
+        ):
+            fact._close()
+        self.events._close()
+        self.messages._close()
+        if self._owns_lane:
+            self._lane.close(min(1.0, deadline.remaining()))
+        self._errors_lane.close(min(1.0, deadline.remaining()))
+
+    close = dispose
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.dispose()
+
+    # -- publishing ------------------------------------------------------------------------------
+
+    def set_microphone(self, enabled: bool, *, timeout: float | None = None) -> None:
+        """Publishes or unmutes the microphone, or mutes it (its device stops too).
+
+        Returns when it is so. Blocks: to the deadline (default 12 s); then the earlier wish is restored.
+        Raises: PublishRefused, DeviceError when there is none or it fails, SessionClosed.
+        """
+        self._set_device("microphone", enabled, timeout)
+
+    def set_camera(self, enabled: bool, *, timeout: float | None = None) -> None:
+        """Publishes or unmutes the camera, or mutes it (its device stops too). As `set_microphone`."""
+        self._set_device("camera", enabled, timeout)
+
+    def _set_device(self, kind: str, enabled: bool, timeout: float | None) -> None:
+        deadline = Deadline(timeout, self._config.set_timeout_s, f"set_{kind}")
+        if not isinstance(enabled, bool):
+            raise InvalidConfig(f"set_{kind}: enabled must be True or False, not {enabled!r}")
+        from utdstream._livekit.publishing import Wish
+
+        life, connection = self._require_connection(f"set_{kind}")
+        device = getattr(self._devices, kind)
+        if device is None:
+            if not enabled:
+                return
+            raise DeviceError(f"set_{kind}: there is no {kind}; give one with Devices({kind}=...)")
+        if enabled:
+            life.loop.call(connection.refuse_publishing, kind == "microphone", deadline=deadline)
+        wish = Wish.ON if enabled else Wish.MUTED
+        life.loop.run(lambda: connection.set_wish(kind, wish), deadline=deadline)
+
+    def _settle_publishing(self, deadline: Deadline) -> None:
+        """Until what is wished for is published, or has failed and was reported."""
+        life, connection = self._require_connection("publishing")
+        life.loop.run(connection.publisher.settle, deadline=deadline)
+
+    # -- data ------------------------------------------------------------------------------------
+
+    def send_data(
+        self,
+        data: bytes,
+        *,
+        reliable: bool = True,
+        destination_identities: list[str] | tuple[str, ...] | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Sends up to 15,000 bytes (reliable) or 1,300 bytes (lossy) to everyone, or to some identities.
+
+        Blocks: to the deadline (default 5 s); a send that ran out of time may still be delivered.
+        Raises: InvalidConfig, SessionClosed, DeadlineExceeded, MediaError.
+        """
+        deadline = Deadline(timeout, self._config.send_data_timeout_s, "send_data")
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise InvalidConfig(f"send_data: data must be bytes, not {type(data).__name__}")
+        payload = bytes(data)
+        limit = MAX_RELIABLE_BYTES if reliable else MAX_LOSSY_BYTES
+        if len(payload) > limit:
+            raise InvalidConfig(f"send_data: {len(payload)} bytes are too many, at most {limit} fit")
+        if isinstance(destination_identities, str):
+            raise InvalidConfig("send_data: give a list of identities, not one text")
+        life, connection = self._require_connection("send_data")
+        to = list(destination_identities or ())
+        life.loop.run(
+            lambda: connection.publish_data(payload, reliable=reliable, to=to, topic=""),
+            deadline=deadline,
+        )
+
+    # -- receiving -------------------------------------------------------------------------------
+
+    def audio_frames(self, identity: str | None = None) -> Iterator[PcmFrame]:
+        """Remote sound as 48 kHz mono int16, 10 ms each on a steady clock; silence when nobody speaks.
+
+        `identity` None: everyone, mixed. Ends when the room does. A reader that falls behind by more than
+        0.2 s loses what it missed. Raises: SessionClosed when not connected.
+        """
+        return _receiving.audio_frames(_Receiver(self), identity)
+
+    def video_frames(
+        self, identity: str | None = None, *, timeout: float | None = None
+    ) -> Iterator[RawFrame]:
+        """Remote pictures as I420, always the newest; one that nobody took in time is replaced.
+
+        `identity` None: whoever is seen first. Ends when the room does. Blocks: each step at most
+        `timeout` (default 30 s). Raises: DeadlineExceeded, SessionClosed when not connected.
+        """
+        limit = Deadline(timeout, self._config.wait_timeout_s, "video_frames", may_be_infinite=True)
+        return _receiving.video_frames(_Receiver(self), identity, limit.timeout)
+
+    def snapshot(
+        self,
+        path: str | Path | None = None,
+        identity: str | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> bytes:
+        """The newest picture of somebody as PNG, also written to `path` when one is given.
+
+        Blocks: to the deadline (default 12 s) for a first picture. Raises: DeadlineExceeded, SessionClosed.
+        """
+        deadline = Deadline(timeout, self._config.set_timeout_s, "snapshot")
+        png = _receiving.take_snapshot(_Receiver(self), identity, deadline)
+        if path is not None:
+            Path(path).write_bytes(png)
+        return png
+
+    def stats(self, *, timeout: float | None = None) -> SessionStats:
+        """Counters since the connect and the newest network figures. Ask at most every 2 s.
+
+        Blocks: to the deadline (default 12 s). Raises: SessionClosed.
+        """
+        deadline = Deadline(timeout, self._config.set_timeout_s, "stats")
+        life, connection = self._require_connection("stats")
+        from utdstream._livekit.stats import session_stats
+
+        return life.loop.run(
+            lambda: session_stats(connection, events_dropped=self._lane.dropped), deadline=deadline
+        )
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _connection_now(self) -> RoomConnection | None:
+        with self._lock:
+            life = self._life
+        return life.connection if life is not None else None
+
+    def _require_connection(self, doing: str) -> tuple[_Life, RoomConnection]:
+        with self._lock:
+            life = self._life
+        if life is None or life.connection is None or not life.joined:
+            raise SessionClosed(f"{doing}: the room is not connected; connect first")
+        return life, life.connection
+
+    def _report_error(self, error: CallbackError) -> None:
+        self.errors._emit(error)
+
+    def __repr__(self) -> str:
+        return f"UTDRoom({self.connection.value.state.value})"
+
+
+class _Life:
+    """One connect of a room, and what the loop has to say about it (a `RoomListener`)."""
+
+    def __init__(self, room: UTDRoom, loop: LoopThread, *, auto_subscribe: bool, publish: bool) -> None:
+        self._room = room
+        self.loop = loop
+        self._auto_subscribe = auto_subscribe
+        self._publish = publish
+        self.connection: RoomConnection | None = None
+        self.joined = False
+
+    async def join(self, url: str, token: str) -> None:
+        from utdstream._livekit.connection import RoomConnection
+        from utdstream._livekit.publishing import Wish
+
+        room = self._room
+        connection = self.connection = RoomConnection(
+            self.loop,
+            self,
+            room._devices,
+            room._report,
+            adaptive_stream=room._adaptive,
+            dynacast=room._dynacast,
+            auto_subscribe=self._auto_subscribe,
+            linger_s=room._config.video_linger_s,
+        )
+        if room._life is not self:
+            connection.give_up()
+        if self._publish:
+            for slot in connection.publisher.slots:
+                if slot.has_device:
+                    slot.wish = Wish.ON
+        await connection.join(url, token)
+
+    def give_up(self, task: asyncio.Task[None]) -> None:
+        if self.connection is not None:
+            self.connection.give_up()
+
+    async def leave(self) -> None:
+        if self.connection is not None:
+            await self.connection.leave()
+
+    def begin_leaving(self) -> None:
+        self.loop.spawn(self.leave())
+
+    @property
+    def _current(self) -> bool:
+        return self._room._life is self
+
+    # -- RoomListener, loop thread ---------------------------------------------------------------
+
+    def on_connection(self, connection: Connection) -> None:
+        if connection.state is ConnectionState.DISCONNECTED:
+            self._room._over(self, connection.reason or "")
+        elif self._current:
+            self.joined = True
+            self._room.connection._set(connection)
+            self._room.connected._set(connection.state is ConnectionState.CONNECTED)
+
+    def on_permission(self, can_publish: bool) -> None:
+        if self._current:
+            self._room.can_publish._set(can_publish)
+
+    def on_people(self, local: LocalParticipant, remote: tuple[RemoteParticipant, ...]) -> None:
+        if self._current:
+            self._room._local = local
+            self._room.remote_participants._set(remote)
+
+    def on_publishing(self, microphone_on: bool, camera_on: bool) -> None:
+        if self._current:
+            self._room.microphone_on._set(microphone_on)
+            self._room.camera_on._set(camera_on)
+
+    def on_metadata(self, metadata: str) -> None:
+        if self._current:
+            self._room._metadata._set(metadata)
+            if self._room._metadata_hook is not None:
+                self._room._metadata_hook(metadata)
+
+    def on_data(self, message: DataMessage) -> None:
+        if not self._current:
+            return
+        hook = self._room._data_hook
+        if hook is None or not hook(message):
+            self._room.messages._emit(message)
+
+    def wants_events(self) -> bool:
+        return self._current and self._room.events._has_listeners
+
+    def on_event(self, event: RoomEvent) -> None:
+        if self._current:
+            self._room.events._emit(event)
+
+
+class _Receiver:
+    """What the iterators of `_receiving` may do with one life of a room."""
+
+    def __init__(self, room: UTDRoom) -> None:
+        self._life, self._connection = room._require_connection("receiving")
+        self._room = room
+
+    def attach_audio(self, identity: str | None) -> AudioConsumer:
+        from utdstream._livekit.subscribing import AudioConsumer
+
+        consumer = AudioConsumer(_receiving.READ_FORMAT, identity)
+        self._attach(consumer)
+        return consumer
+
+    def attach_video(self, identity: str | None) -> VideoConsumer:
+        from utdstream._livekit.subscribing import VideoConsumer
+
+        consumer = VideoConsumer(identity)
+        self._attach(consumer)
+        return consumer
+
+    def _attach(self, consumer: AudioConsumer | VideoConsumer) -> None:
+        deadline = Deadline(None, self._room._config.set_timeout_s, "receiving")
+        self._life.loop.call(self._connection.add_consumer, consumer, deadline=deadline)
+
+    def detach(self, consumer: AudioConsumer | VideoConsumer) -> None:
+        self._life.loop.post(self._connection.subscriber.remove, consumer)
+
+    def is_over(self) -> bool:
+        return self._room._life is not self._life
