@@ -62,9 +62,7 @@ def _audio_frames(receiver: Receiver, consumer: AudioConsumer) -> Generator[PcmF
         receiver.detach(consumer)
 
 
-def video_frames(
-    receiver: Receiver, identity: str | None, timeout_s: float
-) -> Iterator[RawFrame]:
+def video_frames(receiver: Receiver, identity: str | None, timeout_s: float) -> Iterator[RawFrame]:
     """The newest picture each time, I420; ends when the room does."""
     consumer = receiver.attach_video(identity)
     return _video_frames(receiver, consumer, timeout_s)
@@ -111,9 +109,7 @@ def to_png(frame: RawFrame) -> bytes:
     half_w, half_h = (width + 1) // 2, (height + 1) // 2
     luma = flat[: width * height].reshape(height, width)
     chroma = flat[width * height :].reshape(2, half_h, half_w)
-    blue, red = (
-        plane.repeat(2, axis=0).repeat(2, axis=1)[:height, :width] - 128.0 for plane in chroma
-    )
+    blue, red = (plane.repeat(2, axis=0).repeat(2, axis=1)[:height, :width] - 128.0 for plane in chroma)
     bright = 1.164 * (luma - 16.0)
     rgb = numpy.stack(
         (bright + 1.596 * red, bright - 0.392 * blue - 0.813 * red, bright + 2.017 * blue), axis=-1
@@ -126,10 +122,7 @@ def to_png(frame: RawFrame) -> bytes:
 def _png(width: int, height: int, row: Callable[[int], bytes]) -> bytes:
     def chunk(kind: bytes, content: bytes) -> bytes:
         return (
-            struct.pack(">I", len(content))
-            + kind
-            + content
-            + struct.pack(">I", zlib.crc32(kind + content))
+            struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
         )
 
     lines = b"".join(b"\x00" + row(index) for index in range(height))

@@ -138,9 +138,7 @@ class UTDCallSession(UTDSession):
         Blocks: to the deadline (default 30 s, `math.inf` allowed); on its passing the call goes on ringing.
         Raises: CallNotAnswered at once when it is rejected, busy, missed or ended; DeadlineExceeded.
         """
-        deadline = Deadline(
-            timeout, self._config.wait_timeout_s, "wait_for_answer", may_be_infinite=True
-        )
+        deadline = Deadline(timeout, self._config.wait_timeout_s, "wait_for_answer", may_be_infinite=True)
         with self._lock:
             life = self._life
         if life is None:
@@ -209,9 +207,7 @@ class UTDCallSession(UTDSession):
                 return life
         return self._begin(_CallLife(S.INITIATING, call_id), doing)
 
-    def _say(
-        self, life: _CallLife, call_id: str, action: str, deadline: Deadline
-    ) -> UTDCall | None:
+    def _say(self, life: _CallLife, call_id: str, action: str, deadline: Deadline) -> UTDCall | None:
         """One REST action of the callee; a call that cannot be had leaves no life behind."""
         try:
             return self._api.call_action(

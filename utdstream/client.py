@@ -94,9 +94,7 @@ class UTDStreamClient:
         self._mint = self._api.mint_session(Actor(identity, name, device_id), deadline)
         return self._mint.user_token
 
-    def call_session(
-        self, type: UTDStreamType, *, devices: Devices | None = None
-    ) -> UTDCallSession:
+    def call_session(self, type: UTDStreamType, *, devices: Devices | None = None) -> UTDCallSession:
         """A session for 1:1 calls of one type, driven by `start` or `accept`. Does not block.
 
         `devices` instead of the client's. Raises: NotAuthenticated, InvalidConfig when it is no call type.

@@ -78,9 +78,7 @@ class UTDRoom:
         """Everything LiveKit says, by LiveKit's own event names."""
         self.connected: Watched[bool] = Watched(False, self._lane)
         """True while media can flow; false while reconnecting."""
-        self.connection: Watched[Connection] = Watched(
-            Connection(ConnectionState.DISCONNECTED), self._lane
-        )
+        self.connection: Watched[Connection] = Watched(Connection(ConnectionState.DISCONNECTED), self._lane)
         self.can_publish: Watched[bool] = Watched(False, self._lane)
         """Whether the media server lets this participant publish now."""
         self.microphone_on: Watched[bool] = Watched(False, self._lane)

@@ -269,9 +269,7 @@ class RoomConnection:
         if room is None or self._ended:
             return
         speaker = self._close_speaker()
-        await bounded(
-            self.publisher.close(unpublish=not self.publisher.reconnecting), UNPUBLISH_ALL_S
-        )
+        await bounded(self.publisher.close(unpublish=not self.publisher.reconnecting), UNPUBLISH_ALL_S)
         await self.subscriber.close()
         await self._disconnect(room)
         self._end("CLIENT_INITIATED")

@@ -174,7 +174,9 @@ class Slot:
                 await self._start_capture()
                 if not await feed.wait_for_first_frame(FIRST_FRAME_S):
                     await self._drop_feed()
-                    raise DeviceError(f"the camera delivered no frame within {FIRST_FRAME_S:g} s of its start")
+                    raise DeviceError(
+                        f"the camera delivered no frame within {FIRST_FRAME_S:g} s of its start"
+                    )
             track = feed.make_track()
             options = self._video_options(feed)
             if feed.raw_source is not None:
@@ -255,8 +257,8 @@ class Slot:
         track.unmute()
 
     async def _unpublish(self) -> None:
-        await self._mute()
-        if self._publisher.reconnecting:
+        if self._publisher.reconnecting:  # it would hang: mute now, `reconnected` comes back here
+            await self._mute()
             return
         publication, self.publication = self.publication, None
         await self._drop_feed()
@@ -314,8 +316,7 @@ class Slot:
     def check_survival(self) -> None:
         """After a reconnect: a track that did not come back is published anew; muted stays muted."""
         if self.publication is not None and all(
-            other is not self.publication
-            for other in self._publisher.participant.track_publications.values()
+            other is not self.publication for other in self._publisher.participant.track_publications.values()
         ):
             _log.info("the %s did not survive the reconnect and is published again", self.kind)
             self.publication = None
@@ -335,7 +336,9 @@ class Slot:
 class Publisher:
     """Both slots of one connection. Loop thread."""
 
-    def __init__(self, loop: LoopThread, devices: Devices, report: Report, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, loop: LoopThread, devices: Devices, report: Report, changed: Callable[[], None]
+    ) -> None:
         self.loop = loop
         self.devices = devices
         self.report = report

@@ -90,7 +90,9 @@ def event_payload(name: str, arguments: tuple[object, ...]) -> Mapping[str, obje
     """The arguments of one LiveKit event by name: identities, snapshots and enum names, no live objects."""
     names = _NAMES.get(name, ())
     return {
-        label: _plain(label, value) for label, value in zip(names, arguments, strict=False) if label != "track"
+        label: _plain(label, value)
+        for label, value in zip(names, arguments, strict=False)
+        if label != "track"
     }
 
 

@@ -43,5 +43,3 @@ async def session_stats(connection: RoomConnection, *, events_dropped: int) -> S
         bytes_received=received,
         events_dropped=events_dropped,
     )
-
-

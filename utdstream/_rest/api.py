@@ -44,7 +44,12 @@ class EngineApi:
 
     def __init__(self, *, app_id: str, app_key: str, base_url: str, token_base_url: str) -> None:
         for name, value in (("app_id", app_id), ("app_key", app_key)):
-            if not isinstance(value, str) or not value.strip() or not value.isascii() or not value.isprintable():
+            if (
+                not isinstance(value, str)
+                or not value.strip()
+                or not value.isascii()
+                or not value.isprintable()
+            ):
                 raise InvalidConfig(f"{name} must be the project's non-empty text from the engine")
         self.app_id = app_id
         self._app_key = app_key
@@ -166,20 +171,14 @@ class EngineApi:
 
     def get_call(self, call_id: str, deadline: Deadline) -> UTDCall:
         """The call as the engine sees it now."""
-        return codec.parse_call(
-            self._privileged("GET", routes.call(call_id), deadline=deadline, retry=True)
-        )
+        return codec.parse_call(self._privileged("GET", routes.call(call_id), deadline=deadline, retry=True))
 
     def list_calls(
         self, *, identity: str, statuses: Sequence[UTDCallStatus], deadline: Deadline
     ) -> list[UTDCall]:
         """The newest calls of `identity` in one of these states."""
-        query = (
-            f"?identity={routes.segment(identity)}&status={','.join(status.wire for status in statuses)}"
-        )
-        return codec.parse_calls(
-            self._privileged("GET", routes.CALLS + query, deadline=deadline, retry=True)
-        )
+        query = f"?identity={routes.segment(identity)}&status={','.join(status.wire for status in statuses)}"
+        return codec.parse_calls(self._privileged("GET", routes.CALLS + query, deadline=deadline, retry=True))
 
     def detached(self, work: Callable[[], None]) -> None:
         """Runs an undo that needs requests of its own in the background."""
@@ -190,7 +189,9 @@ class EngineApi:
     def _require_actor(self, doing: str) -> Actor:
         actor = self.actor
         if actor is None:
-            raise NotAuthenticated(f"{doing}: nobody is signed in; call client.authenticate(identity=...) first")
+            raise NotAuthenticated(
+                f"{doing}: nobody is signed in; call client.authenticate(identity=...) first"
+            )
         return actor
 
     def _headers(self, bearer: str | None) -> dict[str, str]:
@@ -220,9 +221,7 @@ class EngineApi:
             with self._lock:
                 bearer = self._bearer
             if bearer is None:
-                raise NotAuthenticated(
-                    "nobody is signed in; call client.authenticate(identity=...) first"
-                )
+                raise NotAuthenticated("nobody is signed in; call client.authenticate(identity=...) first")
             try:
                 return self._http.request(
                     method,

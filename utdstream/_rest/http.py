@@ -261,9 +261,7 @@ class Http:
             self._clock_offset_s = middle.timestamp() - time.monotonic()
 
     @staticmethod
-    def _interpret(
-        status: int, headers: Mapping[str, str], raw: bytes, host: str
-    ) -> codec.JsonObject:
+    def _interpret(status: int, headers: Mapping[str, str], raw: bytes, host: str) -> codec.JsonObject:
         try:
             body: object = json.loads(raw) if raw else {}
         except (ValueError, RecursionError):
@@ -286,9 +284,7 @@ class Http:
         if retry_after_s is None:
             header = headers.get("Retry-After", "")
             retry_after_s = float(header) if header.isdigit() else None
-        raise error_from_answer(
-            status, message or f"{host} answered with HTTP {status}", code, retry_after_s
-        )
+        raise error_from_answer(status, message or f"{host} answered with HTTP {status}", code, retry_after_s)
 
 
 def _keep_headers(request: requests.PreparedRequest) -> requests.PreparedRequest:
