@@ -19,14 +19,17 @@ CALL_UPDATE = "_call_update"
 """Data message in a call room; the room metadata carries the same object under METADATA_CALL."""
 METADATA_CALL = "_call"
 
+LIVE_ENDED = "_live_ended"
+"""Data message to everybody in a room that its owner closes."""
+REMOVED = "_removed"
+"""Data message to somebody just before he is removed from a room."""
+
 CALL_INITIATED = "call_initiated"
 CALL_CANCELLED = "call_cancelled"
 CALL_ANSWERED_ELSEWHERE = "call_answered_elsewhere"
 CALL_MISSED = "call_missed"
 CALL_ENDED = "call_ended"
-CALL_EVENTS = frozenset(
-    {CALL_INITIATED, CALL_CANCELLED, CALL_ANSWERED_ELSEWHERE, CALL_MISSED, CALL_ENDED}
-)
+CALL_EVENTS = frozenset({CALL_INITIATED, CALL_CANCELLED, CALL_ANSWERED_ELSEWHERE, CALL_MISSED, CALL_ENDED})
 
 EVENT_VERSION = 1
 MAX_EVENT_BYTES = 16_384
@@ -61,6 +64,16 @@ def room_metadata(call: UTDCall) -> str:
     return json.dumps(
         {METADATA_CALL: {"rev": call.rev, "call": _without_credentials(call)}}, separators=(",", ":")
     )
+
+
+def live_ended() -> bytes:
+    """The data message that a room is about to close."""
+    return json.dumps({"type": LIVE_ENDED}, separators=(",", ":")).encode()
+
+
+def removed(reason: str) -> bytes:
+    """The data message to somebody who is about to be removed."""
+    return json.dumps({"type": REMOVED, "reason": reason}, separators=(",", ":")).encode()
 
 
 def parse_call_update(data: bytes) -> UTDCall | None:

@@ -1,0 +1,96 @@
+"""`python -m utdstream.engine --config FILE`: the engine as a process.
+
+Owns: arguments, logging, signals, the exit code. Exit codes: 0 after SIGTERM or SIGINT, 1 when it
+cannot start (port taken, database unusable), 2 for a mistake in the settings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+from utdstream.engine.config import EngineConfig, load
+from utdstream.errors import InvalidConfig
+
+GRACEFUL_STOP_S = 1
+BACKLOG = 2048
+MAX_CONNECTIONS = 2000
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the engine until it is told to stop; the process's exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m utdstream.engine", description="The self-hosted engine, alone."
+    )
+    parser.add_argument("--config", required=True, metavar="FILE", help="the engine's TOML settings")
+    options = parser.parse_args(arguments)
+    try:
+        config = load(options.config)
+    except InvalidConfig as error:
+        print(f"utdstream engine: {error}", file=sys.stderr)  # noqa: T201  # the only output
+        return 2
+    return serve(config)
+
+
+def serve(config: EngineConfig) -> int:
+    """Serves with these settings until SIGTERM or SIGINT; the process's exit code. Main thread only."""
+    _set_up_logging(config.engine.log_level)
+    stopping = False
+
+    def stop_early(number: int, frame: FrameType | None) -> None:
+        nonlocal stopping
+        stopping = True
+
+    # Before the heavy imports; uvicorn puts its own in place while it serves, then raises the signal
+    # again, and finds these.
+    signal.signal(signal.SIGTERM, stop_early)
+    signal.signal(signal.SIGINT, stop_early)
+
+    import uvicorn
+
+    from utdstream.engine.app import make
+
+    server = uvicorn.Server(
+        uvicorn.Config(
+            make(config),
+            host=config.engine.host,
+            port=config.engine.port,
+            http="h11",
+            ws="none",
+            loop="asyncio",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=True,
+            proxy_headers=False,
+            backlog=BACKLOG,
+            limit_concurrency=MAX_CONNECTIONS,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=GRACEFUL_STOP_S,
+        )
+    )
+    if stopping:
+        return 0
+    try:
+        server.run()
+    except SystemExit:  # uvicorn's word for "the port is taken"
+        return 1
+    return 0 if server.started else 1
+
+
+def _set_up_logging(level: str) -> None:
+    logging.basicConfig(
+        level=level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
+    )
+    # Libraries at DEBUG write request headers: they stay at WARNING whatever the engine's level is.
+    for name in ("aiohttp", "asyncio", "livekit", "uvicorn.error", "uvicorn.access"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

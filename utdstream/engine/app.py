@@ -1,0 +1,135 @@
+"""The engine put together: store, media server, broker, services, HTTP.
+
+Owns: what is made in which order, and taken down in the reverse. The only place that knows all parts.
+Runs on the loop thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.types import ASGIApp
+
+from utdstream.engine.background import Lanes, Timers
+from utdstream.engine.call_api import CallApi
+from utdstream.engine.call_rooms import CallRooms
+from utdstream.engine.call_service import CallService
+from utdstream.engine.call_watch import CallWatch
+from utdstream.engine.config import EngineConfig
+from utdstream.engine.http import Answer, Ask, Gate, Handler, make_app
+from utdstream.engine.notify import Notifier
+from utdstream.engine.openapi import document
+from utdstream.engine.room_api import RoomApi
+from utdstream.engine.room_service import RoomService
+from utdstream.engine.sfu import Sfu
+from utdstream.engine.store import Store
+from utdstream.engine.tokens import Tokens
+
+_log = logging.getLogger(__name__)
+
+
+class Engine:
+    """One engine of one project. `open()` inside a running loop, `close()` there."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        self.config = config
+        self.tokens = Tokens(config)
+        self.gate = Gate(self.tokens, config.limits)
+        self.store = Store(config.engine.database)
+        self.sfu = Sfu(config.livekit)
+        self.lanes = Lanes()
+        self.timers = Timers()
+        rooms = CallRooms(self.store, self.sfu, self.lanes)
+        self.calls = CallService(config.project, self.store, rooms, self.timers)
+        self.watch = CallWatch(self.calls, self.store, self.sfu, rooms, self.timers)
+        self.rooms = RoomService(config.project.app_id, self.store, self.sfu)
+        media_url = config.livekit.public_url
+        self.call_api = CallApi(self.calls, self.tokens, media_url)
+        self.room_api = RoomApi(self.rooms, self.tokens, config.project, media_url)
+        self.notifier: Notifier | None = None
+        if config.mqtt is not None:
+            self.notifier = Notifier(
+                config.mqtt, config.project.app_id, self.tokens.mqtt_password, self.calls.ring_all_again
+            )
+            self.calls.notifier = self.room_api.notifier = self.notifier
+
+    def open(self) -> None:
+        """Takes up the calls of the database, connects to the broker, begins to poll."""
+        if self.notifier is not None:
+            self.notifier.start()
+        self.calls.start(self.watch.answered)
+        self.watch.start()
+        self.timers.start()
+
+    async def close(self) -> None:
+        """Stops everything; what is not done yet is in the database."""
+        await self.timers.stop()
+        await self.lanes.stop()
+        if self.notifier is not None:
+            await self.notifier.stop()
+        await self.sfu.close()
+        self.store.close()
+
+    def handlers(self) -> dict[str, Handler]:
+        """Operation id to handler."""
+        return {
+            **self.call_api.handlers(),
+            **self.room_api.handlers(),
+            "health": self.health,
+            "openapi": _openapi,
+        }
+
+    async def health(self, ask: Ask) -> Answer:
+        """GET /health: at once, whatever the other parts do."""
+        parts: dict[str, object] = {"livekit": _word(self.sfu.is_up)}
+        if self.notifier is not None:
+            parts["mqtt"] = _word(self.notifier.is_up)
+        return Answer({"status": "ok", "parts": parts})
+
+    def webhook(self, body: str, authorization: str) -> bool:
+        """Takes a webhook of the media server; False when it is not signed with our key."""
+        hook = self.sfu.webhook(body, authorization)
+        if hook is None:
+            return False
+        self.watch.webhook(hook)
+        if hook.event == "room_finished":
+            self.lanes.put(hook.room, lambda: self.rooms.webhook(hook))
+        return True
+
+
+def make(config: EngineConfig) -> ASGIApp:
+    """The ASGI application of an engine; it lives from lifespan startup to shutdown."""
+    running: list[Engine] = []
+    handlers: dict[str, Handler] = {}
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        engine = Engine(config)
+        running.append(engine)
+        handlers.update(engine.handlers())
+        engine.open()
+        try:
+            yield
+        finally:
+            async with asyncio.timeout(1.5):
+                await engine.close()
+            running.clear()
+
+    return make_app(
+        handlers,
+        lambda: running[0].gate,
+        lambda body, authorization: running[0].webhook(body, authorization),
+        lifespan,
+    )
+
+
+async def _openapi(ask: Ask) -> Answer:
+    return Answer(document())
+
+
+def _word(up: bool | None) -> str:
+    return "unknown" if up is None else "up" if up else "down"

@@ -1,0 +1,30 @@
+"""Rate limits: a bucket per key, refilled steadily.
+
+Owns: how often one identity may ask. Pure arithmetic on a clock that is given; used on the loop
+thread. Imports the standard library only. Bounded: the least recently used keys are forgotten.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+MAX_KEYS = 20_000
+
+
+class Buckets:
+    """`per_minute` requests a minute for each key, all of them at once if need be."""
+
+    def __init__(self, per_minute: int) -> None:
+        self._capacity = float(per_minute)
+        self._per_second = per_minute / 60.0
+        self._levels: OrderedDict[object, tuple[float, float]] = OrderedDict()
+
+    def take(self, key: object, now_s: float, cost: float = 1.0) -> float:
+        """0 when the request may pass, else the seconds to wait. `now_s` is monotonic."""
+        level, then = self._levels.pop(key, (self._capacity, now_s))
+        level = min(self._capacity, level + max(0.0, now_s - then) * self._per_second)
+        wait_s = 0.0 if level >= cost else (cost - level) / self._per_second
+        self._levels[key] = (level - cost if wait_s == 0.0 else level, now_s)
+        while len(self._levels) > MAX_KEYS:
+            self._levels.popitem(last=False)
+        return wait_s

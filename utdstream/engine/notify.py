@@ -1,0 +1,252 @@
+"""Call events over MQTT, and the broker logins of the devices that wait for them.
+
+Owns: the paho client and its thread. Public methods run on the loop thread and never block it; the
+paho thread only hands over to the loop. The only importer of `paho` in the engine. Must not decide
+anything about calls.
+
+1. While the broker is away nothing is kept for it: `on_up` lets the owner say again what still holds.
+   A device that is cut off asks over REST.
+2. A mint answers without the broker; the login follows when the broker is back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from itertools import count
+
+from paho.mqtt import client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from utdstream._wire import messages
+from utdstream.engine import logins
+from utdstream.engine.config import MqttSection
+from utdstream.models import MqttLogin, UTDCall
+
+LOGIN_WAIT_S = 2.0
+"""How long a mint waits for the broker to know the login."""
+MAX_LOGINS = 50_000
+"""Logins repeated after a reconnect; the least recently minted are forgotten first."""
+_BATCH = 50
+_PATIENCE_S = 5.0
+"""A broker that was away for longer is not waited for."""
+_MIN_EXPIRY_S = 5.0
+"""News of a call that is over is of use for at least this long."""
+
+_log = logging.getLogger(__name__)
+
+
+class Notifier:
+    """One connection to the broker. `on_up` is called on the loop each time the broker is back."""
+
+    def __init__(
+        self,
+        settings: MqttSection,
+        app_id: str,
+        password_of: Callable[[str], str],
+        on_up: Callable[[], None],
+    ) -> None:
+        self._settings = settings
+        self._app_id = app_id
+        self._password_of = password_of
+        self._on_up = on_up
+        self._loop = asyncio.get_running_loop()
+        self._connected = False
+        self._was_down = False
+        self._down_since = self._loop.time()
+        self._ready: set[str] = set()
+        self._wanted: OrderedDict[str, None] = OrderedDict()
+        self._waiting: dict[str, asyncio.Event] = {}
+        self._of_correlation: dict[str, str] = {}
+        self._correlations = count(1)
+        self._seq = 0
+        self._client = self._make_client()
+
+    def _make_client(self) -> paho.Client:
+        client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
+        client.username_pw_set(self._settings.username, self._settings.password)
+        client.reconnect_delay_set(min_delay=0.2, max_delay=1)  # type: ignore[arg-type]  # paho only adds and compares
+        client.max_queued_messages_set(2000)
+        client.max_inflight_messages_set(500)
+        client.on_socket_open = _no_delay
+        client.on_connect = self._paho_connected
+        client.on_connect_fail = self._paho_failed
+        client.on_disconnect = self._paho_disconnected
+        client.on_message = self._paho_message
+        client.on_publish = self._paho_published
+        return client
+
+    @property
+    def is_up(self) -> bool:
+        return self._connected
+
+    def start(self) -> None:
+        """Starts the paho thread, which connects now or as soon as there is a broker."""
+        self._client.connect_async(
+            self._settings.host,
+            self._settings.port,
+            keepalive=15,
+            clean_start=True,
+        )
+        self._client.loop_start()
+
+    async def stop(self) -> None:
+        """Says goodbye and ends the thread."""
+        self._client.disconnect()
+        await asyncio.to_thread(self._client.loop_stop)
+
+    def publish(self, event: str, identity: str, call: UTDCall, now: datetime) -> None:
+        """Sends one call event to one identity; it expires with the ring."""
+        if not self._connected:
+            return
+        left_s = (call.expires_at - now).total_seconds() if call.expires_at else 0.0
+        if event != messages.CALL_INITIATED:
+            left_s = max(left_s, _MIN_EXPIRY_S)
+        self._seq = max(self._seq + 1, int(now.timestamp() * 1000))
+        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+        properties.MessageExpiryInterval = max(1, int(left_s))
+        self._client.publish(
+            messages.calls_topic(self._app_id, identity),
+            messages.encode_call_event(messages.CallEvent(event, self._seq, now, call)),
+            qos=1,
+            properties=properties,
+        )
+        _log.debug("published %s of call %s to %s", event, call.call_id, identity)
+
+    async def login(self, identity: str) -> MqttLogin:
+        """The login of this identity; waits a moment for the broker to know it, and answers anyway."""
+        self._wanted[identity] = None
+        self._wanted.move_to_end(identity)
+        while len(self._wanted) > MAX_LOGINS:
+            self._wanted.popitem(last=False)
+        worth_waiting = self._connected or self._loop.time() - self._down_since < _PATIENCE_S
+        if identity not in self._ready and worth_waiting:
+            known = self._waiting.setdefault(identity, asyncio.Event())
+            self._provision((identity,))
+            try:
+                async with asyncio.timeout(LOGIN_WAIT_S):
+                    await known.wait()
+            except TimeoutError:
+                _log.warning("the broker does not know the login of %s yet", identity)
+        return MqttLogin(
+            host=self._settings.public_host,
+            port=self._settings.public_port,
+            username=messages.mqtt_username(self._app_id, identity),
+            topic=messages.calls_topic(self._app_id, identity),
+            password=self._password_of(identity),
+        )
+
+    def _provision(self, identities: Iterable[str]) -> None:
+        if not self._connected:
+            return
+        commands: list[dict[str, object]] = []
+        for identity in identities:
+            correlation = str(next(self._correlations))
+            self._of_correlation[correlation] = identity
+            commands += logins.login_commands(
+                self._app_id, identity, self._password_of(identity), correlation
+            )
+        for start in range(0, len(commands), 2 * _BATCH):
+            self._client.publish(
+                logins.CONTROL_TOPIC, logins.encode(commands[start : start + 2 * _BATCH]), qos=1
+            )
+
+    # On the loop, handed over by the paho thread.
+
+    def _up(self) -> None:
+        self._connected = True
+        if self._was_down:
+            _log.info("connected to the broker again")
+        else:
+            _log.info("connected to the broker at %s:%s", self._settings.host, self._settings.port)
+        # The broker may have lost its state: what exists there already is not touched.
+        self._ready.clear()
+        self._of_correlation.clear()
+        self._provision(list(self._wanted))
+        self._on_up()
+
+    def _down(self, why: str) -> None:
+        if self._connected or not self._was_down:
+            _log.warning("no connection to the broker: %s", why)
+        if self._connected:
+            self._down_since = self._loop.time()
+        self._connected = False
+        self._was_down = True
+
+    def _answered(self, payload: bytes) -> None:
+        for answer in logins.parse_answers(payload):
+            identity = self._of_correlation.get(answer.correlation)
+            if identity is None:
+                continue
+            if answer.error is not None:
+                _log.warning("the broker refused %s for %s: %s", answer.command, identity, answer.error)
+            if answer.command == "createClient":
+                del self._of_correlation[answer.correlation]
+                if answer.error is None:
+                    self._ready.add(identity)
+                waiting = self._waiting.pop(identity, None)
+                if waiting is not None:
+                    waiting.set()
+
+    # On the paho thread: hand over, nothing else.
+
+    def _paho_connected(
+        self,
+        client: paho.Client,
+        userdata: object,
+        flags: paho.ConnectFlags,
+        reason: ReasonCode,
+        properties: Properties | None,
+    ) -> None:
+        if reason.is_failure:
+            self._hand_over(self._down, str(reason))
+            return
+        client.subscribe(logins.ANSWER_TOPIC, qos=1)
+        self._hand_over(self._up)
+
+    def _paho_failed(self, client: paho.Client, userdata: object) -> None:
+        self._hand_over(self._down, "nobody listens there")
+
+    def _paho_disconnected(
+        self,
+        client: paho.Client,
+        userdata: object,
+        flags: paho.DisconnectFlags,
+        reason: ReasonCode,
+        properties: Properties | None,
+    ) -> None:
+        self._hand_over(self._down, str(reason))
+
+    def _paho_message(self, client: paho.Client, userdata: object, message: paho.MQTTMessage) -> None:
+        self._hand_over(self._answered, message.payload)
+
+    def _paho_published(
+        self,
+        client: paho.Client,
+        userdata: object,
+        mid: int,
+        reason: ReasonCode,
+        properties: Properties | None,
+    ) -> None:
+        # "No matching subscribers" is no failure: the device is away and will ask over REST.
+        if reason.is_failure:
+            _log.warning("the broker refused a message of the engine: %s", reason)
+
+    def _hand_over(self, what: Callable[..., None], *values: object) -> None:
+        try:
+            self._loop.call_soon_threadsafe(what, *values)
+        except RuntimeError:  # the loop is closed: the engine is stopping
+            return
+
+
+def _no_delay(client: paho.Client, userdata: object, sock: paho.SocketLike) -> None:
+    # Without it the first message after a connect waits 40 ms for Nagle and the delayed ACK.
+    if isinstance(sock, socket.socket):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -1,0 +1,57 @@
+"""What the engine answers when it says no: one exception, one table of codes.
+
+Owns: `Refusal` and the status of every code. Any thread. Imports the standard library only, so that
+the pure rules may raise it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+STATUS_OF_CODE: dict[str, int] = {
+    "missing_credentials": 401,
+    "invalid_credentials": 401,
+    "invalid_token": 401,
+    "token_expired": 401,
+    "forbidden": 403,
+    "not_owner": 403,
+    "identity_mismatch": 403,
+    "feature_disabled": 403,
+    "not_found": 404,
+    "room_not_found": 404,
+    "participant_not_found": 404,
+    "call_not_found": 404,
+    "method_not_allowed": 405,
+    "request_timeout": 408,
+    "callee_busy": 409,
+    "invalid_state": 409,
+    "payload_too_large": 413,
+    "validation_failed": 422,
+    "rate_limited": 429,
+    "internal": 500,
+    "unavailable": 503,
+}
+
+
+class Refusal(Exception):
+    """The engine's no: a code of the table, a sentence for a person, perhaps a waiting time."""
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        retry_after_s: float | None = None,
+        details: Mapping[str, object] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.status = STATUS_OF_CODE[code]
+        self.message = message
+        self.retry_after_s = retry_after_s
+        self.details = details
+
+
+def invalid(message: str) -> Refusal:
+    """A field of the request is missing or wrong (422)."""
+    return Refusal("validation_failed", message)

@@ -1,0 +1,240 @@
+"""The media server's side: rooms and the people in them, through livekit-api.
+
+Owns: every request to livekit-server and the reading of its webhooks. Runs on the loop thread.
+Must not know what a call is; who asks decides. Every request is bounded, and repeated once when a
+kept connection turns out to be dead (each of them may be repeated).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import aiohttp
+from livekit import api
+from livekit.protocol import models as lk
+from livekit.protocol import room as lk_room
+
+from utdstream.engine.config import LiveKitSection
+
+REQUEST_TIMEOUT_S = 4.0
+CONNECT_TIMEOUT_S = 2.0
+
+_log = logging.getLogger(__name__)
+_Answer = TypeVar("_Answer")
+
+
+class SfuUnavailable(Exception):
+    """The media server did not do what it was asked: down, slow, or refusing our key."""
+
+
+class SfuNotFound(Exception):
+    """The media server has no such room or participant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """One published track."""
+
+    sid: str
+    kind: str
+    muted: bool
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Participant:
+    """Somebody in a room; `joined_at` in unix seconds."""
+
+    identity: str
+    name: str
+    state: str
+    joined_at: int
+    metadata: str
+    can_publish: bool
+    can_subscribe: bool
+    can_publish_data: bool
+    tracks: tuple[Track, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RoomState:
+    """A room on the media server; `started_at` in unix seconds."""
+
+    name: str
+    sid: str
+    participant_count: int
+    max_participants: int
+    started_at: int
+    metadata: str
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """One event of the media server. `left_on_purpose`: the client said goodbye itself."""
+
+    event: str
+    room: str
+    identity: str = ""
+    left_on_purpose: bool = False
+
+
+class Sfu:
+    """A client of one livekit-server. Make it inside a running loop, `close()` it there."""
+
+    def __init__(self, settings: LiveKitSection) -> None:
+        timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S)
+        self._session = aiohttp.ClientSession(timeout=timeout)
+        self._api = api.LiveKitAPI(
+            settings.url, settings.api_key, settings.api_secret, session=self._session, failover=False
+        )
+        self._hooks = api.WebhookReceiver(api.TokenVerifier(settings.api_key, settings.api_secret))
+        self.is_up: bool | None = None
+        """What the newest request found; None before the first."""
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._api.aclose()
+        await self._session.close()
+
+    async def create_room(
+        self, name: str, *, empty_timeout_s: int, max_participants: int, metadata: str = ""
+    ) -> None:
+        """Makes the room; one that exists keeps its people."""
+        request = lk_room.CreateRoomRequest(
+            name=name,
+            empty_timeout=empty_timeout_s,
+            departure_timeout=empty_timeout_s,
+            max_participants=max_participants,
+            metadata=metadata,
+        )
+        await self._ask(lambda: self._api.room.create_room(request))
+
+    async def delete_room(self, name: str) -> None:
+        """Ends the room for everybody; no error when there is none."""
+        try:
+            await self._ask(lambda: self._api.room.delete_room(lk_room.DeleteRoomRequest(room=name)))
+        except SfuNotFound:
+            return
+
+    async def set_metadata(self, name: str, metadata: str) -> None:
+        """Replaces the room's metadata. Raises: SfuNotFound, SfuUnavailable."""
+        request = lk_room.UpdateRoomMetadataRequest(room=name, metadata=metadata)
+        await self._ask(lambda: self._api.room.update_room_metadata(request))
+
+    async def send_data(self, name: str, data: bytes, to: Sequence[str] = ()) -> None:
+        """Sends a reliable data message to everybody, or to the identities in `to`."""
+        request = lk_room.SendDataRequest(
+            room=name, data=data, kind=lk.DataPacket.Kind.RELIABLE, destination_identities=list(to)
+        )
+        await self._ask(lambda: self._api.room.send_data(request))
+
+    async def rooms(self, names: Sequence[str] | None = None) -> dict[str, RoomState]:
+        """Which of these rooms (None: all) exist, by name."""
+        if names is not None and not names:
+            return {}
+        request = lk_room.ListRoomsRequest(names=list(names or ()))
+        answer = await self._ask(lambda: self._api.room.list_rooms(request))
+        return {room.name: _room_state(room) for room in answer.rooms}
+
+    async def participants(self, name: str) -> list[Participant]:
+        """Who is in the room; nobody is in a room that does not exist."""
+        request = lk_room.ListParticipantsRequest(room=name)
+        try:
+            answer = await self._ask(lambda: self._api.room.list_participants(request))
+        except SfuNotFound:
+            return []
+        gone = lk.ParticipantInfo.State.DISCONNECTED
+        return [_participant(person) for person in answer.participants if person.state != gone]
+
+    async def identities(self, name: str) -> frozenset[str]:
+        """The identities of everybody in the room."""
+        return frozenset(person.identity for person in await self.participants(name))
+
+    async def forbid_publishing(self, name: str, identity: str) -> None:
+        """Takes the right to publish from somebody at once; no error when he is gone."""
+        request = lk_room.UpdateParticipantRequest(
+            room=name,
+            identity=identity,
+            permission=lk.ParticipantPermission(can_publish=False, can_subscribe=True, can_publish_data=True),
+        )
+        try:
+            await self._ask(lambda: self._api.room.update_participant(request))
+        except SfuNotFound:
+            return
+
+    async def remove(self, name: str, identity: str) -> None:
+        """Removes somebody; no error when he is gone."""
+        request = lk_room.RoomParticipantIdentity(room=name, identity=identity)
+        try:
+            await self._ask(lambda: self._api.room.remove_participant(request))
+        except SfuNotFound:
+            return
+
+    def webhook(self, body: str, authorization: str) -> Webhook | None:
+        """The event in a webhook, or None when it is not signed with our key."""
+        try:
+            event = self._hooks.receive(body, authorization)
+        except Exception as error:  # noqa: BLE001  # livekit-api 1.2.2 raises bare Exception here
+            _log.warning("a webhook was refused: %s", type(error).__name__)
+            return None
+        on_purpose = event.participant.disconnect_reason == lk.DisconnectReason.CLIENT_INITIATED
+        return Webhook(event.event, event.room.name, event.participant.identity, on_purpose)
+
+    async def _ask(self, request: Callable[[], Awaitable[_Answer]]) -> _Answer:
+        try:
+            try:
+                answer = await request()
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+                if isinstance(error, aiohttp.ClientConnectorError):
+                    raise
+                answer = await request()
+        except api.TwirpError as error:
+            if error.code == api.TwirpErrorCode.NOT_FOUND:
+                self._set_up(True)
+                raise SfuNotFound(error.message) from None
+            self._set_up(False, f"{error.code}: {error.message}")
+            raise SfuUnavailable(f"the media server refused: {error.code}") from error
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            self._set_up(False, type(error).__name__)
+            raise SfuUnavailable("the media server cannot be reached") from error
+        self._set_up(True)
+        return answer
+
+    def _set_up(self, up: bool, why: str = "") -> None:
+        if up and self.is_up is False:
+            _log.info("the media server answers again")
+        elif not up and self.is_up is not False:
+            _log.warning("the media server does not answer as it should: %s", why)
+        self.is_up = up
+
+
+def _room_state(room: lk.Room) -> RoomState:
+    return RoomState(
+        name=room.name,
+        sid=room.sid,
+        participant_count=room.num_participants,
+        max_participants=room.max_participants,
+        started_at=room.creation_time,
+        metadata=room.metadata,
+    )
+
+
+def _participant(person: lk.ParticipantInfo) -> Participant:
+    return Participant(
+        identity=person.identity,
+        name=person.name,
+        state=lk.ParticipantInfo.State.Name(person.state).lower(),
+        joined_at=person.joined_at,
+        metadata=person.metadata,
+        can_publish=person.permission.can_publish,
+        can_subscribe=person.permission.can_subscribe,
+        can_publish_data=person.permission.can_publish_data,
+        tracks=tuple(
+            Track(track.sid, lk.TrackType.Name(track.type).lower(), track.muted, track.width, track.height)
+            for track in person.tracks
+        ),
+    )

@@ -1,0 +1,116 @@
+"""Credentials the engine hands out: user bearers, media tokens, broker passwords.
+
+Owns: how each is made and checked. Runs on the loop thread; nothing here waits. Imports livekit-api
+(late, it is heavy), PyJWT and the configuration. Nothing here is ever logged.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+
+import jwt
+from livekit import api
+
+from utdstream.engine.config import EngineConfig
+from utdstream.engine.problems import Refusal
+
+BEARER_TTL_S = 24 * 3600
+MEDIA_TTL = timedelta(minutes=10)
+"""A media token counts at the join only; inside a session the media server refreshes it."""
+_AUDIENCE = "utdstream-user"
+
+
+class Tokens:
+    """Makes and checks every credential of one project."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        self._app_id = config.project.app_id
+        self._key = config.project.app_key.encode()
+        self._secret = config.project.app_secret.encode()
+        self._livekit = config.livekit
+        self._token_secret = config.engine.token_secret.encode()
+        # Derived: HS256 wants 32 bytes, whatever length the operator chose.
+        self._bearer_key = hmac.digest(self._token_secret, b"bearer", hashlib.sha256)
+
+    def is_app_id(self, value: str) -> bool:
+        """True for this project's id (constant time)."""
+        return hmac.compare_digest(value.encode(), self._app_id.encode())
+
+    def is_app_key(self, value: str) -> bool:
+        """True for this project's publishable key (constant time)."""
+        return hmac.compare_digest(value.encode(), self._key)
+
+    def is_app_secret(self, value: str) -> bool:
+        """True for this project's secret (constant time)."""
+        return hmac.compare_digest(value.encode(), self._secret)
+
+    def bearer(self, identity: str) -> str:
+        """A user bearer for this identity, good for 24 hours."""
+        now = int(time.time())
+        claims = {
+            "sub": identity,
+            "aud": _AUDIENCE,
+            "iss": self._app_id,
+            "iat": now,
+            "exp": now + BEARER_TTL_S,
+        }
+        return jwt.encode(claims, self._bearer_key, algorithm="HS256")
+
+    def identity_of(self, bearer: str) -> str:
+        """Who this bearer speaks for. Raises: Refusal (`invalid_token`, `token_expired`)."""
+        try:
+            # `iat` is not checked: a bearer outlives a step of the engine's clock.
+            claims = jwt.decode(
+                bearer,
+                self._bearer_key,
+                algorithms=["HS256"],
+                audience=_AUDIENCE,
+                issuer=self._app_id,
+                options={"require": ["sub", "exp"], "verify_iat": False},
+            )
+        except jwt.ExpiredSignatureError:
+            raise Refusal("token_expired", "The user token has expired; authenticate again") from None
+        except (jwt.PyJWTError, ValueError, RecursionError):
+            raise Refusal("invalid_token", "The user token is not valid") from None
+        return str(claims["sub"])
+
+    def media(
+        self,
+        *,
+        room: str,
+        identity: str,
+        name: str | None,
+        sources: Sequence[str],
+        metadata: str = "",
+    ) -> str:
+        """A media token: join `room`, hear everybody, send data, publish `sources` (empty: nothing)."""
+        grants = api.VideoGrants(
+            room_join=True,
+            room=room,
+            can_publish=bool(sources),
+            can_publish_sources=list(sources) or None,
+            can_subscribe=True,
+            can_publish_data=True,
+            can_update_own_metadata=False,
+        )
+        token = (
+            api.AccessToken(self._livekit.api_key, self._livekit.api_secret)
+            .with_identity(identity)
+            .with_name(name or identity)
+            .with_ttl(MEDIA_TTL)
+            .with_grants(grants)
+        )
+        return (token.with_metadata(metadata) if metadata else token).to_jwt()
+
+    def mqtt_password(self, identity: str) -> str:
+        """The broker password of one identity.
+
+        Deterministic, because telling the broker a new one throws the device out (dynamic security
+        ends the sessions of a client whose password is set).
+        """
+        seed = f"mqtt|{self._app_id}|{identity}".encode()
+        return hmac.new(self._token_secret, seed, hashlib.sha256).hexdigest()
