@@ -1,0 +1,208 @@
+"""What the generated configuration says: private, loopback, nobody outside named."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import re
+import stat
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from utdstream.engine import config as engine_config
+from utdstream.engine import ports, stack, stack_file
+from utdstream.engine.stack import Ports, StackSettings
+from utdstream.errors import InvalidConfig
+
+ALL_PORTS = Ports(engine=8080, livekit=7880, livekit_udp=7882, livekit_tcp=7881, stun=3478, mqtt=1883)
+PLUGIN = Path("/usr/lib/x/mosquitto_dynamic_security.so")
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> StackSettings:
+    return StackSettings(folder=tmp_path / "stack", ports=ALL_PORTS)
+
+
+def test_no_file_is_readable_by_others_when_the_configuration_is_written(settings: StackSettings) -> None:
+    """Secrets are private whatever the umask says."""
+    before = os.umask(0)
+    try:
+        stack.write_configuration(settings, PLUGIN)
+    finally:
+        os.umask(before)
+    for path in [settings.folder, *settings.folder.rglob("*")]:
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
+
+
+def test_only_this_machine_is_named_when_the_stack_is_on_loopback(settings: StackSettings) -> None:
+    """No outside address, no listener beyond loopback."""
+    stack.write_configuration(settings, PLUGIN)
+    for path in settings.folder.rglob("*.*"):
+        if path.is_file():
+            for found in re.findall(r"(?<![\d.])\d+\.\d+\.\d+\.\d+", path.read_text(encoding="utf-8")):
+                assert ipaddress.ip_address(found).is_loopback, path
+    assert stack.livekit_config(settings)["rtc"] == {
+        "udp_port": 7882,
+        "tcp_port": 0,
+        "node_ip": "127.0.0.1",
+        "use_external_ip": False,
+        "enable_loopback_candidate": True,
+        "stun_servers": ["127.0.0.1:3478"],
+        "interfaces": {"includes": ["lo"]},
+    }
+    assert "livekit_tcp" not in stack.port_names(settings)
+
+
+def test_the_lan_address_is_named_everywhere_when_the_stack_is_on_the_lan(tmp_path: Path) -> None:
+    """Clients get the LAN address; the programs talk to each other over loopback."""
+    settings = StackSettings(folder=tmp_path, address="192.168.7.9", lan=True, ports=ALL_PORTS)
+    livekit = stack.livekit_config(settings)
+    rtc = livekit["rtc"]
+    assert isinstance(rtc, dict)
+    assert rtc["node_ip"] == "192.168.7.9"
+    assert rtc["tcp_port"] == 7881
+    assert rtc["stun_servers"] == ["192.168.7.9:3478"]
+    assert livekit["bind_addresses"] == ["0.0.0.0"]
+    assert livekit["webhook"] == {
+        "api_key": settings.secrets.livekit_api_key,
+        "urls": ["http://127.0.0.1:8080/internal/livekit"],
+    }
+    tables = stack.engine_config(settings)
+    assert tables["engine"]["host"] == "0.0.0.0"
+    assert tables["livekit"]["url"] == "http://127.0.0.1:7880"
+    assert tables["livekit"]["public_url"] == "ws://192.168.7.9:7880"
+    assert tables["mqtt"]["public_host"] == "192.168.7.9"
+
+
+def test_rooms_are_never_made_by_a_token_when_livekit_is_configured(settings: StackSettings) -> None:
+    """An unexpired token must not bring an ended call back."""
+    assert stack.livekit_config(settings)["room"] == {"auto_create": False}
+
+
+def test_the_engine_understands_its_file_when_it_was_generated(settings: StackSettings) -> None:
+    """Writer and reader of engine.toml are two modules: they agree."""
+    stack.write_configuration(settings, PLUGIN)
+    read = engine_config.load(settings.file("engine.toml"))
+    assert read.project.app_id == settings.project.app_id
+    assert read.livekit.api_secret == settings.secrets.livekit_api_secret
+    assert read.mqtt is not None
+    assert read.mqtt.password == settings.secrets.mqtt_password
+    assert read.limits.requests_per_minute == 120
+
+
+def test_everything_is_denied_but_the_engine_when_the_broker_is_new() -> None:
+    """The plugin's first file holds one login, hashed, and default access that refuses."""
+    config = stack.dynsec_config("secret")
+    assert "secret" not in json.dumps(config)
+    assert config["defaultACLAccess"] == {
+        "publishClientSend": False,
+        "publishClientReceive": False,
+        "subscribe": False,
+        "unsubscribe": True,
+    }
+    clients = config["clients"]
+    assert isinstance(clients, list)
+    assert [client["username"] for client in clients] == ["engine"]
+
+
+def test_broker_logins_are_kept_when_the_configuration_is_written_again(settings: StackSettings) -> None:
+    """Devices keep their logins over a restart of the stack."""
+    stack.write_configuration(settings, PLUGIN)
+    logins = settings.file("mqtt") / "dynsec.json"
+    logins.write_text("kept", encoding="utf-8")
+    stack.write_configuration(settings, PLUGIN)
+    assert logins.read_text(encoding="utf-8") == "kept"
+
+
+def test_any_text_survives_when_it_is_written_as_toml() -> None:
+    """Quotes, backslashes, control characters and emoji come back as they were."""
+    text = 'a"b\\c\n\x7f\x01é😀'
+    written = stack.toml({"t": {"text": text, "yes": True, "n": 3, "f": 1.5}})
+    assert tomllib.loads(written) == {"t": {"text": text, "yes": True, "n": 3, "f": 1.5}}
+
+
+def test_secrets_are_masked_when_settings_are_shown(settings: StackSettings) -> None:
+    """A settings object may be logged."""
+    shown = repr(settings)
+    for secret in (settings.project.app_key, settings.project.app_secret, settings.secrets.mqtt_password):
+        assert secret not in shown
+
+
+@pytest.mark.parametrize(
+    ("table", "changes", "word"),
+    [
+        ("project", {"colour": "red"}, "colour"),
+        ("project", {"app_id": "12"}, "10 digits"),
+        ("project", {"call_ring_timeout_s": 0}, "positive"),
+        ("project", {"calls_enabled": 1}, "true or false"),
+    ],
+)
+def test_a_setting_is_refused_when_it_is_unknown_or_wrong(
+    settings: StackSettings, table: str, changes: dict[str, object], word: str
+) -> None:
+    """The sentence names the setting and what it must be."""
+    with pytest.raises(InvalidConfig, match=word):
+        stack.changed(settings.project, table, changes)
+
+
+def test_keys_and_ports_are_kept_when_the_data_folder_is_used_again(tmp_path: Path) -> None:
+    """Devices that were given a key once keep working."""
+    first, lock = stack_file.load(config=None, data=tmp_path / "data", lan=False)
+    os.close(lock)
+    stack_file.remember_ports(first)
+    second, lock = stack_file.load(config=None, data=tmp_path / "data", lan=False)
+    os.close(lock)
+    assert second.project == first.project
+    assert second.secrets == first.secrets
+    assert {"ports", "project", "secrets"} == set(tomllib.loads((first.folder / "stack.toml").read_text()))
+    assert stat.S_IMODE((first.folder / "stack.toml").stat().st_mode) == 0o600
+    assert stat.S_IMODE(first.folder.stat().st_mode) == 0o700
+
+
+def test_the_given_file_wins_and_is_not_kept_when_one_is_named(tmp_path: Path) -> None:
+    """`--config` overrides for this run."""
+    given = tmp_path / "given.toml"
+    given.write_text(
+        f'[stack]\ndata = "{tmp_path}/data"\n[project]\ncall_ring_timeout_s = 5\n[ports]\nengine = 9999\n',
+        encoding="utf-8",
+    )
+    settings, lock = stack_file.load(config=given, data=None, lan=False)
+    os.close(lock)
+    assert settings.folder == tmp_path / "data"
+    assert settings.project.call_ring_timeout_s == 5.0
+    assert settings.ports.engine == 9999
+    again, lock = stack_file.load(config=None, data=tmp_path / "data", lan=False)
+    os.close(lock)
+    assert again.project.call_ring_timeout_s == 30.0
+
+
+def test_a_second_stack_is_refused_when_the_data_folder_is_in_use(tmp_path: Path) -> None:
+    """Two engines on one database would lose calls."""
+    _, lock = stack_file.load(config=None, data=tmp_path, lan=False)
+    try:
+        with pytest.raises(InvalidConfig, match="already running"):
+            stack_file.load(config=None, data=tmp_path, lan=False)
+    finally:
+        os.close(lock)
+
+
+@pytest.mark.parametrize("text", ["[nothing]\nx = 1\n", "x = 1\n", "[stack\n", "[stack]\nlan = 3\n"])
+def test_a_wrong_file_is_refused_with_a_sentence_when_it_is_named(tmp_path: Path, text: str) -> None:
+    """No traceback of a TOML parser."""
+    given = tmp_path / "given.toml"
+    given.write_text(text, encoding="utf-8")
+    with pytest.raises(InvalidConfig):
+        stack_file.load(config=given, data=tmp_path / "data", lan=False)
+
+
+def test_a_port_is_held_when_it_was_reserved() -> None:
+    """Two stacks that start at once never agree on one port, and none is in the ephemeral range."""
+    with ports.reserve("tcp", "127.0.0.1") as one, ports.reserve("tcp", "127.0.0.1") as other:
+        assert one.port != other.port
+        assert one.port < 32768
+        with pytest.raises(ports.PortTaken, match=str(one.port)):
+            ports.reserve("tcp", "127.0.0.1", one.port)
+    assert ports.is_free("tcp", "127.0.0.1", one.port)
