@@ -11,6 +11,7 @@ hold the same table and a test proves them equal. Must not import anything but v
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -68,6 +69,9 @@ class CallMachine:
     def _build(self, at: UTDCallStatus | None) -> Machine:
         from transitions import Machine
 
+        logger = logging.getLogger("transitions")
+        if logger.level == logging.NOTSET:  # it says two lines a state change at INFO
+            logger.setLevel(logging.WARNING)
         return Machine(
             model=self,
             states=[self._NONE, *(state.wire for state in UTDCallStatus)],
