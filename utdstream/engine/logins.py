@@ -16,6 +16,7 @@ from utdstream._wire import codec, messages
 
 CONTROL_TOPIC = "$CONTROL/dynamic-security/v1"
 ANSWER_TOPIC = f"{CONTROL_TOPIC}/response"
+EVERY_TOPIC = "utdstream/v1/#"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,16 @@ def login_commands(app_id: str, identity: str, password: str, correlation: str) 
             "roles": [{"rolename": username, "priority": 0}],
             "correlationData": correlation,
         },
+    ]
+
+
+def engine_commands(username: str) -> list[dict[str, object]]:
+    """The commands by which the engine's own login, an administrator, may also send call events."""
+    role = "utdstream-engine"
+    acls = [{"acltype": "publishClientSend", "topic": EVERY_TOPIC, "priority": 0, "allow": True}]
+    return [
+        {"command": "createRole", "rolename": role, "acls": acls},
+        {"command": "addClientRole", "username": username, "rolename": role, "priority": 0},
     ]
 
 

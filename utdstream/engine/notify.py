@@ -67,6 +67,7 @@ class Notifier:
         self._of_correlation: dict[str, str] = {}
         self._correlations = count(1)
         self._seq = 0
+        self._took_rights = False
         self._client = self._make_client()
 
     def _make_client(self) -> paho.Client:
@@ -180,6 +181,17 @@ class Notifier:
         self._connected = False
         self._was_down = True
 
+    def _refused(self, why: str) -> None:
+        # A login made by `mosquitto_ctrl dynsec init` administers, and may publish nothing. Taking the
+        # right ends this connection; `on_up` then says again what was refused.
+        if self._took_rights:
+            _log.warning("the broker refused a message of the engine: %s", why)
+            return
+        self._took_rights = True
+        _log.info("the engine's broker login gets the right to send call events")
+        commands = logins.engine_commands(self._settings.username)
+        self._client.publish(logins.CONTROL_TOPIC, logins.encode(commands), qos=1)
+
     def _answered(self, payload: bytes) -> None:
         for answer in logins.parse_answers(payload):
             identity = self._of_correlation.get(answer.correlation)
@@ -237,7 +249,7 @@ class Notifier:
     ) -> None:
         # "No matching subscribers" is no failure: the device is away and will ask over REST.
         if reason.is_failure:
-            _log.warning("the broker refused a message of the engine: %s", reason)
+            self._hand_over(self._refused, str(reason))
 
     def _hand_over(self, what: Callable[..., None], *values: object) -> None:
         try:

@@ -1,0 +1,224 @@
+"""The rules of calls: every state, every trigger, every party."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from utdstream import call_states
+from utdstream._wire import messages
+from utdstream.engine import calls
+from utdstream.engine.calls import CallRecord
+from utdstream.engine.problems import Refusal
+from utdstream.models import UTDCallStatus, UTDStreamType
+
+S = UTDCallStatus
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
+LATER = NOW + timedelta(seconds=7)
+
+STEPS: dict[str, tuple[Callable[[CallRecord], CallRecord], set[S], S]] = {
+    "ring": (lambda r: calls.ring(r, "house", LATER), {S.INITIATING}, S.RINGING),
+    "answer": (lambda r: calls.accept(r, "house", LATER), {S.INITIATING, S.RINGING}, S.ACTIVE),
+    "reject": (lambda r: calls.reject(r, "house", LATER), {S.INITIATING, S.RINGING}, S.REJECTED),
+    "be_busy": (lambda r: calls.busy(r, "house", LATER), {S.INITIATING, S.RINGING}, S.BUSY),
+}
+QUIET_STEPS: dict[str, tuple[Callable[[CallRecord], CallRecord], set[S], S]] = {
+    "end": (lambda r: calls.end(r, "door", LATER), {S.INITIATING, S.RINGING, S.ACTIVE}, S.ENDED),
+    "miss": (lambda r: calls.miss(r, LATER), {S.INITIATING, S.RINGING}, S.MISSED),
+    "time_up": (lambda r: calls.time_up(r, LATER), {S.ACTIVE}, S.ENDED),
+    "leg_lost": (lambda r: calls.leg_lost(r, LATER), {S.INITIATING, S.RINGING, S.ACTIVE}, S.ENDED),
+}
+
+
+def call_in(status: S = S.INITIATING, **changes: object) -> CallRecord:
+    record = calls.new_call(
+        call_id="call_1",
+        type=UTDStreamType.VIDEO_CALL,
+        caller="door",
+        callee="house",
+        now=NOW,
+        ring_timeout_s=30.0,
+        max_duration_s=60.0,
+    )
+    answered_at = NOW if status in (S.ACTIVE, S.ENDED) else None
+    record = replace(record, call=replace(record.call, status=status, answered_at=answered_at))
+    return replace(record, **changes)  # type: ignore[arg-type]
+
+
+def test_the_table_is_the_one_of_the_sdk() -> None:
+    """Engine and SDK hold the same table, row by row and pair by pair."""
+    mine = {(rule.trigger, frozenset(rule.sources), rule.target) for rule in calls.TABLE}
+    theirs = {(row.trigger, frozenset(row.sources), row.target) for row in call_states.TRANSITIONS}
+    assert mine == theirs
+    for source in (None, *S):
+        for target in S:
+            leads = any(source in rule.sources and rule.target is target for rule in calls.TABLE)
+            assert leads == call_states.allowed(source, target), (source, target)
+
+
+@pytest.mark.parametrize("status", list(S))
+@pytest.mark.parametrize("name", list(STEPS))
+def test_a_step_the_table_does_not_hold_is_refused_and_changes_nothing(name: str, status: S) -> None:
+    step, sources, target = STEPS[name]
+    record = call_in(status)
+    if status in sources:
+        after = step(record)
+        assert after.status is target
+        assert after.rev == record.rev + 1
+    elif name == "ring" and status is S.RINGING:
+        assert step(record) is record
+    else:
+        with pytest.raises(Refusal) as refusal:
+            step(record)
+        assert (refusal.value.status, refusal.value.code) == (409, "invalid_state")
+
+
+@pytest.mark.parametrize("status", list(S))
+@pytest.mark.parametrize("name", list(QUIET_STEPS))
+def test_a_step_nobody_waits_for_has_no_effect_where_it_does_not_apply(name: str, status: S) -> None:
+    step, sources, target = QUIET_STEPS[name]
+    record = call_in(status)
+    after = step(record)
+    assert (after.status is target) if status in sources else (after is record)
+
+
+@pytest.mark.parametrize("name", list(STEPS))
+@pytest.mark.parametrize("actor", ["door", "stranger"])
+def test_only_the_callee_answers(name: str, actor: str) -> None:
+    step = {"ring": calls.ring, "answer": calls.accept, "reject": calls.reject, "be_busy": calls.busy}[name]
+    with pytest.raises(Refusal) as refusal:
+        step(call_in(), actor, NOW)
+    assert refusal.value.code == "forbidden"
+
+
+def test_a_stranger_cannot_end_a_call_not_even_one_that_is_over() -> None:
+    for status in S:
+        with pytest.raises(Refusal, match="caller and the callee"):
+            calls.end(call_in(status), "stranger", NOW)
+
+
+@pytest.mark.parametrize(
+    ("status", "actor", "reason"),
+    [
+        (S.INITIATING, "door", "caller_cancelled"),
+        (S.RINGING, "door", "caller_cancelled"),
+        (S.RINGING, "house", "callee_hangup"),
+        (S.ACTIVE, "door", "caller_hangup"),
+        (S.ACTIVE, "house", "callee_hangup"),
+    ],
+)
+def test_the_end_reason_tells_who_hung_up_and_when(status: S, actor: str, reason: str) -> None:
+    assert calls.end(call_in(status), actor, LATER).call.end_reason == reason
+
+
+def test_the_duration_counts_from_the_answer() -> None:
+    active = calls.accept(call_in(), "house", NOW + timedelta(seconds=2))
+    over = calls.end(active, "door", NOW + timedelta(seconds=9))
+    assert over.call.duration_seconds == 7
+    assert calls.end(call_in(), "door", LATER).call.duration_seconds == 0
+    assert active.call.duration_seconds is None
+
+
+def test_time_runs_out_with_its_own_reasons() -> None:
+    assert calls.miss(call_in(), LATER).call.end_reason == "ring_timeout"
+    assert calls.time_up(call_in(S.ACTIVE), LATER).call.end_reason == "max_duration"
+    assert calls.leg_lost(call_in(S.ACTIVE), LATER).call.end_reason == "participant_left"
+    assert calls.leg_lost(call_in(S.RINGING), LATER).call.end_reason == "caller_cancelled"
+
+
+def test_accept_with_the_key_that_won_is_a_retry_and_any_other_is_refused() -> None:
+    active = calls.accept(call_in(), "house", NOW, "key")
+    assert calls.accept(active, "house", LATER, "key") is active
+    for key in ("other", None):
+        with pytest.raises(Refusal):
+            calls.accept(active, "house", LATER, key)
+
+
+def test_nobody_calls_himself() -> None:
+    with pytest.raises(Refusal) as refusal:
+        calls.new_call(
+            call_id="c",
+            type=UTDStreamType.AUDIO_CALL,
+            caller="door",
+            callee="door",
+            now=NOW,
+            ring_timeout_s=1,
+            max_duration_s=1,
+        )
+    assert refusal.value.status == 422
+
+
+@pytest.mark.parametrize(
+    ("status", "caller", "callee", "ends"),
+    [
+        (S.INITIATING, "door", "other", True),
+        (S.RINGING, "door", "house", True),
+        (S.ACTIVE, "door", "other", False),
+        (S.ACTIVE, "door", "house", True),
+        (S.ACTIVE, "house", "door", True),
+        (S.RINGING, "house", "door", False),
+        (S.ENDED, "door", "house", False),
+    ],
+)
+def test_a_new_call_ends_what_it_replaces(status: S, caller: str, callee: str, ends: bool) -> None:
+    assert calls.superseded_by_new_call(call_in(status), caller, callee) is ends
+
+
+def test_the_caller_may_join_while_it_is_open_and_the_callee_once_it_is_answered() -> None:
+    for status in S:
+        assert calls.may_join(call_in(status), "door") is (status in calls.OPEN)
+        assert calls.may_join(call_in(status), "house") is (status is S.ACTIVE)
+        assert not calls.may_join(call_in(status), "stranger")
+
+
+@pytest.mark.parametrize(
+    ("record", "present", "must", "lost"),
+    [
+        (call_in(), [], False, None),
+        (call_in(), [], True, None),
+        (call_in(caller_seen=True), [], False, "door"),
+        (call_in(S.RINGING, caller_seen=True), ["door"], False, None),
+        (call_in(S.ACTIVE), [], False, None),
+        (call_in(S.ACTIVE), [], True, "door"),
+        (call_in(S.ACTIVE), ["door"], True, "house"),
+        (call_in(S.ACTIVE), ["door", "house"], True, None),
+        (call_in(S.ACTIVE, caller_seen=True, callee_seen=True), ["door"], False, "house"),
+        (call_in(S.ACTIVE, caller_seen=True, callee_seen=True), ["house"], False, "door"),
+        (call_in(S.ENDED, caller_seen=True), [], True, None),
+    ],
+)
+def test_a_leg_is_missing_when_it_was_there_or_should_be(
+    record: CallRecord, present: list[str], must: bool, lost: str | None
+) -> None:
+    assert calls.absent_leg(record, frozenset(present), must_have_joined=must) == lost
+
+
+def test_being_seen_is_remembered_and_no_change_of_the_call() -> None:
+    record = call_in()
+    after = calls.see(record, frozenset({"door", "stranger"}))
+    assert (after.caller_seen, after.callee_seen, after.rev) == (True, False, record.rev)
+    assert calls.see(after, frozenset({"door"})) is after
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "events"),
+    [
+        (S.INITIATING, S.RINGING, []),
+        (S.RINGING, S.RINGING, []),
+        (S.RINGING, S.ACTIVE, [(messages.CALL_ANSWERED_ELSEWHERE, "house")]),
+        (
+            S.RINGING,
+            S.REJECTED,
+            [(messages.CALL_ANSWERED_ELSEWHERE, "house"), (messages.CALL_ENDED, "door")],
+        ),
+        (S.INITIATING, S.BUSY, [(messages.CALL_ANSWERED_ELSEWHERE, "house"), (messages.CALL_ENDED, "door")]),
+        (S.INITIATING, S.MISSED, [(messages.CALL_MISSED, "house"), (messages.CALL_ENDED, "door")]),
+        (S.RINGING, S.ENDED, [(messages.CALL_CANCELLED, "house"), (messages.CALL_ENDED, "door")]),
+        (S.ACTIVE, S.ENDED, [(messages.CALL_ENDED, "house"), (messages.CALL_ENDED, "door")]),
+    ],
+)
+def test_who_is_told_what(before: S, after: S, events: list[tuple[str, str]]) -> None:
+    assert list(calls.events_after(before, call_in(after))) == events

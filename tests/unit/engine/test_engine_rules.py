@@ -1,0 +1,265 @@
+"""The other pure rules: rooms, limits, fields, settings, logins, the document."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pytest
+
+from utdstream.engine import config, logins, rooms
+from utdstream.engine.fields import Fields, Query, body_object, checked_identity
+from utdstream.engine.limits import MAX_KEYS, Buckets
+from utdstream.engine.openapi import document
+from utdstream.engine.operations import OPERATIONS, codes_of
+from utdstream.engine.problems import STATUS_OF_CODE, Refusal
+from utdstream.errors import InvalidConfig
+from utdstream.models import UTDStreamType
+
+LIVE, AUDIO = UTDStreamType.LIVE_STREAM, UTDStreamType.AUDIO_ROOM
+NOW = datetime(2026, 1, 2, tzinfo=timezone.utc)
+
+SETTINGS = """
+[engine]
+database = "/tmp/x.db"
+token_secret = "ts"
+[project]
+app_id = "1234567890"
+app_key = "kk"
+app_secret = "ss"
+[livekit]
+api_key = "lk"
+api_secret = "ls"
+"""
+
+
+def test_a_room_has_two_spellings_and_one_name() -> None:
+    assert rooms.room_name("lobby", "12") == rooms.room_name("p12_lobby", "12") == "lobby"
+    assert rooms.livekit_name("lobby", "12") == "p12_lobby"
+
+
+@pytest.mark.parametrize("name", ["", "a b", "ä", "a/b", "x" * 129, "a\n", "p12_"])
+def test_a_room_name_is_plain(name: str) -> None:
+    with pytest.raises(Refusal) as refusal:
+        rooms.room_name(name, "12")
+    assert refusal.value.status == 422
+
+
+@pytest.mark.parametrize(
+    ("claimed", "identity", "owner", "trusted", "granted"),
+    [
+        (None, "ann", None, False, "audience"),
+        ("host", "ann", "ann", False, "host"),
+        ("host", "bob", "ann", False, "audience"),
+        ("admin", "ann", "ann", False, "audience"),
+        ("guest", "bob", "ann", False, "audience"),
+        ("visitor", "bob", "ann", False, "visitor"),
+        ("admin", "bob", "ann", True, "admin"),
+        ("host", "bob", "ann", True, "host"),
+    ],
+)
+def test_a_claimed_role_is_clamped(
+    claimed: str | None, identity: str, owner: str | None, trusted: bool, granted: str
+) -> None:
+    assert rooms.granted_role(identity, claimed, owner, trusted=trusted) == granted
+
+
+def test_the_owner_is_the_recorded_one_or_the_first_host() -> None:
+    assert rooms.first_owner("ann", "host", None) == "ann"
+    assert rooms.first_owner("ann", "audience", None) is None
+    assert rooms.first_owner("ann", "host", "bob") == "bob"
+
+
+def test_a_token_publishes_by_type_and_role() -> None:
+    assert rooms.publish_sources(LIVE, "host") == (
+        "microphone",
+        "camera",
+        "screen_share",
+        "screen_share_audio",
+    )
+    assert rooms.publish_sources(LIVE, "audience") == ()
+    for role in rooms.ROLES:
+        assert rooms.publish_sources(AUDIO, role) == ()
+    assert rooms.call_sources(UTDStreamType.AUDIO_CALL) == ("microphone",)
+    assert rooms.call_sources(UTDStreamType.VIDEO_CALL) == ("microphone", "camera")
+
+
+def test_only_the_owner_moderates() -> None:
+    room = rooms.Room("lobby", LIVE, "ann", NOW)
+    assert rooms.may_moderate(room, "ann")
+    assert not rooms.may_moderate(room, "bob")
+    assert not rooms.may_moderate(None, "ann")
+    assert not rooms.may_moderate(rooms.Room("lobby", LIVE, None, NOW), "")
+
+
+def test_a_bucket_refuses_the_request_too_many_and_says_how_long_to_wait() -> None:
+    buckets = Buckets(60)
+    assert [buckets.take("a", 0.0) for _ in range(60)] == [0.0] * 60
+    assert buckets.take("a", 0.0) == pytest.approx(1.0)
+    assert buckets.take("b", 0.0) == 0.0
+    assert buckets.take("a", 1.0) == 0.0
+
+
+def test_buckets_are_bounded() -> None:
+    buckets = Buckets(1)
+    for number in range(MAX_KEYS + 10):
+        buckets.take(number, 0.0)
+    assert buckets.take(MAX_KEYS + 9, 0.0) > 0
+    assert buckets.take(0, 0.0) == 0.0
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"{",
+        b"[]",
+        b"1",
+        b'"x"',
+        b"\xff\xfe",
+        b'{"a": NaN}',
+        b"[" * 60_000,
+        b'{"a":' * 10_000 + b"1" + b"}" * 10_000,
+        b'{"a": ' + b"9" * 5_000 + b"}",
+    ],
+)
+def test_a_body_that_is_no_object_is_refused(raw: bytes) -> None:
+    with pytest.raises(Refusal) as refusal:
+        body_object(raw)
+    assert refusal.value.status == 422
+
+
+def test_an_empty_body_is_an_empty_object() -> None:
+    assert body_object(b"") == body_object(b" \n") == {}
+
+
+@pytest.mark.parametrize(
+    "value", ["", "  ", "a\x00b", "a\nb", "\ud800", "x" * 129, "ü" * 129, "🚪" * 65, 1, [], None]
+)
+def test_a_bad_identity_is_refused(value: object) -> None:
+    with pytest.raises(Refusal):
+        checked_identity(value)
+
+
+@pytest.mark.parametrize("value", ["door", "front door", "Tür/1", "🚪👨‍👩‍👧", "x" * 128, "%2F", "#+"])
+def test_an_identity_may_be_any_text(value: str) -> None:
+    assert checked_identity(value) == value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [[], "x", {"a": "\ud800"}, {"a": float("inf")}, {"a": "x" * 5000}, {"\udfff": 1}],
+)
+def test_bad_metadata_is_refused(value: object) -> None:
+    with pytest.raises(Refusal):
+        Fields({"metadata": value}).metadata()
+
+
+def test_a_device_fact_never_blocks_a_join() -> None:
+    fields = Fields({"os": "linux\x00" + "x" * 99, "device_model": 7})
+    assert fields.device_fact("os", longest=10) == "linuxxxxxx"
+    assert fields.device_fact("device_model", longest=10) is None
+
+
+@pytest.mark.parametrize(
+    "parameters", [{"page": "0"}, {"page": "x"}, {"per_page": "101"}, {"page": "²"}, {"page": "9" * 30}]
+)
+def test_a_bad_page_is_refused(parameters: dict[str, str]) -> None:
+    with pytest.raises(Refusal):
+        Query(parameters).page()
+
+
+def test_a_date_alone_is_the_whole_day() -> None:
+    query = Query({"start_date": "2026-01-31", "end_date": "2026-01-31"})
+    start, end = query.moment("start_date"), query.moment("end_date", end_of_day=True)
+    assert start is not None
+    assert end is not None
+    assert (end - start).total_seconds() > 86_399
+    with pytest.raises(Refusal):
+        Query({"start_date": "yesterday"}).moment("start_date")
+
+
+def test_settings_have_defaults_for_all_but_secrets() -> None:
+    settings = config.parse(SETTINGS)
+    assert settings.mqtt is None
+    assert settings.engine.port == 8080
+    assert settings.project.call_ring_timeout_s == 30.0
+    for secret in ("'ts'", "'kk'", "'ss'", "'ls'"):
+        assert secret not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        (SETTINGS.replace("database", "databse"), "databse"),
+        (SETTINGS.replace('app_secret = "ss"', ""), "app_secret"),
+        (SETTINGS + "[what]\n", "what"),
+        (SETTINGS + "[mqtt]\n", "password"),
+        (SETTINGS + "[limits]\nenabled = 1\n", "enabled"),
+        (SETTINGS.replace("[engine]", "[engine]\nport = 0"), "port"),
+        (SETTINGS.replace("[engine]", '[engine]\nport = "x"'), "port"),
+        (SETTINGS.replace("[engine]", '[engine]\nlog_level = "loud"'), "log_level"),
+        (SETTINGS.replace("[project]", "[project]\ncall_ring_timeout_s = 0"), "call_ring_timeout_s"),
+        (SETTINGS.replace("[livekit]", '[livekit]\nurl = "ws://x"'), "url"),
+        ("engine = 1", "engine"),
+        ("[", "TOML"),
+    ],
+)
+def test_a_mistake_in_the_settings_is_named(text: str, word: str) -> None:
+    with pytest.raises(InvalidConfig, match=word) as error:
+        config.parse(text, "here.toml")
+    assert "here.toml" in str(error.value)
+
+
+def test_a_missing_settings_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InvalidConfig, match=r"engine\.toml"):
+        config.load(tmp_path / "engine.toml")
+
+
+def test_a_login_reads_its_own_calls_and_nothing_else() -> None:
+    role, client = logins.login_commands("12", "a/+#b", "pw", "7")
+    assert role["acls"] == [
+        {"acltype": kind, "topic": topic, "priority": 0, "allow": True}
+        for kind, topic in (
+            ("subscribeLiteral", "utdstream/v1/12/a%2F%2B%23b/calls"),
+            ("publishClientReceive", "utdstream/v1/12/a%2F%2B%23b/calls"),
+            ("publishClientSend", "utdstream/v1/12/a%2F%2B%23b/availability"),
+        )
+    ]
+    assert client["username"] == "12/a%2F%2B%23b"
+
+
+def test_a_login_that_exists_is_no_error() -> None:
+    payload = {
+        "responses": [
+            {"command": "createClient", "correlationData": "7", "error": "Client already exists"},
+            {"command": "createClient", "correlationData": "8", "error": "Internal error"},
+            "nonsense",
+        ]
+    }
+    answers = logins.parse_answers(json.dumps(payload).encode())
+    assert [(answer.correlation, answer.error) for answer in answers] == [
+        ("7", None),
+        ("8", "Internal error"),
+    ]
+    assert logins.parse_answers(b"\xff") == []
+
+
+def test_the_document_describes_every_operation_and_refers_to_what_exists() -> None:
+    text = json.dumps(document())
+    whole = json.loads(text)
+    schemas = whole["components"]["schemas"]
+    for name in re.findall(r'"#/components/schemas/(\w+)"', text):
+        assert name in schemas
+    operations = {(path, method.upper()) for path, methods in whole["paths"].items() for method in methods}
+    assert operations == {(operation.path, operation.method) for operation in OPERATIONS}
+    for path, methods in whole["paths"].items():
+        for described in methods.values():
+            named = {p["name"] for p in described.get("parameters", []) if p["in"] == "path"}
+            assert named == set(re.findall(r"{(\w+)}", path))
+
+
+def test_every_code_of_an_operation_has_a_status() -> None:
+    for operation in OPERATIONS:
+        assert set(codes_of(operation)) <= set(STATUS_OF_CODE)
