@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-PROCESS_WIDE = ("utdstream-loop",)
+PROCESS_WIDE = ("utdstream-loop", "Dummy-")
 """Threads that are started once and live as long as the process, by the beginning of their name."""
 GRACE_S = 3.0
 

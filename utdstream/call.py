@@ -394,8 +394,8 @@ class UTDCallSession(UTDSession):
     def _learn(self, life: _CallLife, call: UTDCall) -> None:
         """The engine says where the call stands. Any thread, brief. Stale news change nothing."""
         with self._lock:
-            if life.over.is_set() or self._life is not life or call.call_id != (life.call_id or call.call_id):
-                return
+            if life.over.is_set() or self._life is not life or call.call_id != life.call_id:
+                return  # over, replaced, or the last word of an earlier call's room
             life.last_word = time.monotonic()
             if call.rev is not None:
                 if life.rev is not None and call.rev < life.rev:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from people import People
 from utdstream.engine import binaries
 from utdstream.testing import LocalStack
 
@@ -34,3 +35,26 @@ def stack(programs: None) -> Iterator[LocalStack]:
     """One running LocalStack for the whole run: leave all parts running, use names of your own."""
     with LocalStack() as running:
         yield running
+
+
+@pytest.fixture
+def people(stack: LocalStack) -> Iterator[People]:
+    """Signed-in clients on the shared stack."""
+    made = People(stack)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def own_stack(programs: None) -> Iterator[LocalStack]:
+    """A stack that the tests of one module may break; its calls ring for 6 s only."""
+    with LocalStack(project={"call_ring_timeout_s": 6.0}) as running:
+        yield running
+
+
+@pytest.fixture
+def own_people(own_stack: LocalStack) -> Iterator[People]:
+    """Signed-in clients on the module's own stack."""
+    made = People(own_stack)
+    yield made
+    made.close()
