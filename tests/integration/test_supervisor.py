@@ -209,6 +209,26 @@ def test_the_folder_is_gone_and_the_logs_are_kept_when_a_local_stack_ends(tmp_pa
         assert "secret" not in repr(secret)
 
 
+def test_the_folder_of_a_killed_process_is_deleted_when_the_next_stack_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It holds secrets. A folder in use, and one just made, are left alone."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    abandoned, fresh = tmp_path / "utdstream-stack-old", tmp_path / "utdstream-stack-new"
+    for folder in (abandoned, fresh):
+        folder.mkdir()
+        (folder / "engine.toml").write_text("secret", encoding="utf-8")
+    with LocalStack() as first:
+        used = first._folder
+        assert used is not None
+        for folder in (abandoned, used):
+            os.utime(folder, (0, 0))
+        with LocalStack():
+            assert not abandoned.exists()
+            assert fresh.exists()
+            assert used.exists()
+
+
 def test_two_stacks_run_side_by_side_when_both_are_wanted(stack: LocalStack) -> None:
     """Own ports, own project, own broker logins."""
     with LocalStack(project={"name": "other"}) as other:
