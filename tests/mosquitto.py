@@ -16,7 +16,7 @@ import pytest
 class Mosquitto:
     """The broker as a child process; `stop` and `start` keep port, password and stored sessions."""
 
-    def __init__(self, folder: Path, *, login: tuple[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, *, login: tuple[str, str] | None = None, tls: bool = False) -> None:
         self.program = find_program("mosquitto")
         self.folder = folder
         self.port = _free_port()
@@ -35,6 +35,9 @@ class Mosquitto:
         else:
             self.set_password(*login)
             lines += ["allow_anonymous false", f"password_file {folder}/passwd"]
+        if tls:
+            self.make_certificate()
+            lines += [f"certfile {folder}/server.crt", f"keyfile {folder}/server.key"]
         (folder / "mosquitto.conf").write_text("\n".join(lines) + "\n")
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -45,10 +48,23 @@ class Mosquitto:
             capture_output=True,
         )
 
-    def reload(self) -> None:
-        """Makes the broker read its password file again."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGHUP)
+    def make_certificate(self) -> None:
+        """A certificate for 127.0.0.1 that is its own authority."""
+        command = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=test"
+        subprocess.run(
+            [
+                find_program("openssl"),
+                *command.split(),
+                "-addext",
+                "subjectAltName=IP:127.0.0.1",
+                "-keyout",
+                str(self.folder / "server.key"),
+                "-out",
+                str(self.folder / "server.crt"),
+            ],
+            check=True,
+            capture_output=True,
+        )
 
     def start(self) -> None:
         log = (self.folder / "log").open("ab")
@@ -78,7 +94,7 @@ def find_program(name: str) -> str:
     """Its path; without it the test is skipped with a sentence, and fails on CI."""
     path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
     if path is None:
-        sentence = f"{name} is not installed: apt install mosquitto"
+        sentence = f"{name} is not installed: apt install mosquitto openssl"
         if os.environ.get("CI"):
             pytest.fail(sentence)
         pytest.skip(sentence)

@@ -361,3 +361,22 @@ def test_device_when_its_id_is_taken_says_so(
         eventually(lambda: "same client id" in caplog.text, "the log names the client id")
     finally:
         other.stop()
+
+
+def test_tls_when_the_authority_is_known_connects_and_otherwise_does_not(tmp_path: Path, sink: Sink) -> None:
+    """A broker with a certificate of another authority is no broker of ours."""
+    broker = Mosquitto(tmp_path, tls=True)
+    broker.start()
+    stranger = Sink()
+    trusting = MqttIncomingCalls(host="127.0.0.1", port=broker.port, tls=tmp_path / "server.crt")
+    doubting = MqttIncomingCalls(host="127.0.0.1", port=broker.port, tls=True, client_id="other")
+    trusting.start(app_id=APP, identity=ME, sink=sink)
+    doubting.start(app_id=APP, identity=ME, sink=stranger)
+    try:
+        assert sink.up.wait(5)
+        assert stranger.down.wait(5)
+        assert stranger.ups == [False]
+    finally:
+        trusting.stop()
+        doubting.stop()
+        broker.stop()

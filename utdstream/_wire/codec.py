@@ -33,17 +33,31 @@ _TYPES = {
     "live_stream": UTDStreamType.LIVE_STREAM,
     "audio_room": UTDStreamType.AUDIO_ROOM,
 }
+_LONGEST_S = 1e9
 _STATUSES = {status.value: status for status in UTDCallStatus}
 
 
 def text(value: object) -> str | None:
-    """A non-empty string, or None."""
-    return value if isinstance(value, str) and value else None
+    """A non-empty string that can be sent on (no lone surrogates, which JSON allows), or None."""
+    if not isinstance(value, str) or not value:
+        return None
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return None
+    return value
 
 
 def integer(value: object) -> int | None:
     """An int (bool is none), or None."""
     return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def seconds(value: object) -> float | None:
+    """A finite number of seconds, not negative, or None."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value) if 0 <= value <= _LONGEST_S else None
 
 
 def mapping(value: object) -> JsonObject | None:
@@ -94,9 +108,7 @@ def error_message(body: object) -> tuple[str | None, str | None, float | None]:
     if answer is None:
         return None, None, None
     message = text(answer.get("message")) or text(answer.get("error")) or text(answer.get("detail"))
-    retry = answer.get("retry_after")
-    retry_after_s = float(retry) if isinstance(retry, (int, float)) and not isinstance(retry, bool) else None
-    return message, text(answer.get("code")), retry_after_s
+    return message, text(answer.get("code")), seconds(answer.get("retry_after"))
 
 
 def parse_call(answer: JsonObject) -> UTDCall:
