@@ -291,7 +291,9 @@ def unavailable() -> Refusal:
 
 
 def _now() -> datetime:
-    return datetime.now(timezone.utc)
+    """Now, to the millisecond: what the store and the wire can hold."""
+    now = datetime.now(timezone.utc)
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
 
 def _left_s(moment: datetime | None) -> float:

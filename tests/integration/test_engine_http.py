@@ -1,0 +1,215 @@
+"""The engine as an HTTP server: credentials, bad input, and a document that is true."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from engine_site import Asker, Site, fresh
+
+from utdstream._wire import routes
+from utdstream.testing import LocalStack
+
+pytestmark = pytest.mark.integration
+
+BAD_BODIES = [
+    b"{",
+    b"[]",
+    b"null",
+    b"1",
+    b'"text"',
+    b"\xff\xfe\x00",
+    b"\x00",
+    b"[" * 30_000,
+    b'{"a":' * 5_000 + b"1" + b"}" * 5_000,
+    b'{"identity": NaN}',
+    b'{"identity": ' + b"9" * 5_000 + b"}",
+    b'{"identity": "\\ud800", "callee_identity": "\\udfff", "room_name": "\\ud800"}',
+    b'{"identity": "a\\u0000b", "callee_identity": "\\u0000", "room_name": "a\\u0000"}',
+    b'{"identity": 1, "callee_identity": [], "caller_identity": {}, "room_name": 7, "data": 1}',
+    b'{"identity": "", "callee_identity": "", "room_name": "", "data": ""}',
+    b'{"identity": "x", "callee_identity": "y", "metadata": [], "room_name": "r", "data": []}',
+    b'{"identity": "x", "callee_identity": "y", "metadata": {"a": 1e999}, "room_name": "r"}',
+    b'{"identity": "x", "callee_identity": "y", "metadata": {"a": "\\ud800"}, "room_name": "r"}',
+    b'{"identity": "x", "callee_identity": "y", "type": "\\u0000", "room_name": "r", "role": 5}',
+    b'{"identity": "x", "room_name": "r", "seat_count": true, "type": "audio_room"}',
+    b'{"identity": "x", "room_name": "r", "service": "rooms"}',
+    b'{"identity": "x", "room_name": "r", "type": "video_call"}',
+    b'{"identity": "%s", "callee_identity": "%s"}' % (b"x" * 4000, b"y" * 4000),
+    '{"identity": "{0}", "callee_identity": "{0}"}'.replace("{0}", "🚪" * 128).encode(),
+]
+
+
+@pytest.fixture
+def site(stack: LocalStack) -> Iterator[Site]:
+    site = Site(stack)
+    yield site
+    site.close()
+
+
+@pytest.fixture
+def operations(site: Site) -> list[tuple[str, str, dict[str, object]]]:
+    document = site.app().ask("GET", "/openapi.json").json()
+    return [
+        (method.upper(), path, {**described, "schemas": document["components"]["schemas"]})
+        for path, methods in document["paths"].items()
+        for method, described in methods.items()
+    ]
+
+
+def test_it_says_that_it_lives(site: Site) -> None:
+    answer = site.with_headers().ask("GET", routes.HEALTH)
+    assert answer.status_code == 200
+    assert answer.json()["status"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ({"X-App-Id": ""}, "invalid_credentials"),
+        ({"X-App-Id": "0000000000"}, "invalid_credentials"),
+        ({}, "missing_credentials"),
+        ({"X-App-Key": "wrong"}, "invalid_credentials"),
+        ({"X-App-Secret": "wrong"}, "invalid_credentials"),
+        ({"X-App-Secret": "ü".encode().decode("latin-1")}, "invalid_credentials"),
+    ],
+)
+def test_wrong_credentials_are_refused_everywhere(site: Site, headers: dict[str, str], code: str) -> None:
+    asker = Asker(site.stack, headers)
+    for method, path in (("POST", routes.TOKEN), ("POST", routes.AUTH_SESSION), ("GET", routes.CALLS)):
+        answer = asker.ask(method, path, {"identity": "x"} if method == "POST" else None)
+        assert (answer.status_code, answer.json()["code"]) == (401, code)
+    asker.close()
+
+
+def test_the_app_key_mints_and_no_more(site: Site) -> None:
+    for method, path in (("GET", routes.CALLS), ("POST", routes.CALLS), ("GET", routes.ROOMS)):
+        answer = site.app().ask(method, path)
+        assert (answer.status_code, answer.json()["code"]) == (401, "missing_credentials")
+
+
+@pytest.mark.parametrize("bearer", ["", "x", "a.b.c", "ü".encode().decode("latin-1")])
+def test_a_bearer_that_is_none_is_refused(site: Site, bearer: str) -> None:
+    answer = site.with_headers(Authorization=f"Bearer {bearer}").ask("GET", routes.CALLS)
+    assert (answer.status_code, answer.json()["code"]) == (401, "invalid_token")
+
+
+def test_a_bearer_cannot_read_all_rooms(site: Site) -> None:
+    answer = site.person(fresh("ann")).ask("GET", routes.ROOMS)
+    assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+
+
+def test_bad_bodies_are_the_senders_fault(
+    site: Site, operations: list[tuple[str, str, dict[str, object]]]
+) -> None:
+    """Whatever is posted wherever: an answer below 500, JSON, with a code when it is a refusal."""
+    askers = (site.server(), site.person(fresh("ann")), site.app())
+    for method, path, _ in operations:
+        if method == "GET":
+            continue
+        place = re.sub(r"{\w+}", "x", path)
+        for asker in askers:
+            for raw in BAD_BODIES:
+                answer = asker.ask(method, place, raw=raw)
+                assert answer.status_code < 500, (method, path, raw[:60], answer.text)
+                body = answer.json()
+                assert answer.status_code < 300 or (body["code"] and body["message"]), (path, raw[:60])
+
+
+@pytest.mark.parametrize(
+    "segment", ["%00", "%ff", "%ed%a0%80", "..", "%2e%2e%2f", "a%0ab", "%", "x" * 300, "%F0%9F%9A%AA%2Fa"]
+)
+def test_bad_paths_are_the_senders_fault(site: Site, segment: str) -> None:
+    for path in (
+        f"{routes.CALLS}/{segment}",
+        f"{routes.ROOMS}/x/participants/{segment}",
+        f"{routes.ROOMS}/{segment}",
+    ):
+        answer = site.server().ask("GET", path)
+        assert 400 <= answer.status_code < 500, (path, answer.text)
+        assert answer.json()["code"]
+
+
+def test_too_much_is_too_large(site: Site) -> None:
+    answer = site.app().ask("POST", routes.AUTH_SESSION, raw=b" " * 70_000)
+    assert (answer.status_code, answer.json()["code"]) == (413, "payload_too_large")
+
+
+def test_unknown_paths_and_methods_have_codes(site: Site) -> None:
+    nowhere = site.server().ask("GET", "/api/v1/nowhere")
+    assert (nowhere.status_code, nowhere.json()["code"]) == (404, "not_found")
+    wrong = site.server().ask("PATCH", routes.CALLS)
+    assert (wrong.status_code, wrong.json()["code"]) == (405, "method_not_allowed")
+    assert wrong.headers["Allow"] == "GET, POST"
+
+
+def test_a_webhook_of_somebody_else_is_refused(site: Site) -> None:
+    answer = site.with_headers(Authorization="x").ask("POST", "/internal/livekit", {"event": "room_finished"})
+    assert answer.status_code == 401
+
+
+def test_every_operation_answers_what_the_document_says(
+    site: Site, operations: list[tuple[str, str, dict[str, object]]]
+) -> None:
+    door, house = site.person(fresh("door")), site.person(fresh("house"))
+    call = door.call(house.identity)
+    values = {"call_id": call.call_id, "room": "none", "identity": "nobody"}
+    bodies: list[object] = [None, {}, {"identity": house.identity, "callee_identity": fresh("other")}]
+    for method, path, described in operations:
+        place = re.sub(r"{(\w+)}", lambda found: values[found[1]], path)
+        for asker in (site.with_headers(), site.app(), door, house, site.server()):
+            for body in bodies if method != "GET" else [None]:
+                answer = asker.ask(method, place, body)
+                responses = described["responses"]
+                assert isinstance(responses, dict)
+                assert str(answer.status_code) in responses, (method, path, answer.text)
+                content = responses[str(answer.status_code)]["content"]
+                assert answer.headers["Content-Type"] in content
+                schema = content["application/json"]["schema"]
+                check(answer.json(), schema, described["schemas"], f"{method} {path} {answer.status_code}")
+
+
+def test_the_document_is_an_openapi_document(operations: list[tuple[str, str, dict[str, object]]]) -> None:
+    assert len(operations) >= 19
+    ids = [described["operationId"] for _, _, described in operations]
+    assert len(ids) == len(set(ids))
+    for _, path, described in operations:
+        assert path.startswith("/")
+        assert described["responses"]
+        assert isinstance(described["security"], list)
+
+
+def check(value: object, schema: object, schemas: object, where: str) -> None:
+    """The part of JSON Schema that the document uses."""
+    assert isinstance(schema, dict)
+    assert isinstance(schemas, dict)
+    if "$ref" in schema:
+        schema = schemas[schema["$ref"].rpartition("/")[2]]
+    kinds = {
+        "string": str,
+        "integer": int,
+        "number": (int, float),
+        "boolean": bool,
+        "object": dict,
+        "array": list,
+        "null": type(None),
+    }
+    if "type" in schema:
+        allowed = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+        assert any(isinstance(value, kinds[kind]) for kind in allowed), (where, value, schema)
+    if "enum" in schema:
+        assert value in schema["enum"], (where, value)
+    if "const" in schema:
+        assert value == schema["const"], (where, value)
+    if isinstance(value, str) and "pattern" in schema:
+        assert re.search(schema["pattern"], value), (where, value)
+    if isinstance(value, dict):
+        for name in schema.get("required", []):
+            assert name in value, (where, name)
+        for name, inner in schema.get("properties", {}).items():
+            if name in value:
+                check(value[name], inner, schemas, f"{where}.{name}")
+    if isinstance(value, list) and "items" in schema:
+        for item in value:
+            check(item, schema["items"], schemas, f"{where}[]")
