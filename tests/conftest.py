@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 
 import pytest
@@ -23,9 +25,16 @@ def no_leaked_threads() -> Iterator[None]:
         if not thread.name.startswith(PROCESS_WIDE):
             thread.join(max(0.0, deadline - time.monotonic()))
     left = [
-        thread.name
+        thread
         for thread in set(threading.enumerate()) - before
         if thread.is_alive() and not thread.name.startswith(PROCESS_WIDE)
     ]
     if left:
-        pytest.fail(f"threads that outlive the test: {', '.join(sorted(left))}", pytrace=False)
+        frames = sys._current_frames()
+        where = "".join(
+            f"\n{thread.name} is at\n" + "".join(traceback.format_stack(frames[thread.ident])[-4:])
+            for thread in left
+            if thread.ident in frames
+        )
+        names = ", ".join(sorted(thread.name for thread in left))
+        pytest.fail(f"threads that outlive the test: {names}{where}", pytrace=False)

@@ -1,6 +1,5 @@
 """utdstream: blocking LiveKit calls for devices. No asyncio in sight, no heavy import at import."""
 
-from utdstream._events import CallbackError
 from utdstream.call import UTDCallSession
 from utdstream.client import UTDStreamClient
 from utdstream.config import DEFAULT_BASE_URL, DEFAULT_TOKEN_BASE_URL, ClientConfig
@@ -59,7 +58,7 @@ from utdstream.models import (
     UTDStreamType,
     UTDTokenResponse,
 )
-from utdstream.observe import Change, Signal, Subscription, Watched
+from utdstream.observe import CallbackError, Change, Signal, Subscription, Watched
 from utdstream.room import UTDRoom
 from utdstream.session import UTDSession
 

@@ -17,25 +17,15 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeVar
+
+from utdstream.observe import CallbackError, Report
 
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
 MAX_QUEUED = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class CallbackError:
-    """An exception that escaped a callback or a background task of the SDK; `source` names which."""
-
-    error: BaseException
-    source: str
-
-
-Report = Callable[[CallbackError], None]
 
 
 class EventsLane:

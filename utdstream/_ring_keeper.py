@@ -18,7 +18,7 @@ from functools import partial
 from typing import Protocol
 
 from utdstream._deadline import Deadline
-from utdstream._events import Report, WorkLane
+from utdstream._events import WorkLane
 from utdstream._ring_book import UNANSWERED, CancelReason, Live, RingBook, Todo, reason_of
 from utdstream._wire import messages
 from utdstream.config import ClientConfig
@@ -31,6 +31,7 @@ from utdstream.errors import (
     UTDStreamException,
 )
 from utdstream.models import UTDCall, UTDCallStatus
+from utdstream.observe import Report
 
 _log = logging.getLogger(__name__)
 

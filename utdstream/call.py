@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from utdstream._deadline import Deadline
-from utdstream._events import CallbackError, Timer
+from utdstream._events import Timer
 from utdstream._wire import messages
 from utdstream.call_states import FINAL_STATES, CallMachine, allowed
 from utdstream.errors import (
@@ -44,7 +44,7 @@ from utdstream.models import (
     UTDCallStatus,
     UTDStreamType,
 )
-from utdstream.observe import Change, Watched
+from utdstream.observe import CallbackError, Change, Watched
 from utdstream.session import SessionParts, UTDSession
 
 _log = logging.getLogger(__name__)
@@ -181,7 +181,7 @@ class UTDCallSession(UTDSession):
             return self._join(life, call, deadline, "accept")
 
     def reject(self, call_id: str, *, timeout: float | None = None) -> None:
-        """Refuses a call. Blocks: to the deadline (default 8 s). Raises: NotFound, Conflict when it is over."""
+        """Refuses a call. Blocks: to the deadline (default 8 s). Raises: NotFound, Conflict when over."""
         self._refuse(call_id, "reject", S.REJECTED, timeout)
 
     def busy(self, call_id: str, *, timeout: float | None = None) -> None:
@@ -253,7 +253,7 @@ class UTDCallSession(UTDSession):
             self._room.disconnect(timeout=max(0.5, deadline.remaining()))
 
     def leave(self, *, timeout: float | None = None) -> None:
-        """Hangs up and keeps the object: the next start or accept is a new call. Never raises for the engine."""
+        """Hangs up and keeps the object for the next call. What the engine cannot be told is reported."""
         deadline = Deadline(timeout, self._config.leave_timeout_s, "leave")
         try:
             self.end(timeout=deadline.remaining())
@@ -317,10 +317,14 @@ class UTDCallSession(UTDSession):
                 raise InvalidCallTransition(
                     f"{doing}: this session is in a call ({before.machine.state}); end() it first"
                 )
+        # The room of a call that ended a moment ago: nothing it still says may meet the new call.
+        self._room.disconnect()
+        with self._lock:
+            if self._disposed:
+                raise SessionClosed(f"{doing}: the session was disposed; make a new one")
             self._life = life
             self.status._set(None)
             self.call_id._set(life.call_id)
-        self._room.disconnect()  # of a call that ended a moment ago
         return life
 
     def _adopt(self, life: _CallLife, call: UTDCall) -> None:

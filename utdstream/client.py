@@ -11,7 +11,7 @@ import threading
 from typing import Self
 
 from utdstream._deadline import Deadline
-from utdstream._events import CallbackError, EventsLane
+from utdstream._events import EventsLane
 from utdstream._rest.api import Actor, EngineApi
 from utdstream.call import UTDCallSession
 from utdstream.config import DEFAULT_BASE_URL, DEFAULT_TOKEN_BASE_URL, ClientConfig
@@ -19,7 +19,7 @@ from utdstream.errors import InvalidConfig, NotAuthenticated, SessionClosed, Usa
 from utdstream.incoming import IncomingCallInbox, IncomingCalls, PollingOnly
 from utdstream.media import Devices
 from utdstream.models import SessionMint, UTDStreamType
-from utdstream.observe import Signal
+from utdstream.observe import CallbackError, Signal
 from utdstream.session import SessionParts, UTDSession
 
 _log = logging.getLogger(__name__)

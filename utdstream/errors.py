@@ -22,9 +22,7 @@ class UTDStreamException(Exception):
     `code` the engine's machine-readable word when it sent one.
     """
 
-    def __init__(
-        self, message: str, status_code: int | None = None, code: str | None = None
-    ) -> None:
+    def __init__(self, message: str, status_code: int | None = None, code: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.status_code = status_code

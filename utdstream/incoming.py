@@ -27,12 +27,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
 from utdstream._deadline import Deadline
-from utdstream._events import EventsLane, Report
+from utdstream._events import EventsLane
 from utdstream._ring_book import MAX_LIVE, CancelReason
 from utdstream._ring_keeper import CallEngine, RingKeeper
 from utdstream.config import ClientConfig
 from utdstream.models import UTDCall, UTDStreamType
-from utdstream.observe import Signal, Watched
+from utdstream.observe import Report, Signal, Watched
 
 if TYPE_CHECKING:
     from utdstream.call import UTDCallSession
@@ -303,3 +303,13 @@ class _Sink:
     def __init__(self, inbox: IncomingCallInbox) -> None:
         self.message = inbox._keeper.take_message
         self.connection = inbox._take_connection
+
+
+class PollingOnly:
+    """No messages, for an engine that gives no broker login: the inbox asks every few seconds anyway."""
+
+    def start(self, *, app_id: str, identity: str, sink: IncomingSink) -> None:
+        """Nothing will ever arrive."""
+
+    def stop(self) -> None:
+        """Nothing to stop."""

@@ -30,7 +30,8 @@ class PcmFormat:
     def __post_init__(self) -> None:
         if not 8_000 <= self.sample_rate_hz <= 192_000 or self.sample_rate_hz % 100:
             raise InvalidConfig(
-                f"PcmFormat.sample_rate_hz must be 8000 to 192000 and divisible by 100, not {self.sample_rate_hz}"
+                "PcmFormat.sample_rate_hz must be 8000 to 192000 and divisible by 100, "
+                f"not {self.sample_rate_hz}"
             )
         if self.channels not in (1, 2):
             raise InvalidConfig(f"PcmFormat.channels must be 1 or 2, not {self.channels}")
@@ -126,7 +127,7 @@ class Speaker(Protocol):
     def format(self) -> PcmFormat: ...
 
     def start(self, source: Callable[[int], bytes]) -> None:
-        """Begins to pull: `source(n)` answers at once with exactly n samples a channel, silence when empty."""
+        """Begins to pull: `source(n)` answers at once with n samples a channel, silence when empty."""
         ...
 
     def stop(self) -> None:

@@ -34,6 +34,17 @@ class Change(Generic[T]):
     new: T
 
 
+@dataclass(frozen=True, slots=True)
+class CallbackError:
+    """An exception that escaped a callback or a background task of the SDK; `source` names which."""
+
+    error: BaseException
+    source: str
+
+
+Report = Callable[[CallbackError], None]
+
+
 class Lane(Protocol):
     """Where callbacks run: in the order they were posted, one at a time."""
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 
 from utdstream import _receiving
 from utdstream._deadline import Deadline
-from utdstream._events import CallbackError, EventsLane, Report
+from utdstream._events import EventsLane
 from utdstream.config import ClientConfig
 from utdstream.errors import DeviceError, InvalidConfig, SessionClosed, UsageError, UTDStreamException
 from utdstream.media import Devices, PcmFrame, RawFrame
@@ -28,7 +28,7 @@ from utdstream.models import (
     RoomEvent,
     SessionStats,
 )
-from utdstream.observe import Signal, Watched
+from utdstream.observe import CallbackError, Report, Signal, Watched
 
 if TYPE_CHECKING:
     import asyncio
@@ -89,6 +89,8 @@ class UTDRoom:
 
         self._lock = threading.Lock()  # held for reads and writes of the fields below only
         self._life: _Life | None = None
+        self._freeing: _Life | None = None
+        """The last life, over but perhaps still closing its devices: leaving waits for it."""
         self._disposed = False
         self._local: LocalParticipant | None = None
         self._metadata_hook: Callable[[str], None] | None = None
@@ -152,7 +154,7 @@ class UTDRoom:
         """
         deadline = Deadline(timeout, self._config.leave_timeout_s, "disconnect")
         with self._lock:
-            life = self._life
+            life = self._life or self._freeing
         if life is not None:
             self._leave(life, deadline)
 
@@ -164,6 +166,9 @@ class UTDRoom:
             self._report(CallbackError(error, "disconnect"))
         finally:
             self._over(life, "CLIENT_INITIATED")
+            with self._lock:
+                if self._freeing is life:
+                    self._freeing = None
 
     def _begin_disconnect(self) -> None:
         """Devices stop and the room is left in the background; a later `disconnect` waits for it."""
@@ -177,7 +182,7 @@ class UTDRoom:
         with self._lock:
             if self._life is not life:
                 return
-            self._life = None
+            self._life, self._freeing = None, life
         self.remote_participants._set(())
         self.microphone_on._set(False)
         self.camera_on._set(False)

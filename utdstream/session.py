@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Self
 
 from utdstream._deadline import Deadline
-from utdstream._events import EventsLane, Report, WorkLane
+from utdstream._events import EventsLane, WorkLane
 from utdstream._rest.api import EngineApi
 from utdstream.config import ClientConfig
 from utdstream.media import Devices, PcmFrame, RawFrame
@@ -27,7 +27,7 @@ from utdstream.models import (
     SessionStats,
     UTDStreamType,
 )
-from utdstream.observe import Signal, Watched
+from utdstream.observe import Report, Signal, Watched
 from utdstream.room import UTDRoom
 
 _numbers = itertools.count(1)

@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterator
 
 import pytest
-
 from people import People
+
 from utdstream.engine import binaries
 from utdstream.testing import LocalStack
 

@@ -227,7 +227,8 @@ def test_session_is_reusable_after_each_call(people: People) -> None:
     for _ in range(3):
         call = calling.start(callee_identity=house.identity)
         ids.add(call.call_id)
-        answering = inbox.ringing.wait(lambda i, wanted=call.call_id: i.call_id == wanted, timeout=10).accept()
+        incoming = inbox.ringing.wait(lambda i, wanted=call.call_id: i.call_id == wanted, timeout=10)
+        answering = incoming.accept()
         calling.wait_for_answer(timeout=10)
         answering.end()
         calling.status.wait_for(S.ENDED, timeout=5)

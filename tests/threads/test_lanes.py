@@ -10,7 +10,8 @@ import pytest
 from facts import eventually
 
 from utdstream import _events
-from utdstream._events import CallbackError, EventsLane, WorkLane
+from utdstream._events import EventsLane, WorkLane
+from utdstream.observe import CallbackError
 
 
 @pytest.fixture

@@ -20,7 +20,6 @@ from typing import Any, Protocol, TypeVar
 
 from livekit import rtc
 
-from utdstream._events import CallbackError, Report
 from utdstream._livekit import shared
 from utdstream._livekit.errors import room_lost, translate
 from utdstream._livekit.loop import LoopThread, bounded
@@ -38,6 +37,7 @@ from utdstream.models import (
     RemoteParticipant,
     RoomEvent,
 )
+from utdstream.observe import CallbackError, Report
 
 T = TypeVar("T")
 
@@ -46,6 +46,7 @@ _log = logging.getLogger(__name__)
 SIGNAL_TIMEOUT_S = 3.0
 UNPUBLISH_ALL_S = 3.0
 DISCONNECT_S = 5.0
+FREE_S = 3.0
 
 EVENTS = (
     "connection_state_changed",
@@ -159,6 +160,8 @@ class RoomConnection:
         self._given_up: asyncio.Future[None] = loop.asyncio_loop.create_future()
         self._ended = False
         self._leaving: asyncio.Task[None] | None = None
+        self._freeing: set[asyncio.Future[None]] = set()
+        """What is still being freed after the end: leaving waits for it."""
 
     # -- joining ---------------------------------------------------------------------------------
 
@@ -235,13 +238,22 @@ class RoomConnection:
             _log.warning("the speaker could not be opened: %s", error)
             self._report(CallbackError(error, "speaker"))
 
-    def _close_speaker(self) -> asyncio.Future[None] | None:
+    def _close_speaker(self) -> None:
         if self._speaker is None:
-            return None
+            return
         (speaker, consumer), self._speaker = self._speaker, None
         self.subscriber.remove(consumer)
         pull = consumer.mixer.pull
-        return self._loop.in_thread(lambda: speaker.detach(pull), "utd-close-speaker")
+        self._free(self._loop.in_thread(lambda: speaker.detach(pull), "utd-close-speaker"))
+
+    def _free(self, work: asyncio.Future[None]) -> None:
+        self._freeing.add(work)
+        work.add_done_callback(self._freed)
+
+    def _freed(self, work: asyncio.Future[None]) -> None:
+        self._freeing.discard(work)
+        if not work.cancelled() and work.exception() is not None:
+            _log.warning("freeing the media room: %s", work.exception())
 
     @property
     def _abandoned(self) -> bool:
@@ -266,15 +278,17 @@ class RoomConnection:
         if not self._given_up.done():
             self._given_up.set_result(None)
         room = self.room
-        if room is None or self._ended:
-            return
-        speaker = self._close_speaker()
+        if room is not None and not self._ended:
+            await self._take_leave(room)
+        if self._freeing:
+            await asyncio.wait(set(self._freeing), timeout=FREE_S)
+
+    async def _take_leave(self, room: rtc.Room) -> None:
+        self._close_speaker()
         await bounded(self.publisher.close(unpublish=not self.publisher.reconnecting), UNPUBLISH_ALL_S)
         await self.subscriber.close()
         await self._disconnect(room)
         self._end("CLIENT_INITIATED")
-        if speaker is not None:
-            await bounded(speaker, 1.0)
 
     async def _disconnect(self, room: rtc.Room) -> None:
         if not await bounded(self._loop.spawn(room.disconnect()), DISCONNECT_S):
@@ -286,9 +300,10 @@ class RoomConnection:
             return
         self._ended = True
         self._loop.live.discard(self)
-        freeing = self.publisher.end(reason)
         self._close_speaker()
-        self._loop.spawn(self.subscriber.close())
+        self._free(self._loop.spawn(self.subscriber.close()))
+        freeing = self.publisher.end(reason)
+        self._free(freeing)
         self._listener.on_people(
             local_snapshot(self.room.local_participant) if self.room else LocalParticipant(""), ()
         )

@@ -21,13 +21,13 @@ from typing import Any, TypeVar
 
 from livekit import rtc
 
-from utdstream._events import CallbackError, Report
 from utdstream._livekit import shared
 from utdstream._livekit.errors import room_lost, translate
 from utdstream._livekit.loop import LoopThread, bounded
 from utdstream._livekit.sources import CameraFeed, MicrophoneFeed, SharedCapture
 from utdstream.errors import DeviceError, MediaError, PublishRefused, UTDStreamException
 from utdstream.media import Camera, Devices, Microphone
+from utdstream.observe import CallbackError, Report
 
 T = TypeVar("T")
 
@@ -36,6 +36,7 @@ _log = logging.getLogger(__name__)
 PUBLISH_TIMEOUT_S = 12.0
 UNPUBLISH_TIMEOUT_S = 5.0
 FIRST_FRAME_S = 3.0
+ENDED_UNPUBLISH_S = 0.5
 MIN_VIDEO_BITRATE_BPS = 250_000
 VIDEO_BITS_PER_PIXEL = 0.1
 
@@ -326,11 +327,14 @@ class Slot:
         if self.feed is not None:
             self.feed.open = False
         publication, self.publication = self.publication, None
+        unpublishing: asyncio.Task[None] | None = None
         if publication is not None:
-            task = self._loop.spawn(self._publisher.participant.unpublish_track(publication.sid))
-            await asyncio.wait({task}, timeout=0.5)
-            task.cancel()  # its answer comes through a queue that nobody feeds any more
+            unpublishing = self._loop.spawn(self._publisher.participant.unpublish_track(publication.sid))
+            await asyncio.sleep(0)  # its request is made in its first step
         await self._drop_feed()
+        if unpublishing is not None:
+            await asyncio.wait({unpublishing}, timeout=ENDED_UNPUBLISH_S)
+            unpublishing.cancel()  # its answer comes through a queue that nobody feeds any more
 
 
 class Publisher:

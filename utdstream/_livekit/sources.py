@@ -19,10 +19,10 @@ from typing import Generic, Protocol, TypeVar
 
 from livekit import rtc
 
-from utdstream._events import CallbackError, Report
 from utdstream._livekit.loop import LoopThread
 from utdstream.errors import DeviceError, InvalidConfig
 from utdstream.media import Camera, EncodedFrame, Microphone, PcmFrame, PixelFormat, RawFrame
+from utdstream.observe import CallbackError, Report
 
 _log = logging.getLogger(__name__)
 

@@ -278,7 +278,8 @@ class Http:
             )
         if 300 <= status < 400:
             raise EngineUnreachable(
-                f"{host} answered with a redirect ({status}); check base_url, or sign in to the network's portal"
+                f"{host} answered with a redirect ({status}); check base_url, or sign in to the "
+                "network's portal"
             )
         message, code, retry_after_s = codec.error_message(body)
         if retry_after_s is None:

@@ -1,0 +1,213 @@
+"""What a call survives, and how soon it says what it does not survive."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+from facts import eventually
+from people import People
+
+from utdstream import CallNotAnswered, UTDCallStatus
+from utdstream.testing import LocalStack
+
+pytestmark = pytest.mark.integration
+
+S = UTDCallStatus
+PROGRAMS = Path(__file__).parent / "programs"
+
+
+def as_server(stack: LocalStack) -> dict[str, str]:
+    return {"X-App-Id": stack.app_id, "X-App-Secret": stack.app_secret}
+
+
+def test_call_survives_the_engine_killed_and_restarted_while_ringing(own_people: People) -> None:
+    """The ring goes on, and the answer is given to the engine that came back."""
+    stack = own_people.stack
+    door, house = own_people("door"), own_people("house")
+    inbox = house.inbox()
+    calling = door.call()
+    calling.start(callee_identity=house.identity)
+    incoming = inbox.ringing.wait(timeout=10)
+    stack.kill("engine")
+    stack.start("engine")
+    incoming.accept()
+    assert calling.wait_for_answer(timeout=10).status is S.ACTIVE
+    calling.end()
+
+
+def test_ring_arrives_after_the_broker_was_killed_and_restarted(own_people: People) -> None:
+    """An inbox that waits is back by itself, and a call made then rings once."""
+    stack = own_people.stack
+    door, house = own_people("door"), own_people("house")
+    inbox = house.inbox()
+    stack.kill("mqtt")
+    inbox.connected.wait_for(False, timeout=10)
+    stack.start("mqtt")
+    restarted = time.monotonic()
+    inbox.connected.wait_for(True, timeout=10)
+    assert time.monotonic() - restarted < 2.0, "back within 2 s of the broker's return"
+    calling = door.call()
+    calling.start(callee_identity=house.identity)
+    inbox.ringing.wait(timeout=10).accept()
+    calling.wait_for_answer(timeout=10)
+    assert inbox.counters.rung == 1
+
+
+def test_ring_is_found_while_the_broker_is_down(own_people: People) -> None:
+    """A message that is lost costs at most 5 s: the inbox asks."""
+    stack = own_people.stack
+    door, house = own_people("door"), own_people("house")
+    inbox = house.inbox()
+    stack.kill("mqtt")
+    try:
+        inbox.connected.wait_for(False, timeout=10)
+        calling = door.call()
+        pressed = time.monotonic()
+        calling.start(callee_identity=house.identity)
+        inbox.ringing.wait(timeout=15)
+        assert time.monotonic() - pressed < 5.0
+        calling.end()
+    finally:
+        stack.start("mqtt")
+
+
+def test_room_deleted_by_the_sfu_ends_the_call_on_both_sides(own_people: People) -> None:
+    """Somebody deletes the room in the middle of the call: both are told, the engine's call is over."""
+    stack = own_people.stack
+    door, house = own_people("door"), own_people("house")
+    inbox = house.inbox()
+    calling = door.call()
+    call = calling.start(callee_identity=house.identity)
+    answering = inbox.ringing.wait(timeout=10).accept()
+    calling.wait_for_answer(timeout=10)
+    from livekit import api
+
+    token = (
+        api.AccessToken(stack.livekit_api_key, stack.livekit_api_secret)
+        .with_grants(api.VideoGrants(room_create=True))
+        .to_jwt()
+    )
+    deleted = requests.post(
+        stack.livekit_url.replace("ws", "http", 1) + "/twirp/livekit.RoomService/DeleteRoom",
+        json={"room": call.room_name},
+        headers={"Authorization": f"Bearer {token}"},
+        timeout=10,
+    )
+    assert deleted.status_code == 200
+    calling.status.wait_for(S.ENDED, timeout=10)
+    answering.status.wait_for(S.ENDED, timeout=10)
+    calling.connected.wait_for(False, timeout=5)
+    told = requests.get(
+        f"{stack.base_url}/api/v1/calls/{call.call_id}", headers=as_server(stack), timeout=10
+    ).json()
+    assert told["status"] == "ended"
+
+
+@pytest.fixture
+def doomed_callee(people: People) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A callee process that waits for a ring, and its identity."""
+    identity = people("victim").identity
+    stack = people.stack
+    process = subprocess.Popen(
+        [sys.executable, str(PROGRAMS / "callee.py")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    settings = {
+        "app_id": stack.app_id,
+        "app_key": stack.app_key,
+        "base_url": stack.base_url,
+        "identity": identity,
+    }
+    process.stdin.write(json.dumps(settings) + "\n")
+    process.stdin.flush()
+    assert process.stdout.readline() == "ready\n"
+    yield process, identity
+    process.kill()
+    process.wait()
+    process.stdin.close()
+    process.stdout.close()
+
+
+@pytest.mark.slow
+def test_caller_is_told_within_25_s_when_the_callee_is_killed(
+    people: People, doomed_callee: tuple[subprocess.Popen[str], str]
+) -> None:
+    """`kill -9` of the other side: the SFU needs 20 s to notice, the caller is told at once after that."""
+    process, identity = doomed_callee
+    calling = people("door").call()
+    calling.start(callee_identity=identity)
+    calling.wait_for_answer(timeout=15)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "answered\n"
+    process.kill()
+    killed = time.monotonic()
+    calling.status.wait_for(S.ENDED, timeout=40)
+    assert time.monotonic() - killed < 25.0
+    eventually(lambda: not calling.connected.value, "the room was left")
+
+
+def test_engine_down_while_hanging_up_ends_the_call_here_and_later_there(own_people: People) -> None:
+    """The engine cannot be told: the call is over here at once, and the engine learns it when it is back."""
+    stack = own_people.stack
+    door, house = own_people("door"), own_people("house")
+    inbox = house.inbox()
+    calling = door.call()
+    call = calling.start(callee_identity=house.identity)
+    inbox.ringing.wait(timeout=10).accept()
+    calling.wait_for_answer(timeout=10)
+    stack.kill("engine")
+    with pytest.raises(ConnectionError, match="engine"):
+        calling.end(timeout=2)
+    assert calling.status.value is S.ENDED
+    assert not calling.connected.value
+    stack.start("engine")
+    eventually(
+        lambda: (
+            requests.get(
+                f"{stack.base_url}/api/v1/calls/{call.call_id}", headers=as_server(stack), timeout=10
+            ).json()["status"]
+            == "ended"
+        ),
+        "the engine learnt that the call is over",
+        within_s=20,
+    )
+
+
+def test_caller_process_that_gives_up_waiting_can_still_be_answered(people: People) -> None:
+    """A passed deadline of wait_for_answer is no hang-up: the call goes on ringing."""
+    door, house = people("door"), people("house")
+    inbox = house.inbox()
+    calling = door.call()
+    calling.start(callee_identity=house.identity)
+    incoming = inbox.ringing.wait(timeout=10)
+    with pytest.raises(TimeoutError):
+        calling.wait_for_answer(timeout=0.05)
+    incoming.accept()
+    assert calling.wait_for_answer(timeout=10).status is S.ACTIVE
+
+
+def test_call_refused_while_the_caller_still_joins_is_told_as_refused(people: People) -> None:
+    """A reject that comes before `start` has joined ends in CallNotAnswered, not in a media error."""
+    door, house = people("door"), people("house")
+    inbox = house.inbox()
+    inbox.ringing.subscribe(lambda incoming: incoming.reject())
+    calling = door.call()
+
+    def call_and_wait() -> None:
+        calling.start(callee_identity=house.identity)
+        calling.wait_for_answer(timeout=5)
+
+    with pytest.raises(CallNotAnswered) as refusal:
+        call_and_wait()
+    assert refusal.value.status is S.REJECTED

@@ -1,0 +1,141 @@
+"""The engine when a part dies: killed, stopped, started again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from engine_site import EventReader, Site, fresh, rooms_of
+from facts import eventually
+
+from utdstream._wire import messages, routes
+from utdstream.models import UTDCallStatus
+from utdstream.room import UTDRoom
+from utdstream.testing import LocalStack
+
+pytestmark = pytest.mark.integration
+
+S = UTDCallStatus
+
+
+@pytest.fixture(scope="module")
+def fragile(programs: None) -> Iterator[LocalStack]:
+    """A stack whose parts are killed; each test leaves all of them running."""
+    with LocalStack(project={"call_ring_timeout_s": 6.0}) as running:
+        yield running
+
+
+@pytest.fixture
+def site(fragile: LocalStack) -> Iterator[Site]:
+    site = Site(fragile)
+    yield site
+    site.close()
+
+
+def test_a_killed_engine_forgets_nothing(fragile: LocalStack, site: Site) -> None:
+    people = [site.person(fresh(name)) for name in ("door", "house", "bell", "flat", "a", "b")]
+    door, house, bell, flat, a, b = people
+    active = door.call(house.identity)
+    house.act(active.call_id, "accept")
+    ringing = bell.call(flat.identity)
+    flat.act(ringing.call_id, "ringing")
+    over = a.call(b.identity)
+    b.act(over.call_id, "reject")
+    fragile.kill("engine")
+    fragile.start("engine")
+    assert door.get(active.call_id).status is S.ACTIVE
+    assert flat.get(ringing.call_id).status is S.RINGING
+    assert a.get(over.call_id).status is S.REJECTED
+    busy = a.ask("POST", routes.CALLS, {"callee_identity": house.identity})
+    assert busy.json()["code"] == "callee_busy"
+    eventually(lambda: not rooms_of(fragile, over.call_id), "the room of the ended call is closed", 8.0)
+    eventually(lambda: bell.get(ringing.call_id).status is S.MISSED, "its ring ran out all the same", 8.0)
+    door.act(active.call_id, "end")
+
+
+def test_a_ring_that_ran_out_while_the_engine_was_down_is_missed_at_once(
+    fragile: LocalStack, site: Site
+) -> None:
+    door, house = site.person(fresh("door")), site.person(fresh("house"))
+    call = door.call(house.identity)
+    assert call.expires_at is not None
+    fragile.kill("engine")
+    eventually(lambda: time.time() > call.expires_at.timestamp(), "the ring time is over", 8.0)  # type: ignore[union-attr]
+    fragile.start("engine")
+    eventually(lambda: door.get(call.call_id).status is S.MISSED, "the call is missed", 2.0)
+
+
+def test_the_engine_stops_in_good_order_and_soon(fragile: LocalStack, site: Site) -> None:
+    site.person(fresh("door"))
+    before = time.monotonic()
+    fragile.stop("engine")
+    assert time.monotonic() - before < 2.5
+    fragile.start("engine")
+
+
+def test_without_the_media_server_a_call_is_refused_and_comes_later(fragile: LocalStack, site: Site) -> None:
+    door, house = site.person(fresh("door")), site.person(fresh("house"))
+    fragile.kill("livekit")
+    answer = door.ask("POST", routes.CALLS, {"callee_identity": house.identity})
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+    assert answer.headers["Retry-After"] == "1"
+    health = door.ask("GET", routes.HEALTH).json()
+    assert health["status"] == "ok"
+    assert health["parts"]["livekit"] == "down"
+    fragile.start("livekit")
+    door.call(house.identity)
+
+
+def test_a_call_survives_a_restart_of_the_media_server(fragile: LocalStack, site: Site) -> None:
+    door, house = site.person(fresh("door")), site.person(fresh("house"))
+    call = door.call(house.identity)
+    with UTDRoom() as at_door, UTDRoom() as at_house:
+        at_door.connect(call.url or "", call.token or "")
+        accepted = house.act(call.call_id, "accept")
+        at_house.connect(accepted.url or "", accepted.token or "")
+        fragile.kill("livekit")
+        fragile.start("livekit")
+        eventually(lambda: rooms_of(fragile, call.call_id), "the room is made again", 8.0)
+    with UTDRoom() as at_door, UTDRoom() as at_house:
+        at_door.connect(call.url or "", door.get(call.call_id).token or "")
+        at_house.connect(call.url or "", house.get(call.call_id).token or "")
+        assert door.get(call.call_id).status is S.ACTIVE
+        door.act(call.call_id, "end")
+
+
+def test_without_the_broker_mints_answer_and_a_ring_comes_when_it_is_back(
+    fragile: LocalStack, site: Site
+) -> None:
+    door, house = site.person(fresh("door")), site.person(fresh("house"))
+    login = fragile.mqtt_login(house.identity)
+    fragile.kill("mqtt")
+    before = time.monotonic()
+    new = site.person(fresh("newcomer"))
+    assert time.monotonic() - before < 4
+    call = door.call(house.identity)
+    fragile.start("mqtt")
+    with EventReader(login) as device:
+        device.wait_for(messages.CALL_INITIATED, call.call_id)
+    house.act(call.call_id, "reject")
+    eventually(lambda: _can_log_in(fragile, new.identity), "the newcomer's login exists")
+
+
+def _can_log_in(stack: LocalStack, identity: str) -> bool:
+    with EventReader(stack.mqtt_login(identity)) as device:
+        return device.granted == [True]
+
+
+def test_a_lost_webhook_is_repaired_by_the_poll(fragile: LocalStack, site: Site) -> None:
+    """The engine is down while the leg leaves: nobody tells it, it finds out."""
+    door, house = site.person(fresh("door")), site.person(fresh("house"))
+    call = door.call(house.identity)
+    accepted = house.act(call.call_id, "accept")
+    with UTDRoom() as at_door, UTDRoom() as at_house:
+        at_door.connect(call.url or "", call.token or "")
+        at_house.connect(accepted.url or "", accepted.token or "")
+        fragile.kill("engine")
+        at_house.disconnect()
+        fragile.start("engine")
+        eventually(lambda: door.get(call.call_id).status is S.ENDED, "the poll found the lost leg", 12.0)
+        assert door.get(call.call_id).end_reason == "participant_left"
