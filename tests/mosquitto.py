@@ -50,20 +50,11 @@ class Mosquitto:
 
     def make_certificate(self) -> None:
         """A certificate for 127.0.0.1 that is its own authority."""
-        command = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=test"
+        what = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=test"
+        for_whom = ["-addext", "subjectAltName=IP:127.0.0.1"]
+        where = ["-keyout", str(self.folder / "server.key"), "-out", str(self.folder / "server.crt")]
         subprocess.run(
-            [
-                find_program("openssl"),
-                *command.split(),
-                "-addext",
-                "subjectAltName=IP:127.0.0.1",
-                "-keyout",
-                str(self.folder / "server.key"),
-                "-out",
-                str(self.folder / "server.crt"),
-            ],
-            check=True,
-            capture_output=True,
+            [find_program("openssl"), *what.split(), *for_whom, *where], check=True, capture_output=True
         )
 
     def start(self) -> None:

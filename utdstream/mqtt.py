@@ -14,19 +14,18 @@ reached late, when the transport is started. Must not import `_rest`, `_livekit`
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import selectors
 import socket
 import ssl
 import threading
 import time
-import uuid
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
+from utdstream._mqtt_settings import CONNECT_TIMEOUT_S, check_address, default_client_id, tidy, tls_context
 from utdstream._wire import messages
 from utdstream.errors import InvalidConfig, UsageError
 from utdstream.incoming import IncomingSink
@@ -44,7 +43,6 @@ SESSION_EXPIRY_S = 86_400
 KEEPALIVE_S = 15
 """A dead connection is noticed within twice this; the inbox asks the engine meanwhile."""
 
-_CONNECT_TIMEOUT_S = 3.0
 _ANSWER_TIMEOUT_S = 5.0
 _RETRY_FIRST_S, _RETRY_MOST_S = 0.2, 1.0
 _RETRY_REFUSED_S = 2.0
@@ -76,7 +74,7 @@ class MqttIncomingCalls:
         tls: bool | str | Path | ssl.SSLContext | None = None,
         client_id: str | None = None,
     ) -> None:
-        _check_address(host, port)
+        check_address(host, port)
         if password is not None and password_file is not None:
             raise InvalidConfig("MqttIncomingCalls: give password or password_file, not both")
         if client_id is not None and not 1 <= len(client_id) <= 128:
@@ -86,7 +84,7 @@ class MqttIncomingCalls:
         self._username = username
         self._password = password
         self._password_file = None if password_file is None else Path(password_file)
-        self._tls = _tls_context(tls)
+        self._tls = tls_context(tls)
         self._client_id = client_id
         self._topic: str | None = None
         self._lock = threading.Lock()
@@ -250,11 +248,11 @@ class _Line:
         # A new client for each connection: no state of the last one can be wrong in the next.
         client = Client(CallbackAPIVersion.VERSION2, client_id=self._client_id, protocol=MQTTv5)
         client.suppress_exceptions = True
-        client.connect_timeout = _CONNECT_TIMEOUT_S
+        client.connect_timeout = CONNECT_TIMEOUT_S
         if transport._username is not None:
             client.username_pw_set(transport._username, transport._read_password())
         if transport._tls is not None:
-            client.tls_set_context(_tidy(transport._tls))
+            client.tls_set_context(tidy(transport._tls))
         client.will_set(self._presence, messages.OFFLINE, qos=1, retain=True)
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho leaves it untyped
         properties.SessionExpiryInterval = SESSION_EXPIRY_S
@@ -405,47 +403,6 @@ def _drop(client: Client) -> None:
             sock.close()
 
 
-def _tidy(context: ssl.SSLContext) -> ssl.SSLContext:
-    """The context, closing the socket of a handshake that fails (paho 2.2.0 leaves it to the collector)."""
-    return cast("ssl.SSLContext", _TidyTls(context))
-
-
-class _TidyTls:
-    """The part of an `ssl.SSLContext` that paho uses."""
-
-    def __init__(self, context: ssl.SSLContext) -> None:
-        self._context = context
-        self.check_hostname = context.check_hostname
-
-    def wrap_socket(
-        self,
-        sock: socket.socket,
-        *,
-        server_hostname: str | None = None,
-        do_handshake_on_connect: bool = False,
-    ) -> ssl.SSLSocket:
-        wrapped = self._context.wrap_socket(
-            sock, server_hostname=server_hostname, do_handshake_on_connect=do_handshake_on_connect
-        )
-        try:
-            wrapped.settimeout(_CONNECT_TIMEOUT_S)
-            wrapped.do_handshake()
-        except BaseException:
-            wrapped.close()
-            raise
-        return wrapped
-
-
-def default_client_id(app_id: str, identity: str) -> str:
-    """The same for one app, identity and machine at every start, so that the broker finds the session."""
-    try:
-        machine = Path("/etc/machine-id").read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        machine = f"{socket.gethostname()}-{uuid.getnode():x}"
-    digest = hashlib.sha256("\0".join((app_id, identity, machine)).encode("utf-8", "surrogatepass"))
-    return f"utd-{digest.hexdigest()[:19]}"
-
-
 def _load_paho() -> None:
     try:
         import paho.mqtt.client  # noqa: F401
@@ -453,27 +410,3 @@ def _load_paho() -> None:
         raise InvalidConfig(
             "incoming calls over MQTT need the paho-mqtt package: pip install 'utdstream[mqtt]'"
         ) from error
-
-
-def _check_address(host: str, port: int) -> None:
-    try:
-        usable = isinstance(host, str) and bool(host) and bool(host.encode("idna"))
-    except UnicodeError:
-        usable = False
-    if not usable:
-        raise InvalidConfig(f"MqttIncomingCalls: host must be a host name or an address, not {host!r}")
-    if isinstance(port, bool) or not isinstance(port, int) or not 1 <= port <= 65_535:
-        raise InvalidConfig(f"MqttIncomingCalls: port must be 1 to 65535, not {port!r}")
-
-
-def _tls_context(tls: bool | str | Path | ssl.SSLContext | None) -> ssl.SSLContext | None:
-    if tls is None or tls is False:
-        return None
-    if isinstance(tls, ssl.SSLContext):
-        return tls
-    if tls is True:
-        return ssl.create_default_context()
-    try:
-        return ssl.create_default_context(cafile=str(tls))
-    except (OSError, ssl.SSLError) as error:
-        raise InvalidConfig(f"MqttIncomingCalls: the CA file {tls} cannot be used ({error})") from error

@@ -22,10 +22,11 @@ from paho.mqtt.client import MQTTv5
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from utdstream._mqtt_settings import default_client_id
 from utdstream._wire import messages
 from utdstream.errors import InvalidConfig, UsageError
 from utdstream.models import MqttLogin
-from utdstream.mqtt import MqttIncomingCalls, default_client_id
+from utdstream.mqtt import MqttIncomingCalls
 
 APP, ME = "app1", "ho use/1"
 TOPIC = messages.calls_topic(APP, ME)

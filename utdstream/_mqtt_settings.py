@@ -1,0 +1,83 @@
+"""What a broker connection is made of: address, TLS, client id. No paho, no thread, no network.
+
+Owns: the checks that find a wrong setting where it is written. Imports vocabulary and the standard library.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+import ssl
+import uuid
+from pathlib import Path
+from typing import cast
+
+from utdstream.errors import InvalidConfig
+
+CONNECT_TIMEOUT_S = 3.0
+"""For one attempt to reach a broker, and again for its TLS handshake."""
+
+
+def check_address(host: str, port: int) -> None:
+    try:
+        usable = isinstance(host, str) and bool(host) and bool(host.encode("idna"))
+    except UnicodeError:
+        usable = False
+    if not usable:
+        raise InvalidConfig(f"MqttIncomingCalls: host must be a host name or an address, not {host!r}")
+    if isinstance(port, bool) or not isinstance(port, int) or not 1 <= port <= 65_535:
+        raise InvalidConfig(f"MqttIncomingCalls: port must be 1 to 65535, not {port!r}")
+
+
+def tls_context(tls: bool | str | Path | ssl.SSLContext | None) -> ssl.SSLContext | None:
+    if tls is None or tls is False:
+        return None
+    if isinstance(tls, ssl.SSLContext):
+        return tls
+    if tls is True:
+        return ssl.create_default_context()
+    try:
+        return ssl.create_default_context(cafile=str(tls))
+    except (OSError, ssl.SSLError) as error:
+        raise InvalidConfig(f"MqttIncomingCalls: the CA file {tls} cannot be used ({error})") from error
+
+
+def tidy(context: ssl.SSLContext) -> ssl.SSLContext:
+    """The context, closing the socket of a handshake that fails (paho 2.2.0 leaves it to the collector)."""
+    return cast("ssl.SSLContext", _TidyTls(context))
+
+
+class _TidyTls:
+    """The part of an `ssl.SSLContext` that paho uses."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._context = context
+        self.check_hostname = context.check_hostname
+
+    def wrap_socket(
+        self,
+        sock: socket.socket,
+        *,
+        server_hostname: str | None = None,
+        do_handshake_on_connect: bool = False,
+    ) -> ssl.SSLSocket:
+        wrapped = self._context.wrap_socket(
+            sock, server_hostname=server_hostname, do_handshake_on_connect=do_handshake_on_connect
+        )
+        try:
+            wrapped.settimeout(CONNECT_TIMEOUT_S)
+            wrapped.do_handshake()
+        except BaseException:
+            wrapped.close()
+            raise
+        return wrapped
+
+
+def default_client_id(app_id: str, identity: str) -> str:
+    """The same for one app, identity and machine at every start, so that the broker finds the session."""
+    try:
+        machine = Path("/etc/machine-id").read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        machine = f"{socket.gethostname()}-{uuid.getnode():x}"
+    digest = hashlib.sha256("\0".join((app_id, identity, machine)).encode("utf-8", "surrogatepass"))
+    return f"utd-{digest.hexdigest()[:19]}"
