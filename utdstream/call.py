@@ -7,7 +7,8 @@ fires the table of `call_states` under the session's brief lock; effects run on 
 1. `start`, `accept`, `ringing`, `reject`, `busy` of one session queue behind each other. `end`, `leave`
    and `dispose` do not wait: they end the life, and whatever is under way notices.
 2. A data message is a hint. The room's metadata, which only the server writes, and REST are the truth.
-3. Whatever fails after the call exists ends it on the engine: no call stays open because of us.
+3. Whatever fails after the call exists ends it on the engine: no call stays open because of us. But an
+   incoming call is ours only once it is accepted here: until then another device may answer it.
 4. Every open state has a deadline: an engine that stays silent cannot keep a call open here for ever.
 """
 
@@ -63,6 +64,9 @@ class _CallLife:
     def __init__(self, at: UTDCallStatus | None, call_id: str | None = None) -> None:
         self.machine = CallMachine(at)
         self.call_id = call_id
+        self.ours = call_id is None
+        """To be ended by us: our own call, or one that this device accepted."""
+        self.answering = False
         self.call: UTDCall | None = None
         self.rev: int | None = None
         self.was_active = False
@@ -164,6 +168,8 @@ class UTDCallSession(UTDSession):
             life = self._incoming(call_id, "ringing")
             call = self._say(life, call_id, "ringing", deadline)
             self._learn(life, call or UTDCall(call_id, S.RINGING, self._kind))
+            if life.timer is None:
+                self._watch(life)
 
     def accept(self, call_id: str, *, timeout: float | None = None) -> UTDCall:
         """Answers: joins the call's room and publishes what devices there are. After ringing, or at once.
@@ -172,11 +178,16 @@ class UTDCallSession(UTDSession):
         or was answered elsewhere, InvalidCallTransition, ConnectFailed, DeadlineExceeded, SessionClosed.
         """
         deadline = Deadline(timeout, self._config.join_timeout_s, "accept")
-        with self._exclusive("accept", deadline):
+        with self._exclusive("accept", deadline), self._parts.answering(call_id):
             life = self._incoming(call_id, "accept")
-            call = self._say(life, call_id, "accept", deadline)
+            life.answering = True
+            try:
+                call = self._say(life, call_id, "accept", deadline)
+            finally:
+                life.answering = False
             if call is None:
                 raise EngineUnreachable("accept: the engine's answer holds no call to join")
+            life.ours = True
             self._adopt(life, call)
             return self._join(life, call, deadline, "accept")
 
@@ -190,7 +201,7 @@ class UTDCallSession(UTDSession):
 
     def _refuse(self, call_id: str, action: str, status: UTDCallStatus, timeout: float | None) -> None:
         deadline = Deadline(timeout, self._config.rest_timeout_s, action)
-        with self._exclusive(action, deadline):
+        with self._exclusive(action, deadline), self._parts.answering(call_id):
             life = self._incoming(call_id, action)
             call = self._say(life, call_id, action, deadline)
             self._learn(life, call or UTDCall(call_id, status, self._kind))
@@ -228,7 +239,7 @@ class UTDCallSession(UTDSession):
     def end(self, *, timeout: float | None = None) -> None:
         """Hangs up: devices stop at once, the engine is told, the room is left.
 
-        Never an error for a call that is over, or when there is none. Does not wait for a `start` or
+        An incoming call that only rings here is refused. Never an error for a call that is over, or when there is none. Does not wait for a `start` or
         `accept` under way: that one gets SessionClosed.
         Blocks: to the deadline (default 8 s). Raises: EngineUnreachable or DeadlineExceeded when the engine
         could not be told (the call is over here; telling it is repeated in the background).
@@ -239,22 +250,31 @@ class UTDCallSession(UTDSession):
             self._room.disconnect(timeout=deadline.remaining())
             return
         call_id = life.call_id
+        action = "end" if life.ours else "reject"
         try:
             self._room._begin_disconnect()
-            ended = self._api.call_action(call_id, "end", deadline)
+            ended = self._api.call_action(call_id, action, deadline)
             if ended is not None:
                 life.call = ended
         except (NotFound, Conflict):
             pass  # over already
         except UTDStreamException:
-            self._api.detached(lambda: self._end_on_engine(call_id))
+            if life.ours:
+                self._api.detached(lambda: self._end_on_engine(call_id))
             raise
         finally:
             self._room.disconnect(timeout=max(0.5, deadline.remaining()))
 
     def leave(self, *, timeout: float | None = None) -> None:
-        """Hangs up and keeps the object for the next call. What the engine cannot be told is reported."""
+        """Hangs up and keeps the object for the next call. What the engine cannot be told is reported.
+
+        An incoming call that only rings here is let go without a word: another device may answer it.
+        """
         deadline = Deadline(timeout, self._config.leave_timeout_s, "leave")
+        with self._lock:
+            life = self._life
+        if life is not None and not life.ours:
+            self._hang_up()
         try:
             self.end(timeout=deadline.remaining())
         except UTDStreamException as error:
@@ -407,6 +427,10 @@ class UTDCallSession(UTDSession):
                 life.rev = call.rev
             if life.call is not None:
                 life.call = _merge(life.call, call)
+            if call.status is S.ACTIVE and not life.ours:
+                if not life.answering:  # answered on another device: for this one the call is over
+                    self._let_go(life)
+                return
             if not allowed(life.machine.status, call.status):
                 if life.machine.status is None and call.status is not S.INITIATING:
                     life.machine = CallMachine(S.INITIATING)  # created and already further
@@ -421,6 +445,12 @@ class UTDCallSession(UTDSession):
             self.status._set(call.status)
         if call.status in FINAL_STATES:
             self._work.post(lambda: self._ended_by_other(life))
+
+    def _let_go(self, life: _CallLife) -> None:
+        """Under the lock: an incoming call that is not ours any more."""
+        life.over.set()
+        life.machine.move_to(S.ENDED)
+        self.status._set(S.ENDED)
 
     def _ended_by_other(self, life: _CallLife) -> None:
         """Work thread: leave within the engine's grace (a room that is deleted under us leaks threads)."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Self
 
 from utdstream._deadline import Deadline
@@ -114,6 +116,7 @@ class UTDStreamClient:
                 config=self._config,
                 devices=given,
                 report=self._report,
+                answering=self._answering,
                 forget=self._forget,
             ),
         )
@@ -191,6 +194,15 @@ class UTDStreamClient:
     def _require_open(self, doing: str) -> None:
         if self._disposed:
             raise SessionClosed(f"{doing}: the client was disposed; make a new one")
+
+    @contextmanager
+    def _answering(self, call_id: str) -> Iterator[None]:
+        with self._lock:
+            inboxes = tuple(self._inboxes)
+        with ExitStack() as stack:
+            for inbox in inboxes:
+                stack.enter_context(inbox.answering(call_id))
+            yield
 
     def _report(self, error: CallbackError) -> None:
         self.errors._emit(error)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -41,6 +42,8 @@ class SessionParts:
     config: ClientConfig
     devices: Devices
     report: Report
+    answering: Callable[[str], AbstractContextManager[object]]
+    """Told while a call is answered here, so that the inboxes know it for this device's own doing."""
     forget: Callable[[UTDSession], None]
 
 

@@ -299,3 +299,46 @@ def test_dispose_of_the_client_ends_its_live_call(people: People, stack: LocalSt
     _, answering = connect_pair(door, house)
     door.client.dispose()
     answering.status.wait_for(S.ENDED, timeout=10)
+
+
+def test_device_that_only_rings_does_not_end_a_call_answered_elsewhere(people: People) -> None:
+    """Two sessions of one identity ring; one answers, the other is disposed: the call goes on."""
+    door, house = people("door"), people("house")
+    calling, incoming = ring(house, door)
+    kitchen, hall = house.call(), house.call()
+    kitchen.ringing(incoming.call_id)
+    hall.ringing(incoming.call_id)
+    kitchen.accept(incoming.call_id)
+    calling.wait_for_answer(timeout=10)
+    hall.status.wait_for(S.ENDED, timeout=10)
+    hall.dispose()
+    assert calling.status.value is S.ACTIVE
+    assert kitchen.status.value is S.ACTIVE
+
+
+def test_end_of_a_call_that_only_rings_here_refuses_it(people: People) -> None:
+    """Hanging up before accepting is a refusal, and the caller is told so."""
+    door, house = people("door"), people("house")
+    calling, incoming = ring(house, door)
+    answering = house.call()
+    answering.ringing(incoming.call_id)
+    answering.end()
+    with pytest.raises(CallNotAnswered) as refusal:
+        calling.wait_for_answer(timeout=5)
+    assert refusal.value.status is S.REJECTED
+
+
+def test_accept_past_the_inbox_is_no_cancel_for_it(people: People) -> None:
+    """`session.accept(call_id)` is this device's own doing: its inbox reports no cancel."""
+    door, house = people("door"), people("house")
+    inbox = house.inbox()
+    cancels: list[object] = []
+    inbox.cancelled.subscribe(cancels.append)
+    calling = door.call()
+    calling.start(callee_identity=house.identity)
+    answering = house.call()
+    answering.accept(inbox.ringing.wait(timeout=10).call_id)
+    calling.wait_for_answer(timeout=10)
+    calling.end()
+    answering.status.wait_for(S.ENDED, timeout=5)
+    assert cancels == []

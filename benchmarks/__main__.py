@@ -1,0 +1,20 @@
+"""Runs every benchmark in turn, each in a process of its own; `make bench`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+SCRIPTS = ("bridge", "connect", "deadlines")
+
+
+def main() -> int:
+    worst = 0
+    for script in SCRIPTS:
+        print(f"{script} ...", file=sys.stderr, flush=True)
+        worst = max(worst, subprocess.call([sys.executable, "-m", f"benchmarks.{script}", *sys.argv[1:]]))
+    return worst
+
+
+if __name__ == "__main__":
+    sys.exit(main())

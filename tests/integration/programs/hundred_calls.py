@@ -1,0 +1,54 @@
+"""A hundred calls in one process, ended by either side in turn; counts threads and descriptors.
+
+Standard input brings one line of JSON: app_id, app_key, base_url, calls. Prints one line of JSON with the
+counts after call 3 and after the last, each after 12 s of quiet.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+
+from utdstream import Devices, UTDCallStatus, UTDStreamClient, UTDStreamType
+from utdstream.synthetic import NullSpeaker, PatternCamera, ToneMicrophone
+
+QUIET_S = 12.0
+
+
+def counts() -> dict[str, int]:
+    time.sleep(QUIET_S)  # native threads and sockets of a closed room need some seconds to go
+    return {"threads": len(os.listdir("/proc/self/task")), "descriptors": len(os.listdir("/proc/self/fd"))}
+
+
+def person(settings: dict[str, str], identity: str) -> UTDStreamClient:
+    devices = Devices(microphone=ToneMicrophone(), speaker=NullSpeaker(), camera=PatternCamera(160, 120, 10))
+    client = UTDStreamClient(
+        settings["app_id"], settings["app_key"], base_url=settings["base_url"], devices=devices
+    )
+    client.authenticate(identity=identity)
+    return client
+
+
+def main() -> None:
+    settings = json.loads(sys.stdin.readline())
+    result: dict[str, object] = {}
+    with person(settings, "door-of-100") as door, person(settings, "house-of-100") as house:
+        inbox = house.incoming_calls()
+        inbox.connected.wait_for(True)
+        for number in range(1, settings["calls"] + 1):
+            with door.call_session(UTDStreamType.VIDEO_CALL) as calling:
+                calling.start(callee_identity="house-of-100")
+                with inbox.ringing.wait(timeout=15).accept() as answering:
+                    calling.wait_for_answer(timeout=15)
+                    first, other = (calling, answering) if number % 2 else (answering, calling)
+                    first.end()
+                    other.status.wait_for(UTDCallStatus.ENDED, timeout=15)
+            if number == 3:
+                result["after_3"] = counts()
+        result["after_last"] = counts()
+    print(json.dumps(result), flush=True)
+
+
+main()
