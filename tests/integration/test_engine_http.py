@@ -213,3 +213,29 @@ def check(value: object, schema: object, schemas: object, where: str) -> None:
     if isinstance(value, list) and "items" in schema:
         for item in value:
             check(item, schema["items"], schemas, f"{where}[]")
+
+
+def test_no_log_line_holds_a_credential(site: Site) -> None:
+    """Mints, a whole call, refusals: nothing secret is in the engine's log."""
+    identity = fresh("ann")
+    minted = site.app().ask("POST", routes.AUTH_SESSION, {"identity": identity}).json()
+    ann, bob = site.person(identity), site.person(fresh("bob"))
+    call = ann.call(bob.identity)
+    accepted = bob.act(call.call_id, "accept")
+    ann.act(call.call_id, "end")
+    bad = minted["user_token"][:-2]
+    site.with_headers(Authorization=f"Bearer {bad}").ask("GET", routes.CALLS)
+    log = site.stack.logs("engine")
+    assert call.call_id in log
+    assert identity in log
+    secrets = [
+        site.stack.app_key,
+        site.stack.app_secret,
+        site.stack.livekit_api_secret,
+        minted["user_token"],
+        minted["mqtt"]["password"],
+        bad,
+        call.token or "?",
+        accepted.token or "?",
+    ]
+    assert not [secret for secret in secrets if secret in log]

@@ -29,6 +29,8 @@ from utdstream.engine.sfu import Sfu
 from utdstream.engine.store import Store
 from utdstream.engine.tokens import Tokens
 
+CLOSE_WITHIN_S = 0.8
+
 _log = logging.getLogger(__name__)
 
 
@@ -67,11 +69,15 @@ class Engine:
 
     async def close(self) -> None:
         """Stops everything; what is not done yet is in the database."""
-        await self.timers.stop()
-        await self.lanes.stop()
-        if self.notifier is not None:
-            await self.notifier.stop()
-        await self.sfu.close()
+        try:
+            async with asyncio.timeout(CLOSE_WITHIN_S):
+                await self.timers.stop()
+                await self.lanes.stop()
+                if self.notifier is not None:
+                    await self.notifier.stop()
+                await self.sfu.close()
+        except TimeoutError:
+            _log.warning("the engine did not close in good order")
         self.store.close()
 
     def handlers(self) -> dict[str, Handler]:
@@ -115,8 +121,7 @@ def make(config: EngineConfig) -> ASGIApp:
         try:
             yield
         finally:
-            async with asyncio.timeout(1.5):
-                await engine.close()
+            await engine.close()
             running.clear()
 
     return make_app(

@@ -68,6 +68,9 @@ class Notifier:
         self._correlations = count(1)
         self._seq = 0
         self._took_rights = False
+        self._rights_at = 0.0
+        self._refusal_logged = False
+        self._stopping = False
         self._client = self._make_client()
 
     def _make_client(self) -> paho.Client:
@@ -100,6 +103,7 @@ class Notifier:
 
     async def stop(self) -> None:
         """Says goodbye and ends the thread."""
+        self._stopping = True
         self._client.disconnect()
         await asyncio.to_thread(self._client.loop_stop)
 
@@ -174,7 +178,7 @@ class Notifier:
         self._on_up()
 
     def _down(self, why: str) -> None:
-        if self._connected or not self._was_down:
+        if not self._stopping and (self._connected or not self._was_down):
             _log.warning("no connection to the broker: %s", why)
         if self._connected:
             self._down_since = self._loop.time()
@@ -185,9 +189,12 @@ class Notifier:
         # A login made by `mosquitto_ctrl dynsec init` administers, and may publish nothing. Taking the
         # right ends this connection; `on_up` then says again what was refused.
         if self._took_rights:
-            _log.warning("the broker refused a message of the engine: %s", why)
+            if not self._refusal_logged and self._loop.time() - self._rights_at > _PATIENCE_S:
+                self._refusal_logged = True
+                _log.warning("the broker refuses messages of the engine: %s", why)
             return
         self._took_rights = True
+        self._rights_at = self._loop.time()
         _log.info("the engine's broker login gets the right to send call events")
         commands = logins.engine_commands(self._settings.username)
         self._client.publish(logins.CONTROL_TOPIC, logins.encode(commands), qos=1)

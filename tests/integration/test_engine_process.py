@@ -1,0 +1,120 @@
+"""The engine as a process of its own: it starts alone, stops when told, and explains why it cannot."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+from facts import eventually
+
+pytestmark = pytest.mark.integration
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Process:
+    """`python -m utdstream.engine` with nothing else around; warnings are errors in it too."""
+
+    def __init__(self, folder: Path, port: int, extra: str = "") -> None:
+        self.url = f"http://127.0.0.1:{port}"
+        settings = folder / f"engine-{port}.toml"
+        settings.write_text(
+            f"""
+[engine]
+port = {port}
+database = "{folder / "engine.db"}"
+token_secret = "token-secret"
+{extra}
+[project]
+app_id = "1234567890"
+app_key = "key"
+app_secret = "secret"
+[livekit]
+url = "http://127.0.0.1:{free_port()}"
+api_key = "livekit"
+api_secret = "livekit-secret-of-at-least-32-bytes"
+[mqtt]
+port = {free_port()}
+password = "broker"
+"""
+        )
+        self.child = subprocess.Popen(
+            [sys.executable, "-W", "error", "-m", "utdstream.engine", "--config", str(settings)],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def is_serving(self) -> bool:
+        try:
+            return requests.get(f"{self.url}/health", timeout=2).json()["status"] == "ok"
+        except requests.ConnectionError:
+            return False
+
+    def finish(self) -> tuple[int, str]:
+        _, log = self.child.communicate(timeout=10)
+        return self.child.returncode, log
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Iterator[Process]:
+    process = Process(tmp_path, free_port())
+    yield process
+    if process.child.poll() is None:
+        process.child.kill()
+        process.finish()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_serves_without_its_neighbours_and_stops_when_told(alone: Process, number: signal.Signals) -> None:
+    eventually(alone.is_serving, "the engine serves without media server and broker", 10.0)
+    before = time.monotonic()
+    alone.child.send_signal(number)
+    code, log = alone.finish()
+    assert code == 0
+    assert time.monotonic() - before < 2.0
+    assert "Traceback" not in log
+
+
+def test_a_mint_without_a_broker_answers_with_the_login(alone: Process) -> None:
+    eventually(alone.is_serving, "the engine serves", 10.0)
+    headers = {"X-App-Id": "1234567890", "X-App-Key": "key"}
+    answer = requests.post(
+        f"{alone.url}/api/v1/auth/session", json={"identity": "door"}, headers=headers, timeout=8
+    )
+    assert answer.status_code == 200
+    assert answer.json()["mqtt"]["username"] == "1234567890/door"
+
+
+def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        code, log = Process(tmp_path, int(taken.getsockname()[1])).finish()
+    assert code == 1
+    assert "address already in use" in log
+
+
+def test_a_mistake_in_the_settings_is_said(tmp_path: Path) -> None:
+    code, log = Process(tmp_path, free_port(), extra="colour = 1").finish()
+    assert code == 2
+    assert "[engine]" in log
+    assert "colour" in log
+    assert "Traceback" not in log
+
+
+def test_a_database_that_cannot_be_used_is_said(tmp_path: Path) -> None:
+    (tmp_path / "engine.db").write_text("this is no database, and long enough to be sure of it" * 40)
+    code, log = Process(tmp_path, free_port()).finish()
+    assert code == 1
+    assert "not a database" in log
