@@ -63,7 +63,7 @@ class Slot:
         self._capturing = False
         self._task: asyncio.Task[None] | None = None
         self._again = False
-        self._waiters: list[asyncio.Future[None]] = []
+        self._waiters: list[tuple[Wish, asyncio.Future[None]]] = []
         self._own_mutes = 0
         self.past_sent = 0
         self.past_dropped = 0
@@ -101,7 +101,7 @@ class Slot:
         """Wishes; the future is settled when it is so, or fails with why it cannot be."""
         self.wish = wish
         waiter: asyncio.Future[None] = self._loop.asyncio_loop.create_future()
-        self._waiters.append(waiter)
+        self._waiters.append((wish, waiter))
         self.reconcile()
         return waiter
 
@@ -124,17 +124,30 @@ class Slot:
                 error = translate(failure, f"publishing the {self.kind}")
         self._publisher.changed()
         waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
+        for wish, waiter in waiters:
             if waiter.done():
                 continue
-            if error is not None:
-                waiter.set_exception(error)
+            outcome = error
+            if error is None and wish is Wish.ON and not self.is_on and self.has_device:
+                if self._publisher.reconnecting and self._target is Wish.ON:
+                    self._waiters.append((wish, waiter))  # `reconnected` reconciles again
+                    continue
+                outcome = self._why_not_on()
+            if outcome is not None:
+                waiter.set_exception(outcome)
                 waiter.exception()  # a caller that gave up is no unretrieved exception
             else:
                 waiter.set_result(None)
         if error is not None and not waiters:
             _log.warning("publishing the %s failed: %s", self.kind, error)
             self._publisher.report(CallbackError(error, f"publishing the {self.kind}"))
+
+    def _why_not_on(self) -> UTDStreamException | None:
+        """Every step went well and it is not on: the room or the grant went; None when the wish did."""
+        publisher = self._publisher
+        if publisher.ended or publisher.leaving:
+            return room_lost(f"publishing the {self.kind}", publisher.end_reason or "CLIENT_INITIATED")
+        return None if publisher.may_publish(self.source) else publisher.refusal(self)
 
     @property
     def _target(self) -> Wish:
@@ -335,6 +348,8 @@ class Slot:
         if unpublishing is not None:
             await asyncio.wait({unpublishing}, timeout=ENDED_UNPUBLISH_S)
             unpublishing.cancel()  # its answer comes through a queue that nobody feeds any more
+        if self._waiters:
+            self.reconcile()  # tells them
 
 
 class Publisher:
@@ -348,6 +363,7 @@ class Publisher:
         self.report = report
         self.changed = changed
         self.reconnecting = False
+        self.leaving = False
         self.ended = False
         self.end_reason: str | None = None
         self._room: rtc.Room | None = None
@@ -423,6 +439,7 @@ class Publisher:
 
     async def close(self, *, unpublish: bool) -> None:
         """Before leaving: devices stop, tracks are unpublished (leaves no memory behind)."""
+        self.leaving = True
         for slot in self.slots:
             slot.wish = Wish.OFF
         if unpublish and not self.ended:

@@ -211,15 +211,17 @@ class Subscriber:
         self.review()
 
     def reconnected(self) -> None:
-        """After a full reconnect publications are new objects with new ids."""
+        """After a full reconnect publications are new objects, and what was asked on the way is lost."""
         if self._room is None:
             return
-        present = {
-            sid
+        publications = [
+            publication
             for participant in self._room.remote_participants.values()
-            for sid in participant.track_publications
-        }
-        self._asked &= present
+            for publication in participant.track_publications.values()
+        ]
+        present = {publication.sid for publication in publications}
+        # A subscription asked for between `reconnecting` and `reconnected` never reaches the server.
+        self._asked &= {publication.sid for publication in publications if publication.subscribed}
         gone = {key[1] for key in self._streams} - present
         for key in [key for key in self._streams if key[1] in gone]:
             self._close_stream(key)
