@@ -239,8 +239,8 @@ class UTDCallSession(UTDSession):
     def end(self, *, timeout: float | None = None) -> None:
         """Hangs up: devices stop at once, the engine is told, the room is left.
 
-        An incoming call that only rings here is refused. Never an error for a call that is over, or when there is none. Does not wait for a `start` or
-        `accept` under way: that one gets SessionClosed.
+        An incoming call that only rings here is refused. Never an error for a call that is over, or when
+        there is none. Does not wait for a `start` or `accept` under way: that one gets SessionClosed.
         Blocks: to the deadline (default 8 s). Raises: EngineUnreachable or DeadlineExceeded when the engine
         could not be told (the call is over here; telling it is repeated in the background).
         """

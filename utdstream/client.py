@@ -218,6 +218,10 @@ class _Answers:
     def __init__(self, client: UTDStreamClient) -> None:
         self._client = client
 
+    def prepare(self) -> None:
+        """The media core takes some tenths of a second to load: while it rings there is time."""
+        threading.Thread(target=_load_media_core, name="utdstream-warm-up", daemon=True).start()
+
     def accept(self, call_id: str, type: UTDStreamType, timeout: float | None) -> UTDCallSession:
         session = self._client.call_session(type)
         try:
@@ -236,3 +240,13 @@ class _Answers:
     def _say(self, action: str, call_id: str, timeout: float | None) -> None:
         deadline = Deadline(timeout, self._client._config.rest_timeout_s, action)
         self._client._api.call_action(call_id, action, deadline)
+
+
+def _load_media_core() -> None:
+    from utdstream._livekit.loop import loop_thread
+
+    try:
+        loop_thread()
+        import utdstream._livekit.connection  # noqa: F401 - loads the rest
+    except Exception as error:  # noqa: BLE001 - a thread's outermost frame; the answer will say it properly
+        _log.debug("the media core could not be loaded in advance: %s", error)

@@ -149,6 +149,9 @@ class IncomingCalls(Protocol):
 class CallAnswers(Protocol):
     """How a ring is answered."""
 
+    def prepare(self) -> None:
+        """A call rings: what an answer needs may be made ready now. Never blocks, never raises."""
+
     def accept(self, call_id: str, type: UTDStreamType, timeout: float | None) -> UTDCallSession: ...
 
     def reject(self, call_id: str, timeout: float | None) -> None: ...
@@ -280,6 +283,7 @@ class IncomingCallInbox:
                 _inbox=self,
             )
         )
+        self._answers.prepare()
 
     def _cancel(self, call: UTDCall, reason: CancelReason) -> None:
         if self.ringing._forget(lambda held: held.call_id == call.call_id):

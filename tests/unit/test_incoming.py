@@ -138,6 +138,9 @@ class Answers:
         if self.during is not None:
             self.during()
 
+    def prepare(self) -> None:
+        self.prepared = getattr(self, "prepared", 0) + 1
+
     def accept(self, call_id: str, type: UTDStreamType, timeout: float | None) -> object:
         self._answer(call_id, S.ACTIVE, "accept", call_id, type, timeout)
         return "the session"

@@ -184,8 +184,13 @@ class RoomConnection:
         if self._abandoned:
             raise SessionClosed("connect: left before the room was joined")
         joined = _joining[key] = self._loop.asyncio_loop.create_future()
+        self.publisher.open_early()
         try:
             await self._connect(url, token)
+        except BaseException:
+            self._ended = True
+            self._free(self.publisher.end("the room was not joined"))
+            raise
         finally:
             del _joining[key]
             joined.set_result(None)
@@ -202,12 +207,10 @@ class RoomConnection:
         try:
             await room.connect(url, token, options)
         except Exception as error:
-            self._ended = True
             raise translate(error, "joining the media room") from error
         self.room = room
         if self._abandoned:
             await self._disconnect(room)
-            self._ended = True
             raise SessionClosed("connect: left while the room was being joined")
         if self._ended:
             raise ConnectFailed("joining the media room: it ended at once; ask the engine for a new one")

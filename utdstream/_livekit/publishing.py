@@ -35,6 +35,7 @@ _log = logging.getLogger(__name__)
 
 PUBLISH_TIMEOUT_S = 12.0
 UNPUBLISH_TIMEOUT_S = 5.0
+OPEN_TIMEOUT_S = 5.0
 FIRST_FRAME_S = 3.0
 ENDED_UNPUBLISH_S = 0.5
 MIN_VIDEO_BITRATE_BPS = 250_000
@@ -61,6 +62,7 @@ class Slot:
         self.feed: MicrophoneFeed | CameraFeed | None = None
         self._capture: SharedCapture[Any] | None = None
         self._capturing = False
+        self._early: asyncio.Task[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._again = False
         self._waiters: list[tuple[Wish, asyncio.Future[None]]] = []
@@ -104,6 +106,19 @@ class Slot:
         self._waiters.append((wish, waiter))
         self.reconcile()
         return waiter
+
+    def open_early(self) -> None:
+        """The device opens while the room is still being joined; nothing is sent before the grant."""
+        self._make_feed()
+        self._early = self._loop.spawn(self._start_capture())
+
+    async def _opened_early(self) -> None:
+        early, self._early = self._early, None
+        if early is not None:
+            await asyncio.wait({early})
+            if early.exception() is not None:
+                await self._drop_feed()
+            early.result()
 
     def reconcile(self) -> None:
         """Something changed: look again. One task a slot, never two."""
@@ -175,6 +190,7 @@ class Slot:
     async def _publish(self, *, muted: bool) -> None:
         if self._publisher.reconnecting:
             return  # publish_track would wait it out; `reconnected` reconciles again
+        await self._opened_early()
         self._make_feed()
         feed = self.feed
         assert feed is not None
@@ -291,12 +307,20 @@ class Slot:
         capture = shared.capture(device)
         self._capture, self._capturing = capture, True
         sink = self.feed.sink
-        try:
-            await self._loop.in_thread(lambda: capture.attach(sink), f"utd-open-{self.kind}")
-        except Exception as error:
+        opening = self._loop.in_thread(lambda: capture.attach(sink), f"utd-open-{self.kind}")
+        if not await bounded(opening, OPEN_TIMEOUT_S):
+            self._capturing = False
+            opening.add_done_callback(
+                lambda _: self._loop.in_thread(lambda: capture.detach(sink), "utd-undo")
+            )
+            raise DeviceError(
+                f"the {self.kind} did not open within {OPEN_TIMEOUT_S:g} s; is it in use elsewhere?"
+            )
+        error = opening.exception()
+        if error is not None:
             self._capturing = False
             if isinstance(error, UTDStreamException):
-                raise
+                raise error
             raise DeviceError(f"the {self.kind} could not be opened: {error}") from error
 
     async def _stop_capture(self) -> None:
@@ -310,6 +334,9 @@ class Slot:
             _log.warning("the %s did not stop within 1 s; the call goes on without waiting", self.kind)
 
     async def _drop_feed(self) -> None:
+        early, self._early = self._early, None
+        if early is not None:
+            await asyncio.wait({early})
         await self._stop_capture()
         feed, self.feed = self.feed, None
         if feed is not None:
@@ -393,6 +420,12 @@ class Publisher:
             f"publishing the {slot.kind}: the media server has not granted it; take a seat, go on stage "
             "or join with a token that may publish"
         )
+
+    def open_early(self) -> None:
+        """Devices that will be published for certain open while the room is being joined."""
+        for slot in self.slots:
+            if slot.wish is Wish.ON and slot.has_device:
+                slot.open_early()
 
     def start(self, room: rtc.Room) -> None:
         """The room is connected: make the wishes so."""
