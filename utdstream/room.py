@@ -373,6 +373,7 @@ class _Life:
         self._publish = publish
         self.connection: RoomConnection | None = None
         self.joined = False
+        self._given_up = False  # also when that came before the join had begun; loop thread
 
     async def join(self, url: str, token: str) -> None:
         from utdstream._livekit.connection import RoomConnection
@@ -389,7 +390,7 @@ class _Life:
             auto_subscribe=self._auto_subscribe,
             linger_s=room._config.video_linger_s,
         )
-        if room._life is not self:
+        if self._given_up:
             connection.give_up()
         if self._publish:
             for slot in connection.publisher.slots:
@@ -397,11 +398,13 @@ class _Life:
                     slot.wish = Wish.ON
         await connection.join(url, token)
 
-    def give_up(self, task: asyncio.Task[None]) -> None:
+    def give_up(self, _: asyncio.Task[None]) -> None:
+        self._given_up = True
         if self.connection is not None:
             self.connection.give_up()
 
     async def leave(self) -> None:
+        self._given_up = True
         if self.connection is not None:
             await self.connection.leave()
 

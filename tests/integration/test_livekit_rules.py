@@ -427,6 +427,31 @@ def test_h264_camera_resumes_with_a_key_frame_after_mute(hall: MediaRoom) -> Non
     assert camera.key_frames_sent > keys
 
 
+def test_rule_2_a_connect_given_up_before_it_began_joins_nothing(
+    hall: MediaRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With no time at all the loop learns of it before the join's first step: still nobody is left behind."""
+    from utdstream._livekit import connection
+
+    over = UTDRoom._over
+
+    def late(self: UTDRoom, *arguments: object) -> None:
+        barrier = threading.Event()
+        for _ in range(5 if threading.current_thread() is threading.main_thread() else 0):
+            loop_thread().post(barrier.set)
+            barrier.wait(PATIENCE_S)
+            barrier.clear()
+        over(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(UTDRoom, "_over", late)
+    for number in range(10):
+        room = hall.make()
+        with pytest.raises(DeadlineExceeded):
+            room.connect(hall.url, hall.token(f"ghost-{number}"), timeout=0.0)
+    eventually(lambda: not connection._joining, "no join is under way", PATIENCE_S)
+    eventually(lambda: hall.present() == [], "nobody is left", PATIENCE_S)
+
+
 def test_reconnect_after_a_lost_signal_keeps_sound_and_mute(hall: MediaRoom) -> None:
     """SIGNAL_RECONNECT and FULL_RECONNECT: sound again by itself, and what was muted stays muted."""
     from livekit import rtc

@@ -1,4 +1,4 @@
-"""Connects that are given up at many points of a join; then the process lives on for longer than the core waits.
+"""Connects that are given up at many points of a join; then the process lives on, longer than the core waits.
 
 Standard input brings one line of JSON: url, tokens (one a time limit), limits_s, alive_s, and a token to join
 with afterwards (then). It prints `gave up <n>`, and after `alive_s` seconds `alive`.
