@@ -131,7 +131,7 @@ class UTDStageMember:
 
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """One seat of an audio room; `identity` None means empty."""
+    """One seat of an audio room; `identity` None means empty. Seat 0 is the host's."""
 
     index: int
     identity: str | None = None
@@ -141,14 +141,37 @@ class Seat:
 
 
 @dataclass(frozen=True, slots=True)
+class SpeakRequest:
+    """Somebody asks to speak (seat mode request)."""
+
+    id: int
+    identity: str
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SeatInvitation:
+    """A host invites this participant to speak; `seat_index` None: the first free seat."""
+
+    id: int
+    inviter_identity: str
+    target_identity: str
+    seat_index: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SeatGrid:
-    """All seats of an audio room; `mode` is free or request, `rev` grows with each change."""
+    """All seats of an audio room. `mode` is free or request; `rev` grows with each change (None: not told).
+
+    Two grids are equal when they show the same seats, whatever their `rev`.
+    """
 
     count: int
     mode: str = "free"
     mode_id: str | None = None
     seats: tuple[Seat, ...] = ()
-    rev: int | None = None
+    requests: tuple[SpeakRequest, ...] = ()
+    rev: int | None = field(default=None, compare=False)
 
 
 class ConnectionState(Enum):

@@ -8,16 +8,21 @@ What must be there and is not (a call without an id, a token answer without a to
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from types import MappingProxyType
 
 from utdstream.errors import EngineUnreachable
 from utdstream.models import (
     MqttLogin,
+    Seat,
+    SeatGrid,
+    SeatInvitation,
     SessionMint,
+    SpeakRequest,
     UTDCall,
     UTDCallStatus,
+    UTDStageMember,
     UTDStreamType,
     UTDTokenResponse,
 )
@@ -34,6 +39,7 @@ _TYPES = {
     "audio_room": UTDStreamType.AUDIO_ROOM,
 }
 _LONGEST_S = 1e9
+MAX_SEATS = 100
 _STATUSES = {status.value: status for status in UTDCallStatus}
 
 
@@ -226,3 +232,140 @@ def _parse_mqtt(answer: JsonObject | None) -> MqttLogin | None:
     if host is None or port is None or username is None or password is None or topic is None:
         return None
     return MqttLogin(host=host, port=port, username=username, password=password, topic=topic)
+
+
+# -- seats and stage: two spellings of one thing -----------------------------------------------------
+
+
+def _either(fields: JsonObject, *names: str) -> object:
+    """The first of these fields that is there."""
+    return next((fields[name] for name in names if name in fields), None)
+
+
+def _objects(value: object) -> list[JsonObject]:
+    return [row for row in value if isinstance(row, dict)] if isinstance(value, list) else []
+
+
+def parse_seat_grid(fields: JsonObject) -> SeatGrid | None:
+    """A grid in the spelling of a message or of `GET /seats`; None when it holds none."""
+    count = integer(_either(fields, "count", "seat_count"))
+    rows = _objects(fields.get("seats"))
+    if count is None and not rows:
+        return None
+    seats: dict[int, Seat] = {}
+    for row in rows:
+        index = integer(_either(row, "index", "seat_index"))
+        if index is None or index < 0:
+            continue
+        seats[index] = Seat(
+            index=index,
+            identity=text(_either(row, "identity", "occupant_identity")),
+            locked=row.get("locked") in (True, 1),
+            reserved_for=text(row.get("reserved_for")),
+            name=text(row.get("name")),
+        )
+    count = count if count is not None and count >= 0 else len(seats)
+    return SeatGrid(
+        count=count,
+        mode=text(_either(fields, "mode", "seat_mode")) or "free",
+        mode_id=text(fields.get("mode_id")),
+        seats=tuple(seats.get(index, Seat(index)) for index in range(min(count, MAX_SEATS))),
+        requests=tuple(parse_speak_requests(fields.get("requests"))),
+        rev=integer(fields.get("rev")),
+    )
+
+
+def parse_speak_requests(rows: object) -> list[SpeakRequest]:
+    """The requests of a grid or of `GET /speakers/requests`; rows that hold none are left out."""
+    found = []
+    for row in _objects(rows):
+        number = integer(_either(row, "id", "request_id"))
+        identity = text(row.get("identity"))
+        if number is not None and identity is not None:
+            found.append(SpeakRequest(number, identity, time(row.get("created_at"))))
+    return found
+
+
+def seat_grid_to_message(grid: SeatGrid) -> dict[str, object]:
+    """The spelling of `_seat_update` and of the room metadata."""
+    return {
+        "count": grid.count,
+        "mode": grid.mode,
+        "mode_id": grid.mode_id,
+        "seats": [
+            {
+                "index": seat.index,
+                "identity": seat.identity,
+                "locked": seat.locked,
+                "reserved_for": seat.reserved_for,
+                "name": seat.name,
+            }
+            for seat in grid.seats
+        ],
+        "requests": _requests_to_json(grid),
+        "rev": grid.rev,
+    }
+
+
+def seat_grid_to_answer(grid: SeatGrid) -> dict[str, object]:
+    """The spelling of `GET /seats` and of the set-up's answer."""
+    return {
+        "seat_count": grid.count,
+        "seat_mode": grid.mode,
+        "mode_id": grid.mode_id,
+        "seats": [
+            {
+                "seat_index": seat.index,
+                "occupant_identity": seat.identity,
+                "locked": int(seat.locked),
+                "reserved_for": seat.reserved_for,
+                "name": seat.name,
+            }
+            for seat in grid.seats
+        ],
+        "requests": _requests_to_json(grid),
+        "rev": grid.rev,
+    }
+
+
+def _requests_to_json(grid: SeatGrid) -> list[dict[str, object]]:
+    return [
+        {
+            "id": request.id,
+            "identity": request.identity,
+            "created_at": iso(request.created_at) if request.created_at else None,
+        }
+        for request in grid.requests
+    ]
+
+
+def parse_invitation(fields: JsonObject) -> SeatInvitation | None:
+    """A `_speaker_invitation`; None when it holds none."""
+    number = integer(_either(fields, "invitation_id", "id"))
+    target = text(fields.get("target_identity"))
+    if number is None or target is None:
+        return None
+    return SeatInvitation(
+        id=number,
+        inviter_identity=text(fields.get("inviter_identity")) or "",
+        target_identity=target,
+        seat_index=integer(fields.get("seat_index")),
+    )
+
+
+def parse_stage(fields: JsonObject) -> tuple[UTDStageMember, ...] | None:
+    """The members of a stage, in order; None when the object tells none."""
+    rows = _either(fields, "members", "stage", "data")
+    if not isinstance(rows, list):
+        return None
+    members = []
+    for row in _objects(rows):
+        identity = text(row.get("identity"))
+        if identity is not None:
+            members.append(UTDStageMember(identity, text(row.get("name")), text(row.get("role"))))
+    return tuple(members)
+
+
+def stage_to_json(members: Sequence[UTDStageMember]) -> list[dict[str, object]]:
+    """The engine's spelling of a stage."""
+    return [{"identity": member.identity, "name": member.name, "role": member.role} for member in members]

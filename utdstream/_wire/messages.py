@@ -24,6 +24,26 @@ LIVE_ENDED = "_live_ended"
 REMOVED = "_removed"
 """Data message to somebody just before he is removed from a room."""
 
+SEAT_UPDATE = "_seat_update"
+"""To all: the whole grid, and `rev`; the room metadata carries the same under METADATA_SEATS."""
+METADATA_SEATS = "_seats"
+MODE_CHANGE = "_mode_change"
+SPEAKER_REQUEST = "_speaker_request"
+SPEAKER_REQUEST_APPROVED = "_speaker_request_approved"
+SPEAKER_REQUEST_REJECTED = "_speaker_request_rejected"
+SPEAKER_INVITATION = "_speaker_invitation"
+SPEAKER_INVITATION_ACCEPTED = "_speaker_invitation_accepted"
+SPEAKER_INVITATION_DECLINED = "_speaker_invitation_declined"
+STAGE_REQUEST = "_stage_request"
+STAGE_UPDATE = "_stage_update"
+"""To all: the members, and `rev`; the room metadata carries the same under METADATA_STAGE."""
+METADATA_STAGE = "_stage"
+ROLE_CHANGE = "_role_change"
+COMMENT_LOCK = "_comment_lock"
+"""To all: `locked`, `by`, `rev`; the room metadata carries the same under METADATA_COMMENTS."""
+METADATA_COMMENTS = "_comments"
+BANNED = "_banned"
+
 CALL_INITIATED = "call_initiated"
 CALL_CANCELLED = "call_cancelled"
 CALL_ANSWERED_ELSEWHERE = "call_answered_elsewhere"
@@ -74,6 +94,36 @@ def live_ended() -> bytes:
 def removed(reason: str) -> bytes:
     """The data message to somebody who is about to be removed."""
     return json.dumps({"type": REMOVED, "reason": reason}, separators=(",", ":")).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class EngineMessage:
+    """A data message whose `type` begins with an underscore: the engine's, or somebody's who pretends."""
+
+    type: str
+    fields: codec.JsonObject
+
+
+def encode(kind: str, fields: codec.JsonObject) -> bytes:
+    """A data message of the engine."""
+    return json.dumps({"type": kind, **fields}, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def parse(data: bytes) -> EngineMessage | None:
+    """The engine message in `data`, or None when it is something else."""
+    if len(data) > MAX_EVENT_BYTES or b'"type"' not in data:
+        return None
+    message = codec.json_object(data)
+    kind = codec.text(message.get("type")) if message is not None else None
+    if message is None or kind is None or not kind.startswith("_"):
+        return None
+    return EngineMessage(kind, message)
+
+
+def parse_metadata(metadata: str, key: str) -> codec.JsonObject | None:
+    """What the server wrote under `key` into a room's metadata, or None."""
+    holder = codec.json_object(metadata) if metadata else None
+    return codec.mapping(holder.get(key)) if holder is not None else None
 
 
 def parse_call_update(data: bytes) -> UTDCall | None:
