@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _EXAMPLES = """\
 examples:
+  utdstream demo                       a door process calls a house process, here and now
   utdstream doctor                     is everything here that calls need?
   utdstream engine up                  engine, media server and broker for this machine
   utdstream engine up --lan            the same for all devices on this network
@@ -61,6 +62,39 @@ def _parser() -> argparse.ArgumentParser:
     for add in _VERBS:
         add(verbs)
     return parser
+
+
+def _add_demo(verbs: Verbs) -> None:
+    demo = verbs.add_parser(
+        "demo",
+        help="one real call between two processes, measured",
+        description="Start the servers, a door process and a house process on this machine, and make one "
+        "real video call with sound both ways. Leaves house-sees.png, door-hears.wav and report.json. Exit "
+        "status 1 when the call did not work, or not as well as it should.",
+        epilog="examples:\n  utdstream demo\n  utdstream demo --seconds 30 --out /tmp/demo --json\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    demo.add_argument(
+        "--seconds", metavar="N", type=_talk_seconds, default=10.0, help="how long they talk (default 10)"
+    )
+    demo.add_argument(
+        "--out", metavar="DIR", type=Path, default=Path("demo-out"), help="where it goes (default demo-out)"
+    )
+    demo.add_argument("--json", action="store_true", help="print the report, and the progress on stderr")
+    demo.set_defaults(run=_demo)
+
+
+def _talk_seconds(text: str) -> float:
+    seconds = float(text)
+    if not 2 <= seconds <= 300:
+        raise argparse.ArgumentTypeError(f"must be 2 to 300, not {text}")
+    return seconds
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from utdstream._demo import parent
+
+    return parent.run(seconds=arguments.seconds, out=arguments.out, as_json=arguments.json)
 
 
 def _add_engine(verbs: Verbs) -> None:
@@ -152,7 +186,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
     return 1 if any(check.status == "fail" for check in checks) else 0
 
 
-_VERBS: tuple[Callable[[Verbs], None], ...] = (_add_engine, _add_doctor)
+_VERBS: tuple[Callable[[Verbs], None], ...] = (_add_demo, _add_engine, _add_doctor)
 
 if __name__ == "__main__":
     sys.exit(main())
