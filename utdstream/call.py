@@ -367,7 +367,12 @@ class UTDCallSession(UTDSession):
             if call.token is None or call.url is None:
                 raise EngineUnreachable(f"{doing}: the engine's answer holds no token and url to join with")
             self._room._join(
-                call.url, call.token, auto_subscribe=True, publish=True, timeout=deadline.remaining()
+                call.url,
+                call.token,
+                auto_subscribe=True,
+                publish={"microphone": True, "camera": True},
+                open_early=True,
+                timeout=deadline.remaining(),
             )
             self._room._settle_publishing(deadline)
         except BaseException as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -118,12 +118,22 @@ class UTDRoom:
         Blocks: to the deadline (default 20 s). Raises: ConnectFailed, DeadlineExceeded, UsageError when
         already connected, SessionClosed when disposed or left meanwhile.
         """
-        self._join(url, token, auto_subscribe=auto_subscribe, publish=False, timeout=timeout)
+        self._join(url, token, auto_subscribe=auto_subscribe, publish={}, timeout=timeout)
 
     def _join(
-        self, url: str, token: str, *, auto_subscribe: bool, publish: bool, timeout: float | None
+        self,
+        url: str,
+        token: str,
+        *,
+        auto_subscribe: bool,
+        publish: Mapping[str, bool],
+        timeout: float | None,
+        open_early: bool = False,
     ) -> None:
-        """`publish`: the devices open while the room is joined and are published as soon as it allows."""
+        """`publish`: microphone and camera that go on air (True) or muted (False) as soon as it is allowed.
+
+        `open_early`: it will be allowed for certain, so the devices open while the room is joined.
+        """
         deadline = Deadline(timeout, self._config.join_timeout_s, "connect")
         if not isinstance(url, str) or not url.startswith(("ws://", "wss://", "http://", "https://")):
             raise InvalidConfig(f"connect: url must begin with ws:// or wss://, not {str(url)[:40]!r}")
@@ -137,7 +147,9 @@ class UTDRoom:
                 raise SessionClosed("connect: the room was disposed; make a new one")
             if self._life is not None:
                 raise UsageError("connect: already connected or connecting; disconnect() first")
-            life = self._life = _Life(self, loop, auto_subscribe=auto_subscribe, publish=publish)
+            life = self._life = _Life(
+                self, loop, auto_subscribe=auto_subscribe, publish=publish, open_early=open_early
+            )
         self.connection._set(Connection(ConnectionState.CONNECTING))
         try:
             loop.finish(lambda: life.join(url, token), deadline=deadline, undo=life.give_up)
@@ -158,14 +170,15 @@ class UTDRoom:
         if life is not None:
             self._leave(life, deadline)
 
-    def _leave(self, life: _Life, deadline: Deadline) -> None:
+    def _leave(self, life: _Life, deadline: Deadline, reason: str = "CLIENT_INITIATED") -> None:
         """Leaves this life; a newer one is not touched."""
+        life.reason = reason
         try:
             life.loop.finish(life.leave, deadline=deadline, undo=lambda task: None)
         except UTDStreamException as error:
             self._report(CallbackError(error, "disconnect"))
         finally:
-            self._over(life, "CLIENT_INITIATED")
+            self._over(life, reason)
             with self._lock:
                 if self._freeing is life:
                     self._freeing = None
@@ -254,6 +267,48 @@ class UTDRoom:
             life.loop.call(connection.refuse_publishing, kind == "microphone", deadline=deadline)
         wish = Wish.ON if enabled else Wish.MUTED
         life.loop.run(lambda: connection.set_wish(kind, wish), deadline=deadline)
+
+    def _publish(self, wishes: Mapping[str, bool], deadline: Deadline, doing: str) -> None:
+        """Wishes for several devices at once and waits until each is so; those that are not there are left out.
+
+        Raises: what the first that failed raised.
+        """
+        from utdstream._livekit.publishing import Wish
+
+        life, connection = self._require_connection(doing)
+        present = {kind: on for kind, on in wishes.items() if getattr(self._devices, kind) is not None}
+        for kind in present:
+            life.loop.call(connection.refuse_publishing, kind == "microphone", deadline=deadline)
+        life.loop.run(
+            lambda: connection.set_wishes(
+                {kind: Wish.ON if on else Wish.MUTED for kind, on in present.items()}
+            ),
+            deadline=deadline,
+        )
+
+    def _withdraw(self, deadline: Deadline | None = None) -> None:
+        """Microphone and camera stop and are unpublished; with a deadline it waits until they are.
+
+        Any thread when there is no deadline.
+        """
+        from utdstream._livekit.publishing import Wish
+
+        with self._lock:
+            life = self._life
+        connection = life.connection if life is not None else None
+        if life is None or connection is None:
+            return
+        wishes = {"microphone": Wish.OFF, "camera": Wish.OFF}
+        if deadline is None:
+            life.loop.post(lambda: life.loop.spawn(connection.set_wishes(wishes)))
+        else:
+            life.loop.run(lambda: connection.set_wishes(wishes), deadline=deadline)
+
+    def _wishes(self) -> Mapping[str, bool]:
+        """What the present or last life wished to publish, for a life that follows it."""
+        with self._lock:
+            life = self._life or self._freeing
+        return life.wishes() if life is not None else {}
 
     def _settle_publishing(self, deadline: Deadline) -> None:
         """Until what is wished for is published, or has failed and was reported."""
@@ -366,11 +421,22 @@ class UTDRoom:
 class _Life:
     """One connect of a room, and what the loop has to say about it (a `RoomListener`)."""
 
-    def __init__(self, room: UTDRoom, loop: LoopThread, *, auto_subscribe: bool, publish: bool) -> None:
+    def __init__(
+        self,
+        room: UTDRoom,
+        loop: LoopThread,
+        *,
+        auto_subscribe: bool,
+        publish: Mapping[str, bool],
+        open_early: bool,
+    ) -> None:
         self._room = room
         self.loop = loop
         self._auto_subscribe = auto_subscribe
         self._publish = publish
+        self._open_early = open_early
+        self.reason: str | None = None
+        """Why we left, when we did."""
         self.connection: RoomConnection | None = None
         self.joined = False
         self._given_up = False  # also when that came before the join had begun; loop thread
@@ -392,10 +458,12 @@ class _Life:
         )
         if self._given_up:
             connection.give_up()
-        if self._publish:
-            for slot in connection.publisher.slots:
-                if slot.has_device:
-                    slot.wish = Wish.ON
+        for kind, on in self._publish.items():
+            slot = connection.publisher.slot(kind)
+            if slot.has_device:
+                slot.wish = Wish.ON if on else Wish.MUTED
+        if self._open_early:
+            connection.publisher.open_early()
         await connection.join(url, token)
 
     def give_up(self, _: asyncio.Task[None]) -> None:
@@ -408,6 +476,9 @@ class _Life:
         if self.connection is not None:
             await self.connection.leave()
 
+    def wishes(self) -> Mapping[str, bool]:
+        return self.connection.publisher.wishes() if self.connection is not None else self._publish
+
     def begin_leaving(self) -> None:
         self.loop.spawn(self.leave())
 
@@ -419,7 +490,7 @@ class _Life:
 
     def on_connection(self, connection: Connection) -> None:
         if connection.state is ConnectionState.DISCONNECTED:
-            self._room._over(self, connection.reason or "")
+            self._room._over(self, self.reason or connection.reason or "")
         elif self._current:
             self.joined = True
             self._room.connection._set(connection)

@@ -15,7 +15,7 @@ import asyncio
 import base64
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
 from livekit import rtc
@@ -171,6 +171,8 @@ class RoomConnection:
         Never cancelled; whatever comes of a join that was left is undone by itself.
         """
         task = self._loop.spawn(self._join(url, token))
+        self._loop.joining.add(task)
+        task.add_done_callback(self._loop.joining.discard)
         race: list[asyncio.Future[Any]] = [task, self._given_up]
         await asyncio.wait(race, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
@@ -178,19 +180,23 @@ class RoomConnection:
         task.result()
 
     async def _join(self, url: str, token: str) -> None:
-        key = _identity_key(token)
-        while key in _joining:  # a late ghost would throw the new one out (DUPLICATE_IDENTITY)
-            await asyncio.wait({_joining[key]})
-        if self._abandoned:
-            raise SessionClosed("connect: left before the room was joined")
-        joined = _joining[key] = self._loop.asyncio_loop.create_future()
-        self.publisher.open_early()
         try:
-            await self._connect(url, token)
+            await self._join_in_turn(url, token)
         except BaseException:
             self._ended = True
             self._free(self.publisher.end("the room was not joined"))
             raise
+
+    async def _join_in_turn(self, url: str, token: str) -> None:
+        """A late ghost would throw the new one out (DUPLICATE_IDENTITY): one join an identity at a time."""
+        key = _identity_key(token)
+        while key in _joining:
+            await asyncio.wait({_joining[key]})
+        if self._abandoned:
+            raise SessionClosed("connect: left before the room was joined")
+        joined = _joining[key] = self._loop.asyncio_loop.create_future()
+        try:
+            await self._connect(url, token)
         finally:
             del _joining[key]
             joined.set_result(None)
@@ -327,20 +333,29 @@ class RoomConnection:
 
     def refuse_publishing(self, microphone: bool) -> None:
         """Raises PublishRefused when the SFU does not allow it now."""
-        slot = self.publisher.microphone if microphone else self.publisher.camera
+        slot = self.publisher.slot("microphone" if microphone else "camera")
         if not self.publisher.may_publish(slot.source):
             raise self.publisher.refusal(slot)
 
     async def set_wish(self, kind: str, wish: Wish) -> None:
         """Returns when it is so. Cancelled at a deadline: the earlier wish is restored."""
-        slot = self.publisher.microphone if kind == "microphone" else self.publisher.camera
-        before = slot.wish
+        await self.set_wishes({kind: wish})
+
+    async def set_wishes(self, wishes: Mapping[str, Wish]) -> None:
+        """Several at once; raises what the first that failed raised, when all are settled."""
+        slots = {self.publisher.slot(kind): wish for kind, wish in wishes.items()}
+        before = {slot: slot.wish for slot in slots}
+        settled = [slot.set_wish(wish) for slot, wish in slots.items()]
         try:
-            await slot.set_wish(wish)
+            if settled:
+                await asyncio.wait(settled)
         except asyncio.CancelledError:
-            slot.wish = before
-            slot.reconcile()
+            for slot, wish in before.items():
+                slot.wish = wish
+                slot.reconcile()
             raise
+        for waiter in settled:
+            waiter.result()
 
     async def publish_data(self, data: bytes, *, reliable: bool, to: list[str], topic: str) -> None:
         room = self.require_room("send_data")

@@ -36,7 +36,10 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 EXIT_TIMEOUT_S = 8.0
+EXIT_JOIN_S = 2.0
+EXIT_CANCEL_S = 1.0
 KILL_AFTER_S = 12.0
+LAST_CALLBACKS_S = 0.05
 LAG_WARNING_S = 0.5
 
 
@@ -54,6 +57,9 @@ class LoopThread:
         self._tasks: set[asyncio.Task[Any]] = set()
         self.live: set[Closing] = set()
         """Connections to close at interpreter exit; loop thread only."""
+        self.joining: set[asyncio.Task[None]] = set()
+        """Joins under way, also those nobody waits for any more; loop thread only."""
+        self._killer: threading.Timer | None = None
         started = threading.Event()
         self._thread = threading.Thread(
             target=self._main, args=(started,), name="utdstream-loop", daemon=True
@@ -205,36 +211,38 @@ class LoopThread:
     def shut_down(self) -> None:
         """Closes every connection in parallel, then the loop. Interpreter exit only; bounded.
 
-        Exiting with streams open aborts the process now and then (SIGABRT), an ordered close never did.
+        Exiting with streams open, a join under way or a task half done aborts the process now and then
+        (SIGABRT, SIGSEGV); an ordered close never did.
         """
-        killer = threading.Timer(KILL_AFTER_S, os._exit, (70,))
-        killer.daemon = True
-        killer.start()
+        self._killer = threading.Timer(KILL_AFTER_S, os._exit, (70,))
+        self._killer.daemon = True
+        self._killer.start()
+        self.post(lambda: self._loop.create_task(self._close_all()))
+        self._thread.join(EXIT_TIMEOUT_S + EXIT_JOIN_S + EXIT_CANCEL_S)
 
-        async def close_all() -> None:
-            await asyncio.wait(
-                {asyncio.ensure_future(connection.leave()) for connection in list(self.live)},
-                timeout=EXIT_TIMEOUT_S,
-            )
-
-        done = threading.Event()
-
-        def begin() -> None:
-            if not self.live:
-                done.set()
-                return
-            self._loop.create_task(close_all()).add_done_callback(lambda _: done.set())
-
-        self.post(begin)
-        done.wait(EXIT_TIMEOUT_S + 1)
-        self.post(self._cancel_rest)
-        self.post(self._loop.stop)
-        self._thread.join(2.0)
-        killer.cancel()
-
-    def _cancel_rest(self) -> None:
-        for task in list(self._tasks):
+    async def _close_all(self) -> None:
+        if self.joining:
+            await asyncio.wait(set(self.joining), timeout=EXIT_JOIN_S)
+        if self.live:
+            leaving = {self._loop.create_task(connection.leave()) for connection in self.live}
+            await asyncio.wait(leaving, timeout=EXIT_TIMEOUT_S)
+        # Also the core's own: a coroutine that is left half done is torn down by the garbage collector
+        # when the interpreter is half gone.
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in rest:
             task.cancel()
+        if rest:
+            await asyncio.wait(rest, timeout=EXIT_CANCEL_S)
+        self._loop.stop()
+
+    def after_native_dispose(self) -> None:
+        """The very last hook: a native thread that is on its way into Python gets the time to come back.
+
+        One that meets a finalized interpreter is unwound through Rust, which aborts the process.
+        """
+        time.sleep(LAST_CALLBACKS_S)
+        if self._killer is not None:
+            self._killer.cancel()
 
 
 async def bounded(awaitable: asyncio.Future[Any] | Coroutine[Any, Any, Any], seconds: float) -> bool:
@@ -288,11 +296,13 @@ def _bring_up() -> LoopThread:
     if not __debug__:
         raise InvalidConfig("python -O strips the checks of the media core: run without -O")
     began = time.monotonic()
-    from livekit.rtc._ffi_client import FfiClient  # its atexit hook must be registered before ours
+    from livekit.rtc._ffi_client import FfiClient
 
+    thread = LoopThread()
+    # The last one registered runs first: shut_down, then the core's own dispose, then the last hook.
+    atexit.register(thread.after_native_dispose)
     _ = FfiClient.instance
     logging.getLogger("livekit").addFilter(_Redact())
-    thread = LoopThread()
     atexit.register(thread.shut_down)
     _log.debug("the media core is up after %.0f ms", (time.monotonic() - began) * 1000)
     return thread

@@ -393,11 +393,22 @@ class Publisher:
         self.leaving = False
         self.ended = False
         self.end_reason: str | None = None
+        self._last_wishes: dict[str, bool] = {}
         self._room: rtc.Room | None = None
         self.over: asyncio.Future[None] = loop.asyncio_loop.create_future()
         self.microphone = Slot(self, "microphone")
         self.camera = Slot(self, "camera")
         self.slots = (self.microphone, self.camera)
+
+    def slot(self, kind: str) -> Slot:
+        return self.microphone if kind == "microphone" else self.camera
+
+    def wishes(self) -> dict[str, bool]:
+        """What is wished for: on (True) or muted (False)."""
+        return dict(self._last_wishes if self.ended else self._present_wishes())
+
+    def _present_wishes(self) -> dict[str, bool]:
+        return {slot.kind: slot.wish is Wish.ON for slot in self.slots if slot.wish is not Wish.OFF}
 
     def device(self, kind: str) -> Microphone | Camera | None:
         return self.devices.microphone if kind == "microphone" else self.devices.camera
@@ -481,6 +492,7 @@ class Publisher:
 
     def end(self, reason: str) -> asyncio.Task[None]:
         """The room is over: wakes whoever waits for an answer, stops the devices, frees the tracks."""
+        self._last_wishes = self._present_wishes()
         self.ended = True
         self.end_reason = reason
         if not self.over.done():

@@ -280,6 +280,11 @@ class CameraFeed(_Feed):
             raise InvalidConfig("the camera says encoded=False but delivered an encoded frame")
         if frame.codec.lower() != "h264":
             raise InvalidConfig(f"encoded frames must be h264, not {frame.codec!r}")
+        if (frame.width, frame.height) != (self.width, self.height):
+            raise InvalidConfig(
+                f"the camera delivered an access unit of {frame.width}x{frame.height}; it promises "
+                f"{self.width}x{self.height}, and the size must not change"
+            )
         data = bytes(frame.data)
         units = nal_units(data)
         if not units:
