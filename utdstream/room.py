@@ -269,7 +269,7 @@ class UTDRoom:
         life.loop.run(lambda: connection.set_wish(kind, wish), deadline=deadline)
 
     def _publish(self, wishes: Mapping[str, bool], deadline: Deadline, doing: str) -> None:
-        """Wishes for several devices at once and waits until each is so; those that are not there are left out.
+        """Wishes for several devices at once and waits until each is so; missing ones are left out.
 
         Raises: what the first that failed raised.
         """
