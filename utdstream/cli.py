@@ -1,7 +1,7 @@
 """The `utdstream` command: verbs, their arguments, exit statuses.
 
 Owns: `main`. Everything a verb needs is imported when the verb runs. Exit status: 0 done, 1 one sentence on
-stderr says why not, 2 wrong usage, 130 Ctrl-C.
+stderr says why not, 2 wrong usage, 3 the call was not answered, 130 Ctrl-C.
 
 A new verb is one function like `_add_doctor`, listed in `_VERBS`; what it does lives in a module of its own.
 """
@@ -21,16 +21,21 @@ from utdstream import __version__
 from utdstream.errors import InvalidConfig, UTDStreamException
 
 if TYPE_CHECKING:
+    from utdstream._phone import Phone
+
     Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
 
 _EXAMPLES = """\
 examples:
   utdstream demo                       a door process calls a house process, here and now
+  utdstream call house --identity door --seconds 10
+  utdstream answer --identity house --auto
   utdstream doctor                     is everything here that calls need?
   utdstream engine up                  engine, media server and broker for this machine
   utdstream engine up --lan            the same for all devices on this network
   utdstream engine serve --config FILE the engine alone, beside your own livekit-server
 """
+_KEY = "The app key comes from UTD_APP_KEY or from --app-key-file, never from the command line."
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -95,6 +100,125 @@ def _demo(arguments: argparse.Namespace) -> int:
     from utdstream._demo import parent
 
     return parent.run(seconds=arguments.seconds, out=arguments.out, as_json=arguments.json)
+
+
+def _add_call(verbs: Verbs) -> None:
+    call = verbs.add_parser(
+        "call",
+        help="call somebody, for scripts",
+        description="Call somebody, talk, hang up. Exit status: 0 answered, 1 failed, 3 not answered "
+        "(rejected, busy, missed, ended), 130 Ctrl-C. " + _KEY,
+        epilog="examples:\n"
+        "  utdstream call house --identity door --seconds 10\n"
+        "  utdstream call house --identity door --video --snapshot house.png --record house.wav --json\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    call.add_argument("callee", metavar="CALLEE", help="the identity to call")
+    call.add_argument("--video", action="store_true", help="a video call (default: sound alone)")
+    call.add_argument(
+        "--patience",
+        metavar="N",
+        type=_seconds,
+        default=40.0,
+        help="seconds to wait for an answer (default 40)",
+    )
+    _add_phone(call)
+    call.set_defaults(run=_call)
+
+
+def _add_answer(verbs: Verbs) -> None:
+    answer = verbs.add_parser(
+        "answer",
+        help="wait for calls and answer them, for scripts",
+        description="Wait for calls and answer them, until Ctrl-C or for one call. Exit status with --once: "
+        "0 answered, 1 failed, 3 not answered; 130 Ctrl-C. " + _KEY,
+        epilog="examples:\n"
+        "  utdstream answer --identity house --auto\n"
+        "  utdstream answer --identity house --once --auto --ring 2 --record door.wav --json\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    how = answer.add_mutually_exclusive_group()
+    for flag, word, meaning in (
+        ("--auto", "accept", "accept every call (default: ask at the terminal)"),
+        ("--reject", "reject", "reject every call"),
+        ("--busy", "busy", "say busy to every call"),
+    ):
+        how.add_argument(flag, dest="how", action="store_const", const=word, default="ask", help=meaning)
+    answer.add_argument("--once", action="store_true", help="end after the first call")
+    answer.add_argument(
+        "--ring", metavar="N", type=_seconds, default=1.0, help="with --auto: ring this long (default 1 s)"
+    )
+    answer.add_argument("--wait", metavar="N", type=_seconds, help="give up when nobody calls for N seconds")
+    _add_phone(answer)
+    answer.set_defaults(run=_answer)
+
+
+def _add_phone(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--identity", metavar="ME", required=True, help="who you are")
+    parser.add_argument("--name", metavar="TEXT", help="what the other side shows")
+    parser.add_argument("--base-url", metavar="URL", help="the engine (default: UTD_BASE_URL)")
+    parser.add_argument("--app-id", metavar="ID", help="the project (default: UTD_APP_ID)")
+    parser.add_argument(
+        "--app-key-file", metavar="FILE", type=Path, help="holds the app key (default: UTD_APP_KEY)"
+    )
+    parser.add_argument("--seconds", metavar="N", type=_seconds, help="hang up after N seconds of talk")
+    parser.add_argument(
+        "--snapshot", metavar="FILE", type=Path, help="keep a picture of the other side (PNG)"
+    )
+    parser.add_argument("--record", metavar="FILE", type=Path, help="keep the sound of the other side (WAV)")
+    parser.add_argument(
+        "--microphone", metavar="WHAT", default="tone", help="a WAV file, tone or none (default tone)"
+    )
+    parser.add_argument("--camera", choices=("pattern", "none"), default="pattern", help="default pattern")
+    parser.add_argument("--json", action="store_true", help="one JSON object a call; states go to stderr")
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds <= 86_400:
+        raise argparse.ArgumentTypeError(f"must be above 0 and at most 86400, not {text}")
+    return seconds
+
+
+def _phone(arguments: argparse.Namespace) -> Phone:
+    from utdstream import _phone
+
+    base_url, app_id, app_key = _phone.credentials(
+        arguments.base_url, arguments.app_id, arguments.app_key_file, os.environ
+    )
+    return _phone.Phone(
+        identity=arguments.identity,
+        base_url=base_url,
+        app_id=app_id,
+        app_key=app_key,
+        name=arguments.name,
+        microphone=arguments.microphone,
+        camera=arguments.camera,
+        record=arguments.record,
+        snapshot=arguments.snapshot,
+        seconds=arguments.seconds,
+        as_json=arguments.json,
+    )
+
+
+def _call(arguments: argparse.Namespace) -> int:
+    from utdstream import _phone as phone
+
+    return phone.call(
+        _phone(arguments), arguments.callee, video=arguments.video, patience_s=arguments.patience
+    )
+
+
+def _answer(arguments: argparse.Namespace) -> int:
+    from utdstream import _phone as phone
+
+    return phone.answer(
+        _phone(arguments),
+        how=arguments.how,
+        once=arguments.once,
+        ring_s=arguments.ring,
+        wait_s=arguments.wait,
+    )
 
 
 def _add_engine(verbs: Verbs) -> None:
@@ -186,7 +310,13 @@ def _doctor(arguments: argparse.Namespace) -> int:
     return 1 if any(check.status == "fail" for check in checks) else 0
 
 
-_VERBS: tuple[Callable[[Verbs], None], ...] = (_add_demo, _add_engine, _add_doctor)
+_VERBS: tuple[Callable[[Verbs], None], ...] = (
+    _add_demo,
+    _add_call,
+    _add_answer,
+    _add_engine,
+    _add_doctor,
+)
 
 if __name__ == "__main__":
     sys.exit(main())

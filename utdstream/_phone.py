@@ -1,0 +1,273 @@
+"""`utdstream call` and `utdstream answer`: a telephone for scripts.
+
+Owns: what the two verbs do, what they print, their exit statuses. It uses the SDK as any customer would.
+Thread: the main one (SIGTERM hangs up); lines about states come from the session's events thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import TextIO
+
+from utdstream import (
+    CallNotAnswered,
+    Conflict,
+    DeadlineExceeded,
+    Devices,
+    IncomingCall,
+    InvalidConfig,
+    Microphone,
+    SessionClosed,
+    UTDCallSession,
+    UTDCallStatus,
+    UTDStreamClient,
+    UTDStreamException,
+    UTDStreamType,
+)
+from utdstream.config import DEFAULT_BASE_URL
+from utdstream.synthetic import FileMicrophone, PatternCamera, RecordingSpeaker, ToneMicrophone
+
+ANSWERED, FAILED, NOT_ANSWERED = 0, 1, 3
+SNAPSHOT_S = 12.0
+
+
+@dataclass(frozen=True, slots=True)
+class Phone:
+    """Who we are, where the engine is, what we speak with. `seconds` None: until somebody hangs up."""
+
+    identity: str
+    base_url: str
+    app_id: str
+    app_key: str = field(repr=False)
+    name: str | None = None
+    microphone: str = "tone"
+    """tone, none, or the path of a WAV file."""
+    camera: str = "pattern"
+    """pattern or none."""
+    record: Path | None = None
+    snapshot: Path | None = None
+    seconds: float | None = None
+    as_json: bool = False
+
+    @property
+    def progress(self) -> TextIO:
+        """Where a person reads on: not among the JSON."""
+        return sys.stderr if self.as_json else sys.stdout
+
+
+def credentials(
+    given_url: str | None, given_id: str | None, key_file: Path | None, environ: Mapping[str, str]
+) -> tuple[str, str, str]:
+    """`(base_url, app_id, app_key)` of the options, else of the environment. Raises: InvalidConfig."""
+    base_url = given_url or environ.get("UTD_BASE_URL") or DEFAULT_BASE_URL
+    app_id = given_id or environ.get("UTD_APP_ID")
+    if not app_id:
+        raise InvalidConfig("there is no app id; give --app-id, or set UTD_APP_ID")
+    if key_file is not None:
+        try:
+            app_key = key_file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidConfig(f"the app key cannot be read from {key_file}: {error}") from error
+    else:
+        app_key = environ.get("UTD_APP_KEY", "")
+    if not app_key:
+        raise InvalidConfig("there is no app key; set UTD_APP_KEY, or name a file that holds it alone")
+    return base_url, app_id, app_key
+
+
+def call(phone: Phone, callee: str, *, video: bool, patience_s: float) -> int:
+    """Calls `callee`, talks, hangs up; the exit status. Ctrl-C and SIGTERM hang up."""
+    _hang_up_on_sigterm()
+    kind = UTDStreamType.VIDEO_CALL if video else UTDStreamType.AUDIO_CALL
+    facts: dict[str, object] = {
+        "callee_identity": callee,
+        "type": kind.wire,
+        "answered": False,
+        "seconds": 0.0,
+    }
+    statuses: list[str] = []
+    problems: list[str] = []
+    with _signed_in(phone) as client, client.call_session(kind) as session:
+        _follow(session, statuses, phone)
+        with contextlib.suppress(CallNotAnswered, Conflict):
+            session.start(callee_identity=callee)
+            if _is_answered(session, patience_s):
+                facts["answered"] = True
+                facts["seconds"] = _talk(session, phone, problems)
+        facts["call_id"] = session.call_id.value
+        session.end()
+    return _done(facts, statuses, problems, phone)
+
+
+def _is_answered(session: UTDCallSession, patience_s: float) -> bool:
+    try:
+        session.wait_for_answer(timeout=patience_s)
+    except DeadlineExceeded:
+        return False
+    return True
+
+
+def answer(phone: Phone, *, how: str, once: bool, ring_s: float, wait_s: float | None) -> int:
+    """Waits for calls and answers them; the exit status.
+
+    `how`: accept, reject, busy, or ask (the person at the terminal). `once`: ends after the first call.
+    `wait_s`: the longest wait for a call.
+    """
+    _hang_up_on_sigterm()
+    if how == "ask" and not sys.stdin.isatty():
+        raise InvalidConfig("there is no terminal to ask at; give --auto, --reject or --busy")
+    with _signed_in(phone) as client, client.incoming_calls() as inbox:
+        inbox.connected.wait_for(True)
+        print(f"waiting for calls to {phone.identity}", file=phone.progress, flush=True)
+        while True:
+            try:
+                incoming = inbox.ringing.wait(timeout=math.inf if wait_s is None else wait_s)
+            except DeadlineExceeded:
+                print(f"utdstream: nobody called within {wait_s:g} s", file=sys.stderr)
+                return NOT_ANSWERED
+            try:
+                status = _take(client, incoming, phone, how, ring_s)
+            except UTDStreamException as error:
+                if once:
+                    raise
+                print(f"utdstream: {error}", file=sys.stderr)
+                continue
+            if once:
+                return status
+
+
+def _take(client: UTDStreamClient, incoming: IncomingCall, phone: Phone, how: str, ring_s: float) -> int:
+    """One incoming call, from its ring to its end; what the exit status would be."""
+    caller = incoming.caller_name or incoming.caller_identity
+    print(f"{caller} is calling ({incoming.type.wire})", file=phone.progress, flush=True)
+    facts: dict[str, object] = {
+        "call_id": incoming.call_id,
+        "caller_identity": incoming.caller_identity,
+        "type": incoming.type.wire,
+        "answered": False,
+        "seconds": 0.0,
+    }
+    statuses: list[str] = []
+    problems: list[str] = []
+    with client.call_session(incoming.type) as session:
+        _follow(session, statuses, phone)
+        try:
+            session.ringing(incoming.call_id)
+            if how == "accept":
+                _let_it_ring(session, ring_s)
+            wish = _ask(caller) if how == "ask" else how
+            if wish == "reject":
+                session.reject(incoming.call_id)
+            elif wish == "busy":
+                session.busy(incoming.call_id)
+            else:
+                session.accept(incoming.call_id)
+                facts["answered"] = True
+                facts["seconds"] = _talk(session, phone, problems)
+                session.end()
+        except (Conflict, CallNotAnswered, SessionClosed):
+            print("the call was over before it was answered", file=phone.progress, flush=True)
+    return _done(facts, statuses, problems, phone)
+
+
+def _signed_in(phone: Phone) -> UTDStreamClient:
+    """A client whose devices are those of the options. Raises: UTDStreamException."""
+    microphone: Microphone | None = None
+    if phone.microphone == "tone":
+        microphone = ToneMicrophone()
+    elif phone.microphone != "none":
+        microphone = FileMicrophone(phone.microphone)
+    client = UTDStreamClient(
+        phone.app_id,
+        phone.app_key,
+        base_url=phone.base_url,
+        devices=Devices(
+            microphone=microphone,
+            speaker=RecordingSpeaker(phone.record) if phone.record is not None else None,
+            camera=PatternCamera() if phone.camera == "pattern" else None,
+        ),
+    )
+    client.errors.subscribe(lambda error: print(f"utdstream: {error.error}", file=sys.stderr))
+    try:
+        client.authenticate(identity=phone.identity, name=phone.name)
+    except BaseException:
+        client.dispose()
+        raise
+    return client
+
+
+def _follow(session: UTDCallSession, statuses: list[str], phone: Phone) -> None:
+    def show(status: UTDCallStatus | None) -> None:
+        if status is not None:
+            statuses.append(status.wire)
+            print(status.wire, file=phone.progress, flush=True)
+
+    session.status.subscribe(lambda change: show(change.new))
+
+
+def _let_it_ring(session: UTDCallSession, seconds: float) -> None:
+    try:
+        session.status.wait_for(lambda now: now is not None and now.is_terminal, timeout=seconds)
+    except DeadlineExceeded:
+        return
+    raise Conflict("the caller gave up")
+
+
+def _ask(caller: str) -> str:
+    words = {"y": "accept", "n": "reject", "b": "busy"}
+    while (given := input(f"answer {caller}? [y]es, [n]o, [b]usy: ").strip().lower()[:1]) not in words:
+        pass
+    return words[given]
+
+
+def _talk(session: UTDCallSession, phone: Phone, problems: list[str]) -> float:
+    """Until the time is up or the other side hangs up; the seconds it took."""
+    began = time.monotonic()
+    until = math.inf if phone.seconds is None else began + phone.seconds
+    if phone.snapshot is not None:
+        try:
+            session.snapshot(phone.snapshot, timeout=max(0.1, min(SNAPSHOT_S, until - time.monotonic())))
+        except (UTDStreamException, OSError) as error:
+            problems.append(f"no picture was kept: {error}")
+    with contextlib.suppress(DeadlineExceeded):
+        session.status.wait_for(
+            lambda now: now is None or now.is_terminal, timeout=max(0.001, until - time.monotonic())
+        )
+    return round(time.monotonic() - began, 1)
+
+
+def _done(facts: dict[str, object], statuses: list[str], problems: list[str], phone: Phone) -> int:
+    """Prints what became of one call; the exit status. The session is disposed: no state comes any more."""
+    facts["status"] = statuses[-1] if statuses else None
+    facts["statuses"] = statuses
+    if phone.record is not None and facts["answered"]:
+        facts["record"] = str(phone.record)
+    if phone.snapshot is not None and facts["answered"] and not problems:
+        facts["snapshot"] = str(phone.snapshot)
+    for problem in problems:
+        print(f"utdstream: {problem}", file=sys.stderr)
+    if phone.as_json:
+        print(json.dumps(facts), flush=True)
+    elif facts["answered"]:
+        print(f"talked for {facts['seconds']} s", flush=True)
+    else:
+        print("not answered", flush=True)
+    if not facts["answered"]:
+        return NOT_ANSWERED
+    return FAILED if problems else ANSWERED
+
+
+def _hang_up_on_sigterm() -> None:
+    def stop(number: int, frame: FrameType | None) -> None:
+        sys.exit(128 + number)
+
+    signal.signal(signal.SIGTERM, stop)
