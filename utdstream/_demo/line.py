@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from utdstream import DeadlineExceeded, UTDStreamException
 
 ORDERS = "demo-orders"
+STOPS_WITHIN_S = 3.0
 EXIT_FAILED = 1
 EXIT_STOPPED = 130
 
@@ -71,6 +72,9 @@ class Line:
                 self._pressed.set()
         if not self._finished:  # the parent stopped us, or died
             os.kill(os.getpid(), signal.SIGINT)
+            # When it died the servers died too, and a good end may wait for them longer than is good.
+            time.sleep(STOPS_WITHIN_S)
+            os._exit(EXIT_STOPPED)
 
 
 def threads_left() -> list[str]:

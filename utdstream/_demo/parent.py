@@ -26,14 +26,13 @@ from types import FrameType
 
 from utdstream import __version__, _doctor
 from utdstream._demo import door, house, measure
-from utdstream._demo.line import CallFailed
+from utdstream._demo.line import STOPS_WITHIN_S, CallFailed
 from utdstream._demo.show import Screen
 from utdstream.testing import LocalStack
 
 START_S = 30.0
 CALL_S = 30.0
 END_S = 15.0
-CHILD_STOPS_WITHIN_S = 3.0
 
 Event = dict[str, object]
 
@@ -227,7 +226,7 @@ class _Demo:
         finally:
             for child in children.values():
                 child.stop()
-            until = time.monotonic() + CHILD_STOPS_WITHIN_S
+            until = time.monotonic() + STOPS_WITHIN_S + 0.5
             for child in children.values():
                 child.reap(max(0.1, until - time.monotonic()))
 
