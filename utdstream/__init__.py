@@ -1,5 +1,6 @@
 """utdstream: blocking LiveKit calls for devices. No asyncio in sight, no heavy import at import."""
 
+from utdstream.audio_room import UTDAudioRoomSession
 from utdstream.call import UTDCallSession
 from utdstream.client import UTDStreamClient
 from utdstream.config import DEFAULT_BASE_URL, DEFAULT_TOKEN_BASE_URL, ClientConfig
@@ -30,6 +31,7 @@ from utdstream.errors import (
     WrongThread,
 )
 from utdstream.incoming import CallCancelled, IncomingCall, IncomingCallInbox, IncomingCalls
+from utdstream.live_stream import StageRequest, StreamEnded, UTDLiveStreamSession
 from utdstream.media import (
     Camera,
     Devices,
@@ -117,12 +119,16 @@ __all__ = [
     "Signal",
     "SpeakRequest",
     "Speaker",
+    "StageRequest",
+    "StreamEnded",
     "Subscription",
     "TrackPublication",
     "TransportError",
+    "UTDAudioRoomSession",
     "UTDCall",
     "UTDCallSession",
     "UTDCallStatus",
+    "UTDLiveStreamSession",
     "UTDRoom",
     "UTDSession",
     "UTDStageMember",

@@ -10,19 +10,23 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Self
+from typing import Self, TypeVar
 
 from utdstream._deadline import Deadline
 from utdstream._events import EventsLane
 from utdstream._rest.api import Actor, EngineApi
+from utdstream.audio_room import UTDAudioRoomSession
 from utdstream.call import UTDCallSession
 from utdstream.config import DEFAULT_BASE_URL, DEFAULT_TOKEN_BASE_URL, ClientConfig
 from utdstream.errors import InvalidConfig, NotAuthenticated, SessionClosed, UsageError
 from utdstream.incoming import IncomingCallInbox, IncomingCalls, PollingOnly
+from utdstream.live_stream import UTDLiveStreamSession
 from utdstream.media import Devices
 from utdstream.models import SessionMint, UTDStreamType
 from utdstream.observe import CallbackError, Signal
 from utdstream.session import SessionParts, UTDSession
+
+RoomSessionT = TypeVar("RoomSessionT", UTDLiveStreamSession, UTDAudioRoomSession)
 
 _log = logging.getLogger(__name__)
 
@@ -85,15 +89,8 @@ class UTDStreamClient:
         EngineUnreachable, DeadlineExceeded, PermissionDenied (`is_banned`), RateLimited.
         """
         deadline = Deadline(timeout, self._config.rest_timeout_s, "authenticate")
-        if not isinstance(identity, str) or not 1 <= len(identity) <= MAX_IDENTITY:
-            raise InvalidConfig(f"authenticate: identity must be a text of 1 to {MAX_IDENTITY} characters")
-        self._require_open("authenticate")
-        present = self.identity
-        if present is not None and present != identity:
-            raise UsageError(
-                f"authenticate: this client is signed in as {present!r}; make another client for {identity!r}"
-            )
-        self._mint = self._api.mint_session(Actor(identity, name, device_id), deadline)
+        actor = self._actor_for("authenticate", identity, name, device_id)
+        self._mint = self._api.mint_session(actor, deadline)
         return self._mint.user_token
 
     def call_session(self, type: UTDStreamType, *, devices: Devices | None = None) -> UTDCallSession:
@@ -109,20 +106,104 @@ class UTDStreamClient:
         given = devices or self._devices
         if not type.has_video:
             given = Devices(microphone=given.microphone, speaker=given.speaker)
-        session = UTDCallSession(
-            type,
-            SessionParts(
-                api=self._api,
-                config=self._config,
-                devices=given,
-                report=self._report,
-                answering=self._answering,
-                forget=self._forget,
-            ),
-        )
+        session = UTDCallSession(type, self._parts(given))
         with self._lock:
             self._sessions.add(session)
         return session
+
+    def join_live_stream(
+        self,
+        *,
+        identity: str,
+        room_name: str,
+        as_host: bool = False,
+        name: str | None = None,
+        device_id: str | None = None,
+        devices: Devices | None = None,
+        timeout: float | None = None,
+    ) -> UTDLiveStreamSession:
+        """Joins a live stream: as its host, who then calls `go_live()`, or as a viewer.
+
+        Blocks: to the deadline (default 20 s). Raises: PermissionDenied (`is_banned`), InvalidRequest,
+        RateLimited, UsageError for a second identity, ConnectFailed, EngineUnreachable, DeadlineExceeded.
+        """
+        deadline = Deadline(timeout, self._config.join_timeout_s, "join_live_stream")
+        actor = self._actor_for("join_live_stream", identity, name, device_id)
+        return self._enter(
+            UTDLiveStreamSession(
+                self._parts(devices or self._devices),
+                actor=actor,
+                room_name=_check_room_name(room_name),
+                as_host=as_host,
+                mint_with=_role(as_host, identity),
+            ),
+            deadline,
+        )
+
+    def join_audio_room(
+        self,
+        *,
+        identity: str,
+        room_name: str,
+        as_host: bool = False,
+        name: str | None = None,
+        device_id: str | None = None,
+        devices: Devices | None = None,
+        seat_count: int | None = None,
+        seat_mode: str | None = None,
+        timeout: float | None = None,
+    ) -> UTDAudioRoomSession:
+        """Joins an audio room as a listener; `take_seat` makes a speaker.
+
+        A host may seed the grid: `seat_count` 1 to 100, `seat_mode` free or request; an existing one stays.
+        Blocks: to the deadline (default 20 s). Raises: as `join_live_stream`.
+        """
+        deadline = Deadline(timeout, self._config.join_timeout_s, "join_audio_room")
+        if (seat_count is not None or seat_mode is not None) and not as_host:
+            raise InvalidConfig("join_audio_room: only a host may give seat_count and seat_mode")
+        actor = self._actor_for("join_audio_room", identity, name, device_id)
+        given = devices or self._devices
+        return self._enter(
+            UTDAudioRoomSession(
+                self._parts(Devices(microphone=given.microphone, speaker=given.speaker)),
+                actor=actor,
+                room_name=_check_room_name(room_name),
+                as_host=as_host,
+                mint_with=_role(as_host, identity) | {"seat_count": seat_count, "seat_mode": seat_mode},
+            ),
+            deadline,
+        )
+
+    def _enter(self, session: RoomSessionT, deadline: Deadline) -> RoomSessionT:
+        with self._lock:
+            self._sessions.add(session)
+        try:
+            session._enter(deadline)
+        except BaseException:
+            session.dispose()
+            raise
+        return session
+
+    def _actor_for(self, doing: str, identity: str, name: str | None, device_id: str | None) -> Actor:
+        self._require_open(doing)
+        _check_identity(doing, identity)
+        present = self._api.actor
+        if present is not None and present.identity != identity:
+            raise UsageError(
+                f"{doing}: this client is signed in as {present.identity!r}; make another client for "
+                f"{identity!r}"
+            )
+        return Actor(identity, name, device_id)
+
+    def _parts(self, devices: Devices) -> SessionParts:
+        return SessionParts(
+            api=self._api,
+            config=self._config,
+            devices=devices,
+            report=self._report,
+            answering=self._answering,
+            forget=self._forget,
+        )
 
     def incoming_calls(self, transport: IncomingCalls | None = None) -> IncomingCallInbox:
         """The inbox of calls to this identity, listening from now on. Does not block.
@@ -250,3 +331,19 @@ def _load_media_core() -> None:
         import utdstream._livekit.connection  # noqa: F401 - loads the rest
     except Exception as error:  # noqa: BLE001 - a thread's outermost frame; the answer will say it properly
         _log.debug("the media core could not be loaded in advance: %s", error)
+
+
+def _check_identity(doing: str, identity: str) -> None:
+    if not isinstance(identity, str) or not 1 <= len(identity) <= MAX_IDENTITY:
+        raise InvalidConfig(f"{doing}: identity must be a text of 1 to {MAX_IDENTITY} characters")
+
+
+def _check_room_name(room_name: str) -> str:
+    if not isinstance(room_name, str) or not room_name:
+        raise InvalidConfig("room_name must be a non-empty text")
+    return room_name
+
+
+def _role(as_host: bool, identity: str) -> dict[str, object]:
+    """What a host claims at the mint; the engine grants it to the room's verified owner only."""
+    return {"role": "host", "room_owner_id": identity} if as_host else {}

@@ -137,7 +137,7 @@ class EngineApi:
             "type": kind.wire,
             "metadata": dict(metadata) if metadata is not None else None,
         }
-        answer = self._privileged(
+        answer = self.privileged(
             "POST",
             routes.CALLS,
             body={key: value for key, value in body.items() if value is not None},
@@ -157,7 +157,7 @@ class EngineApi:
     ) -> UTDCall | None:
         """Says ringing, accept, reject, busy or end; None when the engine's answer holds no call (vendor)."""
         actor = self._require_actor(action)
-        answer = self._privileged(
+        answer = self.privileged(
             "POST",
             routes.call_action(call_id, action),
             body={"identity": actor.identity},
@@ -171,14 +171,14 @@ class EngineApi:
 
     def get_call(self, call_id: str, deadline: Deadline) -> UTDCall:
         """The call as the engine sees it now."""
-        return codec.parse_call(self._privileged("GET", routes.call(call_id), deadline=deadline, retry=True))
+        return codec.parse_call(self.privileged("GET", routes.call(call_id), deadline=deadline, retry=True))
 
     def list_calls(
         self, *, identity: str, statuses: Sequence[UTDCallStatus], deadline: Deadline
     ) -> list[UTDCall]:
         """The newest calls of `identity` in one of these states."""
         query = f"?identity={routes.segment(identity)}&status={','.join(status.wire for status in statuses)}"
-        return codec.parse_calls(self._privileged("GET", routes.CALLS + query, deadline=deadline, retry=True))
+        return codec.parse_calls(self.privileged("GET", routes.CALLS + query, deadline=deadline, retry=True))
 
     def detached(self, work: Callable[[], None]) -> None:
         """Runs an undo that needs requests of its own in the background."""
@@ -205,7 +205,7 @@ class EngineApi:
             headers["Authorization"] = f"Bearer {bearer}"
         return headers
 
-    def _privileged(
+    def privileged(
         self,
         method: str,
         path: str,

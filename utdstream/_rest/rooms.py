@@ -1,0 +1,109 @@
+"""The engine's room families as blocking calls: seats, speakers, stage.
+
+Owns: which body goes where, and what of an answer is read. Any thread. Must not know sessions or media.
+"""
+
+from __future__ import annotations
+
+from utdstream._deadline import Deadline
+from utdstream._rest.api import EngineApi
+from utdstream._wire import codec, routes
+from utdstream.errors import EngineUnreachable
+from utdstream.models import UTDStageMember
+
+
+class RoomApi:
+    """Blocking calls about one room, as the identity that is signed in."""
+
+    def __init__(self, api: EngineApi, room_name: str) -> None:
+        self._api = api
+        self._room = room_name
+
+    # -- seats -----------------------------------------------------------------------------------
+
+    def setup_seats(self, deadline: Deadline, **settings: object) -> codec.JsonObject:
+        """Sets the grid up; the engine's raw answer."""
+        body = {key: value for key, value in settings.items() if value is not None}
+        return self._post(routes.seats_action(self._room, "setup"), deadline, body)
+
+    def get_seats(self, deadline: Deadline) -> codec.JsonObject:
+        """The grid as the engine sees it now, raw."""
+        return self._api.privileged("GET", routes.seats(self._room), deadline=deadline, retry=True)
+
+    def seat(self, index: int, action: str, deadline: Deadline) -> None:
+        """take, kick, lock, unlock, mute or unmute."""
+        self._post(routes.seat_action(self._room, index, action), deadline)
+
+    def leave_seat(self, deadline: Deadline) -> None:
+        self._post(routes.seats_action(self._room, "leave"), deadline)
+
+    def move_seat(self, index: int, deadline: Deadline) -> None:
+        self._post(routes.seats_action(self._room, "move"), deadline, {"target_seat": index})
+
+    # -- speakers --------------------------------------------------------------------------------
+
+    def request_to_speak(self, deadline: Deadline) -> int:
+        """The id of the request."""
+        answer = self._post(routes.speakers(self._room, "request"), deadline)
+        return _number(answer, "request_id", "the request to speak")
+
+    def cancel_request(self, deadline: Deadline) -> None:
+        self._api.privileged(
+            "DELETE", routes.speakers(self._room, "request"), body=self._body(), deadline=deadline
+        )
+
+    def answer_request(self, request_id: int, action: str, deadline: Deadline) -> None:
+        """approve or reject."""
+        self._post(routes.speaker_request(self._room, request_id, action), deadline)
+
+    def invite_to_speak(self, identity: str, seat_index: int | None, deadline: Deadline) -> int:
+        """The id of the invitation."""
+        body: dict[str, object] = {"target_identity": identity}
+        if seat_index is not None:
+            body["seat_index"] = seat_index
+        answer = self._post(routes.speakers(self._room, "invite"), deadline, body)
+        return _number(answer, "invitation_id", "the invitation to speak")
+
+    def answer_invitation(self, invitation_id: int, action: str, deadline: Deadline) -> int | None:
+        """accept or decline; the seat that was given, when the engine says which."""
+        answer = self._post(routes.speaker_invitation(self._room, invitation_id, action), deadline)
+        return codec.integer(answer.get("seat_index"))
+
+    # -- stage -----------------------------------------------------------------------------------
+
+    def get_stage(self, deadline: Deadline) -> codec.JsonObject:
+        """The stage as the engine sees it now, raw."""
+        return self._api.privileged("GET", routes.stage(self._room), deadline=deadline, retry=True)
+
+    def stage(self, action: str, deadline: Deadline, target: str | None = None) -> None:
+        """invite or remove (with a target), request or leave."""
+        self._post(
+            routes.stage_action(self._room, action),
+            deadline,
+            {"target_identity": target} if target is not None else None,
+        )
+
+    # -- how -------------------------------------------------------------------------------------
+
+    def _body(self, more: codec.JsonObject | None = None) -> dict[str, object]:
+        """The actor is named in the body too: generation 1 engines read it there."""
+        actor = self._api.actor
+        return {"identity": actor.identity if actor is not None else "", **(more or {})}
+
+    def _post(self, path: str, deadline: Deadline, more: codec.JsonObject | None = None) -> codec.JsonObject:
+        return self._api.privileged("POST", path, body=self._body(more), deadline=deadline)
+
+
+def members_of(answer: codec.JsonObject) -> tuple[UTDStageMember, ...]:
+    """The stage in an answer. Raises: EngineUnreachable when it holds none."""
+    members = codec.parse_stage(answer)
+    if members is None:
+        raise EngineUnreachable("the engine's answer holds no stage; check that base_url points to an engine")
+    return members
+
+
+def _number(answer: codec.JsonObject, name: str, what: str) -> int:
+    number = codec.integer(answer.get(name))
+    if number is None:
+        raise EngineUnreachable(f"the engine's answer to {what} holds no {name}")
+    return number
