@@ -15,6 +15,8 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from utdstream.engine.background import Lanes, Timers
+from utdstream.engine.ban_api import BanApi
+from utdstream.engine.ban_service import BanService
 from utdstream.engine.call_api import CallApi
 from utdstream.engine.call_rooms import CallRooms
 from utdstream.engine.call_service import CallService
@@ -24,7 +26,10 @@ from utdstream.engine.http import Answer, Ask, Gate, Handler, make_app
 from utdstream.engine.notify import Notifier
 from utdstream.engine.openapi import document
 from utdstream.engine.room_api import RoomApi
+from utdstream.engine.room_desk import RoomDesk
+from utdstream.engine.room_follow import RoomFollower
 from utdstream.engine.room_service import RoomService
+from utdstream.engine.room_store import RoomStore
 from utdstream.engine.sfu import Sfu
 from utdstream.engine.store import Store
 from utdstream.engine.tokens import Tokens
@@ -48,10 +53,20 @@ class Engine:
         rooms = CallRooms(self.store, self.sfu, self.lanes)
         self.calls = CallService(config.project, self.store, rooms, self.timers)
         self.watch = CallWatch(self.calls, self.store, self.sfu, rooms, self.timers)
-        self.rooms = RoomService(config.project.app_id, self.store, self.sfu)
+        app_id = config.project.app_id
+        self.rooms = RoomService(app_id, self.store, self.sfu)
+        records = RoomStore(self.store)
+        self.follower = RoomFollower(app_id, self.store, records, self.sfu, self.lanes, self.timers)
+        self.desk = RoomDesk(app_id, self.store, records, self.follower)
         media_url = config.livekit.public_url
         self.call_api = CallApi(self.calls, self.tokens, media_url)
         self.room_api = RoomApi(self.rooms, self.tokens, config.project, media_url)
+        self.bans = BanService(
+            config.project.app_id, self.store, self.sfu, self.rooms, self.calls, self.lanes, self.timers
+        )
+        self.gate.check_ban = self.bans.check
+        self.room_api.check_ban = self.bans.check
+        self.ban_api = BanApi(self.bans, self.rooms, config.project.app_id)
         self.notifier: Notifier | None = None
         if config.mqtt is not None:
             self.notifier = Notifier(
@@ -65,6 +80,7 @@ class Engine:
             self.notifier.start()
         self.calls.start(self.watch.answered)
         self.watch.start()
+        self.bans.start()
         self.timers.start()
 
     async def close(self) -> None:
@@ -85,6 +101,7 @@ class Engine:
         return {
             **self.call_api.handlers(),
             **self.room_api.handlers(),
+            **self.ban_api.handlers(),
             "health": self.health,
             "openapi": _openapi,
         }
@@ -102,6 +119,7 @@ class Engine:
         if hook is None:
             return False
         self.watch.webhook(hook)
+        self.bans.webhook(hook)
         if hook.event == "room_finished":
             self.lanes.put(hook.room, lambda: self.rooms.webhook(hook))
         return True

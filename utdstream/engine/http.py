@@ -93,6 +93,8 @@ class Gate:
         self._requests = Buckets(limits.requests_per_minute)
         self._mints = Buckets(limits.mints_per_minute)
         self._strangers = Buckets(limits.requests_per_minute)
+        self.check_ban: Callable[[str], None] = lambda identity: None
+        """Raises: Refusal (`banned`) for somebody who is banned from the whole project."""
 
     def asker(self, request: Request, access: Access) -> Asker:
         """Who asks. Raises: Refusal; whoever guesses credentials is slowed down by address."""
@@ -144,10 +146,11 @@ class Gate:
                 raise Refusal("missing_credentials", "Missing X-App-Key or X-App-Secret header")
             return Asker()
         if bearer is not None:
-            asker = Asker(identity=self._tokens.identity_of(bearer))
+            identity = self._tokens.identity_of(bearer)
             if access is Access.SECRET:
                 raise Refusal("forbidden", "This needs the X-App-Secret header")
-            return asker
+            self.check_ban(identity)
+            return Asker(identity=identity)
         if access is Access.ANY and key is not None:
             return Asker()
         raise Refusal("missing_credentials", "Missing Authorization: Bearer or X-App-Secret header")
@@ -165,7 +168,7 @@ def make_app(
         by_path.setdefault(operation.path, {})[operation.method] = operation
     app_routes = [
         Route(path, _endpoint(operations, handlers, gate), methods=None)
-        for path, operations in by_path.items()
+        for path, operations in sorted(by_path.items(), key=lambda item: item[0].count("{"))
     ]
     app_routes.append(Route("/internal/livekit", _webhook_endpoint(webhook), methods=None))
     for route in app_routes:

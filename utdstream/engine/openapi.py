@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from functools import cache
 
 from utdstream._wire import routes
-from utdstream.engine import rooms
+from utdstream.engine import bans, rooms
 from utdstream.engine.operations import OPERATIONS, Access, Operation, codes_of
 from utdstream.engine.problems import STATUS_OF_CODE
 from utdstream.models import UTDCallStatus
@@ -98,6 +98,16 @@ _PERSON = {
     "tracks": {"type": "array", "items": _TRACK},
 }
 _PERMISSION = _object({"canPublish": _FLAG, "canSubscribe": _FLAG, "canPublishData": _FLAG})
+_BAN = {
+    "id": _COUNT,
+    "identity": _TEXT,
+    "name": {**_MAYBE_TEXT, "description": "Of somebody who was in the room."},
+    "attributes": _MAYBE_OBJECT,
+    "room_name": {**_MAYBE_TEXT, "description": "None: the whole project."},
+    "reason": _MAYBE_TEXT,
+    "expires_at": {**_MAYBE_TIME, "description": "None: for ever."},
+    "banned_at": {"type": "string", "format": "date-time"},
+}
 _MQTT = _object({"host": _TEXT, "port": _COUNT, "username": _TEXT, "password": _TEXT, "topic": _TEXT})
 
 _SCHEMAS: dict[str, Schema] = {
@@ -213,6 +223,27 @@ _SCHEMAS: dict[str, Schema] = {
     "RoomPage": _page("Room"),
     "RoomWithPeople": _object({**_ROOM, "participants": {"type": "array", "items": _object(_PERSON)}}),
     "Participant": _object({**_PERSON, "metadata": _TEXT, "permission": _PERMISSION}),
+    "NewBan": _object(
+        {
+            "identity": _IDENTITY,
+            "room_name": {**_MAYBE_TEXT, "description": "None: the whole project (the secret)."},
+            "reason": {**_MAYBE_TEXT, "maxLength": bans.MAX_REASON},
+            "duration": {
+                **_MAYBE_COUNT,
+                "minimum": 1,
+                "maximum": bans.MAX_DURATION_S,
+                "description": "Seconds; none: for ever.",
+            },
+        },
+        ("identity",),
+    ),
+    "OldBan": _object(
+        {"identity": _IDENTITY, "room_name": {**_MAYBE_TEXT, "description": "None: every ban (the secret)."}},
+        ("identity",),
+    ),
+    "Ban": _object(_BAN),
+    "BanPage": _page("Ban"),
+    "Lifted": _object({"ok": {"const": True}, "removed": _COUNT}),
     "SendData": _object(
         {
             "data": {"type": ["string", "object"], "description": "At most 15000 bytes."},
@@ -227,6 +258,7 @@ _QUERY: dict[str, Schema] = {
     "identity": _TEXT,
     "start_date": {"type": "string", "description": "ISO-8601 time or date."},
     "end_date": {"type": "string", "description": "ISO-8601 time or date (then its end)."},
+    "room_name": _TEXT,
     "page": {"type": "integer", "minimum": 1, "default": 1},
     "per_page": {"type": "integer", "minimum": 1, "maximum": 100, "default": 20},
 }

@@ -49,6 +49,7 @@ PERSON = f"{ROOM}/participants/{{identity}}"
 _PAGE = ("page", "per_page")
 _ON_CALL = ("forbidden", "identity_mismatch", "call_not_found", "validation_failed")
 _CHANGES = (*_ON_CALL, "invalid_state")
+_ON_BAN = ("forbidden", "room_not_found", "validation_failed")
 _ON_ROOM = ("forbidden", "room_not_found", "validation_failed", "unavailable")
 
 OPERATIONS: tuple[Operation, ...] = (
@@ -61,7 +62,7 @@ OPERATIONS: tuple[Operation, ...] = (
         Access.MINT,
         "RoomToken",
         request="RoomTokenRequest",
-        codes=("invalid_state", "unavailable", "validation_failed"),
+        codes=("banned", "invalid_state", "unavailable", "validation_failed"),
     ),
     Operation(
         "mint_session",
@@ -71,7 +72,7 @@ OPERATIONS: tuple[Operation, ...] = (
         Access.MINT,
         "Session",
         request="SessionRequest",
-        codes=("validation_failed",),
+        codes=("banned", "validation_failed"),
     ),
     Operation("project", "GET", routes.PROJECT, "What the project may do", Access.ANY, "Project"),
     Operation(
@@ -220,6 +221,37 @@ OPERATIONS: tuple[Operation, ...] = (
         "Ok",
         codes=(*_ON_ROOM, "participant_not_found"),
     ),
+    Operation(
+        "ban",
+        "POST",
+        routes.BAN,
+        "Keep somebody out of a room (its owner, a host, an admin) or of the project (the secret)",
+        Access.USER,
+        "Ban",
+        request="NewBan",
+        status=201,
+        codes=(*_ON_BAN, "invalid_state"),
+    ),
+    Operation(
+        "lift_ban",
+        "DELETE",
+        routes.BAN,
+        "Lift the ban of a room, or without room_name (the secret) every ban of somebody",
+        Access.USER,
+        "Lifted",
+        request="OldBan",
+        codes=_ON_BAN,
+    ),
+    Operation(
+        "list_bans",
+        "GET",
+        routes.BANS,
+        "The bans in force, newest first; with a user token those of the rooms one moderates",
+        Access.USER,
+        "BanPage",
+        codes=_ON_BAN,
+        query=("room_name", *_PAGE),
+    ),
     Operation("openapi", "GET", "/openapi.json", "This document", Access.PUBLIC, "Document"),
 )
 
@@ -228,6 +260,7 @@ BY_ACCESS: dict[Access, tuple[str, ...]] = {
     Access.PUBLIC: (),
     Access.MINT: ("missing_credentials", "invalid_credentials", "rate_limited"),
     Access.ANY: (
+        "banned",
         "missing_credentials",
         "invalid_credentials",
         "invalid_token",
@@ -235,6 +268,7 @@ BY_ACCESS: dict[Access, tuple[str, ...]] = {
         "rate_limited",
     ),
     Access.USER: (
+        "banned",
         "missing_credentials",
         "invalid_credentials",
         "invalid_token",

@@ -7,7 +7,7 @@ rules are in `rooms`, the effects in `room_service`.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 
 from utdstream._wire import answers, codec
@@ -35,6 +35,8 @@ class RoomApi:
         self._project = project
         self._media_url = media_url
         self.notifier: Notifier | None = None
+        self.check_ban: Callable[[str, str | None], None] = lambda identity, room: None
+        """Raises: Refusal (`banned`) for somebody who may not enter the room; None: the project."""
 
     def handlers(self) -> Mapping[str, Handler]:
         """Operation id to handler."""
@@ -54,6 +56,7 @@ class RoomApi:
         """POST /auth/session."""
         identity = _required_identity(ask)
         ask.fields.identity("name")
+        self.check_ban(identity, None)
         login = None if self.notifier is None else await self.notifier.login(identity)
         return Answer(answers.session_to_json(user_token=self._tokens.bearer(identity), mqtt=login))
 
@@ -75,6 +78,7 @@ class RoomApi:
             trusted=ask.asker.trusted,
         )
         display_name, metadata = fields.identity("name"), self._participant_metadata(fields)
+        self.check_ban(identity, wish.name)
         place, role = await self._service.enter(wish)
         token = self._tokens.media(
             room=place.livekit_name,
@@ -285,8 +289,8 @@ def _person(person: Participant) -> dict[str, object]:
         **_person_row(person),
         "metadata": person.metadata,
         "permission": {
-            "canPublish": person.can_publish,
-            "canSubscribe": person.can_subscribe,
-            "canPublishData": person.can_publish_data,
+            "canPublish": bool(person.rights.sources),
+            "canSubscribe": person.rights.can_subscribe,
+            "canPublishData": person.rights.can_publish_data,
         },
     }

@@ -27,6 +27,7 @@ from utdstream.engine.store import Store
 from utdstream.models import UTDStreamType
 
 LEAVE_GRACE_S = 2.0
+REMOVED = messages.removed("removed")
 _LOOK_AGAIN_S = 0.25
 
 _log = logging.getLogger(__name__)
@@ -140,14 +141,14 @@ class RoomService:
                 self._store.delete_room(place.name)
             _log.info("room %s closed by %s", place.name, by)
 
-    async def remove(self, place: Place, identity: str, by: str) -> None:
+    async def remove(self, place: Place, identity: str, by: str, *, notice: bytes = REMOVED) -> None:
         """Removes somebody: rights, notice, a moment to leave, removal. Raises: Refusal."""
         async with _sfu_refusals():
             name = place.livekit_name
             if identity not in await self._sfu.identities(name):
                 raise Refusal("participant_not_found", "Nobody of this identity is in the room")
             await self._sfu.forbid_publishing(name, identity)
-            await self._sfu.send_data(name, messages.removed("removed"), [identity])
+            await self._sfu.send_data(name, notice, [identity])
             await _until(lambda: self._is_absent(name, identity))
             await self._sfu.remove(name, identity)
             _log.info("%s removed from room %s by %s", identity, place.name, by)

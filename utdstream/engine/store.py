@@ -1,7 +1,8 @@
 """What the engine must not forget: calls and rooms, in SQLite.
 
-Owns: the database file and its schema. Runs on the loop thread, synchronously: one process, one
-connection, WAL, each statement some ten microseconds. `transaction()` is the atomic check-and-set.
+Owns: the database file and its schema (the table of bans is in `ban_store`). Runs on the loop thread,
+synchronously: one process, one connection, WAL, each statement some ten microseconds. `transaction()` is
+the atomic check-and-set.
 Must not import asyncio or anything that talks to a network.
 
 A commit survives `kill -9` of the engine (WAL, synchronous=NORMAL); a power cut may lose the last
@@ -17,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
+from utdstream.engine.ban_store import BanStore
 from utdstream.engine.calls import OPEN, CallRecord
 from utdstream.engine.rooms import Room
 from utdstream.models import UTDCall, UTDCallStatus, UTDStreamType
@@ -74,7 +76,13 @@ class Store:
                 f"{path} was written by a newer engine (schema {version}, this one knows {SCHEMA_VERSION})"
             )
         self._db.executescript(_SCHEMA)
+        self.bans = BanStore(self._db)
         self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    @property
+    def db(self) -> sqlite3.Connection:
+        """The connection, for tables of other files; to be used inside `transaction()`."""
+        return self._db
 
     def close(self) -> None:
         """Closes the file; the store is of no use afterwards."""

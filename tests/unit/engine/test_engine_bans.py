@@ -1,0 +1,139 @@
+"""The rules of bans with a fixed clock, and their table."""
+
+from __future__ import annotations
+
+import sqlite3
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from utdstream.engine import bans
+from utdstream.engine.ban_store import BanStore
+from utdstream.engine.bans import Ban
+from utdstream.engine.problems import Refusal
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
+SECOND = timedelta(seconds=1)
+
+
+def ban(identity: str = "bob", room: str | None = "lobby", *, lasts_s: int | None = None, id: int = 0) -> Ban:
+    return Ban(id, identity, room, NOW, bans.end_of(NOW, lasts_s))
+
+
+@pytest.fixture
+def table() -> BanStore:
+    db = sqlite3.connect(":memory:", isolation_level=None)
+    db.row_factory = sqlite3.Row
+    return BanStore(db)
+
+
+def test_a_ban_holds_until_the_moment_it_ends() -> None:
+    short = ban(lasts_s=10)
+    assert short.is_active(NOW + 9 * SECOND)
+    assert not short.is_active(NOW + 10 * SECOND)
+    assert ban().is_active(NOW + timedelta(days=10_000))
+
+
+def test_the_heaviest_ban_is_named() -> None:
+    short, long, endless = (ban(lasts_s=10), ban(lasts_s=20), ban())
+    everywhere = ban(room=None, lasts_s=5)
+    assert bans.heaviest([], NOW) is None
+    assert bans.heaviest([short, long], NOW) is long
+    assert bans.heaviest([long, endless], NOW) is endless
+    assert bans.heaviest([endless, everywhere], NOW) is everywhere
+    assert bans.heaviest([endless, everywhere], NOW + 6 * SECOND) is endless
+    assert bans.heaviest([short], NOW + 11 * SECOND) is None
+
+
+def test_a_banned_one_hears_the_word_all_clients_know() -> None:
+    refusal = bans.refusal(Ban(1, "bob", "lobby", NOW, NOW + SECOND, "spam"))
+    assert (refusal.status, refusal.code, refusal.message) == (403, "banned", "User is banned")
+    assert refusal.details == {
+        "room_name": "lobby",
+        "reason": "spam",
+        "expires_at": "2026-01-02T03:04:06.000Z",
+    }
+
+
+@pytest.mark.parametrize(
+    ("actor", "actor_role", "target", "target_role", "code"),
+    [
+        ("ann", "host", "bob", "audience", None),
+        ("ann", "host", "bob", "admin", None),
+        ("ann", "host", "cat", "host", None),
+        ("adam", "admin", "bob", "audience", None),
+        ("adam", "admin", "eve", "admin", None),
+        ("adam", "admin", "ann", "host", "forbidden"),
+        ("adam", "admin", "cat", "host", "forbidden"),
+        ("cat", "host", "ann", "host", "forbidden"),
+        ("bob", "audience", "eve", "audience", "forbidden"),
+        ("bob", "guest", "eve", "audience", "forbidden"),
+        ("adam", "admin", "adam", "admin", "invalid_state"),
+    ],
+)
+def test_who_may_ban_whom_in_the_room_of_ann(
+    actor: str, actor_role: str, target: str, target_role: str, code: str | None
+) -> None:
+    def check() -> None:
+        bans.check_may_ban(actor, target, owner="ann", actor_role=actor_role, target_role=target_role)
+
+    if code is None:
+        check()
+        return
+    with pytest.raises(Refusal) as refusal:
+        check()
+    assert refusal.value.code == code
+
+
+def test_a_new_ban_takes_the_place_of_the_old_one(table: BanStore) -> None:
+    first = table.put(ban(lasts_s=10))
+    second = table.put(ban())
+    assert second.id > first.id
+    assert table.of("bob", NOW, room="lobby") == [second]
+    everywhere = table.put(ban(room=None))
+    table.put(ban(room=None))
+    assert len(table.of("bob", NOW, room="lobby")) == 2
+    assert [found.room for found in table.of("bob", NOW)] == [None]
+    assert everywhere.room is None
+
+
+def test_an_expired_ban_is_as_if_it_had_never_been(table: BanStore) -> None:
+    table.put(ban(lasts_s=10))
+    later = NOW + 10 * SECOND
+    assert table.of("bob", later, room="lobby") == []
+    assert table.page(later, rooms=None, page=1, per_page=20) == ([], 0)
+    assert table.since(NOW, later) == []
+    assert table.lift("bob", "lobby", later) == 0
+
+
+def test_lifting_says_how_many_were_in_force(table: BanStore) -> None:
+    for room in ("lobby", "hall", None):
+        table.put(ban(room=room))
+    assert table.lift("bob", "lobby", NOW) == 1
+    assert table.lift("bob", "lobby", NOW) == 0
+    assert table.lift("bob", None, NOW, everywhere=True) == 2
+    assert table.of("bob", NOW, room="hall") == []
+
+
+def test_a_page_holds_the_newest_first_of_the_rooms_asked_for(table: BanStore) -> None:
+    for number in range(5):
+        table.put(ban(f"p{number}", "lobby" if number % 2 == 0 else "hall"))
+    table.put(ban("all", None))
+    found, total = table.page(NOW, rooms=None, page=1, per_page=2)
+    assert ([row.identity for row in found], total) == (["all", "p4"], 6)
+    found, total = table.page(NOW, rooms=["lobby"], page=2, per_page=2)
+    assert ([row.identity for row in found], total) == (["p0"], 3)
+    assert table.page(NOW, rooms=[], page=1, per_page=2) == ([], 0)
+
+
+def test_a_row_is_spelled_as_the_kits_read_it() -> None:
+    assert bans.row(Ban(7, "bob", None, NOW, None, "spam", "Bob")) == {
+        "id": 7,
+        "identity": "bob",
+        "name": "Bob",
+        "attributes": None,
+        "room_name": None,
+        "reason": "spam",
+        "expires_at": None,
+        "banned_at": "2026-01-02T03:04:05.000Z",
+    }
