@@ -8,6 +8,7 @@ Owns: which news count. Threads: the loop brings metadata and messages, the work
 4. The room's metadata is the truth (only the server writes it). A message is a hint: what it says counts
    when the metadata says it too, or when the engine, asked, does.
 5. Equal news do not notify (`Watched` sees to that).
+6. An engine that never pushes anything is asked every `poll_s`; with the first push that ends.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from utdstream._deadline import Deadline
-from utdstream._events import WorkLane
+from utdstream._events import Timer, WorkLane
 from utdstream._wire import codec
 from utdstream.errors import UTDStreamException
 from utdstream.observe import Watched
@@ -38,6 +39,7 @@ class Followed(Generic[T]):
         parse: Callable[[codec.JsonObject], T | None],
         ask: Callable[[Deadline], codec.JsonObject] | None,
         work: WorkLane,
+        poll_s: float = 0.0,
         applied: Callable[[T], None] | None = None,
     ) -> None:
         self._fact = fact
@@ -45,6 +47,9 @@ class Followed(Generic[T]):
         self._ask = ask
         self._work = work
         self._applied = applied
+        self._poll_s = poll_s
+        self._poll: Timer | None = None
+        self._pushed = False
         self._lock = threading.Lock()
         self._rev: int | None = None
         self._generation = 0
@@ -60,16 +65,19 @@ class Followed(Generic[T]):
         with self._lock:
             self._rev = None
             self._generation = 0
+            self._pushed = False
 
     def metadata(self, fields: codec.JsonObject | None) -> None:
         """What the room's metadata says. Loop thread."""
         value = self._parse(fields) if fields is not None else None
         if fields is not None and value is not None:
+            self._pushed = True
             self._apply(value, codec.integer(fields.get("rev")), asked_at=None)
 
     def hint(self, fields: codec.JsonObject) -> None:
         """Somebody says it changed. Loop thread: asks the engine soon, unless the metadata tells first."""
         rev = codec.integer(fields.get("rev"))
+        self._pushed = True
         with self._lock:
             known = rev is not None and self._rev is not None and rev <= self._rev
             if known or self._hinted or self._ask is None:
@@ -83,6 +91,18 @@ class Followed(Generic[T]):
                 self.refresh_quietly()
 
         self._work.call_later(HINT_GRACE_S, check)
+
+    def poll_until_pushed(self) -> None:
+        """Asks again and again, as long as nobody pushes. Ends with the work lane."""
+        if self._poll is not None:
+            self._poll.cancel()
+
+        def poll() -> None:
+            if not self._pushed:
+                self.refresh_quietly()
+                self.poll_until_pushed()
+
+        self._poll = self._work.call_later(self._poll_s, poll)
 
     def refresh_quietly(self) -> None:
         """Work thread: asks; a failure changes nothing, the next news repair it."""

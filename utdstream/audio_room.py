@@ -58,6 +58,7 @@ class UTDAudioRoomSession(RoomSession):
             parse=codec.parse_seat_grid,
             ask=self._rooms.get_seats,
             work=self._work,
+            poll_s=self._config.room_poll_s,
             applied=self._seats_changed,
         )
         self._comments: Followed[bool] = Followed(
@@ -247,6 +248,7 @@ class UTDAudioRoomSession(RoomSession):
         if not self._grid.told:
             with contextlib.suppress(UTDStreamException):  # the room works without; the next news tell
                 self._grid.refresh(deadline)
+            self._grid.poll_until_pushed()
 
     def _on_metadata(self, metadata: str) -> None:
         self._grid.metadata(messages.parse_metadata(metadata, messages.METADATA_SEATS))

@@ -31,6 +31,8 @@ class ClientConfig:
     """How often the engine is asked about a call whose state no message has told for this long."""
     ring_poll_s: float = 4.0
     """How often the engine is asked for ringing calls, in case a message of one was lost."""
+    room_poll_s: float = 5.0
+    """How often the engine is asked for seats or stage while it never pushes any (the vendor's might not)."""
     video_linger_s: float = 2.0
     """How long a video track stays subscribed after its last consumer left."""
 

@@ -89,6 +89,7 @@ class UTDLiveStreamSession(RoomSession):
             parse=codec.parse_stage,
             ask=self._rooms.get_stage,
             work=self._work,
+            poll_s=self._config.room_poll_s,
             applied=self._stage_changed,
         )
         self._comments: Followed[bool] = Followed(
@@ -163,6 +164,7 @@ class UTDLiveStreamSession(RoomSession):
         if not self._members.told:
             with contextlib.suppress(UTDStreamException):
                 self._members.refresh(deadline)
+            self._members.poll_until_pushed()
 
     def _say_goodbye(self, deadline: Deadline) -> None:
         """A leaving host says so, best effort."""
