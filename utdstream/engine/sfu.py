@@ -18,9 +18,18 @@ from livekit.protocol import models as lk
 from livekit.protocol import room as lk_room
 
 from utdstream.engine.config import LiveKitSection
+from utdstream.engine.grants import ALL_SOURCES, Rights
+from utdstream.engine.rooms import CAMERA, MICROPHONE, SCREEN, SCREEN_AUDIO
 
 REQUEST_TIMEOUT_S = 4.0
 CONNECT_TIMEOUT_S = 2.0
+
+_SOURCES = {
+    MICROPHONE: lk.TrackSource.MICROPHONE,
+    CAMERA: lk.TrackSource.CAMERA,
+    SCREEN: lk.TrackSource.SCREEN_SHARE,
+    SCREEN_AUDIO: lk.TrackSource.SCREEN_SHARE_AUDIO,
+}
 
 _log = logging.getLogger(__name__)
 _Answer = TypeVar("_Answer")
@@ -36,10 +45,11 @@ class SfuNotFound(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """One published track."""
+    """One published track; `source` is microphone, camera, screen_share, screen_share_audio or unknown."""
 
     sid: str
     kind: str
+    source: str
     muted: bool
     width: int
     height: int
@@ -54,9 +64,7 @@ class Participant:
     state: str
     joined_at: int
     metadata: str
-    can_publish: bool
-    can_subscribe: bool
-    can_publish_data: bool
+    rights: Rights
     tracks: tuple[Track, ...]
 
 
@@ -80,6 +88,8 @@ class Webhook:
     room: str
     identity: str = ""
     left_on_purpose: bool = False
+    person: Participant | None = None
+    track: Track | None = None
 
 
 class Sfu:
@@ -154,6 +164,42 @@ class Sfu:
         """The identities of everybody in the room."""
         return frozenset(person.identity for person in await self.participants(name))
 
+    async def participant(self, name: str, identity: str) -> Participant | None:
+        """Somebody in the room, or None."""
+        request = lk_room.RoomParticipantIdentity(room=name, identity=identity)
+        try:
+            person = _participant(await self._ask(lambda: self._api.room.get_participant(request)))
+        except SfuNotFound:
+            return None
+        return None if person.state == "disconnected" else person
+
+    async def permit(
+        self, name: str, identity: str, rights: Rights | None = None, *, metadata: str = ""
+    ) -> bool:
+        """Gives somebody exactly these rights (None: as they are) and this metadata (empty: as it is).
+
+        A track that may not be published any more is removed by the media server. False: not there.
+        """
+        request = lk_room.UpdateParticipantRequest(
+            room=name,
+            identity=identity,
+            metadata=metadata,
+            permission=None if rights is None else _permission(rights),
+        )
+        try:
+            await self._ask(lambda: self._api.room.update_participant(request))
+        except SfuNotFound:
+            return False
+        return True
+
+    async def mute(self, name: str, identity: str, track_sid: str, *, muted: bool = True) -> None:
+        """Mutes a track on the server; no error when it is gone. Unmuting is refused by default."""
+        request = lk_room.MuteRoomTrackRequest(room=name, identity=identity, track_sid=track_sid, muted=muted)
+        try:
+            await self._ask(lambda: self._api.room.mute_published_track(request))
+        except SfuNotFound:
+            return
+
     async def forbid_publishing(self, name: str, identity: str) -> None:
         """Takes the right to publish from somebody at once; no error when he is gone."""
         request = lk_room.UpdateParticipantRequest(
@@ -182,7 +228,14 @@ class Sfu:
             _log.warning("a webhook was refused: %s", type(error).__name__)
             return None
         on_purpose = event.participant.disconnect_reason == lk.DisconnectReason.CLIENT_INITIATED
-        return Webhook(event.event, event.room.name, event.participant.identity, on_purpose)
+        return Webhook(
+            event.event,
+            event.room.name,
+            event.participant.identity,
+            on_purpose,
+            _participant(event.participant) if event.HasField("participant") else None,
+            _track(event.track) if event.HasField("track") else None,
+        )
 
     async def _ask(self, request: Callable[[], Awaitable[_Answer]]) -> _Answer:
         try:
@@ -230,11 +283,34 @@ def _participant(person: lk.ParticipantInfo) -> Participant:
         state=lk.ParticipantInfo.State.Name(person.state).lower(),
         joined_at=person.joined_at,
         metadata=person.metadata,
-        can_publish=person.permission.can_publish,
-        can_subscribe=person.permission.can_subscribe,
-        can_publish_data=person.permission.can_publish_data,
-        tracks=tuple(
-            Track(track.sid, lk.TrackType.Name(track.type).lower(), track.muted, track.width, track.height)
-            for track in person.tracks
-        ),
+        rights=_rights(person.permission),
+        tracks=tuple(_track(track) for track in person.tracks),
+    )
+
+
+def _track(track: lk.TrackInfo) -> Track:
+    return Track(
+        sid=track.sid,
+        kind=lk.TrackType.Name(track.type).lower(),
+        source=lk.TrackSource.Name(track.source).lower(),
+        muted=track.muted,
+        width=track.width,
+        height=track.height,
+    )
+
+
+def _rights(permission: lk.ParticipantPermission) -> Rights:
+    sources: tuple[str, ...] = ()
+    if permission.can_publish:
+        named = {lk.TrackSource.Name(source).lower() for source in permission.can_publish_sources}
+        sources = tuple(source for source in ALL_SOURCES if not named or source in named)
+    return Rights(sources, permission.can_subscribe, permission.can_publish_data)
+
+
+def _permission(rights: Rights) -> lk.ParticipantPermission:
+    return lk.ParticipantPermission(
+        can_publish=bool(rights.sources),
+        can_publish_sources=[_SOURCES[source] for source in rights.sources],
+        can_subscribe=rights.can_subscribe,
+        can_publish_data=rights.can_publish_data,
     )
