@@ -26,7 +26,10 @@ from utdstream.engine.http import Answer, Ask, Gate, Handler, make_app
 from utdstream.engine.notify import Notifier
 from utdstream.engine.openapi import document
 from utdstream.engine.room_api import RoomApi
+from utdstream.engine.room_desk import RoomDesk
+from utdstream.engine.room_follow import RoomFollower
 from utdstream.engine.room_service import RoomService
+from utdstream.engine.room_store import RoomStore
 from utdstream.engine.sfu import Sfu
 from utdstream.engine.store import Store
 from utdstream.engine.tokens import Tokens
@@ -50,7 +53,11 @@ class Engine:
         rooms = CallRooms(self.store, self.sfu, self.lanes)
         self.calls = CallService(config.project, self.store, rooms, self.timers)
         self.watch = CallWatch(self.calls, self.store, self.sfu, rooms, self.timers)
-        self.rooms = RoomService(config.project.app_id, self.store, self.sfu)
+        app_id = config.project.app_id
+        self.rooms = RoomService(app_id, self.store, self.sfu)
+        records = RoomStore(self.store)
+        self.follower = RoomFollower(app_id, self.store, records, self.sfu, self.lanes, self.timers)
+        self.desk = RoomDesk(app_id, self.store, records, self.follower)
         media_url = config.livekit.public_url
         self.call_api = CallApi(self.calls, self.tokens, media_url)
         self.room_api = RoomApi(self.rooms, self.tokens, config.project, media_url)

@@ -289,8 +289,8 @@ def _person(person: Participant) -> dict[str, object]:
         **_person_row(person),
         "metadata": person.metadata,
         "permission": {
-            "canPublish": person.can_publish,
-            "canSubscribe": person.can_subscribe,
-            "canPublishData": person.can_publish_data,
+            "canPublish": bool(person.rights.sources),
+            "canSubscribe": person.rights.can_subscribe,
+            "canPublishData": person.rights.can_publish_data,
         },
     }
