@@ -24,4 +24,4 @@ bench: setup
 	@$(BIN)/python -m benchmarks
 
 docs: setup
-	@echo "docs: the pages are in docs/; building a site from them comes later"
+	@$(BIN)/python docs/generate.py

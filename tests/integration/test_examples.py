@@ -1,0 +1,118 @@
+"""The programs of the pages run, as they are, against the real servers."""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from utdstream import CallCancelled, UTDStreamClient
+from utdstream.testing import LocalStack
+
+pytestmark = pytest.mark.integration
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "examples"
+PATIENCE_S = 40
+
+
+class Program:
+    """One example, started in a folder of its own."""
+
+    def __init__(self, name: str, folder: Path, stack: LocalStack, **environment: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-u", str(EXAMPLES / name)],
+            cwd=folder,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={
+                **os.environ,
+                "UTD_BASE_URL": stack.base_url,
+                "UTD_APP_ID": stack.app_id,
+                "UTD_APP_KEY": stack.app_key,
+                **environment,
+            },
+        )
+        self.said = ""
+
+    def until(self, words: str) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.said += line
+            if words in line:
+                return
+        raise AssertionError(f"it ended without saying {words!r}:\n{self.said}")
+
+    def enter(self, line: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+
+    def ended(self) -> int:
+        rest, _ = self.process.communicate(timeout=PATIENCE_S)
+        self.said += rest
+        return self.process.returncode
+
+
+@pytest.fixture
+def house(stack: LocalStack, tmp_path: Path) -> Iterator[Program]:
+    """The house of the tutorial, waiting for calls in `tmp_path/house`."""
+    folder = tmp_path / "house"
+    folder.mkdir()
+    running = Program("house.py", folder, stack)
+    running.until("waiting for the door")
+    yield running
+    running.process.send_signal(signal.SIGINT)
+    running.ended()
+
+
+def test_the_tutorials_door_and_house_talk_when_enter_is_pressed(
+    stack: LocalStack, house: Program, tmp_path: Path
+) -> None:
+    """Twice in a row, and the visitor's picture is kept."""
+    door = Program("door.py", tmp_path, stack, TALK_S="1.5")
+    for _ in range(2):
+        door.enter("")
+        house.until("rings")
+        house.until("visitor.png is the visitor")
+        house.until("the call is over")
+    door.enter("q")
+    assert door.ended() == 0, door.said
+    assert door.said.count("talking") == 2
+    assert (tmp_path / "house" / "visitor.png").read_bytes().startswith(b"\x89PNG")
+    assert "Traceback" not in door.said + house.said
+
+
+def test_the_readmes_program_keeps_sound_and_picture_when_the_house_answers(
+    stack: LocalStack, house: Program, tmp_path: Path
+) -> None:
+    """Its states are those of a good call."""
+    script = Program("call.py", tmp_path, stack)
+    assert script.ended() == 0, script.said
+    assert script.said.split() == ["initiating", "active", "ended"]
+    assert (tmp_path / "house.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "heard.wav").stat().st_size > 4_800
+    house.until("the call is over")
+
+
+def test_ctrl_c_hangs_up_when_the_readmes_program_waits_for_an_answer(
+    stack: LocalStack, tmp_path: Path
+) -> None:
+    """A program that ends leaves no call behind: `with` ends it."""
+    cancelled: queue.SimpleQueue[CallCancelled] = queue.SimpleQueue()
+    with UTDStreamClient(stack.app_id, stack.app_key, base_url=stack.base_url) as client:
+        client.authenticate(identity="house")
+        with client.incoming_calls() as inbox:
+            inbox.cancelled.subscribe(cancelled.put)
+            caller = Program("call.py", tmp_path, stack)
+            incoming = inbox.ringing.wait(timeout=PATIENCE_S)
+            caller.process.send_signal(signal.SIGINT)
+            assert cancelled.get(timeout=PATIENCE_S).call_id == incoming.call_id
+    assert caller.ended() != 0
