@@ -235,20 +235,34 @@ class Http:
                 raw = self._read(response, job)
         except requests.RequestException as error:
             raise map_error(error, host) from error
-        self._learn_clock(response.headers.get("Date"))
-        return self._interpret(response.status_code, response.headers, raw, host)
+        status, headers = response.status_code, response.headers
+        del response  # an error that is raised below would keep its connection open as long as it lives
+        self._learn_clock(headers.get("Date"))
+        return self._interpret(status, headers, raw, host)
 
     def _read(self, response: requests.Response, job: _Job) -> bytes:
+        import requests
+        from urllib3.exceptions import HTTPError
+
         raw = bytearray()
-        for chunk in response.iter_content(65536):
+        late_at: float | None = None
+        while True:
+            try:  # what is there now: `iter_content` would wait until a whole chunk has trickled in
+                chunk = response.raw.read1(65536, decode_content=True)
+            except HTTPError as error:
+                raise requests.exceptions.ChunkedEncodingError(error) from error
+            if not chunk:
+                break
             raw += chunk
             if len(raw) > MAX_BODY_BYTES:
                 raise EngineUnreachable(
                     f"the answer of {urlsplit(job.url).netloc} is larger than {MAX_BODY_BYTES} bytes; "
                     "check that base_url points to a UTD Stream engine"
                 )
-            if job.abandoned and job.undo is None:
-                break  # nobody wants the rest of a body that trickles
+            if job.abandoned:
+                late_at = late_at or time.monotonic()
+                if job.undo is None or time.monotonic() - late_at > READ_TIMEOUT_S:
+                    break  # nobody wants the rest of a body that trickles, or has waited long enough for it
         return bytes(raw)
 
     def _learn_clock(self, date: str | None) -> None:
@@ -284,7 +298,7 @@ class Http:
         message, code, retry_after_s = codec.error_message(body)
         if retry_after_s is None:
             header = headers.get("Retry-After", "")
-            retry_after_s = float(header) if header.isdigit() else None
+            retry_after_s = float(header) if header.isdecimal() else None
         raise error_from_answer(status, message or f"{host} answered with HTTP {status}", code, retry_after_s)
 
 

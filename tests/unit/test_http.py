@@ -1,0 +1,591 @@
+"""REST: real deadlines, typed errors, one retry, late answers undone."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import requests
+from facts import eventually
+
+from utdstream._deadline import Deadline
+from utdstream._rest import http as rest
+from utdstream._rest.api import Actor, EngineApi
+from utdstream._rest.http import Http, check_base_url, map_error
+from utdstream.errors import (
+    AuthenticationFailed,
+    Conflict,
+    DeadlineExceeded,
+    EngineUnreachable,
+    InvalidConfig,
+    NotAuthenticated,
+    RateLimited,
+    SessionClosed,
+    TransportError,
+    UTDStreamException,
+)
+from utdstream.models import UTDCall, UTDStreamType
+
+MARGIN_S = 0.25
+KEY = "app-key-that-nobody-may-see"
+
+Answer = tuple[int, Mapping[str, str], bytes]
+Respond = Callable[["Request"], Answer]
+
+
+class Request:
+    """What a client asked."""
+
+    def __init__(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> None:
+        self.method, self.path, self.headers, self.body = method, path, headers, body
+
+
+class Engine:
+    """A small real HTTP server on loopback; `respond` says what it answers."""
+
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+        self.open: list[socket.socket] = []
+        self.respond: Respond = lambda request: reply({})
+        engine = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                length = int(self.headers.get("Content-Length", 0))
+                request = Request(self.command, self.path, dict(self.headers), self.rfile.read(length))
+                engine.requests.append(request)
+                try:
+                    status, headers, body = engine.respond(request)
+                    self.send_response(status)
+                    for name, value in headers.items():
+                        self.send_header(name, value)
+                    if "Content-Length" not in headers:
+                        self.send_header("Content-Length", str(len(body)))
+                    self.end_headers()
+                    self.wfile.write(body)
+                except (ConnectionError, Hangup):
+                    self.close_connection = True
+
+            do_GET = do_POST  # noqa: N815 - the name http.server wants
+
+            def setup(self) -> None:
+                super().setup()
+                engine.open.append(self.connection)
+
+            def finish(self) -> None:
+                super().finish()
+                engine.open.remove(self.connection)
+
+            def log_message(self, format: str, *arguments: object) -> None: ...
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._server.block_on_close = False
+        self._thread = threading.Thread(target=lambda: self._server.serve_forever(0.01))
+        self._thread.start()
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def close(self) -> None:
+        for connection in list(self.open):  # one that the garbage collector has not met yet
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(5)
+
+
+class Hangup(Exception):
+    """Raised by `respond`: the server closes the connection without a word."""
+
+
+def reply(body: object, status: int = 200, **headers: str) -> Answer:
+    return status, {"Content-Type": "application/json", **headers}, json.dumps(body).encode()
+
+
+@pytest.fixture
+def engine() -> Iterator[Engine]:
+    """A server that answers what the test says."""
+    server = Engine()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def http() -> Iterator[Http]:
+    """A pool that is closed with the test."""
+    pool = Http()
+    yield pool
+    pool.close()
+
+
+def ask(http: Http, engine: Engine, *, within_s: float = 5.0, **options: object) -> Mapping[str, object]:
+    return http.request(
+        "POST", engine.url + "/x", headers={}, deadline=Deadline(within_s, 5, "asking"), **options
+    )  # type: ignore[arg-type]
+
+
+def test_request_when_answered_gives_the_object(http: Http, engine: Engine) -> None:
+    """JSON in, JSON out; an empty body is an empty object, a list is under `data`."""
+    engine.respond = lambda request: reply({"got": json.loads(request.body)})
+    assert ask(http, engine, body={"a": 1}) == {"got": {"a": 1}}
+    engine.respond = lambda request: (204, {}, b"")
+    assert ask(http, engine) == {}
+    engine.respond = lambda request: reply([1, 2])
+    assert ask(http, engine) == {"data": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "code"),
+    [
+        (401, {"message": "expired", "code": "token_expired"}, AuthenticationFailed, "token_expired"),
+        (409, {"error": "busy", "code": "callee_busy"}, Conflict, "callee_busy"),
+        (429, {"message": "slow", "retry_after": 2}, RateLimited, None),
+        (500, {"detail": "oops"}, EngineUnreachable, None),
+    ],
+)
+def test_request_when_refused_raises_the_typed_error(
+    http: Http, engine: Engine, status: int, body: object, kind: type[UTDStreamException], code: str | None
+) -> None:
+    """With the engine's own words and code."""
+    engine.respond = lambda request: reply(body, status)
+    with pytest.raises(kind) as refused:
+        ask(http, engine)
+    assert refused.value.status_code == status
+    assert refused.value.code == code
+    assert str(refused.value) in ("expired", "busy", "slow", "oops")
+
+
+@pytest.mark.parametrize(("header", "seconds"), [("3", 3.0), ("soon", None), ("\xb2", None), ("", None)])
+def test_request_when_limited_reads_the_header(
+    http: Http, engine: Engine, header: str, seconds: float | None
+) -> None:
+    """Retry-After when the body does not tell; rubbish in it is ignored."""
+    engine.respond = lambda request: reply({}, 429, **{"Retry-After": header})
+    with pytest.raises(RateLimited) as refused:
+        ask(http, engine)
+    assert refused.value.retry_after_s == seconds
+
+
+@pytest.mark.parametrize("body", [b"<html>Sign in</html>", b"\xff\xfe", b"[" * 100_000, b"nonsense"])
+def test_request_when_the_answer_is_no_json_says_so(http: Http, engine: Engine, body: bytes) -> None:
+    """A captive portal, a wrong address: one sentence that says where to look."""
+    engine.respond = lambda request: (200, {"Content-Type": "text/html"}, body)
+    with pytest.raises(EngineUnreachable, match=r"text/html instead of JSON.*base_url"):
+        ask(http, engine)
+
+
+def test_request_when_redirected_does_not_follow(http: Http, engine: Engine) -> None:
+    """A key never goes where a stranger points."""
+    engine.respond = lambda request: (302, {"Location": engine.url + "/elsewhere"}, b"")
+    with pytest.raises(EngineUnreachable, match="redirect"):
+        ask(http, engine)
+    assert [request.path for request in engine.requests] == ["/x"]
+
+
+def test_request_when_the_answer_is_huge_stops_reading(
+    http: Http, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory is bounded whatever answers."""
+    monkeypatch.setattr(rest, "MAX_BODY_BYTES", 100_000)
+    engine.respond = lambda request: (200, {}, bytes(1_000_000))
+    with pytest.raises(EngineUnreachable, match="larger"):
+        ask(http, engine)
+
+
+def test_request_when_a_netrc_exists_keeps_its_own_headers(
+    http: Http, engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: object
+) -> None:
+    """A login for this host in ~/.netrc must not replace the bearer."""
+    netrc = f"{tmp_path}/netrc"
+    with open(netrc, "w", encoding="ascii") as file:
+        file.write("machine 127.0.0.1 login thief password thief\n")
+    monkeypatch.setenv("NETRC", netrc)
+    http.request(
+        "POST",
+        engine.url,
+        headers={"Authorization": "Bearer mine"},
+        deadline=Deadline(5, 5, "asking"),
+    )
+    assert engine.requests[0].headers["Authorization"] == "Bearer mine"
+
+
+def test_request_when_the_server_is_silent_ends_at_the_deadline(http: Http, engine: Engine) -> None:
+    """Not a moment later, and what it says afterwards is undone."""
+    go_on = threading.Event()
+
+    def later(request: Request) -> Answer:
+        go_on.wait(10)
+        return reply({"call_id": "late"})
+
+    engine.respond = later
+    undone: list[Mapping[str, object]] = []
+    began = time.monotonic()
+    with pytest.raises(DeadlineExceeded, match=r"asking.*did not answer.*0\.3 s"):
+        ask(http, engine, within_s=0.3, undo=undone.append)
+    assert 0.3 <= time.monotonic() - began < 0.3 + MARGIN_S
+    assert undone == []
+    go_on.set()
+    eventually(lambda: undone == [{"call_id": "late"}], "the late answer is undone")
+
+
+def test_request_when_a_late_answer_is_an_error_has_nothing_to_undo(http: Http, engine: Engine) -> None:
+    """A refusal left nothing behind."""
+    go_on = threading.Event()
+
+    def later(request: Request) -> Answer:
+        go_on.wait(10)
+        return reply({"message": "no"}, 409)
+
+    engine.respond = later
+    undone: list[Mapping[str, object]] = []
+    with pytest.raises(DeadlineExceeded):
+        ask(http, engine, within_s=0.1, undo=undone.append)
+    go_on.set()
+    engine.respond = lambda request: reply({})
+    ask(http, engine)
+    assert undone == []
+
+
+def test_request_when_the_body_trickles_ends_at_the_deadline() -> None:
+    """A byte now and then keeps no caller, and the thread ends soon after."""
+    http = Http()
+    listener = socket.create_server(("127.0.0.1", 0))
+    stop = threading.Event()
+
+    def trickle() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+            while not stop.wait(0.02):
+                try:
+                    connection.sendall(b"x")
+                except OSError:
+                    return
+
+    server = threading.Thread(target=trickle)
+    server.start()
+    began = time.monotonic()
+    with pytest.raises(DeadlineExceeded):
+        http.request(
+            "GET",
+            f"http://127.0.0.1:{listener.getsockname()[1]}/",
+            headers={},
+            deadline=Deadline(0.3, 5, "asking"),
+        )
+    assert time.monotonic() - began < 0.3 + MARGIN_S
+    http.close()
+    eventually(
+        lambda: not any(thread.name.startswith("utdstream-rest") for thread in threading.enumerate()),
+        "the thread has ended",
+    )
+    stop.set()
+    server.join(5)
+    listener.close()
+
+
+def test_request_when_the_connection_breaks_is_tried_once_more(http: Http, engine: Engine) -> None:
+    """A transport fault, and only with `retry`; never a third time."""
+    broken = [True]
+
+    def respond(request: Request) -> Answer:
+        if broken:
+            broken.pop()
+            raise Hangup
+        return reply({"ok": True})
+
+    engine.respond = respond
+    assert ask(http, engine, retry=True) == {"ok": True}
+    broken[:] = [True, True]
+    with pytest.raises(EngineUnreachable):
+        ask(http, engine, retry=True)
+    broken[:] = [True]
+    with pytest.raises(EngineUnreachable):
+        ask(http, engine)
+
+
+def test_request_when_the_engine_answered_is_never_repeated(http: Http, engine: Engine) -> None:
+    """A 500 is an answer."""
+    engine.respond = lambda request: reply({}, 500)
+    with pytest.raises(EngineUnreachable):
+        ask(http, engine, retry=True)
+    assert len(engine.requests) == 1
+
+
+def test_pool_when_many_ask_uses_four_threads(http: Http, engine: Engine) -> None:
+    """The others wait for their turn, to their own deadlines."""
+    go_on = threading.Event()
+
+    def respond(request: Request) -> Answer:
+        go_on.wait(10)
+        return reply({})
+
+    engine.respond = respond
+    done: list[int] = []
+
+    def one(number: int) -> None:
+        ask(http, engine, within_s=5)
+        done.append(number)
+
+    askers = [threading.Thread(target=one, args=(number,)) for number in range(12)]
+    for asker in askers:
+        asker.start()
+    eventually(lambda: len(engine.requests) == 4, "four are under way")
+    names = [thread.name for thread in threading.enumerate() if thread.name.startswith("utdstream-rest")]
+    assert len(names) == 4
+    go_on.set()
+    for asker in askers:
+        asker.join(10)
+    assert sorted(done) == list(range(12))
+
+
+def test_pool_when_nobody_asks_any_more_ends_its_threads(
+    http: Http, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An idle client keeps none, and the next question starts one again."""
+    monkeypatch.setattr(rest, "IDLE_S", 0.05)
+    ask(http, engine)
+    eventually(lambda: http._threads == 0, "the thread has ended")
+    ask(http, engine)
+
+
+def test_pool_when_closed_refuses() -> None:
+    """Closing twice is fine."""
+    http = Http()
+    http.close()
+    http.close()
+    with pytest.raises(SessionClosed, match="disposed"):
+        http.request("GET", "http://127.0.0.1:9/", headers={}, deadline=Deadline(1, 1, "asking"))
+
+
+def test_pool_when_closed_closes_its_connections_also_after_an_error(engine: Engine) -> None:
+    """An error that the program keeps does not keep a connection open."""
+    http = Http()
+    engine.respond = lambda request: reply({"message": "no"}, 401)
+    with pytest.raises(AuthenticationFailed) as kept:
+        ask(http, engine)
+    assert len(engine.open) == 1
+    http.close()
+    eventually(lambda: engine.open == [], "the connection is closed")
+    assert kept.value.status_code == 401
+
+
+def test_request_when_the_body_is_cut_off_says_so(http: Http, engine: Engine) -> None:
+    """Half an answer is none."""
+    engine.respond = lambda request: (200, {"Content-Length": "100", "Connection": "close"}, b'{"a": 1}')
+    with pytest.raises(EngineUnreachable, match="cut off"):
+        ask(http, engine)
+
+
+def test_request_when_the_body_is_compressed_reads_it(http: Http, engine: Engine) -> None:
+    """gzip comes from a proxy sooner or later; what only claims to be gzip is refused."""
+    body = gzip.compress(b'{"a": 1}')
+    engine.respond = lambda request: (200, {"Content-Encoding": "gzip"}, body)
+    assert ask(http, engine) == {"a": 1}
+    engine.respond = lambda request: (200, {"Content-Encoding": "gzip"}, b'{"a": 1}')
+    with pytest.raises(EngineUnreachable):
+        ask(http, engine)
+
+
+def test_clock_when_the_engine_tells_its_date_follows_it(http: Http, engine: Engine) -> None:
+    """A device without a clock believes the engine; rubbish is ignored."""
+    engine.respond = lambda request: reply({}, Date="Tue, 01 Jan 2030 00:00:00 GMT")
+    ask(http, engine)
+    # the small server adds a Date of its own, before ours: requests joins both
+    http._learn_clock("Tue, 01 Jan 2030 00:00:00 GMT")
+    assert http.now().isoformat().startswith("2030-01-01T00:00:0")
+    for rubbish in (None, "", "yesterday", "Tue, 99 Jan 2030 00:00:00 GMT"):
+        http._learn_clock(rubbish)
+    assert http.now().year == 2030
+
+
+@pytest.mark.parametrize(
+    "kind",
+    sorted(
+        (
+            value
+            for value in vars(requests.exceptions).values()
+            if isinstance(value, type)
+            and issubclass(value, requests.RequestException)
+            and value.__module__.startswith("requests")
+        ),
+        key=lambda value: value.__name__,
+    ),
+)
+def test_map_error_when_given_each_class_of_requests_gives_ours(kind: type[Exception]) -> None:
+    """None is let through, each names the host, none shows what the library said."""
+    error = kind.__new__(kind)
+    Exception.__init__(error, f"X-App-Key: {KEY}")
+    ours = map_error(error, "engine.example.com")
+    assert isinstance(ours, (TransportError, InvalidConfig))
+    assert "engine.example.com" in str(ours)
+    assert KEY not in str(ours) + repr(ours)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "engine.example.com",
+        "ftp://engine",
+        "http://",
+        "https://user:password@engine",
+        "http:///x",
+        None,
+        7,
+    ],
+)
+def test_base_url_when_it_is_none_is_refused(url: object) -> None:
+    """At once, with the name of the argument."""
+    with pytest.raises(InvalidConfig, match="base_url"):
+        check_base_url("base_url", url)  # type: ignore[arg-type]
+
+
+def test_base_url_when_it_holds_a_password_does_not_repeat_it() -> None:
+    """What is refused may still be secret."""
+    with pytest.raises(InvalidConfig) as refused:
+        check_base_url("base_url", "https://user:hunter2@engine")
+    assert "hunter2" not in str(refused.value)
+
+
+# -- the engine's interface --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def api(engine: Engine) -> Iterator[EngineApi]:
+    """Typed calls to the small server."""
+    made = EngineApi(app_id="app-1", app_key=KEY, base_url=engine.url, token_base_url=engine.url)
+    yield made
+    made.close()
+
+
+def limit(seconds: float = 5.0) -> Deadline:
+    return Deadline(seconds, seconds, "asking")
+
+
+def test_bearer_when_refused_is_minted_again_once(api: EngineApi, engine: Engine) -> None:
+    """A bearer that expired costs one more round trip, not a failed call."""
+    bearers = iter(["first", "second", "third"])
+    accepted = ["second"]
+
+    def respond(request: Request) -> Answer:
+        if request.path.endswith("/auth/session"):
+            return reply({"user_token": next(bearers)})
+        if request.headers["Authorization"] not in [f"Bearer {word}" for word in accepted]:
+            return reply({"message": "expired"}, 401)
+        return reply({"call_id": "c1", "status": "ringing", "type": "audio_call"})
+
+    engine.respond = respond
+    api.mint_session(Actor("door"), limit())
+    assert api.get_call("c1", limit()).call_id == "c1"
+    accepted[:] = []
+    asked = len(engine.requests)
+    with pytest.raises(AuthenticationFailed):
+        api.get_call("c1", limit())
+    assert len(engine.requests) == asked + 3, "refused, minted, refused"
+
+
+def test_headers_when_sent_carry_the_key_in_headers_only(api: EngineApi, engine: Engine) -> None:
+    """Never in a path, a query or a body."""
+    engine.respond = lambda request: reply({"user_token": "bearer"})
+    api.mint_session(Actor("door", "Door", "device-7"), limit())
+    request = engine.requests[0]
+    assert request.headers["X-App-Key"] == KEY
+    assert request.headers["X-App-Id"] == "app-1"
+    assert KEY not in request.path
+    assert KEY.encode() not in request.body
+    assert json.loads(request.body) == {"identity": "door", "name": "Door", "device_id": "device-7"}
+    assert KEY not in repr(api)
+
+
+def test_privileged_calls_when_nobody_is_signed_in_are_refused_here(api: EngineApi, engine: Engine) -> None:
+    """Without a request."""
+    with pytest.raises(NotAuthenticated, match="authenticate"):
+        api.get_call("c1", limit())
+    with pytest.raises(NotAuthenticated, match="authenticate"):
+        api.call_action("c1", "end", limit())
+    assert engine.requests == []
+
+
+def test_create_call_when_repeated_carries_the_same_idempotency_key(api: EngineApi, engine: Engine) -> None:
+    """An answer that was lost does not make two calls."""
+    lost = [True]
+
+    def respond(request: Request) -> Answer:
+        if request.path.endswith("/auth/session"):
+            return reply({"user_token": "bearer"})
+        if lost:
+            lost.pop()
+            raise Hangup
+        return reply({"call_id": "c1", "status": "initiating", "type": "audio_call"})
+
+    engine.respond = respond
+    api.mint_session(Actor("door"), limit())
+    create(api, [])
+    keys = [request.headers["Idempotency-Key"] for request in engine.requests[1:]]
+    assert len(keys) == 2
+    assert len(set(keys)) == 1
+    create(api, [])
+    assert engine.requests[-1].headers["Idempotency-Key"] != keys[0]
+
+
+def test_create_call_when_it_comes_too_late_is_undone(api: EngineApi, engine: Engine) -> None:
+    """The call exists, the caller has gone: somebody is told which one it was."""
+    go_on = threading.Event()
+
+    def respond(request: Request) -> Answer:
+        if request.path.endswith("/auth/session"):
+            return reply({"user_token": "bearer"})
+        go_on.wait(10)
+        return reply({"call_id": "late", "status": "initiating", "type": "audio_call"})
+
+    engine.respond = respond
+    api.mint_session(Actor("door"), limit())
+    undone: list[UTDCall] = []
+    with pytest.raises(DeadlineExceeded):
+        create(api, undone, 0.2)
+    go_on.set()
+    eventually(lambda: [call.call_id for call in undone] == ["late"], "it is undone")
+
+
+def create(api: EngineApi, undone: list[UTDCall], within_s: float = 5.0) -> UTDCall:
+    return api.create_call(
+        callee_identity="house",
+        callee_name=None,
+        kind=UTDStreamType.AUDIO_CALL,
+        metadata=None,
+        deadline=limit(within_s),
+        undo=undone.append,
+    )
+
+
+@pytest.mark.parametrize("key", ["", " ", "schlüssel", "with\nnewline", None, 7])
+def test_key_when_it_cannot_be_sent_is_refused_at_once(key: object) -> None:
+    """Before any request, without repeating it."""
+    with pytest.raises(InvalidConfig, match="app_key") as refused:
+        EngineApi(app_id="a", app_key=key, base_url="http://e", token_base_url="http://e")  # type: ignore[arg-type]
+    assert "schlüssel" not in str(refused.value)
+
+
+def test_paths_when_ids_are_strange_are_encoded(api: EngineApi, engine: Engine) -> None:
+    """A call id from a message is one path segment, whatever is in it."""
+
+    def respond(request: Request) -> Answer:
+        if request.path.endswith("/auth/session"):
+            return reply({"user_token": "bearer"})
+        return reply({"message": "no such call"}, 404)
+
+    engine.respond = respond
+    api.mint_session(Actor("door"), limit())
+    with pytest.raises(UTDStreamException):
+        api.get_call("../../admin?x=1#y", limit())
+    assert engine.requests[-1].path == "/api/v1/calls/..%2F..%2Fadmin%3Fx%3D1%23y"

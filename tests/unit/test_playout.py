@@ -1,0 +1,190 @@
+"""Remote sound on its way out: rings that cannot grow, mixing, one speaker for several."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy
+import pytest
+
+from utdstream._livekit.playout import PRIME_MS, RING_MS, Mixer, PcmRing, SharedSpeaker, mix
+from utdstream.media import PcmFormat
+
+MONO = PcmFormat(48_000, 1)
+STEREO = PcmFormat(48_000, 2)
+FRAME = MONO.frame_bytes
+
+
+def frame(value: int, format_: PcmFormat = MONO) -> bytes:
+    """10 ms of one sample value."""
+    samples = format_.samples_per_frame * format_.channels
+    return numpy.full(samples, value, dtype=numpy.int16).tobytes()
+
+
+def test_ring_when_it_is_empty_gives_nothing() -> None:
+    """Silence is the mixer's word, not the ring's."""
+    ring = PcmRing(MONO)
+    assert ring.pull(FRAME) is None
+    assert ring.underruns == 0
+
+
+def test_ring_when_it_starts_waits_for_a_reserve() -> None:
+    """Two frames in hand: one that is late costs no click."""
+    ring = PcmRing(MONO)
+    for number in range(PRIME_MS // 10):
+        assert ring.pull(FRAME) is None
+        ring.push(frame(number))
+    assert ring.pull(FRAME) == frame(0)
+    assert ring.pull(FRAME) == frame(1)
+
+
+def test_ring_when_it_runs_dry_counts_once_and_primes_again() -> None:
+    """One gap, not a row of clicks."""
+    ring = PcmRing(MONO)
+    ring.push(frame(1) + frame(2))
+    ring.pull(FRAME)
+    ring.pull(FRAME)
+    for _ in range(10):
+        assert ring.pull(FRAME) is None
+    assert ring.underruns == 1
+    ring.push(frame(3))
+    assert ring.pull(FRAME) is None
+    ring.push(frame(4))
+    assert ring.pull(FRAME) == frame(3)
+
+
+def test_ring_when_the_last_sound_is_short_pads_with_silence() -> None:
+    """Exactly what was asked for."""
+    ring = PcmRing(MONO)
+    ring.push(frame(5) + frame(5) + frame(5)[: FRAME // 2])
+    ring.pull(FRAME)
+    ring.pull(FRAME)
+    assert ring.pull(FRAME) == frame(5)[: FRAME // 2] + bytes(FRAME // 2)
+
+
+def test_ring_when_it_is_full_drops_the_oldest() -> None:
+    """Delay cannot grow: at most 120 ms are kept, and what was lost is counted."""
+    ring = PcmRing(MONO)
+    for number in range(100):
+        ring.push(frame(number))
+    assert ring.pull(FRAME) == frame(100 - RING_MS // 10)
+    assert ring.dropped_bytes == (100 - RING_MS // 10) * FRAME
+
+
+def test_ring_when_a_card_pulls_more_than_the_reserve_waits_for_it() -> None:
+    """A card with a period of 40 ms gets 40 ms or nothing."""
+    ring = PcmRing(MONO)
+    ring.push(frame(1) * 3)
+    assert ring.pull(4 * FRAME) is None
+    ring.push(frame(1))
+    assert ring.pull(4 * FRAME) == frame(1) * 4
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_mix_when_it_adds_clips(count: int) -> None:
+    """The sum, held inside 16 bits."""
+    total = mix([frame(20_000)] * count, FRAME)
+    assert total == frame(min(20_000 * count, 32_767))
+    assert mix([frame(-20_000)] * count, FRAME) == frame(max(-20_000 * count, -32_768))
+
+
+def test_mix_when_there_is_nobody_is_silence() -> None:
+    """Never None, never short."""
+    assert mix([], FRAME) == bytes(FRAME)
+
+
+def test_mixer_when_asked_always_answers_exactly() -> None:
+    """n samples a channel, at once, with nobody, one and two talking."""
+    mixer = Mixer(STEREO)
+    assert mixer.pull(480) == bytes(1920)
+    first, second = mixer.open_ring(), mixer.open_ring()
+    for ring, value in ((first, 100), (second, 23)):
+        ring.push(frame(value, STEREO) * 3)
+    assert mixer.pull(480) == frame(123, STEREO)
+    mixer.close_ring(second)
+    assert mixer.pull(480) == frame(100, STEREO)
+    assert len(mixer.pull(441)) == 441 * 4
+
+
+def test_mixer_when_a_track_goes_keeps_its_underruns() -> None:
+    """The counter of a session never falls."""
+    mixer = Mixer(MONO)
+    ring = mixer.open_ring()
+    ring.push(frame(1) * 2)
+    for _ in range(3):
+        mixer.pull(480)
+    assert mixer.underruns == 1
+    mixer.close_ring(ring)
+    assert mixer.underruns == 1
+
+
+class Card:
+    """A speaker that is pulled by the test."""
+
+    format = MONO
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+        self.pull = None  # type: ignore[var-annotated]
+        self.fails = False
+
+    def start(self, source) -> None:  # type: ignore[no-untyped-def]
+        if self.fails:
+            raise OSError("no such card")
+        self.log.append("start")
+        self.pull = source
+
+    def stop(self) -> None:
+        self.log.append("stop")
+
+
+def test_shared_speaker_when_two_use_it_is_opened_once_and_mixes() -> None:
+    """The first opens, the last closes."""
+    card = Card()
+    shared = SharedSpeaker(card)
+    one, two = (lambda samples: frame(100)), (lambda samples: frame(11))
+    shared.attach(one)
+    shared.attach(two)
+    assert card.pull(480) == frame(111)
+    shared.detach(one)
+    assert card.pull(480) == frame(11)
+    shared.detach(two)
+    assert card.log == ["start", "stop"]
+    assert card.pull(480) == bytes(FRAME), "a late pull is answered with silence"
+    shared.detach(two)
+    assert card.log == ["start", "stop"]
+
+
+def test_shared_speaker_when_opening_fails_can_be_tried_again() -> None:
+    """The one who failed is not among the sources."""
+    card = Card()
+    card.fails = True
+    shared = SharedSpeaker(card)
+    with pytest.raises(OSError, match="no such card"):
+        shared.attach(lambda samples: frame(1))
+    card.fails = False
+    shared.attach(lambda samples: frame(2))
+    assert card.pull(480) == frame(2)
+
+
+def test_shared_speaker_when_its_close_hangs_still_plays_for_nobody() -> None:
+    """`detach` silences its source before it waits for the device."""
+    card = Card()
+    entered, free = threading.Event(), threading.Event()
+    shared = SharedSpeaker(card)
+
+    def source(samples: int) -> bytes:
+        return frame(7)
+
+    def hang() -> None:
+        entered.set()
+        free.wait(5)
+
+    card.stop = hang  # type: ignore[method-assign]
+    shared.attach(source)
+    closing = threading.Thread(target=lambda: shared.detach(source))
+    closing.start()
+    assert entered.wait(5)
+    assert card.pull(480) == bytes(FRAME)
+    free.set()
+    closing.join(5)

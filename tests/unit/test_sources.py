@@ -1,0 +1,371 @@
+"""Own media on its way in: one device for several, H.264 access units, and what never crosses the FFI."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+from facts import eventually
+from h264_camera import H264Camera, collect
+
+from utdstream import CallbackError, DeviceError, EncodedFrame, InvalidConfig, PixelFormat, RawFrame
+from utdstream._deadline import Deadline
+from utdstream._livekit.loop import loop_thread
+from utdstream._livekit.sources import CameraFeed, MicrophoneFeed, SharedCapture, nal_units
+from utdstream.media import PcmFormat, PcmFrame
+from utdstream.synthetic import PatternCamera
+
+START = b"\x00\x00\x00\x01"
+SHORT = b"\x00\x00\x01"
+SPS, PPS, IDR, DELTA = (bytes([kind]) + b"payload" for kind in (0x67, 0x68, 0x65, 0x41))
+
+
+def units_of(data: bytes) -> list[int]:
+    return [kind for kind, _, _ in nal_units(data)]
+
+
+def test_nal_units_when_start_codes_differ_are_all_found() -> None:
+    """Three and four bytes, also mixed."""
+    assert units_of(START + SPS + SHORT + PPS + START + IDR) == [7, 8, 5]
+
+
+def test_nal_units_when_cut_out_keep_their_start_code() -> None:
+    """So that cached parameter sets can be put in front as they are."""
+    data = START + SPS + SHORT + PPS + START + IDR
+    assert [data[start:end] for _, start, end in nal_units(data)] == [START + SPS, SHORT + PPS, START + IDR]
+
+
+@pytest.mark.parametrize("data", [b"", b"\x00", b"\x00\x00\x01", b"no start code", b"\x00\x00\x00\x00"])
+def test_nal_units_when_there_are_none_is_empty(data: bytes) -> None:
+    """Nothing raises on rubbish."""
+    assert nal_units(data) == []
+
+
+def test_nal_units_when_given_a_real_encoder_reads_it() -> None:
+    """libx264: parameter sets and an IDR first, then deltas."""
+    first, *rest = collect(H264Camera(320, 240, 30), 4)
+    assert {7, 8, 5} <= set(units_of(bytes(first.data)))
+    assert all(5 not in units_of(bytes(unit.data)) for unit in rest)
+
+
+class Device:
+    """A capture device that the test drives."""
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+        self.sink: Callable[[str], None] | None = None
+        self.fails = False
+
+    def start(self, sink: Callable[[str], None]) -> None:
+        self.log.append("start")
+        if self.fails:
+            raise OSError("busy")
+        self.sink = sink
+
+    def stop(self) -> None:
+        self.log.append("stop")
+
+
+def test_shared_capture_when_two_use_it_fans_out_and_opens_once() -> None:
+    """The first opens, the last closes."""
+    device, one, two = Device(), list[str](), list[str]()
+    shared = SharedCapture(device)
+    put_one, put_two = one.append, two.append
+    shared.attach(put_one)
+    shared.attach(put_two)
+    assert device.sink is not None
+    device.sink("a")
+    shared.detach(put_one)
+    device.sink("b")
+    shared.detach(put_two)
+    device.sink("late")
+    assert (one, two) == (["a"], ["a", "b"])
+    assert device.log == ["start", "stop"]
+
+
+def test_shared_capture_when_opening_fails_can_be_tried_again() -> None:
+    """And the one who failed gets no frames."""
+    device, heard = Device(), list[str]()
+    device.fails = True
+    shared = SharedCapture(device)
+    with pytest.raises(OSError, match="busy"):
+        shared.attach(heard.append)
+    device.fails = False
+    put = heard.append
+    shared.attach(put)
+    assert device.sink is not None
+    device.sink("a")
+    assert heard == ["a"]
+    shared.detach(put)
+
+
+def test_shared_capture_when_opened_and_closed_from_many_threads_ends_closed() -> None:
+    """Opens and closes never overlap and never miscount."""
+    device = Device()
+    inside = []
+
+    def start(sink: Callable[[str], None]) -> None:
+        inside.append(1)
+        assert len(inside) == 1
+        inside.pop()
+        device.log.append("start")
+
+    device.start = start  # type: ignore[method-assign]
+    shared = SharedCapture(device)
+
+    def use() -> None:
+        for _ in range(200):
+            mine: list[str] = []
+            put = mine.append
+            shared.attach(put)
+            shared.detach(put)
+
+    users = [threading.Thread(target=use) for _ in range(4)]
+    for user in users:
+        user.start()
+    for user in users:
+        user.join(30)
+    assert device.log.count("start") == device.log.count("stop")
+    assert device.log[-1] == "stop"
+
+
+# -- feeds, with the native core ---------------------------------------------------------------------
+
+
+class FakeEncoder:
+    """What CameraFeed needs of an encoded camera."""
+
+    encoded = True
+    width, height, frames_per_second = 320, 240, 30
+
+    def __init__(self) -> None:
+        self.key_frame_requests = 0
+        self.fails = False
+
+    def start(self, sink: object) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def request_key_frame(self) -> None:
+        self.key_frame_requests += 1
+        if self.fails:
+            raise OSError("the encoder is gone")
+
+    def set_bitrate(self, bitrate_bps: int) -> None: ...
+
+
+class NativeTwin:
+    """Stands where the native source stands: keeps what would have been sent."""
+
+    def __init__(self) -> None:
+        self.sent: list[object] = []
+        self.accepts = True
+
+    def capture_frame(self, frame: object) -> bool:
+        self.sent.append(frame)
+        return self.accepts
+
+    def take_feedback(self) -> object:
+        return type("Feedback", (), {"keyframe_requested": False, "rate_control": None})()
+
+    async def aclose(self) -> None: ...
+
+
+@pytest.fixture
+def reports() -> list[CallbackError]:
+    """What the feed reported."""
+    return []
+
+
+@pytest.fixture
+def encoded(reports: list[CallbackError]) -> Iterator[tuple[CameraFeed, FakeEncoder, NativeTwin]]:
+    """An open feed of an encoded camera whose native end keeps the access units."""
+    camera, native = FakeEncoder(), NativeTwin()
+    loop = loop_thread()
+
+    def make() -> CameraFeed:
+        feed = CameraFeed(camera, loop, reports.append)
+        feed.encoded_source = native  # type: ignore[assignment]  # the twin
+        feed.open = True
+        return feed
+
+    feed = loop.call(make, deadline=Deadline(5, 5, "make"))
+    yield feed, camera, native
+    loop.run(feed.close, deadline=Deadline(5, 5, "close"))
+
+
+def unit(*nals: bytes, width: int = 320, height: int = 240, codec: str = "h264") -> EncodedFrame:
+    return EncodedFrame(b"".join(START + nal for nal in nals), width, height, codec, False, 1)
+
+
+def kinds(native: NativeTwin) -> list[list[int]]:
+    return [units_of(frame.data) for frame in native.sent]  # type: ignore[attr-defined]
+
+
+def test_encoded_feed_when_it_begins_sends_nothing_before_a_key_frame(
+    encoded: tuple[CameraFeed, FakeEncoder, NativeTwin],
+) -> None:
+    """Deltas are dropped, counted, and a key frame is asked for; it needs its parameter sets too."""
+    feed, camera, native = encoded
+    feed.sink(unit(DELTA))
+    feed.sink(unit(IDR))
+    assert (feed.dropped, native.sent, camera.key_frame_requests) == (2, [], 1)
+    feed.sink(unit(SPS, PPS, IDR))
+    feed.sink(unit(DELTA))
+    assert kinds(native) == [[7, 8, 5], [1]]
+    assert feed.sent == 2
+
+
+def test_encoded_feed_when_an_idr_comes_without_parameter_sets_adds_them(
+    encoded: tuple[CameraFeed, FakeEncoder, NativeTwin],
+) -> None:
+    """Viewers who join later can decode; what the camera claims about the frame is not believed."""
+    feed, _, native = encoded
+    feed.sink(unit(SPS, PPS, IDR))
+    feed.sink(unit(IDR))
+    assert kinds(native) == [[7, 8, 5], [7, 8, 5]]
+    from livekit import rtc
+
+    assert {frame.frame_type for frame in native.sent} == {rtc.EncodedFrameType.ENCODED_FRAME_KEY}  # type: ignore[attr-defined]
+
+
+def test_encoded_feed_when_the_core_refuses_a_unit_starts_over_from_a_key_frame(
+    encoded: tuple[CameraFeed, FakeEncoder, NativeTwin],
+) -> None:
+    """One lost access unit spoils the picture until the next key frame: it is asked for at once."""
+    feed, camera, native = encoded
+    feed.sink(unit(SPS, PPS, IDR))
+    native.accepts = False
+    feed.sink(unit(DELTA))
+    native.accepts = True
+    feed.sink(unit(DELTA))
+    feed.sink(unit(IDR))
+    assert kinds(native) == [[7, 8, 5], [1], [7, 8, 5]]
+    assert camera.key_frame_requests >= 1
+
+
+def test_encoded_feed_when_it_is_closed_and_opened_never_resumes_in_mid_chain(
+    encoded: tuple[CameraFeed, FakeEncoder, NativeTwin],
+) -> None:
+    """Muted for one frame is muted until the next key frame."""
+    feed, _, native = encoded
+    feed.sink(unit(SPS, PPS, IDR))
+    feed.open = False
+    feed.sink(unit(DELTA))
+    feed.open = True
+    feed.sink(unit(DELTA))
+    assert kinds(native) == [[7, 8, 5]]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        unit(SPS, PPS, IDR, codec="vp8"),
+        EncodedFrame(b"", 320, 240, "h264", True, 1),
+        EncodedFrame(b"no start code at all", 320, 240, "h264", True, 1),
+        EncodedFrame("text", 320, 240, "h264", True, 1),  # type: ignore[arg-type]
+        unit(SPS, PPS, IDR, width=0),
+        unit(SPS, PPS, IDR, width=640, height=480),
+        unit(SPS, PPS, IDR, height=-240),
+        RawFrame(bytes(115_200), 320, 240, PixelFormat.I420, 1),
+    ],
+)
+def test_encoded_feed_when_a_unit_is_bad_refuses_it(
+    encoded: tuple[CameraFeed, FakeEncoder, NativeTwin],
+    reports: list[CallbackError],
+    bad: EncodedFrame | RawFrame,
+) -> None:
+    """It never reaches the core, it is counted, and it is reported once."""
+    feed, _, native = encoded
+    feed.sink(bad)
+    feed.sink(bad)
+    assert native.sent == []
+    assert feed.dropped == 2
+    assert len(reports) == 1
+    assert isinstance(reports[0].error, (InvalidConfig, TypeError))
+
+
+def test_encoded_feed_when_the_driver_fails_goes_on(
+    encoded: tuple[CameraFeed, FakeEncoder, NativeTwin], reports: list[CallbackError]
+) -> None:
+    """A key frame that cannot be made is a DeviceError on `errors`, not the end of the pictures."""
+    feed, camera, native = encoded
+    camera.fails = True
+    feed.sink(unit(DELTA))
+    feed.sink(unit(SPS, PPS, IDR))
+    assert kinds(native) == [[7, 8, 5]]
+    assert isinstance(reports[0].error, DeviceError)
+
+
+class Microphone48k:
+    format = PcmFormat(48_000, 1)
+
+    def start(self, sink: object) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+@pytest.fixture
+def microphone(reports: list[CallbackError]) -> Iterator[MicrophoneFeed]:
+    """A feed with its pump running on the loop."""
+    loop = loop_thread()
+
+    def make() -> MicrophoneFeed:
+        feed = MicrophoneFeed(Microphone48k(), loop, reports.append)
+        feed.start()
+        return feed
+
+    feed = loop.call(make, deadline=Deadline(5, 5, "make"))
+    yield feed
+    loop.run(feed.close, deadline=Deadline(5, 5, "close"))
+
+
+SOUND = PcmFrame(bytes(960), 48_000, 1, 0)
+
+
+def test_microphone_feed_when_muted_drops_and_counts(microphone: MicrophoneFeed) -> None:
+    """Nothing waits for the unmute."""
+    for _ in range(5):
+        microphone.sink(SOUND)
+    assert (microphone.dropped, microphone.sent) == (5, 0)
+
+
+def test_microphone_feed_when_open_sends_every_frame(microphone: MicrophoneFeed) -> None:
+    """Through the pump on the loop, none lost at an easy pace."""
+    microphone.open = True
+    for number in range(20):
+        microphone.sink(SOUND)
+        eventually(lambda number=number: microphone.sent == number + 1, "it was sent")  # type: ignore[misc]
+    assert microphone.dropped == 0
+
+
+def test_microphone_feed_when_the_loop_is_busy_keeps_sixty_ms(microphone: MicrophoneFeed) -> None:
+    """The oldest frames go, and each is counted: delay cannot grow."""
+    busy, free = threading.Event(), threading.Event()
+
+    def block() -> None:
+        busy.set()
+        free.wait(5)
+
+    microphone.open = True
+    loop_thread().post(block)
+    assert busy.wait(5)
+    for _ in range(30):
+        microphone.sink(SOUND)
+    free.set()
+    eventually(lambda: microphone.sent + microphone.dropped == 30, "all are accounted for")
+    assert microphone.sent == 6
+
+
+def test_camera_feed_when_a_buffer_is_not_contiguous_refuses_it(reports: list[CallbackError]) -> None:
+    """Every second byte of something: it would be read past its end."""
+    loop = loop_thread()
+    camera = PatternCamera(320, 240, 15)
+    feed = loop.call(lambda: CameraFeed(camera, loop, reports.append), deadline=Deadline(5, 5, "make"))
+    feed.open = True
+    holes = memoryview(bytes(2 * 115_200))[::2]
+    feed.sink(RawFrame(holes, 320, 240, PixelFormat.I420, 1))
+    assert (feed.sent, feed.dropped) == (0, 1)
+    assert len(reports) == 1
+    loop.run(feed.close, deadline=Deadline(5, 5, "close"))
