@@ -36,7 +36,8 @@ class Asker:
         self.identity = identity
         self.stack = stack
         self._session = requests.Session()
-        self._session.headers.update({routes.HEADER_APP_ID: stack.app_id, **headers})
+        self.headers = {routes.HEADER_APP_ID: stack.app_id, **headers}
+        self._session.headers.update(self.headers)
 
     def ask(
         self, method: str, path: str, body: object = None, *, raw: bytes | None = None, **headers: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 
@@ -158,6 +159,8 @@ def test_every_operation_answers_what_the_document_says(
     bodies: list[object] = [None, {}, {"identity": house.identity, "callee_identity": fresh("other")}]
     for method, path, described in operations:
         place = re.sub(r"{(\w+)}", lambda found: values[found[1]], path)
+        if "text/event-stream" in json.dumps(described["responses"]):
+            continue  # its answer does not end
         for asker in (site.with_headers(), site.app(), door, house, site.server()):
             for body in bodies if method != "GET" else [None]:
                 answer = asker.ask(method, place, body)

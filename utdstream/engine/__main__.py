@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import logging
 import signal
+import socket
 import sys
 from collections.abc import Sequence
 from types import FrameType
@@ -52,11 +53,18 @@ def serve(config: EngineConfig) -> int:
 
     import uvicorn
 
-    from utdstream.engine.app import make
+    from utdstream.engine.app import make_stoppable
 
-    server = uvicorn.Server(
+    app, stop_streams = make_stoppable(config)
+
+    class Server(uvicorn.Server):
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            stop_streams()
+            await super().shutdown(sockets)
+
+    server = Server(
         uvicorn.Config(
-            make(config),
+            app,
             host=config.engine.host,
             port=config.engine.port,
             http="h11",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
@@ -18,10 +18,12 @@ from utdstream.engine.background import Lanes, Timers
 from utdstream.engine.ban_api import BanApi
 from utdstream.engine.ban_service import BanService
 from utdstream.engine.call_api import CallApi
+from utdstream.engine.call_events import CallEvents
 from utdstream.engine.call_rooms import CallRooms
 from utdstream.engine.call_service import CallService
 from utdstream.engine.call_watch import CallWatch
 from utdstream.engine.config import EngineConfig
+from utdstream.engine.event_api import EventApi
 from utdstream.engine.http import Answer, Ask, Gate, Handler, make_app
 from utdstream.engine.notify import Notifier
 from utdstream.engine.openapi import document
@@ -51,7 +53,8 @@ class Engine:
         self.lanes = Lanes()
         self.timers = Timers()
         rooms = CallRooms(self.store, self.sfu, self.lanes)
-        self.calls = CallService(config.project, self.store, rooms, self.timers)
+        self.events = CallEvents(self.store)
+        self.calls = CallService(config.project, self.store, rooms, self.timers, self.events)
         self.watch = CallWatch(self.calls, self.store, self.sfu, rooms, self.timers)
         app_id = config.project.app_id
         self.rooms = RoomService(app_id, self.store, self.sfu)
@@ -66,13 +69,15 @@ class Engine:
         )
         self.gate.check_ban = self.bans.check
         self.room_api.check_ban = self.bans.check
+        self.bans.on_banned = self.events.close_all
+        self.event_api = EventApi(self.events)
         self.ban_api = BanApi(self.bans, self.rooms, config.project.app_id)
         self.notifier: Notifier | None = None
         if config.mqtt is not None:
             self.notifier = Notifier(
                 config.mqtt, config.project.app_id, self.tokens.mqtt_password, self.calls.ring_all_again
             )
-            self.calls.notifier = self.room_api.notifier = self.notifier
+            self.events.notifier = self.room_api.notifier = self.notifier
 
     def open(self) -> None:
         """Takes up the calls of the database, connects to the broker, begins to poll."""
@@ -102,6 +107,7 @@ class Engine:
             **self.call_api.handlers(),
             **self.room_api.handlers(),
             **self.ban_api.handlers(),
+            **self.event_api.handlers(),
             "health": self.health,
             "openapi": _openapi,
         }
@@ -127,6 +133,13 @@ class Engine:
 
 def make(config: EngineConfig) -> ASGIApp:
     """The ASGI application of an engine; it lives from lifespan startup to shutdown."""
+    return make_stoppable(config)[0]
+
+
+def make_stoppable(config: EngineConfig) -> tuple[ASGIApp, Callable[[], None]]:
+    """The same, and what to call when the server begins to stop: it ends the answers that go on for ever,
+    which the server would wait for before the lifespan's shutdown.
+    """
     running: list[Engine] = []
     handlers: dict[str, Handler] = {}
 
@@ -142,12 +155,18 @@ def make(config: EngineConfig) -> ASGIApp:
             await engine.close()
             running.clear()
 
-    return make_app(
+    app = make_app(
         handlers,
         lambda: running[0].gate,
         lambda body, authorization: running[0].webhook(body, authorization),
         lifespan,
     )
+
+    def stop_streams() -> None:
+        for engine in running:
+            engine.events.close_all()
+
+    return app, stop_streams
 
 
 async def _openapi(ask: Ask) -> Answer:

@@ -20,10 +20,10 @@ from datetime import datetime, timezone
 from utdstream._wire import messages
 from utdstream.engine import calls
 from utdstream.engine.background import Timers
+from utdstream.engine.call_events import CallEvents
 from utdstream.engine.call_rooms import CallRooms
 from utdstream.engine.calls import CallRecord
 from utdstream.engine.config import ProjectSection
-from utdstream.engine.notify import Notifier
 from utdstream.engine.problems import Refusal, invalid
 from utdstream.engine.sfu import SfuUnavailable
 from utdstream.engine.store import CallFilter, Store
@@ -55,13 +55,14 @@ class CallService:
         store: Store,
         rooms: CallRooms,
         timers: Timers,
+        events: CallEvents,
     ) -> None:
         self._project = project
         self._store = store
         self._rooms = rooms
         self._timers = timers
+        self._events = events
         self._watch_answered: Callable[[str], None] = lambda call_id: None
-        self.notifier: Notifier | None = None
 
     def start(self, when_answered: Callable[[str], None]) -> None:
         """Takes up the calls of the database; `when_answered` is told the id of each call that becomes
@@ -79,7 +80,7 @@ class CallService:
         """Sends the ring of every call nobody has reacted to (the broker is back)."""
         for record in self._store.open_calls():
             if record.status is UTDCallStatus.INITIATING:
-                self._publish_ring(record)
+                self._publish_ring(record, is_repetition=True)
 
     async def create(self, wanted: NewCall) -> tuple[CallRecord, bool]:
         """The new call, its room made and the callee rung; True when an Idempotency-Key made it the
@@ -239,18 +240,18 @@ class CallService:
             f", {record.call.end_reason}" if record.call.end_reason else "",
         )
         self._rooms.tell(record.call_id)
-        if self.notifier is not None:
-            for event, identity in calls.events_after(before, record):
-                self.notifier.publish(event, identity, record.call, _now())
+        for event, identity in calls.events_after(before, record):
+            self._events.publish(event, identity, record.call, _now())
         if not record.is_open:
             self._rooms.close(record.call_id)
         elif record.status is UTDCallStatus.ACTIVE:
             self._set_deadlines(record)
             self._watch_answered(record.call_id)
 
-    def _publish_ring(self, record: CallRecord) -> None:
-        if self.notifier is not None:
-            self.notifier.publish(messages.CALL_INITIATED, record.callee, record.call, _now())
+    def _publish_ring(self, record: CallRecord, *, is_repetition: bool = False) -> None:
+        self._events.publish(
+            messages.CALL_INITIATED, record.callee, record.call, _now(), is_repetition=is_repetition
+        )
 
     # Deadlines.
 
@@ -274,7 +275,7 @@ class CallService:
     async def _ring_again(self, call_id: str) -> None:
         record = self._store.call(call_id)
         if record is not None and record.status is UTDCallStatus.INITIATING:
-            self._publish_ring(record)
+            self._publish_ring(record, is_repetition=True)
             self._timers.after(calls.RING_AGAIN_S, call_id, lambda: self._ring_again(call_id))
 
     def _forget_old_calls(self) -> None:

@@ -6,7 +6,7 @@ uvicorn). Knows no rule of calls or rooms.
 1. Every answer is JSON; every refusal has `message` and `code`. Nothing of an unexpected error goes
    out: a 500 says that it happened, the log says what.
 2. A path is split before it is decoded, so that an identity may hold a slash.
-3. No credential is logged.
+3. No credential is logged, and no query either: one operation takes a user token there.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ from utdstream.engine.operations import OPERATIONS, Access, Operation
 from utdstream.engine.problems import STATUS_OF_CODE, Refusal
 from utdstream.engine.tokens import Tokens
 
+QUERY_APP_ID, QUERY_TOKEN = "app_id", "access_token"
+HEADER_LAST_EVENT_ID = "Last-Event-ID"
 MAX_BODY_BYTES = 64 * 1024
 BODY_TIMEOUT_S = 10.0
 TRUSTED_FACTOR = 50
@@ -60,6 +62,7 @@ class Ask:
     query: Query
     fields: Fields
     idempotency_key: str | None
+    last_event_id: str | None = None
 
     def actor(self, field: str = "identity") -> str:
         """Who acts: fixed by the user token, named in the body by a trusted server. Raises: Refusal."""
@@ -81,7 +84,8 @@ class Answer:
     status: int = 200
 
 
-Handler = Callable[[Ask], Awaitable[Answer]]
+Handler = Callable[[Ask], Awaitable[Answer | Response]]
+"""A `Response` is for an answer that goes on: a stream."""
 
 
 class Gate:
@@ -96,10 +100,13 @@ class Gate:
         self.check_ban: Callable[[str], None] = lambda identity: None
         """Raises: Refusal (`banned`) for somebody who is banned from the whole project."""
 
-    def asker(self, request: Request, access: Access) -> Asker:
-        """Who asks. Raises: Refusal; whoever guesses credentials is slowed down by address."""
+    def asker(self, request: Request, access: Access, *, in_query: bool = False) -> Asker:
+        """Who asks. Raises: Refusal; whoever guesses credentials is slowed down by address.
+
+        `in_query`: app id and user token may stand in the query (`EventSource` can set no header).
+        """
         try:
-            return self._identify(request, access)
+            return self._identify(request, access, in_query=in_query)
         except Refusal:
             self._take(self._strangers, request.client.host if request.client else "")
             raise
@@ -125,12 +132,15 @@ class Gate:
         if wait_s > 0:
             raise Refusal("rate_limited", "Too many requests; slow down", retry_after_s=wait_s)
 
-    def _identify(self, request: Request, access: Access) -> Asker:
+    def _identify(self, request: Request, access: Access, *, in_query: bool) -> Asker:
         headers = request.headers
-        app_id = headers.get(routes.HEADER_APP_ID)
+        query = request.query_params if in_query else {}
+        app_id = headers.get(routes.HEADER_APP_ID, query.get(QUERY_APP_ID))
         secret = headers.get(routes.HEADER_APP_SECRET)
         key = headers.get(routes.HEADER_APP_KEY)
-        bearer = _bearer(headers.get("Authorization"))
+        bearer = (
+            _bearer(headers.get("Authorization")) if "Authorization" in headers else query.get(QUERY_TOKEN)
+        )
         if app_id is None:
             raise Refusal("missing_credentials", "Missing X-App-Id or X-App-Secret header")
         if not self._tokens.is_app_id(app_id):
@@ -187,7 +197,7 @@ def _endpoint(
     async def endpoint(request: Request) -> Response:
         method = "GET" if request.method == "HEAD" else request.method
         operation = operations.get(method)
-        if operation is None:
+        if operation is None or (operation.is_stream and request.method == "HEAD"):
             refusal = Refusal("method_not_allowed", "The path does not know this method")
             return error_response(refusal, {"Allow": allowed})
         try:
@@ -203,7 +213,7 @@ def _endpoint(
         except Exception:  # noqa: BLE001  # the outermost frame of a request
             _log.exception("%s failed", operation.id)
             return error_response(Refusal("internal", "The engine failed; its log says why"))
-        return _json_response(answer.status, answer.body)
+        return answer if isinstance(answer, Response) else _json_response(answer.status, answer.body)
 
     return endpoint
 
@@ -211,7 +221,7 @@ def _endpoint(
 async def _ask(request: Request, operation: Operation, gate: Gate) -> Ask:
     if operation.access is Access.PUBLIC:
         return Ask(Asker(), {}, Query({}), Fields({}), None)
-    asker = gate.asker(request, operation.access)
+    asker = gate.asker(request, operation.access, in_query=operation.is_stream)
     body = {} if operation.method == "GET" else body_object(await _body(request))
     ask = Ask(
         asker,
@@ -219,6 +229,7 @@ async def _ask(request: Request, operation: Operation, gate: Gate) -> Ask:
         Query(request.query_params),
         Fields(body),
         _key(request.headers.get(routes.HEADER_IDEMPOTENCY_KEY)),
+        request.headers.get(HEADER_LAST_EVENT_ID),
     )
     if operation.access is Access.MINT:
         gate.count_mint(ask)

@@ -16,7 +16,6 @@ import logging
 import socket
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from datetime import datetime
 from itertools import count
 
 from paho.mqtt import client as paho
@@ -26,9 +25,10 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from utdstream._wire import messages
+from utdstream._wire.messages import CallEvent
 from utdstream.engine import logins
 from utdstream.engine.config import MqttSection
-from utdstream.models import MqttLogin, UTDCall
+from utdstream.models import MqttLogin
 
 LOGIN_WAIT_S = 2.0
 """How long a mint waits for the broker to know the login."""
@@ -66,7 +66,6 @@ class Notifier:
         self._waiting: dict[str, asyncio.Event] = {}
         self._of_correlation: dict[str, str] = {}
         self._correlations = count(1)
-        self._seq = 0
         self._took_rights = False
         self._rights_at = 0.0
         self._refusal_logged = False
@@ -107,23 +106,23 @@ class Notifier:
         self._client.disconnect()
         await asyncio.to_thread(self._client.loop_stop)
 
-    def publish(self, event: str, identity: str, call: UTDCall, now: datetime) -> None:
+    def publish(self, identity: str, event: CallEvent) -> None:
         """Sends one call event to one identity; it expires with the ring."""
         if not self._connected:
             return
-        left_s = (call.expires_at - now).total_seconds() if call.expires_at else 0.0
-        if event != messages.CALL_INITIATED:
+        call = event.call
+        left_s = (call.expires_at - event.sent_at).total_seconds() if call.expires_at else 0.0
+        if event.event != messages.CALL_INITIATED:
             left_s = max(left_s, _MIN_EXPIRY_S)
-        self._seq = max(self._seq + 1, int(now.timestamp() * 1000))
         properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
         properties.MessageExpiryInterval = max(1, int(left_s))
         self._client.publish(
             messages.calls_topic(self._app_id, identity),
-            messages.encode_call_event(messages.CallEvent(event, self._seq, now, call)),
+            messages.encode_call_event(event),
             qos=1,
             properties=properties,
         )
-        _log.debug("published %s of call %s to %s", event, call.call_id, identity)
+        _log.debug("published %s of call %s to %s", event.event, call.call_id, identity)
 
     async def login(self, identity: str) -> MqttLogin:
         """The login of this identity; waits a moment for the broker to know it, and answers anyway."""

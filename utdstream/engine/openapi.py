@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from functools import cache
 
-from utdstream._wire import routes
+from utdstream._wire import messages, routes
 from utdstream.engine import bans, rooms
 from utdstream.engine.operations import OPERATIONS, Access, Operation, codes_of
 from utdstream.engine.problems import STATUS_OF_CODE
@@ -78,6 +78,17 @@ _CALL = {
     "metadata": _MAYBE_OBJECT,
     "rev": _COUNT,
 }
+_CALL_IN_EVENT = (
+    "call_id",
+    "type",
+    "caller_identity",
+    "caller_name",
+    "callee_identity",
+    "status",
+    "created_at",
+    "expires_at",
+    "metadata",
+)
 _ROOM = {
     "id": _TEXT,
     "room_name": _TEXT,
@@ -147,6 +158,15 @@ _SCHEMAS: dict[str, Schema] = {
     "Call": _object(_CALL),
     "CallWithToken": _object({**_CALL, "token": _TEXT, "url": _TEXT}, tuple(_CALL)),
     "CallPage": _page("Call"),
+    "CallEvent": _object(
+        {
+            "v": {"const": messages.EVENT_VERSION},
+            "event": {"type": "string", "enum": sorted(messages.CALL_EVENTS)},
+            "seq": {**_COUNT, "description": "Only grows; the id of the event in a stream."},
+            "sent_at": {"type": "string", "format": "date-time"},
+            "call": _object({name: _CALL[name] for name in _CALL_IN_EVENT}),
+        }
+    ),
     "SessionRequest": _object(
         {
             "identity": _IDENTITY,
@@ -256,6 +276,8 @@ _QUERY: dict[str, Schema] = {
     "status": {"type": "string", "description": "A comma list of call states."},
     "type": {"type": "string", "enum": [*_CALL_TYPES, "voice", "video", "audio"]},
     "identity": _TEXT,
+    "app_id": {"type": "string", "description": "Where the header cannot be set."},
+    "access_token": {"type": "string", "description": "The user token, where the header cannot be set."},
     "start_date": {"type": "string", "description": "ISO-8601 time or date."},
     "end_date": {"type": "string", "description": "ISO-8601 time or date (then its end)."},
     "room_name": _TEXT,
@@ -311,6 +333,8 @@ def _operation(operation: Operation) -> dict[str, object]:
     parameters += [_parameter(name, "query", _QUERY[name]) for name in operation.query]
     if operation.idempotent_by_key:
         parameters.append(_parameter(routes.HEADER_IDEMPOTENCY_KEY, "header", {**_TEXT, "maxLength": 255}))
+    if operation.is_stream:
+        parameters.append(_parameter("Last-Event-ID", "header", _TEXT))
     if parameters:
         described["parameters"] = parameters
     if operation.request is not None:
@@ -327,7 +351,10 @@ def _parameter(name: str, where: str, schema: Schema) -> dict[str, object]:
 
 
 def _responses(operation: Operation) -> dict[str, object]:
-    responses: dict[str, object] = {str(operation.status): _response("Done", operation.answer)}
+    done = _response("Done", operation.answer)
+    if operation.is_stream:
+        done = _response("Events, each an object of this schema", operation.answer, "text/event-stream")
+    responses: dict[str, object] = {str(operation.status): done}
     if operation.replay_status is not None:
         responses[str(operation.replay_status)] = _response(
             "The call that this Idempotency-Key made", operation.answer
@@ -343,5 +370,5 @@ def _responses(operation: Operation) -> dict[str, object]:
     return responses
 
 
-def _response(description: str, schema: str) -> dict[str, object]:
-    return {"description": description, "content": {"application/json": {"schema": _ref(schema)}}}
+def _response(description: str, schema: str, media: str = "application/json") -> dict[str, object]:
+    return {"description": description, "content": {media: {"schema": _ref(schema)}}}

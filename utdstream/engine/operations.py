@@ -41,6 +41,8 @@ class Operation:
     codes: tuple[str, ...] = ()
     query: tuple[str, ...] = ()
     idempotent_by_key: bool = False
+    is_stream: bool = False
+    """Answers with server-sent events, and takes app id and user token from the query too."""
 
 
 CALL = f"{routes.CALLS}/{{call_id}}"
@@ -104,6 +106,18 @@ OPERATIONS: tuple[Operation, ...] = (
         "CallPage",
         codes=("validation_failed",),
         query=("status", "type", "identity", "start_date", "end_date", *_PAGE),
+    ),
+    Operation(
+        "call_events",
+        "GET",
+        routes.CALL_EVENTS,
+        "One's call events as server-sent events; Last-Event-ID brings what was missed. The query may hold"
+        " app_id and access_token for an EventSource: keep such addresses out of logs",
+        Access.USER,
+        "CallEvent",
+        codes=("identity_mismatch", "method_not_allowed", "validation_failed"),
+        query=("identity", "app_id", "access_token"),
+        is_stream=True,
     ),
     Operation(
         "get_call",
