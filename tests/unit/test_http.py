@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator, Mapping
 
 import pytest
 import requests
 from facts import eventually
+from small_engine import Answer, Hangup, Request, SmallEngine, reply
 
 from utdstream._deadline import Deadline
 from utdstream._rest import http as rest
@@ -36,85 +35,11 @@ from utdstream.models import UTDCall, UTDStreamType
 MARGIN_S = 0.25
 KEY = "app-key-that-nobody-may-see"
 
-Answer = tuple[int, Mapping[str, str], bytes]
-Respond = Callable[["Request"], Answer]
-
-
-class Request:
-    """What a client asked."""
-
-    def __init__(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> None:
-        self.method, self.path, self.headers, self.body = method, path, headers, body
-
-
-class Engine:
-    """A small real HTTP server on loopback; `respond` says what it answers."""
-
-    def __init__(self) -> None:
-        self.requests: list[Request] = []
-        self.open: list[socket.socket] = []
-        self.respond: Respond = lambda request: reply({})
-        engine = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                length = int(self.headers.get("Content-Length", 0))
-                request = Request(self.command, self.path, dict(self.headers), self.rfile.read(length))
-                engine.requests.append(request)
-                try:
-                    status, headers, body = engine.respond(request)
-                    self.send_response(status)
-                    for name, value in headers.items():
-                        self.send_header(name, value)
-                    if "Content-Length" not in headers:
-                        self.send_header("Content-Length", str(len(body)))
-                    self.end_headers()
-                    self.wfile.write(body)
-                except (ConnectionError, Hangup):
-                    self.close_connection = True
-
-            do_GET = do_POST  # noqa: N815 - the name http.server wants
-
-            def setup(self) -> None:
-                super().setup()
-                engine.open.append(self.connection)
-
-            def finish(self) -> None:
-                super().finish()
-                engine.open.remove(self.connection)
-
-            def log_message(self, format: str, *arguments: object) -> None: ...
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._server.block_on_close = False
-        self._thread = threading.Thread(target=lambda: self._server.serve_forever(0.01))
-        self._thread.start()
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-
-    def close(self) -> None:
-        for connection in list(self.open):  # one that the garbage collector has not met yet
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(5)
-
-
-class Hangup(Exception):
-    """Raised by `respond`: the server closes the connection without a word."""
-
-
-def reply(body: object, status: int = 200, **headers: str) -> Answer:
-    return status, {"Content-Type": "application/json", **headers}, json.dumps(body).encode()
-
 
 @pytest.fixture
-def engine() -> Iterator[Engine]:
+def engine() -> Iterator[SmallEngine]:
     """A server that answers what the test says."""
-    server = Engine()
+    server = SmallEngine()
     yield server
     server.close()
 
@@ -127,13 +52,13 @@ def http() -> Iterator[Http]:
     pool.close()
 
 
-def ask(http: Http, engine: Engine, *, within_s: float = 5.0, **options: object) -> Mapping[str, object]:
+def ask(http: Http, engine: SmallEngine, *, within_s: float = 5.0, **options: object) -> Mapping[str, object]:
     return http.request(
         "POST", engine.url + "/x", headers={}, deadline=Deadline(within_s, 5, "asking"), **options
     )  # type: ignore[arg-type]
 
 
-def test_request_when_answered_gives_the_object(http: Http, engine: Engine) -> None:
+def test_request_when_answered_gives_the_object(http: Http, engine: SmallEngine) -> None:
     """JSON in, JSON out; an empty body is an empty object, a list is under `data`."""
     engine.respond = lambda request: reply({"got": json.loads(request.body)})
     assert ask(http, engine, body={"a": 1}) == {"got": {"a": 1}}
@@ -153,7 +78,12 @@ def test_request_when_answered_gives_the_object(http: Http, engine: Engine) -> N
     ],
 )
 def test_request_when_refused_raises_the_typed_error(
-    http: Http, engine: Engine, status: int, body: object, kind: type[UTDStreamException], code: str | None
+    http: Http,
+    engine: SmallEngine,
+    status: int,
+    body: object,
+    kind: type[UTDStreamException],
+    code: str | None,
 ) -> None:
     """With the engine's own words and code."""
     engine.respond = lambda request: reply(body, status)
@@ -166,7 +96,7 @@ def test_request_when_refused_raises_the_typed_error(
 
 @pytest.mark.parametrize(("header", "seconds"), [("3", 3.0), ("soon", None), ("\xb2", None), ("", None)])
 def test_request_when_limited_reads_the_header(
-    http: Http, engine: Engine, header: str, seconds: float | None
+    http: Http, engine: SmallEngine, header: str, seconds: float | None
 ) -> None:
     """Retry-After when the body does not tell; rubbish in it is ignored."""
     engine.respond = lambda request: reply({}, 429, **{"Retry-After": header})
@@ -176,14 +106,14 @@ def test_request_when_limited_reads_the_header(
 
 
 @pytest.mark.parametrize("body", [b"<html>Sign in</html>", b"\xff\xfe", b"[" * 100_000, b"nonsense"])
-def test_request_when_the_answer_is_no_json_says_so(http: Http, engine: Engine, body: bytes) -> None:
+def test_request_when_the_answer_is_no_json_says_so(http: Http, engine: SmallEngine, body: bytes) -> None:
     """A captive portal, a wrong address: one sentence that says where to look."""
     engine.respond = lambda request: (200, {"Content-Type": "text/html"}, body)
     with pytest.raises(EngineUnreachable, match=r"text/html instead of JSON.*base_url"):
         ask(http, engine)
 
 
-def test_request_when_redirected_does_not_follow(http: Http, engine: Engine) -> None:
+def test_request_when_redirected_does_not_follow(http: Http, engine: SmallEngine) -> None:
     """A key never goes where a stranger points."""
     engine.respond = lambda request: (302, {"Location": engine.url + "/elsewhere"}, b"")
     with pytest.raises(EngineUnreachable, match="redirect"):
@@ -192,7 +122,7 @@ def test_request_when_redirected_does_not_follow(http: Http, engine: Engine) -> 
 
 
 def test_request_when_the_answer_is_huge_stops_reading(
-    http: Http, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    http: Http, engine: SmallEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Memory is bounded whatever answers."""
     monkeypatch.setattr(rest, "MAX_BODY_BYTES", 100_000)
@@ -202,7 +132,7 @@ def test_request_when_the_answer_is_huge_stops_reading(
 
 
 def test_request_when_a_netrc_exists_keeps_its_own_headers(
-    http: Http, engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: object
+    http: Http, engine: SmallEngine, monkeypatch: pytest.MonkeyPatch, tmp_path: object
 ) -> None:
     """A login for this host in ~/.netrc must not replace the bearer."""
     netrc = f"{tmp_path}/netrc"
@@ -218,7 +148,7 @@ def test_request_when_a_netrc_exists_keeps_its_own_headers(
     assert engine.requests[0].headers["Authorization"] == "Bearer mine"
 
 
-def test_request_when_the_server_is_silent_ends_at_the_deadline(http: Http, engine: Engine) -> None:
+def test_request_when_the_server_is_silent_ends_at_the_deadline(http: Http, engine: SmallEngine) -> None:
     """Not a moment later, and what it says afterwards is undone."""
     go_on = threading.Event()
 
@@ -237,7 +167,7 @@ def test_request_when_the_server_is_silent_ends_at_the_deadline(http: Http, engi
     eventually(lambda: undone == [{"call_id": "late"}], "the late answer is undone")
 
 
-def test_request_when_a_late_answer_is_an_error_has_nothing_to_undo(http: Http, engine: Engine) -> None:
+def test_request_when_a_late_answer_is_an_error_has_nothing_to_undo(http: Http, engine: SmallEngine) -> None:
     """A refusal left nothing behind."""
     go_on = threading.Event()
 
@@ -293,7 +223,7 @@ def test_request_when_the_body_trickles_ends_at_the_deadline() -> None:
     listener.close()
 
 
-def test_request_when_the_connection_breaks_is_tried_once_more(http: Http, engine: Engine) -> None:
+def test_request_when_the_connection_breaks_is_tried_once_more(http: Http, engine: SmallEngine) -> None:
     """A transport fault, and only with `retry`; never a third time."""
     broken = [True]
 
@@ -313,7 +243,7 @@ def test_request_when_the_connection_breaks_is_tried_once_more(http: Http, engin
         ask(http, engine)
 
 
-def test_request_when_the_engine_answered_is_never_repeated(http: Http, engine: Engine) -> None:
+def test_request_when_the_engine_answered_is_never_repeated(http: Http, engine: SmallEngine) -> None:
     """A 500 is an answer."""
     engine.respond = lambda request: reply({}, 500)
     with pytest.raises(EngineUnreachable):
@@ -321,7 +251,7 @@ def test_request_when_the_engine_answered_is_never_repeated(http: Http, engine: 
     assert len(engine.requests) == 1
 
 
-def test_pool_when_many_ask_uses_four_threads(http: Http, engine: Engine) -> None:
+def test_pool_when_many_ask_uses_four_threads(http: Http, engine: SmallEngine) -> None:
     """The others wait for their turn, to their own deadlines."""
     go_on = threading.Event()
 
@@ -349,7 +279,7 @@ def test_pool_when_many_ask_uses_four_threads(http: Http, engine: Engine) -> Non
 
 
 def test_pool_when_nobody_asks_any_more_ends_its_threads(
-    http: Http, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    http: Http, engine: SmallEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An idle client keeps none, and the next question starts one again."""
     monkeypatch.setattr(rest, "IDLE_S", 0.05)
@@ -367,7 +297,7 @@ def test_pool_when_closed_refuses() -> None:
         http.request("GET", "http://127.0.0.1:9/", headers={}, deadline=Deadline(1, 1, "asking"))
 
 
-def test_pool_when_closed_closes_its_connections_also_after_an_error(engine: Engine) -> None:
+def test_pool_when_closed_closes_its_connections_also_after_an_error(engine: SmallEngine) -> None:
     """An error that the program keeps does not keep a connection open."""
     http = Http()
     engine.respond = lambda request: reply({"message": "no"}, 401)
@@ -379,14 +309,14 @@ def test_pool_when_closed_closes_its_connections_also_after_an_error(engine: Eng
     assert kept.value.status_code == 401
 
 
-def test_request_when_the_body_is_cut_off_says_so(http: Http, engine: Engine) -> None:
+def test_request_when_the_body_is_cut_off_says_so(http: Http, engine: SmallEngine) -> None:
     """Half an answer is none."""
     engine.respond = lambda request: (200, {"Content-Length": "100", "Connection": "close"}, b'{"a": 1}')
     with pytest.raises(EngineUnreachable, match="cut off"):
         ask(http, engine)
 
 
-def test_request_when_the_body_is_compressed_reads_it(http: Http, engine: Engine) -> None:
+def test_request_when_the_body_is_compressed_reads_it(http: Http, engine: SmallEngine) -> None:
     """gzip comes from a proxy sooner or later; what only claims to be gzip is refused."""
     body = gzip.compress(b'{"a": 1}')
     engine.respond = lambda request: (200, {"Content-Encoding": "gzip"}, body)
@@ -396,7 +326,7 @@ def test_request_when_the_body_is_compressed_reads_it(http: Http, engine: Engine
         ask(http, engine)
 
 
-def test_clock_when_the_engine_tells_its_date_follows_it(http: Http, engine: Engine) -> None:
+def test_clock_when_the_engine_tells_its_date_follows_it(http: Http, engine: SmallEngine) -> None:
     """A device without a clock believes the engine; rubbish is ignored."""
     engine.respond = lambda request: reply({}, Date="Tue, 01 Jan 2030 00:00:00 GMT")
     ask(http, engine)
@@ -461,7 +391,7 @@ def test_base_url_when_it_holds_a_password_does_not_repeat_it() -> None:
 
 
 @pytest.fixture
-def api(engine: Engine) -> Iterator[EngineApi]:
+def api(engine: SmallEngine) -> Iterator[EngineApi]:
     """Typed calls to the small server."""
     made = EngineApi(app_id="app-1", app_key=KEY, base_url=engine.url, token_base_url=engine.url)
     yield made
@@ -472,7 +402,7 @@ def limit(seconds: float = 5.0) -> Deadline:
     return Deadline(seconds, seconds, "asking")
 
 
-def test_bearer_when_refused_is_minted_again_once(api: EngineApi, engine: Engine) -> None:
+def test_bearer_when_refused_is_minted_again_once(api: EngineApi, engine: SmallEngine) -> None:
     """A bearer that expired costs one more round trip, not a failed call."""
     bearers = iter(["first", "second", "third"])
     accepted = ["second"]
@@ -494,7 +424,7 @@ def test_bearer_when_refused_is_minted_again_once(api: EngineApi, engine: Engine
     assert len(engine.requests) == asked + 3, "refused, minted, refused"
 
 
-def test_headers_when_sent_carry_the_key_in_headers_only(api: EngineApi, engine: Engine) -> None:
+def test_headers_when_sent_carry_the_key_in_headers_only(api: EngineApi, engine: SmallEngine) -> None:
     """Never in a path, a query or a body."""
     engine.respond = lambda request: reply({"user_token": "bearer"})
     api.mint_session(Actor("door", "Door", "device-7"), limit())
@@ -507,7 +437,9 @@ def test_headers_when_sent_carry_the_key_in_headers_only(api: EngineApi, engine:
     assert KEY not in repr(api)
 
 
-def test_privileged_calls_when_nobody_is_signed_in_are_refused_here(api: EngineApi, engine: Engine) -> None:
+def test_privileged_calls_when_nobody_is_signed_in_are_refused_here(
+    api: EngineApi, engine: SmallEngine
+) -> None:
     """Without a request."""
     with pytest.raises(NotAuthenticated, match="authenticate"):
         api.get_call("c1", limit())
@@ -516,7 +448,9 @@ def test_privileged_calls_when_nobody_is_signed_in_are_refused_here(api: EngineA
     assert engine.requests == []
 
 
-def test_create_call_when_repeated_carries_the_same_idempotency_key(api: EngineApi, engine: Engine) -> None:
+def test_create_call_when_repeated_carries_the_same_idempotency_key(
+    api: EngineApi, engine: SmallEngine
+) -> None:
     """An answer that was lost does not make two calls."""
     lost = [True]
 
@@ -538,7 +472,7 @@ def test_create_call_when_repeated_carries_the_same_idempotency_key(api: EngineA
     assert engine.requests[-1].headers["Idempotency-Key"] != keys[0]
 
 
-def test_create_call_when_it_comes_too_late_is_undone(api: EngineApi, engine: Engine) -> None:
+def test_create_call_when_it_comes_too_late_is_undone(api: EngineApi, engine: SmallEngine) -> None:
     """The call exists, the caller has gone: somebody is told which one it was."""
     go_on = threading.Event()
 
@@ -576,7 +510,7 @@ def test_key_when_it_cannot_be_sent_is_refused_at_once(key: object) -> None:
     assert "schlüssel" not in str(refused.value)
 
 
-def test_paths_when_ids_are_strange_are_encoded(api: EngineApi, engine: Engine) -> None:
+def test_paths_when_ids_are_strange_are_encoded(api: EngineApi, engine: SmallEngine) -> None:
     """A call id from a message is one path segment, whatever is in it."""
 
     def respond(request: Request) -> Answer:
