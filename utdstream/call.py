@@ -53,6 +53,8 @@ _log = logging.getLogger(__name__)
 S = UTDCallStatus
 HINT_GRACE_S = 0.25
 ACTIVE_POLL_S = 10.0
+JOINING_POLL_S = 0.4
+"""While the caller's room is being joined it tells nothing: a slow machine would miss that it rings."""
 SILENT_ENGINE_S = 60.0
 UNDO_TIMEOUT_S = 8.0
 END_RETRIES = (0.5, 2.0, 5.0)
@@ -531,8 +533,19 @@ class UTDCallSession(UTDSession):
         """Asks the engine when no message came for a while; works without any message at all."""
         if life.over.is_set():
             return
-        pause_s = ACTIVE_POLL_S if life.machine.status is S.ACTIVE else self._config.call_poll_s
+        pause_s = self._pause_s(life)
         life.timer = self._work.call_later(pause_s, lambda: self._poll(life, pause_s))
+
+    def _pause_s(self, life: _CallLife) -> float:
+        if life.machine.status is S.ACTIVE:
+            return ACTIVE_POLL_S
+        joined = self._room.connection.value.state in (
+            ConnectionState.CONNECTED,
+            ConnectionState.RECONNECTING,
+        )
+        if life.ours and not joined:
+            return min(JOINING_POLL_S, self._config.call_poll_s)
+        return self._config.call_poll_s
 
     def _poll(self, life: _CallLife, pause_s: float) -> None:
         if life.over.is_set():

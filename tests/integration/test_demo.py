@@ -116,7 +116,9 @@ def test_every_bar_is_passed_when_the_demo_runs(demos: list[Demo], tmp_path: Pat
     assert report["first_video_ms"] > 0
     assert report["door_statuses"] == ["initiating", "ringing", "active", "ended"]
     assert report["house_statuses"] == ["ringing", "active", "ended"]
-    assert report["threads_after"] <= 4
+    for names in report["threads_after_names"].values():
+        # Dummy: a thread of the native library, which Python has seen once.
+        assert {name for name in names if not name.startswith("Dummy")} == {"MainThread", "utdstream-loop"}
     assert {"utdstream", "livekit", "livekit-server", "mosquitto", "python"} <= set(report["versions"])
     picture = (out / "house-sees.png").read_bytes()
     assert picture.startswith(b"\x89PNG")
