@@ -201,7 +201,7 @@ def test_the_terminal_shows_one_live_line_and_a_table_when_there_is_one() -> Non
     screen.table([Bar("tone", "700 Hz", "700 Hz", True), Bar("gap", "200 ms", "<= 100 ms", False)])
     shown = terminal.getvalue()
     assert shown.count("\r\x1b[K") == 3
-    assert "██" in shown
+    assert "███░" in shown
     assert "\x1b[31m✗" in shown
 
     plain = io.StringIO()

@@ -21,7 +21,7 @@ def test_the_version_is_printed_when_asked(capsys: pytest.CaptureFixture[str]) -
     assert capsys.readouterr().out.strip() == f"utdstream {utdstream.__version__}"
 
 
-@pytest.mark.parametrize("verb", [[], ["engine", "up"], ["doctor"]])
+@pytest.mark.parametrize("verb", [[], ["demo"], ["call"], ["answer"], ["engine", "up"], ["doctor"]])
 def test_help_has_examples_when_asked(verb: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """Whoever asks for help wants something to copy."""
     with pytest.raises(SystemExit) as ended:
@@ -30,7 +30,22 @@ def test_help_has_examples_when_asked(verb: list[str], capsys: pytest.CaptureFix
     assert "examples:" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("line", [[], ["engine"], ["nonsense"], ["engine", "serve"], ["doctor", "--what"]])
+@pytest.mark.parametrize(
+    "line",
+    [
+        [],
+        ["engine"],
+        ["nonsense"],
+        ["engine", "serve"],
+        ["doctor", "--what"],
+        ["demo", "--seconds", "1"],
+        ["demo", "--seconds", "nan"],
+        ["call", "--identity", "door"],
+        ["call", "house"],
+        ["call", "house", "--identity", "door", "--seconds", "0"],
+        ["answer", "--identity", "house", "--auto", "--reject"],
+    ],
+)
 def test_wrong_usage_ends_with_2_when_the_line_makes_no_sense(line: list[str]) -> None:
     """Scripts can tell a wrong line from a failure."""
     with pytest.raises(SystemExit) as ended:

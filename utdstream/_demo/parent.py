@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from types import FrameType
+from typing import Literal
 
 from utdstream import __version__, _doctor
 from utdstream._demo import door, house, measure
@@ -33,6 +34,10 @@ from utdstream.testing import LocalStack
 START_S = 30.0
 CALL_S = 30.0
 END_S = 15.0
+
+_FILES = ("house-sees.png", "door-hears.wav", "report.json")
+_CHILDREN = ("door", "house")
+_SERVERS: tuple[Literal["livekit", "mqtt", "engine"], ...] = ("livekit", "mqtt", "engine")
 
 Event = dict[str, object]
 
@@ -98,8 +103,8 @@ def run(*, seconds: float, out: Path, as_json: bool) -> int:
     Leaves `report.json`, `house-sees.png` and `door-hears.wav` in `out`, and nothing else running.
     """
     out.mkdir(parents=True, exist_ok=True)
-    for name in ("report.json", "house-sees.png", "door-hears.wav"):
-        (out / name).unlink(missing_ok=True)
+    for name in (*_FILES, *(f"logs/{log}.log" for log in (*_CHILDREN, *_SERVERS))):
+        (out / name).unlink(missing_ok=True)  # an earlier run's say nothing of this one
     screen = Screen(sys.stderr if as_json else sys.stdout)
     screen.title(f"utdstream demo: a door calls a house for {seconds:g} s")
     report: dict[str, object]
@@ -117,7 +122,7 @@ def run(*, seconds: float, out: Path, as_json: bool) -> int:
     elif report["ok"]:
         screen.text("The call worked. See and hear it:")
     if not as_json:
-        for name in ("house-sees.png", "door-hears.wav", "report.json"):
+        for name in _FILES:
             if (out / name).exists():
                 screen.text(f"  {out / name}")
     return 0 if report["ok"] else 1
@@ -200,12 +205,15 @@ class _Demo:
 
     def _show_progress(self) -> None:
         seen, heard = self._ticks.get("house", {}), self._ticks.get("door", {})
-        parts = [f"house sees picture {seen.get('seen', 0)}"]
-        if isinstance(fps := seen.get("fps"), float):
-            parts.append(f"{fps:.1f}/s")
-        parts += [f"hears {_hz(seen.get('hears_hz'))},", f"door hears {_hz(heard.get('hears_hz'))}"]
-        talked_s = time.monotonic() - self._at("door", "answered")
-        self._screen.progress("talking", talked_s, self._seconds, " ".join(parts))
+        fps = seen.get("fps")
+        rate = f" {fps:.0f}/s" if isinstance(fps, float) else ""
+        house = f"{seen.get('seen', 0)} pictures{rate} {_hz(seen.get('hears_hz'))}"
+        self._screen.progress(
+            "talking",
+            time.monotonic() - self._at("door", "answered"),
+            self._seconds,
+            f"house: {house}; door: {_hz(heard.get('hears_hz'))}",
+        )
 
     def _at(self, name: str, what: str) -> float:
         return _moment(self._facts[name, what]["at"])
@@ -236,10 +244,10 @@ class _Demo:
             return
         logs = self._out / "logs"
         logs.mkdir(exist_ok=True)
-        for name in ("door", "house"):
+        for name in _CHILDREN:
             with contextlib.suppress(OSError):
                 (logs / f"{name}.log").write_bytes((scratch / f"{name}.log").read_bytes())
-        for part in ("livekit", "mqtt", "engine"):
+        for part in _SERVERS:
             (logs / f"{part}.log").write_text(servers.logs(part), encoding="utf-8")
         self._screen.text(f"  logs: {logs}")
 
@@ -380,7 +388,7 @@ def _rounded(value: float | None) -> float | None:
 
 
 def _hz(value: object) -> str:
-    return f"{value:.0f} Hz" if isinstance(value, (int, float)) else "nothing"
+    return f"{value:.0f} Hz" if isinstance(value, (int, float)) else "silence"
 
 
 def _since(moment: float) -> str:

@@ -14,7 +14,7 @@ from typing import TextIO
 from utdstream._demo.measure import Bar
 
 _GREEN, _RED, _DIM, _BOLD, _PLAIN = "\x1b[32m", "\x1b[31m", "\x1b[2m", "\x1b[1m", "\x1b[0m"
-_METER = 24
+_METER = 10
 
 
 class Screen:
@@ -47,7 +47,7 @@ class Screen:
             return
         filled = round(_METER * min(1.0, done / whole))
         meter = self._full * filled + self._empty * (_METER - filled)
-        text = f"    {name} {meter} {done:4.1f}/{whole:g} s  {detail}"
+        text = f"  {name} {meter} {done:4.1f}/{whole:g} s  {detail}"
         width = shutil.get_terminal_size().columns
         self._out.write("\r\x1b[K" + text[: width - 1])
         self._out.flush()
