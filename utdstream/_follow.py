@@ -50,7 +50,7 @@ class Followed(Generic[T]):
         self._poll_s = poll_s
         self._poll: Timer | None = None
         self._pushed = False
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._rev: int | None = None
         self._generation = 0
         self._hinted = False

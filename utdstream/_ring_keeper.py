@@ -73,7 +73,7 @@ class RingKeeper:
         self._on_ring = on_ring
         self._on_cancel = on_cancel
         self._work = WorkLane(f"utdstream-work-inbox-{identity}", report)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._book = RingBook(identity)
         self._poll_waits = False
         self._polls_fail = False

@@ -61,7 +61,7 @@ class UTDStreamClient:
         self._lane = EventsLane("utdstream-events-errors")
         self.errors: Signal[CallbackError] = Signal(self._lane)
         """Everything that went wrong in the background: raising callbacks, failing devices."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._mint: SessionMint | None = None
         self._sessions: set[UTDSession] = set()
         self._inboxes: set[IncomingCallInbox] = set()

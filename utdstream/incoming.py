@@ -207,7 +207,7 @@ class IncomingCallInbox:
         self.ringing: Signal[IncomingCall] = Signal(self._events, hold=MAX_LIVE)
         self.cancelled: Signal[CallCancelled] = Signal(self._events)
         self.connected: Watched[bool] = Watched(False, self._events)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._closed = False
         self._keeper = RingKeeper(
             identity=identity,

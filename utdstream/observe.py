@@ -11,11 +11,13 @@ Threads: any may read, wait and subscribe; the SDK's threads set and emit. Rules
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from queue import Empty, SimpleQueue
 from typing import Generic, Protocol, TypeVar
 
 from utdstream._deadline import Deadline
@@ -108,7 +110,7 @@ class Watched(Generic[T]):
     """A fact: `.value` now, `.subscribe` for changes, `.wait_for` to block until it holds."""
 
     def __init__(self, value: T, lane: Lane) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._value = value
         self._lane = lane
         self._callbacks: tuple[_Callback[Change[T]], ...] = ()
@@ -200,41 +202,48 @@ class Watched(Generic[T]):
 
 
 class _Waiter(Generic[T]):
-    """The values one blocked thread has still to look at."""
+    """The values one blocked thread has still to look at.
 
-    __slots__ = ("_closed", "_values", "_wake")
+    A SimpleQueue, because its `put` is re-entrant: a signal handler in the waiting thread may change the fact.
+    """
+
+    __slots__ = ("_queue",)
 
     def __init__(self, values: tuple[T, ...], closed: bool) -> None:
-        self._values: deque[T] = deque(values)
-        self._closed = closed
-        self._wake = threading.Event()
+        self._queue: SimpleQueue[tuple[T] | None] = SimpleQueue()
+        for value in values:
+            self.push(value)
+        if closed:
+            self.close()
 
     def push(self, value: T) -> None:
-        self._values.append(value)
-        self._wake.set()
+        self._queue.put((value,))
 
     def close(self) -> None:
-        self._closed = True
-        self._wake.set()
+        self._queue.put(None)
 
     def unseen(self) -> tuple[T, ...]:
         """What was pushed and not looked at."""
-        return tuple(self._values)
+        values: list[T] = []
+        with contextlib.suppress(Empty):
+            while True:
+                item = self._queue.get_nowait()
+                if item is not None:
+                    values.append(item[0])
+        return tuple(values)
 
     def wait(self, holds: Callable[[T], bool], deadline: Deadline) -> T:
         seen = "nothing happened"
         while True:
-            self._wake.clear()
-            while self._values:
-                value = self._values.popleft()
-                if holds(value):
-                    return value
-                seen = f"the last one seen was {value!r}"
-            if self._closed:
+            try:
+                item = self._queue.get(timeout=deadline.remaining())
+            except Empty:
+                raise deadline.error(f"what was waited for did not come, {seen}") from None
+            if item is None:
                 raise SessionClosed("wait_for: the object was disposed before the fact came true")
-            if deadline.passed:
-                raise deadline.error(f"what was waited for did not come, {seen}")
-            self._wake.wait(deadline.remaining())
+            if holds(item[0]):
+                return item[0]
+            seen = f"the last one seen was {item[0]!r}"
 
 
 class Signal(Generic[T]):
@@ -245,7 +254,7 @@ class Signal(Generic[T]):
     """
 
     def __init__(self, lane: Lane, *, hold: int = 0) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._lane = lane
         self._held: deque[T] = deque(maxlen=hold)
         self._callbacks: tuple[_Callback[T], ...] = ()

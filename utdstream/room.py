@@ -87,7 +87,9 @@ class UTDRoom:
         self.messages: Signal[DataMessage] = Signal(self._lane)
         self._metadata: Watched[str] = Watched("", self._lane)
 
-        self._lock = threading.Lock()  # held for reads and writes of the fields below only
+        # Held for reads and writes of the fields below only. Re-entrant, as all locks on the way of
+        # `dispose`: a signal handler may dispose in the middle of any line of the main thread.
+        self._lock = threading.RLock()
         self._life: _Life | None = None
         self._freeing: _Life | None = None
         """The last life, over but perhaps still closing its devices: leaving waits for it."""
@@ -150,10 +152,11 @@ class UTDRoom:
             life = self._life = _Life(
                 self, loop, auto_subscribe=auto_subscribe, publish=publish, open_early=open_early
             )
-        self.connection._set(Connection(ConnectionState.CONNECTING))
         try:
+            self.connection._set(Connection(ConnectionState.CONNECTING))
             loop.finish(lambda: life.join(url, token), deadline=deadline, undo=life.give_up)
         except BaseException as error:
+            loop.post(life.give_up)  # KeyboardInterrupt may come anywhere, also before `finish` waits
             reason = error.message if isinstance(error, UTDStreamException) else type(error).__name__
             self._over(life, reason)
             raise
@@ -466,7 +469,7 @@ class _Life:
             connection.publisher.open_early()
         await connection.join(url, token)
 
-    def give_up(self, _: asyncio.Task[None]) -> None:
+    def give_up(self, _: asyncio.Task[None] | None = None) -> None:
         self._given_up = True
         if self.connection is not None:
             self.connection.give_up()

@@ -66,7 +66,7 @@ class UTDSession:
         self._room = UTDRoom(
             devices=parts.devices, _config=parts.config, _lane=self._lane, _report=parts.report
         )
-        self._lock = threading.Lock()  # the session's state; held for reads and writes only
+        self._lock = threading.RLock()  # the session's state; held for reads and writes only
         self._disposed = False
 
     @property

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import signal
 import subprocess
 import threading
 import time
@@ -25,6 +26,8 @@ from media_rooms import (
 )
 
 from utdstream import (
+    Change,
+    Connection,
     ConnectionState,
     DeadlineExceeded,
     DeviceError,
@@ -450,6 +453,31 @@ def test_rule_2_a_connect_given_up_before_it_began_joins_nothing(
             room.connect(hall.url, hall.token(f"ghost-{number}"), timeout=0.0)
     eventually(lambda: not connection._joining, "no join is under way", PATIENCE_S)
     eventually(lambda: hall.present() == [], "nobody is left", PATIENCE_S)
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.01, 0.03, 0.06])
+def test_rule_2_an_interrupted_connect_is_undone(hall: MediaRoom, after_s: float) -> None:
+    """Control-C while joining: nobody is left on the SFU, and the object can connect again."""
+    room = hall.make()
+    ident = threading.main_thread().ident
+    assert ident is not None
+
+    def interrupt(change: Change[Connection]) -> None:
+        if change.new.state is ConnectionState.CONNECTING:
+            time.sleep(after_s)
+            signal.pthread_kill(ident, signal.SIGINT)
+
+    def join() -> None:
+        room.connect(hall.url, hall.token("door"))
+        threading.Event().wait(PATIENCE_S)  # it was joined before the interrupt came
+
+    with room.connection.subscribe(interrupt), pytest.raises(KeyboardInterrupt):
+        join()
+    assert room.connection.value.state is not ConnectionState.CONNECTING
+    room.disconnect()
+    eventually(lambda: hall.present() == [], "nobody is left", PATIENCE_S)
+    room.connect(hall.url, hall.token("door"))
+    assert hall.present() == ["door"]
 
 
 def test_reconnect_after_a_lost_signal_keeps_sound_and_mute(hall: MediaRoom) -> None:

@@ -147,15 +147,16 @@ class LoopThread:
             task.add_done_callback(reply.put)
 
         def abandon() -> None:
-            give_up(box[0])
+            if box:
+                give_up(box[0])
 
-        self._submit(start)
         try:
+            self._submit(start)  # inside: KeyboardInterrupt may come before the wait has begun
             task = reply.get(timeout=deadline.remaining())
         except Empty:
             self.post(abandon)
             raise deadline.error() from None
-        except BaseException:
+        except BaseException:  # rule 3
             self.post(abandon)
             raise
         try:

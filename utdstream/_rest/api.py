@@ -56,7 +56,7 @@ class EngineApi:
         self._base_url = check_base_url("base_url", base_url)
         self._token_base_url = check_base_url("token_base_url", token_base_url)
         self._http = Http()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._bearer: _Bearer | None = None
 
     def close(self) -> None:
