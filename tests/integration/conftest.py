@@ -33,7 +33,7 @@ def programs() -> None:
 @pytest.fixture(scope="session")
 def stack(programs: None) -> Iterator[LocalStack]:
     """One running LocalStack for the whole run: leave all parts running, use names of your own."""
-    with LocalStack() as running:
+    with LocalStack(project={"max_concurrent_rooms": 10_000}) as running:
         yield running
 
 

@@ -38,6 +38,8 @@ class ProjectSection:
     max_call_duration_s: float = 3600.0
     calls_enabled: bool = True
     video_enabled: bool = True
+    max_concurrent_rooms: int = 100
+    max_participants_per_room: int = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +66,14 @@ class MqttSection:
 
 @dataclass(frozen=True, slots=True)
 class LimitsSection:
-    """Requests a minute for one identity, mints a minute for one identity and device."""
+    """Requests a minute for one identity, mints a minute for one identity and device, and for how long
+    nobody takes over a room session that was begun on another device.
+    """
 
     enabled: bool = True
     requests_per_minute: int = 120
     mints_per_minute: int = 30
+    takeover_cooldown_s: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +152,9 @@ def _check(config: EngineConfig, source: str) -> None:
     positive = {
         "[project] call_ring_timeout_s": config.project.call_ring_timeout_s,
         "[project] max_call_duration_s": config.project.max_call_duration_s,
+        "[project] max_concurrent_rooms": config.project.max_concurrent_rooms,
+        "[project] max_participants_per_room": config.project.max_participants_per_room,
+        "[limits] takeover_cooldown_s": config.limits.takeover_cooldown_s,
         "[limits] requests_per_minute": config.limits.requests_per_minute,
         "[limits] mints_per_minute": config.limits.mints_per_minute,
     }

@@ -20,6 +20,8 @@ MAX_TEXT_BYTES = 256
 """LiveKit counts bytes and refuses longer identities and names at the join."""
 MAX_METADATA_BYTES = 4096
 MAX_KEY = 255
+LARGEST_NUMBER = 999_999_999
+"""Of a number in a path, or of a seat."""
 
 
 def body_object(raw: bytes) -> dict[str, object]:
@@ -107,8 +109,19 @@ class Fields:
             raise invalid(f"{name} must be one of {', '.join(kind.wire for kind in UTDStreamType)}")
         return value
 
-    def metadata(self, name: str = "metadata") -> Mapping[str, object] | None:
-        """A JSON object of at most 4 KiB, or None."""
+    def flag(self, name: str) -> bool | None:
+        """True or false, or None."""
+        if not self.has(name):
+            return None
+        value = self._body[name]
+        if not isinstance(value, bool):
+            raise invalid(f"{name} must be true or false")
+        return value
+
+    def metadata(
+        self, name: str = "metadata", *, most_bytes: int = MAX_METADATA_BYTES
+    ) -> Mapping[str, object] | None:
+        """A JSON object of at most 4 KiB unless more is given, or None."""
         if not self.has(name):
             return None
         value = self._body[name]
@@ -119,8 +132,8 @@ class Fields:
             json.dumps(value, ensure_ascii=False).encode("utf-8")
         except (ValueError, RecursionError):
             raise invalid(f"{name} must hold JSON in UTF-8, not nested too deeply") from None
-        if size > MAX_METADATA_BYTES:
-            raise invalid(f"{name} must have at most {MAX_METADATA_BYTES} bytes")
+        if size > most_bytes:
+            raise invalid(f"{name} must have at most {most_bytes} bytes")
         return value
 
     def identities(self, name: str) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
-"""Rate limits: a bucket per key, refilled steadily.
+"""Rate limits: a bucket per key, refilled steadily; and who claimed a session a moment ago.
 
-Owns: how often one identity may ask. Pure arithmetic on a clock that is given; used on the loop
-thread. Imports the standard library only. Bounded: the least recently used keys are forgotten.
+Owns: how often one identity may ask, and how soon another device may take its place. Pure arithmetic on
+a clock that is given; used on the loop thread. Imports the standard library only. Bounded: the least
+recently used keys are forgotten.
 """
 
 from __future__ import annotations
@@ -28,3 +29,25 @@ class Buckets:
         while len(self._levels) > MAX_KEYS:
             self._levels.popitem(last=False)
         return wait_s
+
+
+class Claims:
+    """Which device claimed a session, and when: for `cooldown_s` it is not given to another one."""
+
+    def __init__(self, cooldown_s: float) -> None:
+        self._cooldown_s = cooldown_s
+        self._claims: OrderedDict[object, tuple[str, float]] = OrderedDict()
+
+    def wait_s(self, key: object, device: str, now_s: float) -> float:
+        """The seconds this device has to wait; 0 when it may have the session. `now_s` is monotonic."""
+        claim = self._claims.get(key)
+        if claim is None or claim[0] == device:
+            return 0.0
+        return max(0.0, claim[1] + self._cooldown_s - now_s)
+
+    def claim(self, key: object, device: str, now_s: float) -> None:
+        """The session is this device's now."""
+        self._claims.pop(key, None)
+        self._claims[key] = (device, now_s)
+        while len(self._claims) > MAX_KEYS:
+            self._claims.popitem(last=False)

@@ -78,6 +78,8 @@ class Project:
     max_call_duration_s: float = 3600.0
     calls_enabled: bool = True
     video_enabled: bool = True
+    max_concurrent_rooms: int = 100
+    max_participants_per_room: int = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,7 @@ class Limits:
     enabled: bool = True
     requests_per_minute: int = 120
     mints_per_minute: int = 30
+    takeover_cooldown_s: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,17 +38,23 @@ class LocalStack:
     """The three real servers on free loopback ports, with random secrets; a context manager.
 
     `project` overrides settings of the project (for example `{"call_ring_timeout_s": 1.5}`). Rate limits are
-    off. The folder with the secrets is deleted at the end; the programs' logs are copied to `log_dir`
-    first when one is given. Nothing is left behind, also when this process is killed.
+    off unless `limits` sets them (`{"enabled": True, "requests_per_minute": 10}`). The folder with the
+    secrets is deleted at the end; the programs' logs are copied to `log_dir` first when one is given.
+    Nothing is left behind, also when this process is killed.
 
     Blocks: entering about 1 s, 20 s at most; `close` 9 s at most.
     Thread: all methods from any thread.
     """
 
     def __init__(
-        self, *, project: Mapping[str, object] | None = None, log_dir: str | os.PathLike[str] | None = None
+        self,
+        *,
+        project: Mapping[str, object] | None = None,
+        limits: Mapping[str, object] | None = None,
+        log_dir: str | os.PathLike[str] | None = None,
     ) -> None:
         self._project = dict(project or {})
+        self._limits = dict(limits or {})
         self._log_dir = Path(log_dir) if log_dir is not None else None
         self._lock = threading.Lock()
         self._supervisor: Supervisor | None = None
@@ -189,12 +195,11 @@ class LocalStack:
             if self._closed or self._folder is not None:
                 raise SessionClosed("this LocalStack was started before; make a new one")
             project = changed(Project(), "project", self._project)
+            limits = changed(Limits(enabled=False), "limits", self._limits)
             _sweep()
             self._folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
             self._folder_lock = _lock(self._folder)
-            settings = StackSettings(
-                folder=self._folder, project=project, limits=Limits(enabled=False), log_level="debug"
-            )
+            settings = StackSettings(folder=self._folder, project=project, limits=limits, log_level="debug")
             self._supervisor = Supervisor(settings)
         atexit.register(self.close)
         try:
