@@ -319,9 +319,13 @@ def test_data_reaches_everyone_or_the_ones_named(hall: MediaRoom) -> None:
     first.send_data(b"lossy", reliable=False)
     eventually(lambda: len(heard["third"]) == 4, "all four came", PATIENCE_S)
     eventually(lambda: len(heard["second"]) == 3, "three came", PATIENCE_S)
-    assert [message.data for message in heard["second"]] == [b"to all", bytes(15_000), b"lossy"]
-    assert heard["third"][1] == DataMessage(b"to third", "first", None, True)
-    assert heard["third"][3].reliable is False
+    reliable = {
+        name: [message for message in heard[name] if message.reliable] for name in ("second", "third")
+    }
+    assert [message.data for message in reliable["second"]] == [b"to all", bytes(15_000)]
+    assert reliable["third"][1] == DataMessage(b"to third", "first", None, True)
+    for name in ("second", "third"):  # the lossy one goes its own way and may overtake
+        assert DataMessage(b"lossy", "first", None, False) in heard[name]
     assert heard["first"] == []
 
 
