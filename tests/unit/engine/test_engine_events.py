@@ -1,0 +1,188 @@
+"""What a stream of call events gets, also after it was away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+
+from utdstream._wire import messages
+from utdstream._wire.messages import CallEvent
+from utdstream.engine import call_events, calls, event_stream
+from utdstream.engine.call_events import CallEvents, Stream
+from utdstream.engine.calls import CallRecord
+from utdstream.engine.problems import Refusal
+from utdstream.engine.store import Store
+from utdstream.models import UTDStreamType
+
+NOW = datetime.now(timezone.utc)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = Store(str(tmp_path / "engine.db"))
+    yield store
+    store.close()
+
+
+def new_call(number: int, callee: str = "house", at: datetime = NOW) -> CallRecord:
+    return calls.new_call(
+        call_id=f"call_{number:024x}",
+        type=UTDStreamType.AUDIO_CALL,
+        caller="door",
+        callee=callee,
+        now=at,
+        ring_timeout_s=30.0,
+        max_duration_s=60.0,
+    )
+
+
+def waiting(stream: Stream) -> list[CallEvent]:
+    async def take() -> list[CallEvent]:
+        found = []
+        try:
+            while True:
+                async with asyncio.timeout(0):
+                    found.append(await stream.next())
+        except TimeoutError:
+            return found
+
+    return asyncio.run(take())
+
+
+def named(stream: Stream) -> list[tuple[str, str]]:
+    return [(event.event, event.call.call_id) for event in waiting(stream)]
+
+
+def publish(events: CallEvents, record: CallRecord, event: str = messages.CALL_INITIATED) -> None:
+    events.publish(event, "house", record.call, datetime.now(timezone.utc))
+
+
+def test_a_new_reader_gets_what_rings_now(store: Store) -> None:
+    ringing, over = new_call(1), new_call(2)
+    store.insert_call(ringing)
+    store.insert_call(over)
+    store.save_call(calls.end(over, "door", NOW))
+    events = CallEvents(store)
+    assert named(events.open("house", None)) == [(messages.CALL_INITIATED, ringing.call_id)]
+    assert named(events.open("door", None)) == []
+    assert named(events.open("other", None)) == []
+
+
+def test_a_reader_that_comes_back_gets_each_event_once(store: Store) -> None:
+    events = CallEvents(store)
+    records = [new_call(number) for number in range(4)]
+    stream = events.open("house", None)
+    for record in records:
+        publish(events, record)
+    seen = waiting(stream)
+    assert [event.call.call_id for event in seen] == [record.call_id for record in records]
+    assert named(events.open("house", seen[1].seq)) == [
+        (messages.CALL_INITIATED, record.call_id) for record in records[2:]
+    ]
+    assert named(events.open("house", seen[-1].seq)) == []
+
+
+def test_after_a_restart_the_calls_themselves_say_what_happened(store: Store) -> None:
+    long_ago = NOW - timedelta(hours=1)
+    last_seen = round((NOW - timedelta(minutes=30)).timestamp() * 1000)
+    old, ended, answered, ringing = (new_call(number, at=long_ago) for number in range(4))
+    store.insert_call(calls.end(old, "door", long_ago))
+    store.insert_call(calls.miss(ended, NOW))
+    store.insert_call(calls.accept(answered, "house", NOW + timedelta(seconds=1), None))
+    store.insert_call(new_call(9, at=NOW + timedelta(seconds=2)))
+    assert ringing.is_unanswered
+    assert named(CallEvents(store).open("house", last_seen)) == [
+        (messages.CALL_MISSED, ended.call_id),
+        (messages.CALL_ANSWERED_ELSEWHERE, answered.call_id),
+        (messages.CALL_INITIATED, new_call(9).call_id),
+    ]
+
+
+def test_what_is_no_longer_in_memory_comes_from_the_calls(store: Store) -> None:
+    events = CallEvents(store)
+    stream = events.open("house", None)
+    first = new_call(0, at=datetime.now(timezone.utc))
+    publish(events, first)
+    before = waiting(stream)[0].seq
+    lost = new_call(1, at=datetime.now(timezone.utc) + timedelta(seconds=1))
+    store.insert_call(lost)
+    for number in range(call_events.KEPT_EACH + 1):
+        publish(events, new_call(100 + number))
+    assert (messages.CALL_INITIATED, lost.call_id) in named(events.open("house", before))
+
+
+def test_a_repetition_is_for_the_broker_alone(store: Store) -> None:
+    events = CallEvents(store)
+    stream = events.open("house", None)
+    publish(events, new_call(1))
+    events.publish(messages.CALL_INITIATED, "house", new_call(1).call, NOW, is_repetition=True)
+    assert len(waiting(stream)) == 1
+
+
+def test_a_reader_that_does_not_keep_up_is_cut_off(store: Store) -> None:
+    events = CallEvents(store)
+    stream = events.open("house", None)
+    for number in range(call_events.MAX_WAITING + 10):
+        publish(events, new_call(number))
+    assert stream.closed.is_set()
+
+
+def test_streams_are_bounded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    events = CallEvents(store)
+    streams = [events.open("house", None) for _ in range(call_events.MAX_STREAMS_EACH + 1)]
+    assert [stream.closed.is_set() for stream in streams] == [True] + [False] * call_events.MAX_STREAMS_EACH
+    monkeypatch.setattr(call_events, "MAX_STREAMS", call_events.MAX_STREAMS_EACH)
+    with pytest.raises(Refusal) as refusal:
+        events.open("other", None)
+    assert refusal.value.status == 503
+    events.close_all()
+    events.open("other", None)
+
+
+def test_a_heartbeat_keeps_a_silent_stream_open(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_stream, "HEARTBEAT_S", 0.01)
+    sent = asyncio.run(_sent_until(CallEvents(store), lambda body: b": still here" in body))
+    assert sent.startswith(b"retry: 2000\n\n: still here\n\n")
+
+
+def test_a_reader_that_reads_nothing_does_not_hold_up_the_end(store: Store) -> None:
+    async def stuck(message: object) -> None:
+        await asyncio.Event().wait()
+
+    async def run() -> None:
+        events = CallEvents(store)
+        stream = events.open("house", None)
+        answer = event_stream.EventStream(stream, events.close)
+        task = asyncio.create_task(answer({"type": "http"}, _nothing, stuck))
+        await asyncio.sleep(0)
+        events.close_all()
+        async with asyncio.timeout(2.0):
+            await task
+
+    asyncio.run(run())
+
+
+async def _nothing() -> dict[str, object]:
+    await asyncio.Event().wait()
+    return {}
+
+
+async def _sent_until(events: CallEvents, fact: Callable[[bytes], bool]) -> bytes:
+    body = b""
+
+    async def send(message: dict[str, object]) -> None:
+        nonlocal body
+        chunk = message.get("body", b"")
+        assert isinstance(chunk, bytes)
+        body += chunk
+        if fact(body):
+            events.close_all()
+
+    stream = events.open("house", None)
+    async with asyncio.timeout(5.0):
+        await event_stream.EventStream(stream, events.close)({"type": "http"}, _nothing, send)  # type: ignore[arg-type]
+    return body
