@@ -181,6 +181,11 @@ def people_of(stack: LocalStack, name: str) -> list[str]:
     return sorted(person["identity"] for person in people)  # type: ignore[attr-defined]
 
 
+def person_of(stack: LocalStack, name: str, identity: str) -> dict[str, object]:
+    """Somebody in a room as the media server sees him; empty when he is not there."""
+    return _twirp(stack, "GetParticipant", {"room": name, "identity": identity})
+
+
 def _twirp(stack: LocalStack, method: str, body: dict[str, object]) -> dict[str, object]:
     grants = api.VideoGrants(room_list=True, room_admin=True, room=str(body.get("room", "")))
     token = (

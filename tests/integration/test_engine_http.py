@@ -155,7 +155,14 @@ def test_every_operation_answers_what_the_document_says(
 ) -> None:
     door, house = site.person(fresh("door")), site.person(fresh("house"))
     call = door.call(house.identity)
-    values = {"call_id": call.call_id, "room": "none", "identity": "nobody"}
+    values = {
+        "call_id": call.call_id,
+        "room": "none",
+        "identity": "nobody",
+        "index": "0",
+        "request_id": "1",
+        "invitation_id": "1",
+    }
     bodies: list[object] = [None, {}, {"identity": house.identity, "callee_identity": fresh("other")}]
     for method, path, described in operations:
         place = re.sub(r"{(\w+)}", lambda found: values[found[1]], path)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterator
 
 import pytest
 from engine_site import Asker, Site, fresh, people_of
 from facts import eventually
+from people import small_devices
 
 from utdstream._wire import codec, messages, routes
 from utdstream.room import UTDRoom
@@ -155,3 +157,205 @@ def test_who_may_ban_and_see_bans(site: Site, live: Venue) -> None:
         answer = live.host.ask("DELETE", routes.BAN, wanted)
         assert answer.json() == {"ok": True, "removed": removed}
     live.mint(viewer)
+
+
+# People.
+
+
+@pytest.fixture
+def audio(site: Site) -> Venue:
+    return Venue(site, "audio_room")
+
+
+def person(venue: Venue, identity: str, asker: Asker | None = None) -> dict[str, object]:
+    answer = (asker or venue.host).ask("GET", routes.participant(venue.name, identity))
+    assert answer.status_code == 200, answer.text
+    return answer.json()  # type: ignore[no-any-return]
+
+
+def permission(venue: Venue, identity: str) -> dict[str, bool]:
+    return person(venue, identity)["permission"]  # type: ignore[return-value]
+
+
+def act(
+    venue: Venue, identity: str, action: str, body: object = None, asker: Asker | None = None
+) -> dict[str, object]:
+    path = routes.participant_action(venue.name, identity, action)
+    answer = (asker or venue.host).ask("PUT", path, body)
+    assert answer.status_code == 200, answer.text
+    return answer.json()  # type: ignore[no-any-return]
+
+
+def test_permissions_are_merged_and_seen_by_the_sfu(live: Venue) -> None:
+    viewer = fresh("viewer")
+    with UTDRoom() as room:
+        live.join(room, viewer)
+        answer = act(live, viewer, "permissions", {"can_publish": True})
+        assert answer["permission"] == {"canPublish": True, "canSubscribe": True, "canPublishData": True}
+        eventually(lambda: permission(live, viewer)["canPublish"], "the viewer may publish")
+        room.can_publish.wait_for(True, timeout=5)
+        act(live, viewer, "permissions", {"can_subscribe": False, "can_publish_data": False})
+        wanted = {"canPublish": True, "canSubscribe": False, "canPublishData": False}
+        eventually(lambda: permission(live, viewer) == wanted, "the rest is as it was")
+        act(live, viewer, "permissions", {"can_publish": False, "can_subscribe": True})
+        wanted = {"canPublish": False, "canSubscribe": True, "canPublishData": False}
+        eventually(lambda: permission(live, viewer) == wanted, "the right is taken")
+        room.can_publish.wait_for(False, timeout=5)
+
+
+def test_in_an_audio_room_a_seat_gives_the_microphone(site: Site, audio: Venue) -> None:
+    speaker = site.person(fresh("speaker"))
+    audio.mint(speaker.identity)
+    path = routes.participant_action(audio.name, speaker.identity, "permissions")
+    assert code(audio.host, "PUT", path, {"can_publish": True}) == (409, "not_seated")
+    assert speaker.ask("POST", routes.seat_action(audio.name, 3, "take")).status_code == 200
+    assert act(audio, speaker.identity, "permissions", {"can_publish": False})["permission"] == {
+        "canPublish": False,
+        "canSubscribe": True,
+        "canPublishData": True,
+    }
+    granted = act(audio, speaker.identity, "permissions", {"can_publish": True})["permission"]
+    assert granted == {"canPublish": True, "canSubscribe": True, "canPublishData": True}
+    own = routes.participant_action(audio.name, audio.host.identity, "permissions")
+    assert code(audio.host, "PUT", own, {"can_publish": False}) == (409, "invalid_state")
+
+
+def test_forbidding_stops_a_publication_and_lasts(live: Venue) -> None:
+    viewer = fresh("viewer")
+    with UTDRoom(devices=small_devices()) as room:
+        live.join(room, viewer)
+        act(live, viewer, "permissions", {"can_publish": True})
+        room.can_publish.wait_for(True, timeout=5)
+        room.set_microphone(True)
+        eventually(lambda: person(live, viewer)["tracks"], "the microphone is published")
+        assert act(live, viewer, "forbid-stream") == {"ok": True}
+        eventually(lambda: not person(live, viewer)["tracks"], "the track is gone")
+        assert not permission(live, viewer)["canPublish"]
+        assert act(live, viewer, "resume-stream") == {"ok": True}
+        eventually(lambda: permission(live, viewer)["canPublish"], "the right is back")
+
+
+def test_a_mute_reaches_the_track(live: Venue) -> None:
+    viewer = fresh("viewer")
+    with UTDRoom(devices=small_devices()) as room:
+        live.join(room, viewer)
+        act(live, viewer, "permissions", {"can_publish": True})
+        room.can_publish.wait_for(True, timeout=5)
+        room.set_microphone(True)
+        room.set_camera(True)
+
+        def muted() -> dict[str, bool]:
+            return {track["type"]: track["muted"] for track in person(live, viewer)["tracks"]}  # type: ignore[attr-defined]
+
+        eventually(lambda: muted() == {"audio": False, "video": False}, "both are published")
+        answer = act(live, viewer, "mute", {"audio": True})
+        assert len(answer["tracks"]) == 1  # type: ignore[arg-type]
+        eventually(lambda: muted() == {"audio": True, "video": False}, "the microphone is muted")
+        video = next(t["sid"] for t in person(live, viewer)["tracks"] if t["type"] == "video")  # type: ignore[attr-defined]
+        act(live, viewer, "mute", {"track_sid": video, "muted": True})
+        eventually(lambda: muted() == {"audio": True, "video": True}, "the camera is muted")
+        assert act(live, viewer, "mute", {"audio": True, "muted": False})["ok"] is True
+        path = routes.participant_action(live.name, viewer, "mute")
+        assert code(live.host, "PUT", path, {"track_sid": "TR_none"}) == (404, "not_found")
+        assert code(live.host, "PUT", path, {"audio": False}) == (422, "validation_failed")
+
+
+def test_a_persons_metadata_is_merged_and_the_engines_keys_stay(live: Venue) -> None:
+    viewer = fresh("viewer")
+    with UTDRoom() as room:
+        live.join(room, viewer, metadata={"team": "red", "level": 1})
+        changes = {"team": None, "level": 2, "role": "host", "_device": "x", "appId": "0", "new": "ü"}
+        act(live, viewer, "metadata", {"metadata": changes})
+
+        def seen() -> dict[str, object]:
+            return json.loads(str(person(live, viewer)["metadata"]))  # type: ignore[no-any-return]
+
+        eventually(lambda: seen().get("new") == "ü", "the change is there")
+        metadata = seen()
+        assert (metadata["level"], metadata["role"], metadata["appId"]) == (
+            2,
+            "audience",
+            live.site.stack.app_id,
+        )
+        assert metadata["_device"] != "x"
+        assert "team" not in metadata
+
+
+def test_an_admin_moderates_but_never_the_host(site: Site, live: Venue) -> None:
+    admin, viewer = site.person(fresh("admin")), site.person(fresh("viewer"))
+    for asker in (admin, viewer):
+        live.mint(asker.identity)
+    act(live, admin.identity, "role", {"role": "admin"})
+    bodies = {"permissions": {"can_subscribe": False}, "forbid-stream": None, "resume-stream": None}
+    for action, body in bodies.items():
+        act(live, viewer.identity, action, body, asker=admin)
+        for asker, target in ((admin, live.host), (viewer, admin)):
+            path = routes.participant_action(live.name, target.identity, action)
+            assert code(asker, "PUT", path, body) == (403, "forbidden")
+        nobody = routes.participant_action(live.name, fresh("nobody"), action)
+        assert code(live.host, "PUT", nobody, body) == (404, "participant_not_found")
+    for action, body in (("mute", {"audio": True}), ("metadata", {"metadata": {}})):
+        path = routes.participant_action(live.name, live.host.identity, action)
+        assert code(admin, "PUT", path, body) == (403, "forbidden")
+        nobody = routes.participant_action(live.name, fresh("nobody"), action)
+        assert code(admin, "PUT", nobody, body) == (404, "participant_not_found")
+    banned = {"identity": live.host.identity, "room_name": live.name}
+    assert code(admin, "POST", routes.BAN, banned) == (403, "forbidden")
+    by_admin = {"identity": viewer.identity, "room_name": live.name}
+    assert admin.ask("POST", routes.BAN, by_admin).status_code == 201
+    itself = {"identity": admin.identity, "room_name": live.name}
+    assert live.host.ask("POST", routes.BAN, itself).status_code == 201
+    assert code(admin, "DELETE", routes.BAN, by_admin) == (403, "forbidden")  # no admin any more
+
+
+# Comments and metadata.
+
+
+def test_locked_comments_are_told_and_written_down(site: Site, live: Venue) -> None:
+    viewer = site.person(fresh("viewer"))
+    with UTDRoom() as room:
+        heard = live.join(room, viewer.identity)
+        path = routes.comments_lock(live.name)
+        assert live.host.ask("PUT", path, {"locked": True}).json() == {"ok": True, "locked": True}
+
+        def locks() -> list[tuple[object, object]]:
+            found = [message.fields for message in heard if message.type == messages.COMMENT_LOCK]
+            return [(fields["locked"], fields["by"]) for fields in found]
+
+        eventually(lambda: locks() == [(True, live.host.identity)], "the room is told")
+
+        def written() -> object:
+            metadata = live.host.ask("GET", routes.room(live.name)).json()["metadata"]
+            found = messages.parse_metadata(metadata, messages.METADATA_COMMENTS)
+            return found is not None and found["locked"]
+
+        assert written() is True
+        assert live.host.ask("PUT", path, {"locked": True}).status_code == 200  # nothing new to tell
+        assert site.server().ask("PUT", path, {"locked": False}).json() == {"ok": True, "locked": False}
+        eventually(lambda: [lock[0] for lock in locks()] == [True, False], "the room is told again")
+        assert written() is False
+        assert code(viewer, "PUT", path, {"locked": True}) == (403, "forbidden")
+        for bad in (None, {}, {"locked": 1}, {"locked": "true"}):
+            assert code(live.host, "PUT", path, bad) == (422, "validation_failed")
+
+
+def test_room_metadata_is_the_applications_beside_the_engines(site: Site, live: Venue) -> None:
+    viewer = site.person(fresh("viewer"))
+    live.mint(viewer.identity)
+    path = routes.room_metadata(live.name)
+
+    def seen() -> dict[str, object]:
+        return json.loads(live.host.ask("GET", routes.room(live.name)).json()["metadata"])  # type: ignore[no-any-return]
+
+    before = seen()
+    assert live.host.ask("PUT", path, {"metadata": {"topic": "ü", "a": {"b": [1]}}}).json() == {"ok": True}
+    eventually(lambda: seen().get("topic") == "ü", "the metadata is there")
+    assert seen()["_stage"]["members"] == before["_stage"]["members"]  # type: ignore[index]
+    assert site.server().ask("PUT", path, {"metadata": {"other": 1}}).status_code == 200
+    eventually(lambda: seen().get("other") == 1, "it is replaced")
+    assert "topic" not in seen()
+    assert code(viewer, "PUT", path, {"metadata": {}}) == (403, "forbidden")
+    deep = {"a": "x" * 20_000}
+    for bad in ({"_stage": 1}, [], "text", None, deep):
+        assert code(live.host, "PUT", path, {"metadata": bad}) == (422, "validation_failed")
+    assert code(live.host, "PUT", routes.room_metadata("a/b"), {"metadata": {}}) == (422, "validation_failed")

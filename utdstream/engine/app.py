@@ -23,17 +23,23 @@ from utdstream.engine.call_rooms import CallRooms
 from utdstream.engine.call_service import CallService
 from utdstream.engine.call_watch import CallWatch
 from utdstream.engine.config import EngineConfig
+from utdstream.engine.desk_api import Desk
 from utdstream.engine.event_api import EventApi
 from utdstream.engine.http import Answer, Ask, Gate, Handler, make_app
 from utdstream.engine.notify import Notifier
 from utdstream.engine.openapi import document
+from utdstream.engine.people_api import PeopleApi
 from utdstream.engine.room_api import RoomApi
 from utdstream.engine.room_desk import RoomDesk
 from utdstream.engine.room_follow import RoomFollower
 from utdstream.engine.room_service import RoomService
 from utdstream.engine.room_store import RoomStore
+from utdstream.engine.room_watch import RoomWatch
+from utdstream.engine.seat_api import SeatApi
 from utdstream.engine.sfu import Sfu
+from utdstream.engine.stage_api import StageApi
 from utdstream.engine.store import Store
+from utdstream.engine.takeovers import Takeovers
 from utdstream.engine.tokens import Tokens
 
 CLOSE_WITHIN_S = 0.8
@@ -57,18 +63,32 @@ class Engine:
         self.calls = CallService(config.project, self.store, rooms, self.timers, self.events)
         self.watch = CallWatch(self.calls, self.store, self.sfu, rooms, self.timers)
         app_id = config.project.app_id
-        self.rooms = RoomService(app_id, self.store, self.sfu)
         records = RoomStore(self.store)
         self.follower = RoomFollower(app_id, self.store, records, self.sfu, self.lanes, self.timers)
         self.desk = RoomDesk(app_id, self.store, records, self.follower)
+        self.rooms = RoomService(
+            app_id,
+            self.store,
+            self.sfu,
+            self.desk,
+            self.follower,
+            max_rooms=config.project.max_concurrent_rooms,
+            max_people=config.project.max_participants_per_room,
+        )
+        self.room_watch = RoomWatch(app_id, self.store, self.desk, self.follower, self.sfu, self.timers)
+        desk = Desk(self.desk)
+        self.seat_api = SeatApi(desk)
+        self.stage_api = StageApi(desk, self.rooms)
+        self.people_api = PeopleApi(desk, self.rooms)
         media_url = config.livekit.public_url
         self.call_api = CallApi(self.calls, self.tokens, media_url)
-        self.room_api = RoomApi(self.rooms, self.tokens, config.project, media_url)
+        self.room_api = RoomApi(self.rooms, self.desk, self.tokens, config.project, media_url)
         self.bans = BanService(
-            config.project.app_id, self.store, self.sfu, self.rooms, self.calls, self.lanes, self.timers
+            app_id, self.store, self.sfu, self.rooms, self.calls, self.lanes, self.timers, self.desk
         )
         self.gate.check_ban = self.bans.check
         self.room_api.check_ban = self.bans.check
+        self.room_api.takeovers = Takeovers(config.limits, self.rooms.is_present)
         self.bans.on_banned = self.events.close_all
         self.event_api = EventApi(self.events)
         self.ban_api = BanApi(self.bans, self.rooms, config.project.app_id)
@@ -85,6 +105,7 @@ class Engine:
             self.notifier.start()
         self.calls.start(self.watch.answered)
         self.watch.start()
+        self.room_watch.start()
         self.bans.start()
         self.timers.start()
 
@@ -106,6 +127,9 @@ class Engine:
         return {
             **self.call_api.handlers(),
             **self.room_api.handlers(),
+            **self.seat_api.handlers(),
+            **self.stage_api.handlers(),
+            **self.people_api.handlers(),
             **self.ban_api.handlers(),
             **self.event_api.handlers(),
             "health": self.health,
@@ -128,6 +152,7 @@ class Engine:
         self.bans.webhook(hook)
         if hook.event == "room_finished":
             self.lanes.put(hook.room, lambda: self.rooms.webhook(hook))
+        self.room_watch.webhook(hook)
         return True
 
 

@@ -16,11 +16,12 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 
 from utdstream._wire import messages
-from utdstream.engine import bans, rooms
+from utdstream.engine import bans, moderation, roles, rooms
 from utdstream.engine.background import Lanes, Timers
 from utdstream.engine.bans import Ban
 from utdstream.engine.call_service import CallService
 from utdstream.engine.problems import Refusal
+from utdstream.engine.room_desk import RoomDesk
 from utdstream.engine.room_service import Place, RoomService
 from utdstream.engine.rooms import Room
 from utdstream.engine.sfu import Sfu, SfuUnavailable, Webhook
@@ -47,6 +48,7 @@ class BanService:
         calls: CallService,
         lanes: Lanes,
         timers: Timers,
+        desk: RoomDesk,
     ) -> None:
         self._app_id = app_id
         self._store = store
@@ -55,6 +57,7 @@ class BanService:
         self._calls = calls
         self._lanes = lanes
         self._timers = timers
+        self._desk = desk
         self._leaving: set[tuple[str, str]] = set()
         self._looked = False
         self.on_banned: Callable[[str], None] = lambda identity: None
@@ -75,8 +78,8 @@ class BanService:
         return bans.heaviest(self._store.bans.of(identity, now, room=room), now)
 
     def may_moderate(self, room: Room, identity: str) -> bool:
-        """True for the owner, the hosts and the admins of the room."""
-        return self._role(room, identity) in ("host", "admin")
+        """True for the owner, the hosts and the admins of the room, unless they are banned from it."""
+        return self._role(room, identity) in ("host", "admin") and not self.holding(identity, room.name)
 
     def rooms_moderated_by(self, identity: str) -> list[str]:
         """The names of the rooms that this identity moderates."""
@@ -112,6 +115,9 @@ class BanService:
             by,
             "" if duration_s is None else f" for {duration_s} s",
         )
+        for place in self._store.rooms():
+            if room in (None, place.name):
+                self._desk.mutate(place, lambda room, state: moderation.put_out(room, state, identity))
         if room is None:
             self.on_banned(identity)
             for record in self._store.open_calls_of(identity):
@@ -185,7 +191,7 @@ class BanService:
             self._leaving.discard((room, ban.identity))
 
     def _role(self, room: Room, identity: str) -> str:
-        return "host" if room.owner == identity else "audience"
+        return roles.role_of(room, self._desk.state(room), identity)
 
     async def _name_of(self, identity: str, room: str | None) -> str | None:
         if room is None or self._store.room(room) is None:

@@ -11,9 +11,11 @@ from collections.abc import Mapping
 from functools import cache
 
 from utdstream._wire import messages, routes
-from utdstream.engine import bans, rooms
+from utdstream.engine import bans, moderation, roles, rooms
+from utdstream.engine.fields import LARGEST_NUMBER
 from utdstream.engine.operations import OPERATIONS, Access, Operation, codes_of
 from utdstream.engine.problems import STATUS_OF_CODE
+from utdstream.engine.room_state import MAX_MODE_ID, MAX_SEATS, SEAT_MODES
 from utdstream.models import UTDCallStatus
 
 Schema = dict[str, object]
@@ -21,6 +23,7 @@ Schema = dict[str, object]
 _TEXT: Schema = {"type": "string"}
 _COUNT: Schema = {"type": "integer", "minimum": 0}
 _FLAG: Schema = {"type": "boolean"}
+_MAYBE_FLAG: Schema = {"type": ["boolean", "null"]}
 _MAYBE_TEXT: Schema = {"type": ["string", "null"]}
 _MAYBE_COUNT: Schema = {"type": ["integer", "null"]}
 _MAYBE_TIME: Schema = {"type": ["string", "null"], "format": "date-time"}
@@ -119,6 +122,31 @@ _BAN = {
     "expires_at": {**_MAYBE_TIME, "description": "None: for ever."},
     "banned_at": {"type": "string", "format": "date-time"},
 }
+_SEAT_INDEX: Schema = {"type": "integer", "minimum": 0, "maximum": MAX_SEATS - 1}
+_NUMBER: Schema = {"type": "integer", "minimum": 0, "maximum": LARGEST_NUMBER}
+_MODE_ID: Schema = {"type": ["string", "null"], "minLength": 1, "maxLength": MAX_MODE_ID}
+_ASKED = {"request_id": _COUNT, "identity": _TEXT}
+_GRID = {
+    "seat_count": _COUNT,
+    "seat_mode": {"enum": list(SEAT_MODES)},
+    "mode_id": _MAYBE_TEXT,
+    "seats": {
+        "type": "array",
+        "items": _object(
+            {
+                "seat_index": _COUNT,
+                "occupant_identity": _MAYBE_TEXT,
+                "locked": {"enum": [0, 1]},
+                "reserved_for": _MAYBE_TEXT,
+                "name": _MAYBE_TEXT,
+            }
+        ),
+    },
+    "requests": {"type": "array", "items": _ref("SpeakRequest")},
+    "rev": {**_COUNT, "description": "Grows with every change of the room's state."},
+}
+_ACTOR: Schema = {**_MAYBE_IDENTITY, "description": "Needed with the secret, to act as somebody."}
+_OK: Schema = {"const": True}
 _MQTT = _object({"host": _TEXT, "port": _COUNT, "username": _TEXT, "password": _TEXT, "topic": _TEXT})
 
 _SCHEMAS: dict[str, Schema] = {
@@ -198,7 +226,7 @@ _SCHEMAS: dict[str, Schema] = {
             "seat_count": {"type": ["integer", "null"], "minimum": 1, "maximum": 100},
             "seat_mode": {"enum": ["free", "request", None]},
             "host_seat": {"type": ["integer", "null"], "minimum": 0, "maximum": 99},
-            "mode_id": {"type": ["string", "null"], "maxLength": 16},
+            "mode_id": _MODE_ID,
             "image": {"type": ["string", "null"], "maxLength": 2048},
             "device_id": _MAYBE_TEXT,
             "device_model": _MAYBE_TEXT,
@@ -226,8 +254,11 @@ _SCHEMAS: dict[str, Schema] = {
             "app_id": _TEXT,
             "status": _TEXT,
             "region": _TEXT,
-            "max_concurrent_rooms": {**_COUNT, "description": "0: no limit."},
-            "max_participants_per_room": {**_COUNT, "description": "Of an audio room."},
+            "max_concurrent_rooms": _COUNT,
+            "max_participants_per_room": {
+                **_COUNT,
+                "description": "Of an audio room; a live stream has no limit.",
+            },
             "audio_enabled": _FLAG,
             "video_enabled": _FLAG,
             "max_video_quality": _MAYBE_TEXT,
@@ -243,6 +274,33 @@ _SCHEMAS: dict[str, Schema] = {
     "RoomPage": _page("Room"),
     "RoomWithPeople": _object({**_ROOM, "participants": {"type": "array", "items": _object(_PERSON)}}),
     "Participant": _object({**_PERSON, "metadata": _TEXT, "permission": _PERMISSION}),
+    "Moderator": _object({"identity": {**_MAYBE_IDENTITY, "description": "Who acts, for a server."}}, ()),
+    "Permission": _object(
+        {"can_publish": _MAYBE_FLAG, "can_subscribe": _MAYBE_FLAG, "can_publish_data": _MAYBE_FLAG}, ()
+    ),
+    "Permitted": _object({"ok": {"const": True}, "permission": _PERMISSION}),
+    "Mute": _object(
+        {
+            "audio": _MAYBE_FLAG,
+            "video": _MAYBE_FLAG,
+            "track_sid": _MAYBE_TEXT,
+            "muted": {**_MAYBE_FLAG, "default": True},
+        },
+        (),
+    ),
+    "Muted": _object({"ok": {"const": True}, "tracks": {"type": "array", "items": _TEXT}}),
+    "Metadata": _object({"metadata": {**_METADATA, "type": "object"}}),
+    "WrittenMetadata": _object({"ok": {"const": True}, "metadata": _TEXT}),
+    "RoomMetadata": _object(
+        {
+            "metadata": {
+                "type": "object",
+                "description": f"At most {moderation.MAX_METADATA_BYTES} bytes; no key begins with '_'.",
+            }
+        }
+    ),
+    "CommentLockWish": _object({"locked": _FLAG}),
+    "CommentLock": _object({"ok": {"const": True}, "locked": _FLAG}),
     "NewBan": _object(
         {
             "identity": _IDENTITY,
@@ -264,6 +322,55 @@ _SCHEMAS: dict[str, Schema] = {
     "Ban": _object(_BAN),
     "BanPage": _page("Ban"),
     "Lifted": _object({"ok": {"const": True}, "removed": _COUNT}),
+    "SeatGrid": _object(_GRID),
+    "SeatGridDone": _object({"ok": _OK, **_GRID}),
+    "GridWish": _object(
+        {
+            "identity": _ACTOR,
+            "seat_count": {"type": ["integer", "null"], "minimum": 1, "maximum": MAX_SEATS},
+            "seat_mode": {"enum": [*SEAT_MODES, None]},
+            "mode_id": _MODE_ID,
+        },
+        (),
+    ),
+    "SeatTaken": _object({"ok": _OK, "seat_index": _COUNT}),
+    "SeatMove": _object({"identity": _ACTOR, "target_seat": _NUMBER}, ("target_seat",)),
+    "SeatMoved": _object({"ok": _OK, "from": _COUNT, "to": _COUNT}),
+    "SeatSwap": _object({"identity": _ACTOR, "seat_a": _NUMBER, "seat_b": _NUMBER}, ("seat_a", "seat_b")),
+    "SeatsSwapped": _object({"ok": _OK, "seat_a": _COUNT, "seat_b": _COUNT}),
+    "SpeakRequest": _object(
+        {"id": _COUNT, "identity": _TEXT, "created_at": {"type": "string", "format": "date-time"}}
+    ),
+    "SpeakRequests": _object({"requests": {"type": "array", "items": _ref("SpeakRequest")}}),
+    "SpeakRequested": _object({"ok": _OK, "request_id": _COUNT}),
+    "SpeakerApproved": _object({"ok": _OK, **_ASKED, "seat_index": _COUNT}),
+    "SpeakerRejected": _object({"ok": _OK, **_ASKED}),
+    "SpeakerInvite": _object(
+        {
+            "identity": _ACTOR,
+            "target_identity": _IDENTITY,
+            "seat_index": {**_SEAT_INDEX, "type": ["integer", "null"]},
+        },
+        ("target_identity",),
+    ),
+    "SpeakerInvited": _object({"ok": _OK, "invitation_id": _COUNT}),
+    "InvitationAccepted": _object({"ok": _OK, "invitation_id": _COUNT, "seat_index": _COUNT}),
+    "InvitationDeclined": _object({"ok": _OK, "invitation_id": _COUNT}),
+    "StageMember": _object({"identity": _TEXT, "name": _MAYBE_TEXT, "role": _TEXT}),
+    "Stage": _object({"members": {"type": "array", "items": _ref("StageMember")}, "rev": _COUNT}),
+    "Target": _object({"identity": _ACTOR, "target_identity": _IDENTITY}, ("target_identity",)),
+    "StageInvited": _object({"ok": _OK, "member": _ref("StageMember")}),
+    "RoleChange": _object({"actor_identity": _ACTOR, "role": {"enum": list(roles.CHANGEABLE)}}, ("role",)),
+    "RoleChanged": _object({"ok": _OK, "identity": _TEXT, "role": _TEXT, "previous_role": _TEXT}),
+    "RolePage": _page("RoleRow"),
+    "RoleRow": _object(
+        {
+            "identity": _TEXT,
+            "name": _TEXT,
+            "role": {"enum": list(rooms.ROLES)},
+            "attributes": _object(dict.fromkeys(roles.ATTRIBUTES, _MAYBE_TEXT)),
+        }
+    ),
     "SendData": _object(
         {
             "data": {"type": ["string", "object"], "description": "At most 15000 bytes."},
@@ -281,9 +388,11 @@ _QUERY: dict[str, Schema] = {
     "start_date": {"type": "string", "description": "ISO-8601 time or date."},
     "end_date": {"type": "string", "description": "ISO-8601 time or date (then its end)."},
     "room_name": _TEXT,
+    "role": {"type": "string", "enum": list(rooms.ROLES)},
     "page": {"type": "integer", "minimum": 1, "default": 1},
     "per_page": {"type": "integer", "minimum": 1, "maximum": 100, "default": 20},
 }
+_PATH: dict[str, Schema] = {"index": _NUMBER, "request_id": _NUMBER, "invitation_id": _NUMBER}
 _APP_ID, _KEY, _SECRET, _BEARER = "appId", "appKey", "appSecret", "userToken"
 _SECURITY: dict[Access, list[dict[str, list[str]]]] = {
     Access.PUBLIC: [],
@@ -329,7 +438,9 @@ def _operation(operation: Operation) -> dict[str, object]:
         "responses": _responses(operation),
         "security": _SECURITY[operation.access],
     }
-    parameters = [_parameter(name, "path", _TEXT) for name in re.findall(r"{(\w+)}", operation.path)]
+    parameters = [
+        _parameter(name, "path", _PATH.get(name, _TEXT)) for name in re.findall(r"{(\w+)}", operation.path)
+    ]
     parameters += [_parameter(name, "query", _QUERY[name]) for name in operation.query]
     if operation.idempotent_by_key:
         parameters.append(_parameter(routes.HEADER_IDEMPOTENCY_KEY, "header", {**_TEXT, "maxLength": 255}))

@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime, timezone
 
 from utdstream._wire import answers, codec
-from utdstream.engine import rooms
+from utdstream.engine import roles, rooms
 from utdstream.engine.config import ProjectSection
 from utdstream.engine.fields import Fields
 from utdstream.engine.http import Answer, Ask, Handler
 from utdstream.engine.notify import Notifier
 from utdstream.engine.problems import Refusal, invalid
+from utdstream.engine.room_desk import RoomDesk
 from utdstream.engine.room_service import Place, RoomService, RoomWish
+from utdstream.engine.room_state import MAX_SEATS
+from utdstream.engine.seat_api import grid_wish
 from utdstream.engine.sfu import Participant, RoomState
+from utdstream.engine.takeovers import Takeovers
 from utdstream.engine.tokens import Tokens
 from utdstream.models import UTDStreamType
 
@@ -29,14 +34,19 @@ _DEVICE_FACTS = {"device_model": 100, "os": 50, "os_version": 20, "app_version":
 class RoomApi:
     """Handlers of the operations on rooms, and of the two mints."""
 
-    def __init__(self, service: RoomService, tokens: Tokens, project: ProjectSection, media_url: str) -> None:
+    def __init__(
+        self, service: RoomService, desk: RoomDesk, tokens: Tokens, project: ProjectSection, media_url: str
+    ) -> None:
         self._service = service
+        self._desk = desk
         self._tokens = tokens
         self._project = project
         self._media_url = media_url
         self.notifier: Notifier | None = None
         self.check_ban: Callable[[str, str | None], None] = lambda identity, room: None
         """Raises: Refusal (`banned`) for somebody who may not enter the room; None: the project."""
+
+        self.takeovers: Takeovers | None = None
 
     def handlers(self) -> Mapping[str, Handler]:
         """Operation id to handler."""
@@ -68,7 +78,10 @@ class RoomApi:
         name = fields.raw("room_name")
         if not isinstance(name, str):
             raise invalid("room_name must be a string")
-        _check_seats(fields)
+        host_seat = fields.integer("host_seat", least=0, most=MAX_SEATS - 1)
+        grid = replace(grid_wish(ask), host_seat=host_seat)
+        if host_seat is not None and grid.count is not None and host_seat >= grid.count:
+            raise invalid("host_seat must be one of the seats")
         wish = RoomWish(
             name=rooms.room_name(name, self._project.app_id),
             type=type,
@@ -76,24 +89,31 @@ class RoomApi:
             role=fields.one_of("role", rooms.ROLES),
             room_owner_id=fields.identity("room_owner_id"),
             trusted=ask.asker.trusted,
+            display_name=fields.identity("name"),
+            grid=grid,
         )
-        display_name, metadata = fields.identity("name"), self._participant_metadata(fields)
+        metadata = self._participant_metadata(fields)
         self.check_ban(identity, wish.name)
-        place, role = await self._service.enter(wish)
+        if self.takeovers is not None:
+            device = fields.device_fact("device_id", longest=256)
+            await self.takeovers.claim(wish.name, identity, device)
+        entrance = await self._service.enter(wish)
         token = self._tokens.media(
-            room=place.livekit_name,
+            room=entrance.place.livekit_name,
             identity=identity,
-            name=display_name,
-            sources=rooms.publish_sources(type, role),
-            metadata=json.dumps({**metadata, "role": role}, separators=(",", ":")),
+            name=wish.display_name,
+            sources=entrance.rights.sources,
+            metadata=json.dumps({**metadata, "role": entrance.role}, separators=(",", ":")),
+            can_subscribe=entrance.rights.can_subscribe,
+            can_publish_data=entrance.rights.can_publish_data,
         )
         return Answer(
             answers.token_to_json(
                 token=token,
                 url=self._media_url,
-                room_name=place.name,
+                room_name=entrance.place.name,
                 user_token=self._tokens.bearer(identity),
-                role=role,
+                role=entrance.role,
             )
         )
 
@@ -107,8 +127,8 @@ class RoomApi:
                 "app_id": project.app_id,
                 "status": "active",
                 "region": "self-hosted",
-                "max_concurrent_rooms": 0,
-                "max_participants_per_room": rooms.MAX_PARTICIPANTS[UTDStreamType.AUDIO_ROOM],
+                "max_concurrent_rooms": project.max_concurrent_rooms,
+                "max_participants_per_room": project.max_participants_per_room,
                 "audio_enabled": True,
                 "video_enabled": project.video_enabled,
                 "max_video_quality": None,
@@ -141,7 +161,7 @@ class RoomApi:
         place = self._service.place(ask.path["room"])
         if place.room is None:
             raise Refusal("invalid_state", "This is the room of a call; end the call instead")
-        if not self._moderates(ask, place):
+        if not ask.asker.trusted and ask.asker.identity != place.room.owner:
             raise Refusal("not_owner", "Only the owner can close the room")
         await self._service.close(place, _by(ask))
         return Answer({"ok": True, "message": "Room closed"})
@@ -171,7 +191,7 @@ class RoomApi:
     async def remove_participant(self, ask: Ask) -> Answer:
         """DELETE /rooms/{room}/participants/{identity}."""
         place = self._service.place(ask.path["room"])
-        if not self._moderates(ask, place):
+        if not self._moderates(ask, place, ask.path["identity"]):
             raise _forbidden()
         await self._service.remove(place, ask.path["identity"], _by(ask))
         return Answer({"ok": True})
@@ -183,8 +203,12 @@ class RoomApi:
             return 0, 0
         return len(found), total
 
-    def _moderates(self, ask: Ask, place: Place) -> bool:
-        return ask.asker.trusted or rooms.may_moderate(place.room, ask.asker.identity or "")
+    def _moderates(self, ask: Ask, place: Place, target: str | None = None) -> bool:
+        """Whether who asks may moderate the room, and (when one is named) this person in it."""
+        if ask.asker.trusted or place.room is None or ask.asker.identity is None:
+            return ask.asker.trusted
+        state = self._desk.state(place.room)
+        return roles.may_moderate(place.room, state, ask.asker.identity, target)
 
     def _room_type(self, fields: Fields) -> UTDStreamType:
         if fields.has("service"):
@@ -216,13 +240,6 @@ def _required_identity(ask: Ask) -> str:
     return identity
 
 
-def _check_seats(fields: Fields) -> None:
-    fields.integer("seat_count", least=1, most=100)
-    fields.integer("host_seat", least=0, most=99)
-    fields.one_of("seat_mode", ("free", "request"))
-    fields.text("mode_id", longest=16)
-
-
 def _data(value: object, *, trusted: bool) -> bytes:
     if isinstance(value, str):
         text = value
@@ -244,7 +261,7 @@ def _data(value: object, *, trusted: bool) -> bytes:
 
 
 def _forbidden() -> Refusal:
-    return Refusal("forbidden", "Only the owner of the room can do this")
+    return Refusal("forbidden", "Only a host or an admin of the room can do this")
 
 
 def _by(ask: Ask) -> str:

@@ -12,17 +12,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 
 from utdstream._wire import messages
-from utdstream.engine import rooms
+from utdstream.engine import roles, rooms, seats
 from utdstream.engine.call_service import unavailable
+from utdstream.engine.grants import Rights, rights
 from utdstream.engine.problems import Refusal
+from utdstream.engine.room_desk import RoomDesk
+from utdstream.engine.room_follow import RoomFollower
+from utdstream.engine.room_state import Outcome, RoomState
 from utdstream.engine.rooms import Room
-from utdstream.engine.sfu import Participant, RoomState, Sfu, SfuNotFound, SfuUnavailable, Webhook
+from utdstream.engine.seats import GridWish
+from utdstream.engine.sfu import Participant, Sfu, SfuNotFound, SfuUnavailable, Webhook
+from utdstream.engine.sfu import RoomState as MediaRoom
 from utdstream.engine.store import Store
 from utdstream.models import UTDStreamType
 
@@ -53,37 +59,84 @@ class RoomWish:
     role: str | None
     room_owner_id: str | None
     trusted: bool
+    display_name: str | None = None
+    grid: GridWish = GridWish()  # noqa: RUF009  # frozen
+
+
+@dataclass(frozen=True, slots=True)
+class Entrance:
+    """What a room mint grants."""
+
+    place: Place
+    role: str
+    rights: Rights
 
 
 class RoomService:
     """All rooms of the project."""
 
-    def __init__(self, app_id: str, store: Store, sfu: Sfu) -> None:
+    def __init__(
+        self,
+        app_id: str,
+        store: Store,
+        sfu: Sfu,
+        desk: RoomDesk,
+        follower: RoomFollower,
+        *,
+        max_rooms: int = 100,
+        max_people: int = 50,
+    ) -> None:
         self._app_id = app_id
+        self._max_rooms = max_rooms
+        self._max_people = max_people
+        self._opening: set[str] = set()
         self._store = store
         self._sfu = sfu
+        self._desk = desk
+        self._follower = follower
         self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
 
-    async def enter(self, wish: RoomWish) -> tuple[Place, str]:
-        """The room, made if need be, and the role granted in it. Raises: Refusal."""
+    async def enter(self, wish: RoomWish) -> Entrance:
+        """The room, made if need be, and what is granted in it. Raises: Refusal."""
         async with self._alone(wish.name), _sfu_refusals():
             before = self._store.room(wish.name)
             if before is not None:
                 rooms.same_type(before, wish.type)
             owner = rooms.first_owner(wish.identity, wish.role, wish.room_owner_id)
-            rooms.granted_role(wish.identity, wish.role, owner, trusted=wish.trusted)
+            room = before or Room(wish.name, wish.type, owner, datetime.now(timezone.utc))
+            room = replace(room, owner=room.owner or owner)
             name = rooms.livekit_name(wish.name, self._app_id)
-            await self._sfu.create_room(
-                name,
-                empty_timeout_s=rooms.EMPTY_ROOM_TIMEOUT_S,
-                max_participants=rooms.MAX_PARTICIPANTS[wish.type],
-            )
+            expected = _admitted(room, self._desk.state(room), wish)[1]
+            with self._counted(wish.name):
+                await self._check_room_limit(wish.name)
+                await self._sfu.create_room(
+                    name,
+                    empty_timeout_s=rooms.EMPTY_ROOM_TIMEOUT_S,
+                    max_participants=rooms.max_participants(wish.type, self._max_people),
+                    metadata=self._follower.metadata(room, expected),
+                )
             with self._store.transaction():
-                room = self._store.claim_room(Room(wish.name, wish.type, owner, datetime.now(timezone.utc)))
-            role = rooms.granted_role(wish.identity, wish.role, room.owner, trusted=wish.trusted)
+                room = self._store.claim_room(room)
+                self._desk.records.admit(room.name, wish.identity, wish.display_name)
+            is_claimed = before is not None and before.owner != room.owner
+            role, state = self._admit(room, wish, is_claimed=is_claimed)
             if before is None:
                 _log.info("room %s made by %s (%s)", wish.name, wish.identity, wish.type.wire)
-            return Place(wish.name, name, room), role
+            return Entrance(Place(wish.name, name, room), role, rights(room, state, wish.identity))
+
+    def _admit(self, room: Room, wish: RoomWish, *, is_claimed: bool) -> tuple[str, RoomState]:
+        role = "audience"
+
+        def rule(room: Room, state: RoomState) -> Outcome:
+            nonlocal role
+            role, after = _admitted(room, state, wish)
+            # An owner who came late is shown: his seat is kept for him from now on.
+            return Outcome(replace(after, rev=after.rev + 1) if is_claimed else after)
+
+        outcome = self._desk.mutate(room, rule)
+        if is_claimed and room.owner is not None:
+            self._follower.look(room.name, {room.owner})
+        return role, outcome.state
 
     def place(self, spelling: str) -> Place:
         """The room of this name in either spelling, or the room of a call. Raises: Refusal."""
@@ -96,7 +149,7 @@ class RoomService:
             raise Refusal("room_not_found", "There is no such room")
         return Place(name, rooms.livekit_name(name, self._app_id), room)
 
-    async def page(self, *, page: int, per_page: int) -> tuple[list[tuple[Room, RoomState]], int]:
+    async def page(self, *, page: int, per_page: int) -> tuple[list[tuple[Room, MediaRoom]], int]:
         """One page of the rooms that exist, newest first, and their number."""
         known = self._store.rooms()
         if not known:
@@ -110,7 +163,7 @@ class RoomService:
         ]
         return found[(page - 1) * per_page : page * per_page], len(found)
 
-    async def state(self, place: Place) -> tuple[RoomState, list[Participant]]:
+    async def state(self, place: Place) -> tuple[MediaRoom, list[Participant]]:
         """What the media server knows of a room. Raises: Refusal."""
         async with _sfu_refusals():
             states = await self._sfu.rooms([place.livekit_name])
@@ -168,6 +221,43 @@ class RoomService:
             with self._store.transaction():
                 self._store.delete_room(name)
 
+    async def mute(self, place: Place, identity: str, track_sids: Sequence[str]) -> None:
+        """Mutes tracks of somebody. Raises: Refusal."""
+        async with _sfu_refusals():
+            for sid in track_sids:
+                await self._sfu.mute(place.livekit_name, identity, sid)
+
+    async def set_person_metadata(self, place: Place, identity: str, metadata: str) -> None:
+        """Puts this in the place of somebody's metadata. Raises: Refusal."""
+        async with _sfu_refusals():
+            if not await self._sfu.permit(place.livekit_name, identity, metadata=metadata):
+                raise Refusal("participant_not_found", "Nobody of this identity is in the room")
+
+    async def is_present(self, name: str, identity: str) -> bool:
+        """Whether somebody is in the room of this plain name now. Raises: Refusal."""
+        async with _sfu_refusals():
+            return identity in await self._sfu.identities(rooms.livekit_name(name, self._app_id))
+
+    @contextmanager
+    def _counted(self, name: str) -> Iterator[None]:
+        """Counts a room while the media server makes it."""
+        self._opening.add(name)
+        try:
+            yield
+        finally:
+            self._opening.discard(name)
+
+    async def _check_room_limit(self, name: str) -> None:
+        """Raises: Refusal when the room is not open and too many others are."""
+        known = {room.name for room in self._store.rooms()} | self._opening
+        if len(known | {name}) <= self._max_rooms:
+            return
+        # The database may hold rooms that closed while nobody told: the media server knows.
+        states = await self._sfu.rooms()
+        opened = {other for other in known if rooms.livekit_name(other, self._app_id) in states}
+        if name not in opened and len((opened | self._opening) - {name}) >= self._max_rooms:
+            raise Refusal("room_limit_reached", "Maximum concurrent rooms reached")
+
     async def _is_empty(self, name: str) -> bool:
         return not await self._sfu.identities(name)
 
@@ -188,6 +278,14 @@ class RoomService:
                 del self._locks[name]
             else:
                 self._locks[name] = (lock, users - 1)
+
+
+def _admitted(room: Room, state: RoomState, wish: RoomWish) -> tuple[str, RoomState]:
+    """The role of somebody who enters, and the state after it; the host's mint may choose the grid."""
+    role, after = roles.at_mint(room, state, wish.identity, wish.role, trusted=wish.trusted)
+    if role == "host" and room.type is UTDStreamType.AUDIO_ROOM:
+        after = seats.seed(after, wish.grid)
+    return role, after
 
 
 @asynccontextmanager

@@ -169,11 +169,6 @@ def drop_person(state: RoomState, identity: str) -> RoomState:
     """The state without what somebody holds who left: seat, request, invitation, stage."""
     if identity not in state.holders():
         return state
-    roles = {
-        who: role
-        for who, role in state.roles.items()
-        if not (who == identity and role == "guest" and identity in state.stage)
-    }
     return replace(
         state,
         seats=tuple(
@@ -182,7 +177,6 @@ def drop_person(state: RoomState, identity: str) -> RoomState:
         requests=tuple(request for request in state.requests if request.identity != identity),
         invitations=tuple(asked for asked in state.invitations if asked.target != identity),
         stage=tuple(member for member in state.stage if member != identity),
-        roles=roles,
     )
 
 

@@ -23,7 +23,10 @@ from utdstream.engine.store import Store
 KEPT_IN_MEMORY = 1000
 
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS room_states (name TEXT PRIMARY KEY, rev INTEGER NOT NULL, state TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS room_states (
+    name TEXT PRIMARY KEY, rev INTEGER NOT NULL, state TEXT NOT NULL, watched INTEGER NOT NULL
+);
+CREATE INDEX IF NOT EXISTS room_states_watched ON room_states (name) WHERE watched = 1;
 CREATE TABLE IF NOT EXISTS room_people (
     room TEXT NOT NULL, identity TEXT NOT NULL, name TEXT, presence TEXT NOT NULL,
     PRIMARY KEY (room, identity)
@@ -75,6 +78,10 @@ class RoomStore:
         self._keep(room, state)
         return state
 
+    def watched(self) -> list[str]:
+        """The names of rooms in which somebody holds something that is taken from people who leave."""
+        return [row[0] for row in self._db.execute("SELECT name FROM room_states WHERE watched = 1")]
+
     # --- people
 
     def admit(self, room: str, identity: str, name: str | None) -> None:
@@ -107,6 +114,17 @@ class RoomStore:
         ).fetchone()
         return None if row is None else Presence(row[0])
 
+    def here(self, room: str) -> list[str]:
+        """Everybody who was last known to be in the room's media."""
+        rows = self._db.execute(
+            "SELECT identity FROM room_people WHERE room = ? AND presence = 'here'", (room,)
+        )
+        return [row[0] for row in rows]
+
+    def name(self, room: str, identity: str) -> str | None:
+        """The display name of somebody, or None."""
+        return self.names(room, (identity,)).get(identity)
+
     def names(self, room: str, identities: Iterable[str]) -> dict[str, str]:
         """The display names of these people, as far as they have one."""
         wanted = list(identities)
@@ -122,9 +140,10 @@ class RoomStore:
 
     def _write(self, name: str, state: RoomState) -> None:
         self._db.execute(
-            "INSERT INTO room_states (name, rev, state) VALUES (?, ?, ?)"
-            " ON CONFLICT (name) DO UPDATE SET rev = excluded.rev, state = excluded.state",
-            (name, state.rev, room_state.to_json(state)),
+            "INSERT INTO room_states (name, rev, state, watched) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (name) DO UPDATE SET"
+            " rev = excluded.rev, state = excluded.state, watched = excluded.watched",
+            (name, state.rev, room_state.to_json(state), bool(state.holders())),
         )
 
     def _keep(self, room: Room, state: RoomState) -> None:

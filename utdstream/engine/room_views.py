@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from utdstream._wire import codec, messages
 from utdstream.engine import room_state
-from utdstream.engine.grants import is_host
+from utdstream.engine.roles import role_of
 from utdstream.engine.room_state import RoomState
 from utdstream.engine.rooms import Room
 from utdstream.models import UTDStageMember, UTDStreamType
@@ -73,21 +73,24 @@ def stage_role(room: Room, state: RoomState, identity: str) -> str:
     return role if role in ("host", "admin") else "guest"
 
 
-def role_of(room: Room, state: RoomState, identity: str) -> str:
-    """Somebody's role: the owner is host, and who was given no role is audience."""
-    return "host" if is_host(room, state, identity) else state.roles.get(identity, "audience")
-
-
 def person_metadata(metadata: str, room: Room, state: RoomState, identity: str) -> str | None:
     """The participant metadata with the role that the state says, other keys kept; None: it is so already."""
     holder = codec.json_object(metadata) if metadata else {}
     if holder is None:
         return None  # not ours, and not an object: it is left alone
-    role = role_of(room, state, identity)
-    claimed = holder.get("role")
-    if claimed == role or (claimed == "visitor" and identity not in state.roles and role == "audience"):
+    role = shown_role(metadata, room, state, identity)
+    if holder.get("role") == role:
         return None
     return json.dumps({**holder, "role": role}, separators=(",", ":"), ensure_ascii=False)
+
+
+def shown_role(metadata: str, room: Room, state: RoomState, identity: str) -> str:
+    """Somebody's role; who came as a visitor and was given no role is one."""
+    role = role_of(room, state, identity)
+    if role != "audience":
+        return role
+    holder = codec.json_object(metadata) if metadata else None
+    return "visitor" if holder is not None and holder.get("role") == "visitor" else role
 
 
 def _stage(room: Room, state: RoomState) -> list[str]:

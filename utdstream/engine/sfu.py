@@ -8,8 +8,8 @@ kept connection turns out to be dead (each of them may be repeated).
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import aiohttp
@@ -66,6 +66,7 @@ class Participant:
     metadata: str
     rights: Rights
     tracks: tuple[Track, ...]
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +83,15 @@ class RoomState:
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """One event of the media server. `left_on_purpose`: the client said goodbye itself."""
+    """One event of the media server. `left_on_purpose`: the client said goodbye itself; `replaced`: the
+    same identity joined again, and this is the end of its older connection.
+    """
 
     event: str
     room: str
     identity: str = ""
     left_on_purpose: bool = False
+    replaced: bool = False
     person: Participant | None = None
     track: Track | None = None
 
@@ -227,12 +231,13 @@ class Sfu:
         except Exception as error:  # noqa: BLE001  # livekit-api 1.2.2 raises bare Exception here
             _log.warning("a webhook was refused: %s", type(error).__name__)
             return None
-        on_purpose = event.participant.disconnect_reason == lk.DisconnectReason.CLIENT_INITIATED
+        reason = event.participant.disconnect_reason
         return Webhook(
             event.event,
             event.room.name,
             event.participant.identity,
-            on_purpose,
+            reason == lk.DisconnectReason.CLIENT_INITIATED,
+            reason == lk.DisconnectReason.DUPLICATE_IDENTITY,
             _participant(event.participant) if event.HasField("participant") else None,
             _track(event.track) if event.HasField("track") else None,
         )
@@ -285,6 +290,7 @@ def _participant(person: lk.ParticipantInfo) -> Participant:
         metadata=person.metadata,
         rights=_rights(person.permission),
         tracks=tuple(_track(track) for track in person.tracks),
+        attributes=dict(person.attributes),
     )
 
 

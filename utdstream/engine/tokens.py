@@ -86,6 +86,8 @@ class Tokens:
         name: str | None,
         sources: Sequence[str],
         metadata: str = "",
+        can_subscribe: bool = True,
+        can_publish_data: bool = True,
     ) -> str:
         """A media token: join `room`, hear everybody, send data, publish `sources` (empty: nothing)."""
         grants = api.VideoGrants(
@@ -93,8 +95,8 @@ class Tokens:
             room=room,
             can_publish=bool(sources),
             can_publish_sources=list(sources) or None,
-            can_subscribe=True,
-            can_publish_data=True,
+            can_subscribe=can_subscribe,
+            can_publish_data=can_publish_data,
             can_update_own_metadata=False,
         )
         token = (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
@@ -17,9 +16,6 @@ from utdstream.engine.operations import OPERATIONS, codes_of
 from utdstream.engine.problems import STATUS_OF_CODE, Refusal
 from utdstream.errors import InvalidConfig
 from utdstream.models import UTDStreamType
-
-LIVE, AUDIO = UTDStreamType.LIVE_STREAM, UTDStreamType.AUDIO_ROOM
-NOW = datetime(2026, 1, 2, tzinfo=timezone.utc)
 
 SETTINGS = """
 [engine]
@@ -47,51 +43,15 @@ def test_a_room_name_is_plain(name: str) -> None:
     assert refusal.value.status == 422
 
 
-@pytest.mark.parametrize(
-    ("claimed", "identity", "owner", "trusted", "granted"),
-    [
-        (None, "ann", None, False, "audience"),
-        ("host", "ann", "ann", False, "host"),
-        ("host", "bob", "ann", False, "audience"),
-        ("admin", "ann", "ann", False, "audience"),
-        ("guest", "bob", "ann", False, "audience"),
-        ("visitor", "bob", "ann", False, "visitor"),
-        ("admin", "bob", "ann", True, "admin"),
-        ("host", "bob", "ann", True, "host"),
-    ],
-)
-def test_a_claimed_role_is_clamped(
-    claimed: str | None, identity: str, owner: str | None, trusted: bool, granted: str
-) -> None:
-    assert rooms.granted_role(identity, claimed, owner, trusted=trusted) == granted
-
-
 def test_the_owner_is_the_recorded_one_or_the_first_host() -> None:
     assert rooms.first_owner("ann", "host", None) == "ann"
     assert rooms.first_owner("ann", "audience", None) is None
     assert rooms.first_owner("ann", "host", "bob") == "bob"
 
 
-def test_a_token_publishes_by_type_and_role() -> None:
-    assert rooms.publish_sources(LIVE, "host") == (
-        "microphone",
-        "camera",
-        "screen_share",
-        "screen_share_audio",
-    )
-    assert rooms.publish_sources(LIVE, "audience") == ()
-    for role in rooms.ROLES:
-        assert rooms.publish_sources(AUDIO, role) == ()
+def test_a_call_publishes_by_type() -> None:
     assert rooms.call_sources(UTDStreamType.AUDIO_CALL) == ("microphone",)
     assert rooms.call_sources(UTDStreamType.VIDEO_CALL) == ("microphone", "camera")
-
-
-def test_only_the_owner_moderates() -> None:
-    room = rooms.Room("lobby", LIVE, "ann", NOW)
-    assert rooms.may_moderate(room, "ann")
-    assert not rooms.may_moderate(room, "bob")
-    assert not rooms.may_moderate(None, "ann")
-    assert not rooms.may_moderate(rooms.Room("lobby", LIVE, None, NOW), "")
 
 
 def test_a_bucket_refuses_the_request_too_many_and_says_how_long_to_wait() -> None:
