@@ -358,17 +358,23 @@ def test_rule_11_tracks_are_made_in_a_connected_room_only(
     assert connected == [True, True]
 
 
+def next_counter(frames: Iterator[RawFrame]) -> int:
+    """The number in the next picture that is clear enough (the first ones of a new encoder are not)."""
+    for frame, _ in zip(frames, range(60), strict=False):
+        if (counter := read_counter(frame)) is not None:
+            return counter
+    raise AssertionError("60 pictures, and none is readable")
+
+
 def test_rule_12_a_slow_viewer_gets_the_newest_picture_and_queues_none(hall: MediaRoom) -> None:
     """While it looks away pictures are replaced, not kept."""
     camera = PatternCamera(320, 240, 30)
     sender, viewer = hall.join("sender", Devices(camera=camera)), hall.join("viewer")
     sender.set_camera(True)
     frames = viewer.video_frames(timeout=PATIENCE_S)
-    first = read_counter(next(frames))
-    assert first is not None
+    first = next_counter(frames)
     eventually(lambda: camera.frames_sent > first + 60, "two seconds of pictures have gone by")
-    newest = read_counter(next(frames))
-    assert newest is not None
+    newest = next_counter(frames)
     assert newest > first + 45, "the newest, not the next"
 
 
@@ -511,7 +517,8 @@ def test_reconnect_after_a_lost_signal_keeps_sound_and_mute(hall: MediaRoom) -> 
             timeout=PATIENCE_S,
         )
     sender.set_camera(True)
-    assert read_counter(next(viewer.video_frames(timeout=PATIENCE_S))) is not None
+    frames = viewer.video_frames(timeout=PATIENCE_S)
+    assert next_counter(frames) >= 0
 
 
 def test_reconnect_of_the_viewer_keeps_pictures_and_sound_coming(hall: MediaRoom) -> None:

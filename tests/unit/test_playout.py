@@ -7,7 +7,10 @@ import threading
 import numpy
 import pytest
 
+from utdstream._deadline import Deadline
+from utdstream._livekit.loop import loop_thread
 from utdstream._livekit.playout import PRIME_MS, RING_MS, Mixer, PcmRing, SharedSpeaker, mix
+from utdstream._livekit.subscribing import Subscriber, VideoConsumer
 from utdstream.media import PcmFormat
 
 MONO = PcmFormat(48_000, 1)
@@ -188,3 +191,19 @@ def test_shared_speaker_when_its_close_hangs_still_plays_for_nobody() -> None:
     assert card.pull(480) == bytes(FRAME)
     free.set()
     closing.join(5)
+
+
+def test_viewer_when_it_comes_while_the_room_is_left_is_told_at_once() -> None:
+    """Not after the time limit of its first picture."""
+    loop = loop_thread()
+
+    async def story() -> VideoConsumer:
+        subscriber = Subscriber(loop, adaptive=True, auto_subscribe=True, linger_s=1.0)
+        await subscriber.close()
+        viewer = VideoConsumer()
+        subscriber.add(viewer)
+        return viewer
+
+    viewer = loop.run(story, deadline=Deadline(5, 5, "asking"))
+    assert viewer.take(0.0) is None
+    assert viewer.over

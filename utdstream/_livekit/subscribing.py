@@ -107,6 +107,7 @@ class Subscriber:
         self._auto = auto_subscribe
         self._linger_s = linger_s
         self._room: rtc.Room | None = None
+        self._closed = False
         self._consumers: list[Consumer] = []
         self._streams: dict[tuple[Consumer, str], _Stream] = {}
         self._lingering: dict[str, asyncio.TimerHandle] = {}
@@ -132,6 +133,8 @@ class Subscriber:
 
     def add(self, consumer: Consumer) -> None:
         self._consumers.append(consumer)
+        if self._closed and isinstance(consumer, VideoConsumer):
+            consumer.end()  # it came while the room was being left: nobody else would tell it
         self.review()
 
     def remove(self, consumer: Consumer) -> None:
@@ -295,6 +298,7 @@ class Subscriber:
         self._lingering.clear()
         self._asked.clear()
         self._room = None
+        self._closed = True
         for consumer in self._consumers:
             if isinstance(consumer, VideoConsumer):
                 consumer.end()
