@@ -139,3 +139,25 @@ def test_a_lost_webhook_is_repaired_by_the_poll(fragile: LocalStack, site: Site)
         fragile.start("engine")
         eventually(lambda: door.get(call.call_id).status is S.ENDED, "the poll found the lost leg", 12.0)
         assert door.get(call.call_id).end_reason == "participant_left"
+
+
+def test_a_ban_holds_without_the_media_server_and_over_a_restart(fragile: LocalStack, site: Site) -> None:
+    ann, viewer = site.person(fresh("ann")), fresh("viewer")
+    room = {"room_name": "banned-over-restart", "type": "live_stream"}
+    mint = site.app().ask("POST", routes.TOKEN, {**room, "identity": ann.identity, "role": "host"})
+    assert mint.status_code == 200
+    held = site.app().ask("POST", routes.TOKEN, {**room, "identity": viewer}).json()
+    fragile.stop("livekit")
+    before = time.monotonic()
+    ban = {"identity": viewer, "room_name": room["room_name"]}
+    assert ann.ask("POST", routes.BAN, ban).status_code == 201
+    assert time.monotonic() - before < 1.0
+    fragile.start("livekit")
+    fragile.kill("engine")
+    fragile.start("engine")
+    refused = site.app().ask("POST", routes.TOKEN, {**room, "identity": viewer})
+    assert (refused.status_code, refused.json()["code"]) == (403, "banned")
+    site.app().ask("POST", routes.TOKEN, {**room, "identity": ann.identity, "role": "host"})
+    with UTDRoom() as at_viewer:  # with a token from before
+        at_viewer.connect(held["url"], held["token"])
+        at_viewer.connected.wait_for(False, timeout=8)

@@ -36,7 +36,7 @@ class BanApi:
         room = self._room(ask)
         if room is not None:
             self._check_target(ask, room, identity)
-        ban = await self._service.ban(
+        ban = self._service.ban(
             identity, room, reason=reason, duration_s=duration_s, by=ask.asker.identity or "the server"
         )
         return Answer(bans.row(ban), 201)

@@ -99,11 +99,11 @@ class BanService:
         """One page of the bans in force, newest first, and their number; `in_rooms` None: all of them."""
         return self._store.bans.page(_now(), rooms=in_rooms, page=page, per_page=per_page)
 
-    async def ban(
+    def ban(
         self, identity: str, room: str | None, *, reason: str | None, duration_s: int | None, by: str
     ) -> Ban:
-        """Writes the ban and begins to remove the person. Blocks nobody: removal goes on beside it."""
-        name = await self._name_of(identity, room)
+        """Writes the ban and begins to remove the person; removal goes on beside it, nothing waits."""
+        name = None if room is None else self._desk.records.name(room, identity)
         now = _now()
         wanted = Ban(0, identity, room, now, bans.end_of(now, duration_s), reason, name)
         with self._store.transaction():
@@ -192,15 +192,6 @@ class BanService:
 
     def _role(self, room: Room, identity: str) -> str:
         return roles.role_of(room, self._desk.state(room), identity)
-
-    async def _name_of(self, identity: str, room: str | None) -> str | None:
-        if room is None or self._store.room(room) is None:
-            return None
-        try:
-            people = await self._sfu.participants(rooms.livekit_name(room, self._app_id))
-        except SfuUnavailable:
-            return None
-        return next((person.name or None for person in people if person.identity == identity), None)
 
 
 def _now() -> datetime:

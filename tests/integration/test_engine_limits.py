@@ -1,0 +1,104 @@
+"""Limits of a project and of one identity, on a stack where they are on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from engine_site import Site, fresh, people_of, rooms_of
+from facts import eventually
+
+from utdstream._wire import routes
+from utdstream.room import UTDRoom
+from utdstream.testing import LocalStack
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def narrow(programs: None) -> Iterator[LocalStack]:
+    """A stack with room for three rooms of two people, and small limits."""
+    project = {"max_concurrent_rooms": 3, "max_participants_per_room": 2}
+    limits = {
+        "enabled": True,
+        "requests_per_minute": 30,
+        "mints_per_minute": 20,
+        "takeover_cooldown_s": 2.0,
+    }
+    with LocalStack(project=project, limits=limits) as running:
+        yield running
+
+
+@pytest.fixture
+def site(narrow: LocalStack) -> Iterator[Site]:
+    site = Site(narrow)
+    yield site
+    rooms = site.server().ask("GET", routes.ROOMS).json()["data"]
+    for room in rooms:
+        site.server().ask("DELETE", routes.room(room["room_name"]))
+    site.close()
+
+
+def mint(site: Site, identity: str, room: str, **fields: object) -> tuple[int, dict[str, str]]:
+    body = {"identity": identity, "room_name": room, "type": "audio_room", **fields}
+    answer = site.app().ask("POST", routes.TOKEN, body)
+    if answer.status_code == 429:
+        assert int(answer.headers["Retry-After"]) >= 1
+    return answer.status_code, answer.json()
+
+
+def test_a_project_has_so_many_rooms_at_once(site: Site) -> None:
+    project = site.server().ask("GET", routes.PROJECT).json()
+    assert (project["max_concurrent_rooms"], project["max_participants_per_room"]) == (3, 2)
+    ann = fresh("ann")
+    for number in range(3):
+        assert mint(site, ann, f"room-{number}")[0] == 200
+    status, answer = mint(site, ann, "room-3")
+    assert (status, answer["code"]) == (403, "room_limit_reached")
+    assert answer["message"] == "Maximum concurrent rooms reached"
+    assert mint(site, fresh("bob"), "room-0")[0] == 200  # a room that exists takes people in
+    assert site.server().ask("GET", routes.PROJECT).json()["active_rooms"] == 3
+    assert site.server().ask("DELETE", routes.room("room-1")).status_code == 200
+    assert mint(site, ann, "room-3")[0] == 200
+
+
+def test_an_audio_room_has_the_projects_size_and_a_live_stream_none(narrow: LocalStack, site: Site) -> None:
+    ann = fresh("ann")
+    mint(site, ann, "small")
+    mint(site, ann, "big", type="live_stream")
+    sizes = [
+        rooms_of(narrow, f"p{narrow.app_id}_{name}")[0].get("max_participants", 0)
+        for name in ("small", "big")
+    ]
+    assert sizes == [2, 0]
+
+
+def test_another_device_waits_before_it_takes_over(narrow: LocalStack, site: Site) -> None:
+    ann = fresh("ann")
+    assert mint(site, ann, "kept", device_id="phone")[0] == 200
+    assert mint(site, ann, "kept", device_id="tablet")[0] == 200  # nobody is there yet
+    status, answer = mint(site, ann, "kept", device_id="phone")
+    assert status == 200
+    with UTDRoom() as room:
+        room.connect(answer["url"], answer["token"])
+        eventually(lambda: people_of(narrow, f"p{narrow.app_id}_kept") == [ann], "ann is there")
+        assert mint(site, ann, "kept", device_id="phone")[0] == 200
+        status, refused = mint(site, ann, "kept", device_id="tablet")
+        assert (status, refused["code"]) == (429, "session_takeover_cooldown")
+        assert refused["retry_after"] in (1, 2)
+        eventually(
+            lambda: mint(site, ann, "kept", device_id="tablet")[0] == 200, "the cool-down is over", 4.0
+        )
+        assert mint(site, ann, "kept", device_id="phone")[0] == 429  # it is the tablet's now
+        assert mint(site, ann, "kept")[0] == 200
+
+
+def test_mints_and_requests_of_one_identity_are_limited(site: Site) -> None:
+    ann, bob = site.person(fresh("ann")), fresh("bob")
+    codes = [ann.ask("GET", routes.CALLS).status_code for _ in range(40)]
+    assert codes.count(200) in range(30, 33)
+    assert codes[-1] == 429
+    answers = [mint(site, bob, "busy", device_id="a")[0] for _ in range(25)]
+    assert answers.count(200) in range(20, 22)
+    assert answers[-1] == 429
+    assert mint(site, bob, "busy", device_id="b")[0] == 200
