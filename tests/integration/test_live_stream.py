@@ -1,0 +1,200 @@
+"""Live streams on the real servers: one host, a stage, viewers who never publish."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import pytest
+from facts import eventually
+from people import People, small_devices
+
+from utdstream import (
+    Conflict,
+    Devices,
+    PermissionDenied,
+    PublishRefused,
+    StageRequest,
+    UTDLiveStreamSession,
+    UTDStreamClient,
+)
+from utdstream.synthetic import NullSpeaker
+
+pytestmark = pytest.mark.integration
+
+_numbers = itertools.count(1)
+
+
+class Show:
+    """One live stream and the people who join it."""
+
+    def __init__(self, people: People) -> None:
+        self._people = people
+        self.name = f"show-{next(_numbers)}-{id(people) % 9973}"
+        self._clients: list[UTDStreamClient] = []
+
+    def join(
+        self, identity: str, *, devices: Devices | None = None, as_host: bool = False
+    ) -> UTDLiveStreamSession:
+        stack = self._people.stack
+        client = UTDStreamClient(stack.app_id, stack.app_key, base_url=stack.base_url)
+        self._clients.append(client)
+        return client.join_live_stream(
+            identity=f"{identity}-{self.name}",
+            room_name=self.name,
+            as_host=as_host,
+            devices=devices or small_devices(),
+        )
+
+    def close(self) -> None:
+        for client in self._clients:
+            client.dispose()
+
+
+@pytest.fixture
+def show(people: People) -> Iterator[Show]:
+    """A live stream of its own."""
+    made = Show(people)
+    yield made
+    made.close()
+
+
+def identity_of(session: UTDLiveStreamSession) -> str:
+    assert session.local_participant is not None
+    return session.local_participant.identity
+
+
+def on_stage(session: UTDLiveStreamSession) -> list[str]:
+    return [member.identity for member in session.stage.value]
+
+
+def test_host_who_goes_live_is_seen_and_heard(show: Show) -> None:
+    """`go_live` publishes both; a viewer sees the picture and hears the tone."""
+    host = show.join("host", as_host=True)
+    viewer = show.join("viewer", devices=Devices(speaker=NullSpeaker()))
+    host.go_live()
+    assert host.microphone_on.value
+    assert host.camera_on.value
+    assert viewer.snapshot().startswith(b"\x89PNG")
+    assert any(any(frame.data) for frame in itertools.islice(viewer.audio_frames(), 500))
+    viewer.stage.wait_for(lambda stage: [m.role for m in stage] == ["host"], timeout=5)
+
+
+def test_host_may_go_live_without_video(show: Show) -> None:
+    """`with_video=False` leaves the camera alone."""
+    host = show.join("host", as_host=True)
+    host.go_live(with_video=False)
+    assert host.microphone_on.value
+    assert not host.camera_on.value
+
+
+def test_viewer_never_publishes(show: Show) -> None:
+    """Neither by `go_live` nor by the switches."""
+    show.join("host", as_host=True)
+    viewer = show.join("viewer")
+    for attempt in (viewer.go_live, lambda: viewer.set_camera(True), lambda: viewer.set_microphone(True)):
+        with pytest.raises(PublishRefused):
+            attempt()
+
+
+def test_viewer_on_stage_publishes_until_it_steps_down(show: Show) -> None:
+    """Raised hand, invitation, publishing, stepping down."""
+    host = show.join("host", as_host=True)
+    viewer = show.join("viewer")
+    hands: list[StageRequest] = []
+    host.stage_requests.subscribe(hands.append)
+    viewer.request_stage()
+    eventually(lambda: [hand.identity for hand in hands] == [identity_of(viewer)], "the hand was seen")
+    host.invite_to_stage(hands[0].identity)
+    host.invite_to_stage(hands[0].identity)
+    assert on_stage(host) == [identity_of(host), identity_of(viewer)]
+    viewer.can_publish.wait_for(True, timeout=5)
+    viewer.set_microphone(True)
+    viewer.set_camera(True)
+    assert host.snapshot(identity=identity_of(viewer)).startswith(b"\x89PNG")
+    viewer.leave_stage()
+    assert not viewer.microphone_on.value
+    assert not viewer.camera_on.value
+    viewer.can_publish.wait_for(False, timeout=5)
+    host.stage.wait_for(lambda stage: len(stage) == 1, timeout=5)
+    with pytest.raises(Conflict):
+        viewer.leave_stage()
+
+
+def test_removed_from_stage_stops_camera_and_microphone(show: Show) -> None:
+    """The host takes the stage away; both devices stop within a second or so."""
+    host = show.join("host", as_host=True)
+    viewer = show.join("viewer")
+    host.invite_to_stage(identity_of(viewer))
+    viewer.can_publish.wait_for(True, timeout=5)
+    viewer.set_microphone(True)
+    viewer.set_camera(True)
+    host.remove_from_stage(identity_of(viewer))
+    viewer.microphone_on.wait_for(False, timeout=5)
+    viewer.camera_on.wait_for(False, timeout=5)
+    viewer.stage.wait_for(lambda stage: len(stage) == 1, timeout=5)
+
+
+def test_viewer_may_not_run_the_stage(show: Show) -> None:
+    """Host actions by a viewer are refused."""
+    host = show.join("host", as_host=True)
+    viewer = show.join("viewer")
+    with pytest.raises(PermissionDenied):
+        viewer.invite_to_stage(identity_of(viewer))
+    with pytest.raises(PermissionDenied):
+        viewer.remove_from_stage(identity_of(host))
+
+
+def test_second_host_of_a_room_is_a_viewer(show: Show) -> None:
+    """The engine grants host to the owner only, whatever is claimed."""
+    show.join("host", as_host=True)
+    pretender = show.join("pretender", as_host=True)
+    assert not pretender.can_publish.value
+
+
+def test_every_viewer_sees_exactly_the_stage(show: Show) -> None:
+    """Host, three co-publishers, ten viewers: all see the same stage after each change."""
+    host = show.join("host", as_host=True, devices=Devices())
+    crowd = [show.join(f"viewer-{number}", devices=Devices()) for number in range(13)]
+    co_publishers, viewers = crowd[:3], crowd[3:]
+
+    def everybody_sees(expected: list[str]) -> None:
+        for session in (host, *crowd):
+            session.stage.wait_for(
+                lambda stage: [member.identity for member in stage] == expected, timeout=10
+            )
+
+    for session in co_publishers:
+        host.invite_to_stage(identity_of(session))
+    stage = [identity_of(host), *(identity_of(session) for session in co_publishers)]
+    everybody_sees(stage)
+    host.remove_from_stage(identity_of(co_publishers[1]))
+    everybody_sees([stage[0], stage[1], stage[3]])
+    co_publishers[2].leave_stage()
+    everybody_sees([stage[0], stage[1]])
+    assert all(not viewer.can_publish.value for viewer in viewers)
+
+
+def test_host_who_leaves_ends_the_stream_for_viewers(show: Show) -> None:
+    """A leaving host says so; viewers are told once and leave."""
+    host = show.join("host", as_host=True)
+    viewer = show.join("viewer", devices=Devices())
+    host.go_live(with_video=False)
+    viewer.stage.wait_for(lambda stage: len(stage) == 1, timeout=5)
+    ends: list[str] = []
+    viewer.ended.subscribe(lambda end: ends.append(end.reason))
+    host.leave()
+    viewer.connected.wait_for(False, timeout=10)
+    eventually(lambda: ends == ["ended"], f"told once, was {ends}")
+
+
+def test_forged_end_of_a_viewer_ends_nothing(show: Show) -> None:
+    """Only the host can say that it is over."""
+    show.join("host", as_host=True)
+    liar, viewer = show.join("liar", devices=Devices()), show.join("viewer", devices=Devices())
+    seen: list[object] = []
+    viewer.messages.subscribe(seen.append)
+    liar.send_data(b'{"type":"_live_ended"}')
+    liar.send_data(b"an ordinary message")
+    eventually(lambda: len(seen) == 1, "the ordinary message arrived")
+    assert viewer.connected.value

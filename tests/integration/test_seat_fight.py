@@ -1,0 +1,145 @@
+"""Sixteen clients fight for eight seats, while grants fail and the engine is killed."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import requests
+from facts import eventually
+from livekit import api
+from other_engine import OtherEngine
+
+from utdstream import (
+    Change,
+    Devices,
+    SeatGrid,
+    UTDAudioRoomSession,
+    UTDStreamClient,
+    UTDStreamException,
+)
+from utdstream.testing import LocalStack
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
+CLIENTS = 16
+SEATS = 8
+FIGHT_S = 8.0
+ROOM = "arena"
+
+
+@pytest.fixture
+def flaky_stack(programs: None) -> Iterator[tuple[LocalStack, OtherEngine]]:
+    """A stack whose engine sees every third grant fail."""
+    with LocalStack() as stack:
+        engine = OtherEngine(stack, "flaky_engine.py")
+        try:
+            yield stack, engine
+        finally:
+            engine.close()
+
+
+def join(stack: LocalStack, number: int) -> tuple[UTDStreamClient, UTDAudioRoomSession]:
+    client = UTDStreamClient(stack.app_id, stack.app_key, base_url=stack.base_url, devices=Devices())
+    session = client.join_audio_room(
+        identity=f"fighter-{number}",
+        room_name=ROOM,
+        as_host=number == 0,
+        seat_count=SEATS if number == 0 else None,
+    )
+    return client, session
+
+
+def fight(session: UTDAudioRoomSession, seed: int, over: threading.Event) -> int:
+    """Takes, moves and leaves at random until it is over; the number of moves that worked."""
+    dice = random.Random(seed)
+    done = 0
+    while not over.is_set():
+        try:
+            if session.seat.value is None:
+                session.take_seat(dice.randrange(SEATS), timeout=4)
+            elif dice.random() < 0.5:
+                session.move_seat(dice.randrange(SEATS), timeout=4)
+            else:
+                session.leave_seat(timeout=4)
+            done += 1
+        except UTDStreamException:
+            pass  # taken, already seated, engine down: that is the fight
+    return done
+
+
+def seated(stack: LocalStack) -> dict[str, int]:
+    """Identity to seat, as the engine says; nobody sits twice."""
+    answer = requests.get(
+        f"{stack.base_url}/api/v1/rooms/{ROOM}/seats",
+        headers={"X-App-Id": stack.app_id, "X-App-Secret": stack.app_secret},
+        timeout=10,
+    ).json()
+    taken = [
+        (row["occupant_identity"], row["seat_index"]) for row in answer["seats"] if row["occupant_identity"]
+    ]
+    assert len(dict(taken)) == len(taken), f"somebody sits twice: {taken}"
+    return dict(taken)
+
+
+def speakers(stack: LocalStack) -> set[str]:
+    """Who may publish, as the media server says."""
+    token = (
+        api.AccessToken(stack.livekit_api_key, stack.livekit_api_secret)
+        .with_grants(api.VideoGrants(room_admin=True, room=f"p{stack.app_id}_{ROOM}"))
+        .to_jwt()
+    )
+    answer = requests.post(
+        stack.livekit_url.replace("ws", "http", 1) + "/twirp/livekit.RoomService/ListParticipants",
+        json={"room": f"p{stack.app_id}_{ROOM}"},
+        headers={"Authorization": f"Bearer {token}"},
+        timeout=10,
+    ).json()
+    return {
+        person["identity"]
+        for person in answer.get("participants", [])
+        if person.get("permission", {}).get("can_publish")
+    }
+
+
+@pytest.mark.timeout(180)
+def test_publish_right_equals_seat_after_a_fight_with_failures(
+    flaky_stack: tuple[LocalStack, OtherEngine],
+) -> None:
+    """Never one on two seats; within 1 s of quiet exactly the seated may publish."""
+    stack, engine = flaky_stack
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        joined = list(pool.map(lambda number: join(stack, number), range(CLIENTS)))
+        twice: list[SeatGrid] = []
+
+        def check(change: Change[SeatGrid]) -> None:
+            people = [seat.identity for seat in change.new.seats if seat.identity]
+            if len(set(people)) != len(people):
+                twice.append(change.new)
+
+        joined[0][1].seats.subscribe(check)
+        over = threading.Event()
+        fights = [pool.submit(fight, session, number, over) for number, (_, session) in enumerate(joined)]
+        eventually(lambda: len(seated(stack)) > 0, "somebody sits", within_s=20)
+        over.wait(FIGHT_S / 2)
+        engine.kill()
+        engine.start()
+        over.wait(FIGHT_S / 2)
+        over.set()
+        moves = sum(future.result(30) for future in fights)
+        quiet = time.monotonic()
+        eventually(
+            lambda: speakers(stack) == set(seated(stack)),
+            "the publish right equals the seat",
+            within_s=10,
+        )
+        took_s = time.monotonic() - quiet
+        assert moves > 20
+        assert twice == []
+        assert took_s < 5.0, "the bar is 1 s; a test allows five times that"
+        for client, _ in joined:
+            client.dispose()
