@@ -45,7 +45,10 @@ class Line:
         self._lock = threading.Lock()  # held for one written line
         self._pressed = threading.Event()
         self._finished = False
-        given = json.loads(sys.stdin.readline())
+        first = sys.stdin.readline()
+        if not first:  # the parent was stopped before it had anything to say
+            sys.exit(EXIT_STOPPED)
+        given = json.loads(first)
         self.credentials = Credentials(given["base_url"], given["app_id"], given["app_key"])
         threading.Thread(target=self._listen, name=ORDERS, daemon=True).start()
 

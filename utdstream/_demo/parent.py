@@ -42,8 +42,16 @@ _SERVERS: tuple[Literal["livekit", "mqtt", "engine"], ...] = ("livekit", "mqtt",
 Event = dict[str, object]
 
 
-class _Terminated(BaseException):
-    """SIGTERM came."""
+class _Stopped(BaseException):
+    """SIGINT or SIGTERM came.
+
+    No KeyboardInterrupt: Python remembers one that passed through an `exec` (every dataclass does one), and
+    ends the process by a signal even though it was caught.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 class Child:
@@ -106,16 +114,18 @@ def run(*, seconds: float, out: Path, as_json: bool) -> int:
     for name in (*_FILES, *(f"logs/{log}.log" for log in (*_CHILDREN, *_SERVERS))):
         (out / name).unlink(missing_ok=True)  # an earlier run's say nothing of this one
     screen = Screen(sys.stderr if as_json else sys.stdout)
-    screen.title(f"utdstream demo: a door calls a house for {seconds:g} s")
+    events: queue.SimpleQueue[Event] = queue.SimpleQueue()
     report: dict[str, object]
     try:
-        report = _Demo(seconds, out, screen).run()
+        with _stoppable(events) as no_exceptions_from_now_on:
+            screen.title(f"utdstream demo: a door calls a house for {seconds:g} s")
+            report = _Demo(seconds, out, screen, events).run(no_exceptions_from_now_on)
     except CallFailed as error:
         report = {"ok": False, "error": str(error)}
         screen.step("no call", str(error), ok=False)
-    except (KeyboardInterrupt, _Terminated) as stop:
+    except _Stopped as stop:
         screen.text("stopped: nothing is left running")
-        return 130 if isinstance(stop, KeyboardInterrupt) else 143
+        return 128 + stop.number
     (out / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     if as_json:
         print(json.dumps(report, indent=1))  # noqa: T201 - what was asked for
@@ -131,25 +141,25 @@ def run(*, seconds: float, out: Path, as_json: bool) -> int:
 class _Demo:
     """One run."""
 
-    def __init__(self, seconds: float, out: Path, screen: Screen) -> None:
+    def __init__(self, seconds: float, out: Path, screen: Screen, events: queue.SimpleQueue[Event]) -> None:
         self._seconds = seconds
         self._out = out
         self._screen = screen
-        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._events = events
         self._facts: dict[tuple[str, str], Event] = {}
         self._ticks: dict[str, Event] = {}
         self._errors: list[str] = []
 
-    def run(self) -> dict[str, object]:
-        """The report. Raises: CallFailed."""
-        with _stoppable() as calm, contextlib.ExitStack() as stack:
+    def run(self, no_exceptions_from_now_on: Callable[[], None]) -> dict[str, object]:
+        """The report. Raises: CallFailed, _Stopped."""
+        with contextlib.ExitStack() as stack:
             scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="utdstream-demo-")))
             started = time.monotonic()
             servers = stack.enter_context(LocalStack())
+            no_exceptions_from_now_on()
             self._screen.step("servers", f"livekit-server, broker, engine in {_since(started)}")
             stack.push(lambda kind, error, trace: self._keep_logs(error, servers, scratch))
             children = stack.enter_context(self._children(scratch))
-            stack.callback(calm)
             access = {"base_url": servers.base_url, "app_id": servers.app_id, "app_key": servers.app_key}
             started = time.monotonic()
             for child in children.values():
@@ -187,6 +197,8 @@ class _Demo:
 
     def _take(self, event: Event) -> None:
         name, what = str(event["from"]), str(event["event"])
+        if what == "stop":
+            raise _Stopped(int(str(event["signal"])))
         if what == "failed":
             raise CallFailed(f"{name}: {event['sentence']}")
         if what == "gone" and (name, "result") not in self._facts:
@@ -308,25 +320,34 @@ class _Demo:
 
 
 @contextlib.contextmanager
-def _stoppable() -> Iterator[Callable[[], None]]:
-    """Ctrl-C and SIGTERM end what is inside, once: nothing may interrupt the clearing up that follows.
+def _stoppable(events: queue.SimpleQueue[Event]) -> Iterator[Callable[[], None]]:
+    """Ctrl-C and SIGTERM become a `_Stopped`, once, and an event of the queue.
 
-    Gives a function to call when the clearing up begins without a signal.
+    Gives a function that ends the first: from then on a signal is an event alone. An exception between a
+    child's birth and its entry in our books would leave the child behind, one in the clearing up much more.
     """
-    clearing_up = threading.Event()
+    may_raise, stopped = True, False
 
     def stop(number: int, frame: FrameType | None) -> None:
-        if clearing_up.is_set():
-            return
-        clearing_up.set()
-        raise KeyboardInterrupt if number == signal.SIGINT else _Terminated
+        nonlocal may_raise, stopped
+        stopped = True
+        # An event as well: what is raised in a weak reference's callback is lost, and imports run some.
+        events.put({"from": "parent", "event": "stop", "signal": int(number)})
+        if may_raise:
+            may_raise = False
+            raise _Stopped(number)
+
+    def no_exceptions_from_now_on() -> None:
+        nonlocal may_raise
+        may_raise = False
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield clearing_up.set
+        yield no_exceptions_from_now_on
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            # This process is about to end: an impatient second signal must not change its exit status.
+            signal.signal(number, signal.SIG_IGN if stopped else handler)
 
 
 def _heard(recording: Path, result: Mapping[str, object], until: float) -> measure.Heard:
