@@ -82,7 +82,7 @@ def test_both_sides_end_with_0_and_a_picture_is_kept_when_the_call_is_answered(
     picture = tmp_path / "seen.png"
     answering = listening(
         start(
-            *("answer", "--identity", house, "--once", "--auto", "--ring", "0.2", "--json"),
+            *("answer", "--identity", house, "--once", "--auto", "--ring", "1", "--json"),
             *("--snapshot", str(picture), "--microphone", "none", "--camera", "none"),
         )
     )
@@ -109,7 +109,7 @@ def test_the_other_sides_tone_is_in_the_file_when_it_is_recorded(start: Start, t
     """A sound call; the default microphone is a tone of 1000 Hz."""
     house, sound = someone(), tmp_path / "heard.wav"
     answering = listening(
-        start("answer", "--identity", house, "--once", "--auto", "--ring", "0.2"), on="stdout"
+        start("answer", "--identity", house, "--once", "--auto", "--ring", "1"), on="stdout"
     )
     calling = start(
         *("call", house, "--identity", someone(), "--seconds", "2", "--microphone", "none"),
