@@ -9,6 +9,7 @@ import ast
 import inspect
 import textwrap
 from importlib import import_module
+from pathlib import Path
 
 _S, _C, _L, _A, _R = "UTDSession", "UTDCallSession", "UTDLiveStreamSession", "UTDAudioRoomSession", "UTDRoom"
 
@@ -108,3 +109,16 @@ def _assigned(kind: type) -> set[str]:
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
     }
+
+
+def tests() -> dict[str, str]:
+    """The test that asserts each name, by the names in its `@pytest.mark.seed(...)`."""
+    found: dict[str, str] = {}
+    source = Path(__file__).resolve().parent.parent / "tests" / "integration" / "test_seed_page.py"
+    for node in ast.parse(source.read_text()).body:
+        if not isinstance(node, ast.FunctionDef):
+            continue
+        for mark in node.decorator_list:
+            if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "pytest.mark.seed":
+                found.update({ast.literal_eval(name): node.name for name in mark.args})
+    return found

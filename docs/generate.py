@@ -237,14 +237,19 @@ def _verbs(parser: argparse.ArgumentParser, name: str) -> Iterator[str]:
 
 
 def flutter_table() -> str:
-    """The Flutter package's names beside ours; whether ours is there is looked up."""
+    """The Flutter package's names beside ours, and the test that asserts each on the real servers."""
     parts = []
+    tests = flutter_names.tests()
     for title, names in flutter_names.NAMES.items():
         rows = [
-            (f"`{theirs}`", f"`{ours}`", "" if flutter_names.exists(ours) else "not there yet")
+            (
+                f"`{theirs}`",
+                f"`{ours}`",
+                f"`{tests.get(ours, 'none')}`" if flutter_names.exists(ours) else "not there yet",
+            )
             for theirs, ours in names
         ]
-        parts.append(f"### {title}\n\n" + _table(("Flutter", "Python", ""), rows))
+        parts.append(f"### {title}\n\n" + _table(("Flutter", "Python", "asserted by"), rows))
     return "\n".join(parts)
 
 

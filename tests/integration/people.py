@@ -70,6 +70,10 @@ class People:
         client.authenticate(identity=identity, name=name.title())
         return Person(identity, client, errors)
 
+    def keep(self, client: UTDStreamClient) -> None:
+        """Disposes this client at the end too."""
+        self._made.append(client)
+
     def close(self) -> None:
         for client in self._made:
             client.dispose()

@@ -54,6 +54,8 @@ def test_the_flutter_names_are_fifty_seven_and_marked_truly() -> None:
     for name in names:
         row = next(line for line in text.splitlines() if f"| `{name}` |" in line)
         assert flutter_names.exists(name) is not row.endswith("| not there yet |")
+    tests = flutter_names.tests()
+    assert [name for name in names if name not in tests] == [], "each name has a test on the real servers"
     assert flutter_names.exists("UTDCallSession.call_id")  # made by the constructor
     assert not flutter_names.exists("UTDCallSession.no_such_name")
     assert not flutter_names.exists("NoSuchClass")
