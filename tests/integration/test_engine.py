@@ -450,7 +450,7 @@ def test_a_closing_room_says_so_first(site: Site) -> None:
         room.messages.subscribe(lambda message: heard.append(message.data))
         assert site.server().ask("DELETE", routes.room("closing")).status_code == 200
         room.connected.wait_for(False, timeout=5)
-        assert heard == [messages.live_ended()]
+        eventually(lambda: heard == [messages.live_ended()], "it was told before")
 
 
 def test_the_project_says_what_is_switched_on(site: Site) -> None:
