@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -306,6 +308,7 @@ def test_who_comes_back_at_once_keeps_his_seat_and_right(made: Rooms, name: str)
 
 
 def test_many_fight_for_few_seats_and_each_seat_has_one(made: Rooms, name: str) -> None:
+    made.person(name, "witness").join()
     people = [made.person(name, "fighter") for _ in range(16)]
 
     def fight(person: InRoom) -> None:
@@ -340,6 +343,17 @@ def test_a_seat_is_for_who_is_in_the_room_and_the_actor_is_the_bearers(made: Roo
     assert server.ask("POST", routes.seat_action(name, 1, "kick"), {}).status_code == 200
     assert bob.refused(routes.seats_action(name, "leave")) == "not_seated"
     assert ann.refused(routes.stage(name), "GET") == "invalid_state"
+
+
+def test_who_comes_first_finds_the_seats_as_they_are(made: Rooms, name: str) -> None:
+    ann = made.person(name, "ann")
+    ann.seat(1)
+    bob = made.person(name, "bob").join()
+    told = messages.parse_metadata(bob.media._metadata.value, messages.METADATA_SEATS)
+    assert told is not None
+    assert _occupant(told, 1) == ann.identity
+    ann.do(routes.seats_action(name, "leave"))
+    bob.wait_for(messages.SEAT_UPDATE, lambda grid: _occupant(grid, 1) is None)
 
 
 # The stage and roles.
@@ -445,6 +459,24 @@ def test_rights_follow_when_the_media_server_is_back(own_made: Rooms, name: str)
     ann.join()
     ann.may_publish("MICROPHONE")
     assert ann.grid().seats[1].identity == ann.identity
+
+
+def test_a_grant_that_hangs_is_made_when_the_media_server_answers(own_made: Rooms, name: str) -> None:
+    stack = own_made.site.stack
+    ann, bob = own_made.person(name, "ann").join(), own_made.person(name, "bob").join()
+    bob.seat(2)
+    bob.may_publish("MICROPHONE")
+    livekit = stack.pid("livekit")
+    assert livekit is not None
+    os.kill(livekit, signal.SIGSTOP)
+    try:
+        ann.seat(1)
+        bob.do(routes.seats_action(name, "leave"))
+        eventually(lambda: "did not follow" in stack.logs("engine"), "a grant failed", 6.0)
+    finally:
+        os.kill(livekit, signal.SIGCONT)
+    ann.may_publish("MICROPHONE")
+    bob.may_publish()
 
 
 def _occupant(fields: codec.JsonObject, index: int) -> str | None:

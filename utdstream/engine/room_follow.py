@@ -8,7 +8,8 @@ changes that come fast are followed together.
 2. What could not be done is tried again, with the whole room looked at (a request that timed out may have
    been carried out, and an older one may have come after a newer one).
 3. Room metadata is written from the state alone: the engine's keys, and the application's.
-4. A muted person's microphone track is muted on the server whenever it is seen unmuted: at the mute, when
+4. Nothing is told in a room in which nobody is: the mint of who comes first brings it up to date.
+5. A muted person's microphone track is muted on the server whenever it is seen unmuted: at the mute, when
    it is published again, and by every look at the room. The right to publish stays: a mute is lifted
    without a new publication, and the client unmutes itself (LiveKit refuses to unmute from the server).
 """
@@ -34,6 +35,7 @@ from utdstream.engine.store import Store
 MAX_MESSAGE_BYTES = 15_000
 """What a data message may hold; a grid that is larger travels in the metadata alone."""
 MAX_NOTICES = 200
+READY_WITHIN_S = 1.0
 FIRST_RETRY_S, LONGEST_RETRY_S = 0.2, 0.8
 PATIENT_AFTER, PATIENT_RETRY_S = 20, 2.0
 GAP_S = 0.05
@@ -52,6 +54,8 @@ class _Todo:
     """Who has to be looked at: role in the metadata, muted tracks."""
     notices: list[Notice] = field(default_factory=list)
     everybody: bool = False
+    waiting: list[asyncio.Event] = field(default_factory=list)
+    """Mints that wait for the metadata, so that who joins finds the room as it is."""
 
     def add(self, other: _Todo) -> None:
         self.people |= other.people
@@ -81,9 +85,9 @@ class RoomFollower:
         """The room's name on the media server."""
         return rooms.livekit_name(name, self._app_id)
 
-    def is_clean(self, name: str) -> bool:
-        """True when there is nothing left to do for this room."""
-        return name not in self._todo and name not in self._failures and name not in self._queued
+    def is_told(self, name: str) -> bool:
+        """True when the room has been told a state (perhaps not the newest: that is under way)."""
+        return name in self._told
 
     def changed(
         self, room: Room, before: RoomState, after: RoomState, notices: Iterable[Notice] = ()
@@ -95,10 +99,25 @@ class RoomFollower:
             for identity in _concerned(before, after)
             if rights(room, before, identity) != rights(room, after, identity)
         }
-        todo.looks |= after.muted - before.muted
-        todo.looks |= {who for who, _ in set(before.roles.items()) ^ set(after.roles.items())}
+        if before.muted is not after.muted:
+            todo.looks |= after.muted - before.muted
+        if before.roles is not after.roles:
+            todo.looks |= {who for who, _ in before.roles.items() ^ after.roles.items()}
         todo.notices = [*todo.notices, *notices][-MAX_NOTICES:]
         self._queue(room.name)
+
+    async def ready(self, room: Room) -> None:
+        """Returns when the room metadata says the newest state, or after a second without that."""
+        if self._told.get(room.name) == self._views(room):
+            return
+        written = asyncio.Event()
+        self._todo.setdefault(room.name, _Todo()).waiting.append(written)
+        self._queue(room.name)
+        try:
+            async with asyncio.timeout(READY_WITHIN_S):
+                await written.wait()
+        except TimeoutError:
+            _log.debug("room %s is entered before its metadata is written", room.name)
 
     def look(self, name: str, identities: Collection[str] = ()) -> None:
         """Compares these people (none: everybody, and the metadata) with the state, and repairs."""
@@ -145,7 +164,11 @@ class RoomFollower:
         else:
             if self._failures.pop(name, 0):
                 _log.info("room %s follows again", name)
-            await asyncio.sleep(GAP_S)
+        finally:
+            for written in todo.waiting:
+                written.set()
+            todo.waiting = []
+        await asyncio.sleep(GAP_S)
 
     def _again(self, name: str, todo: _Todo) -> None:
         todo.everybody = True
@@ -164,6 +187,9 @@ class RoomFollower:
             self._queue(name)
 
     async def _do(self, room: Room, todo: _Todo) -> None:
+        if not todo.everybody and not self._records.is_anybody_here(room.name):
+            await self._prepare(room, todo)
+            return
         failed = await self._permit(room, todo.people)
         if todo.everybody:
             failed |= await self._look_at_all(room)
@@ -174,6 +200,13 @@ class RoomFollower:
         await self._send(room, todo)
         if failed:
             raise SfuUnavailable("some rights could not be set")
+
+    async def _prepare(self, room: Room, todo: _Todo) -> None:
+        self._told.pop(room.name, None)
+        if todo.waiting:
+            views = self._views(room)
+            await self._sfu.set_metadata(self.livekit_name(room.name), views.metadata)
+            self._told[room.name] = views
 
     async def _permit(self, room: Room, people: Collection[str]) -> bool:
         """True when one of them failed. Those who lose rights go first."""
@@ -232,9 +265,12 @@ class RoomFollower:
     def _names(self, room: Room, state: RoomState) -> dict[str, str]:
         return self._records.names(room.name, room_views.named(room, state))
 
-    async def _tell(self, room: Room) -> None:
+    def _views(self, room: Room) -> Views:
         state = self._records.state(room)
-        views = room_views.of(room, state, self._names(room, state))
+        return room_views.of(room, state, self._names(room, state))
+
+    async def _tell(self, room: Room) -> None:
+        views = self._views(room)
         told = self._told.get(room.name)
         if told == views:
             return
@@ -256,12 +292,15 @@ class RoomFollower:
 
 
 def _concerned(before: RoomState, after: RoomState) -> set[str]:
-    """Everybody whose rights may differ between two states."""
-    return set(
-        before.holders() ^ after.holders()
-        | {seat.identity for seat in (*before.seats, *after.seats) if seat.identity is not None}
-        | before.forbidden ^ after.forbidden
-        | set(before.overrides) ^ set(after.overrides)
-        | {who for who in after.overrides if before.overrides.get(who) != after.overrides[who]}
-        | {who for who in {*before.roles, *after.roles} if before.roles.get(who) != after.roles.get(who)}
-    )
+    """Everybody whose rights may differ between two states. (Each part is shared when it did not change.)"""
+    found: set[str | None] = set()
+    if before.seats is not after.seats:
+        found |= {seat.identity for seat in before.seats} ^ {seat.identity for seat in after.seats}
+    if before.stage is not after.stage:
+        found |= set(before.stage) ^ set(after.stage)
+    if before.forbidden is not after.forbidden:
+        found |= before.forbidden ^ after.forbidden
+    for old, new in ((before.roles, after.roles), (before.overrides, after.overrides)):
+        if old is not new:
+            found |= {who for who in {*old, *new} if old.get(who) != new.get(who)}
+    return {identity for identity in found if identity is not None}

@@ -120,6 +120,7 @@ class RoomService:
                 self._desk.records.admit(room.name, wish.identity, wish.display_name)
             is_claimed = before is not None and before.owner != room.owner
             role, state = self._admit(room, wish, is_claimed=is_claimed)
+            await self._follower.ready(room)
             if before is None:
                 _log.info("room %s made by %s (%s)", wish.name, wish.identity, wish.type.wire)
             return Entrance(Place(wish.name, name, room), role, rights(room, state, wish.identity))

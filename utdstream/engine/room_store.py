@@ -31,6 +31,7 @@ CREATE TABLE IF NOT EXISTS room_people (
     room TEXT NOT NULL, identity TEXT NOT NULL, name TEXT, presence TEXT NOT NULL,
     PRIMARY KEY (room, identity)
 ) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS room_people_here ON room_people (room) WHERE presence = 'here';
 CREATE TRIGGER IF NOT EXISTS room_gone AFTER DELETE ON rooms BEGIN
     DELETE FROM room_states WHERE name = old.name;
     DELETE FROM room_people WHERE room = old.name;
@@ -113,6 +114,15 @@ class RoomStore:
             "SELECT presence FROM room_people WHERE room = ? AND identity = ?", (room, identity)
         ).fetchone()
         return None if row is None else Presence(row[0])
+
+    def is_anybody_here(self, room: str) -> bool:
+        """Whether somebody is known to be in the room's media."""
+        return (
+            self._db.execute(
+                "SELECT 1 FROM room_people WHERE room = ? AND presence = 'here' LIMIT 1", (room,)
+            ).fetchone()
+            is not None
+        )
 
     def here(self, room: str) -> list[str]:
         """Everybody who was last known to be in the room's media."""

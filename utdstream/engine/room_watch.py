@@ -77,7 +77,8 @@ class RoomWatch:
             self._records.arrived(room.name, person.identity, person.name or None)
         state = self._desk.state(room)
         metadata = room_views.person_metadata(person.metadata, room, state, person.identity)
-        if rights(room, state, person.identity) != person.rights or metadata is not None:
+        is_right = rights(room, state, person.identity) == person.rights and metadata is None
+        if not is_right or not self._follower.is_told(room.name):
             self._follower.look(room.name, {person.identity})
 
     def _left(self, room: Room, identity: str, grace_s: float) -> None:
