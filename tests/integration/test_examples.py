@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from utdstream import CallCancelled, UTDStreamClient
+from utdstream import CallCancelled, Devices, UTDStreamClient
+from utdstream.synthetic import ToneMicrophone
 from utdstream.testing import LocalStack
 
 pytestmark = pytest.mark.integration
@@ -100,6 +101,32 @@ def test_the_readmes_program_keeps_sound_and_picture_when_the_house_answers(
     assert (tmp_path / "house.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "heard.wav").stat().st_size > 4_800
     house.until("the call is over")
+
+
+def test_the_kiosk_sits_down_and_hears_who_speaks(stack: LocalStack, tmp_path: Path) -> None:
+    """Somebody else takes a seat, and the kiosk counts the sound."""
+    kiosk = Program("kiosk.py", tmp_path, stack, LISTEN_S="3")
+    kiosk.until("kiosk")
+    devices = Devices(microphone=ToneMicrophone())
+    with UTDStreamClient(stack.app_id, stack.app_key, base_url=stack.base_url, devices=devices) as client:
+        client.join_audio_room(identity="visitor", room_name="lobby").take_seat(1)
+        kiosk.until("visitor")
+        assert kiosk.ended() == 0, kiosk.said
+    assert float(kiosk.said.split("heard ")[1].split()[0]) > 0.5
+    assert (tmp_path / "lobby.wav").stat().st_size > 4_800
+
+
+def test_the_streamer_lets_a_raised_hand_on_stage(stack: LocalStack, tmp_path: Path) -> None:
+    """A viewer raises the hand, is invited by the script's callback, and may publish."""
+    streamer = Program("streamer.py", tmp_path, stack, LIVE_S="3")
+    streamer.until("live")
+    with UTDStreamClient(stack.app_id, stack.app_key, base_url=stack.base_url) as client:
+        viewer = client.join_live_stream(identity="viewer", room_name="show")
+        assert viewer.snapshot().startswith(b"\x89PNG")
+        viewer.request_stage()
+        viewer.can_publish.wait_for(True, timeout=PATIENCE_S)
+        assert streamer.ended() == 0, streamer.said
+    assert "viewer raises the hand" in streamer.said
 
 
 def test_ctrl_c_hangs_up_when_the_readmes_program_waits_for_an_answer(
