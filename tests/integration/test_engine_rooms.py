@@ -176,7 +176,7 @@ def test_a_seat_gives_the_microphone_and_leaving_takes_it(made: Rooms, name: str
     host = made.person(name, "host", role="host").join()
     ann = made.person(name, name="Ann 🎤").join()
     ann.may_publish()
-    assert ann.seat(3) == {"ok": True, "seat_index": 3}
+    assert ann.seat(3) == {"ok": True, "seat_index": 3, "rev": ann.grid().rev}
     ann.may_publish("MICROPHONE")
     told = host.wait_for(messages.SEAT_UPDATE, lambda grid: _occupant(grid, 3) == ann.identity)
     assert codec.parse_seat_grid(told) == ann.grid()
@@ -185,9 +185,11 @@ def test_a_seat_gives_the_microphone_and_leaving_takes_it(made: Rooms, name: str
     assert made.metadata(name, messages.METADATA_SEATS) == {
         field: value for field, value in told.items() if field != "type"
     }
-    assert ann.do(routes.seats_action(name, "move"), target_seat=5) == {"ok": True, "from": 3, "to": 5}
+    moved = ann.do(routes.seats_action(name, "move"), target_seat=5)
+    assert moved == {"ok": True, "from": 3, "to": 5, "rev": ann.grid().rev}
     assert ann.sources() == ["MICROPHONE"]
-    assert ann.do(routes.seats_action(name, "leave")) == {"ok": True, "seat_index": 5}
+    left = ann.do(routes.seats_action(name, "leave"))
+    assert left == {"ok": True, "seat_index": 5, "rev": ann.grid().rev}
     ann.may_publish()
     host.wait_for(messages.SEAT_UPDATE, lambda grid: _occupant(grid, 5) is None)
 
@@ -267,7 +269,13 @@ def test_a_request_is_approved_and_an_invitation_accepted(made: Rooms, name: str
     listed = host.ask("GET", routes.speakers(name, "requests"))[1]["requests"]
     assert [row.identity for row in codec.parse_speak_requests(listed)] == [ann.identity]
     approved = host.do(routes.speaker_request(name, int(str(asked)), "approve"))
-    assert approved == {"ok": True, "request_id": asked, "identity": ann.identity, "seat_index": 1}
+    assert approved == {
+        "ok": True,
+        "request_id": asked,
+        "identity": ann.identity,
+        "seat_index": 1,
+        "rev": ann.grid().rev,
+    }
     ann.may_publish("MICROPHONE")
     assert ann.wait_for(messages.SPEAKER_REQUEST_APPROVED)["seat_index"] == 1
 
@@ -278,7 +286,7 @@ def test_a_request_is_approved_and_an_invitation_accepted(made: Rooms, name: str
     assert (invitation.id, invitation.inviter_identity, invitation.seat_index) == (number, host.identity, 4)
     assert ann.refused(routes.speaker_invitation(name, number, "accept")) == "forbidden"
     accepted = bob.do(routes.speaker_invitation(name, number, "accept"))
-    assert accepted == {"ok": True, "invitation_id": number, "seat_index": 4}
+    assert accepted == {"ok": True, "invitation_id": number, "seat_index": 4, "rev": ann.grid().rev}
     bob.may_publish("MICROPHONE")
     assert host.wait_for(messages.SPEAKER_INVITATION_ACCEPTED)["target_identity"] == bob.identity
 
@@ -403,6 +411,7 @@ def test_the_owner_changes_roles_and_everybody_is_told(made: Rooms, name: str) -
         "identity": ann.identity,
         "role": "guest",
         "previous_role": "audience",
+        "rev": ann.ask("GET", routes.stage(name))[1]["rev"],
     }
     ann.may_publish("CAMERA", "MICROPHONE")
     assert ann.wait_for(messages.ROLE_CHANGE)["role"] == "guest"

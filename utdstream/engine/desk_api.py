@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from utdstream.engine.fields import LARGEST_NUMBER
-from utdstream.engine.http import Ask
+from utdstream.engine.http import Answer, Ask
 from utdstream.engine.problems import Refusal, invalid
 from utdstream.engine.room_desk import RoomDesk
 from utdstream.engine.room_state import Outcome, RoomState
@@ -56,6 +56,11 @@ class Desk:
     def is_here(self, room: Room, identity: str) -> bool:
         """Whether this person is in the room, or was admitted and is on the way."""
         return self.records.presence(room.name, identity) in (Presence.ADMITTED, Presence.HERE)
+
+
+def done(outcome: Outcome, **more: object) -> Answer:
+    """The answer of a change of a room, with the `rev` of the state that it made (or found right)."""
+    return Answer({**outcome.answer, **more, "rev": outcome.state.rev})
 
 
 def number(ask: Ask, name: str) -> int:

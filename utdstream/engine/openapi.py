@@ -126,6 +126,7 @@ _SEAT_INDEX: Schema = {"type": "integer", "minimum": 0, "maximum": MAX_SEATS - 1
 _NUMBER: Schema = {"type": "integer", "minimum": 0, "maximum": LARGEST_NUMBER}
 _MODE_ID: Schema = {"type": ["string", "null"], "minLength": 1, "maxLength": MAX_MODE_ID}
 _ASKED = {"request_id": _COUNT, "identity": _TEXT}
+_REV: Schema = {**_COUNT, "description": "Of the room's state after this; grows by one with every change."}
 _GRID = {
     "seat_count": _COUNT,
     "seat_mode": {"enum": list(SEAT_MODES)},
@@ -143,7 +144,7 @@ _GRID = {
         ),
     },
     "requests": {"type": "array", "items": _ref("SpeakRequest")},
-    "rev": {**_COUNT, "description": "Grows with every change of the room's state."},
+    "rev": _REV,
 }
 _ACTOR: Schema = {**_MAYBE_IDENTITY, "description": "Needed with the secret, to act as somebody."}
 _OK: Schema = {"const": True}
@@ -333,18 +334,19 @@ _SCHEMAS: dict[str, Schema] = {
         },
         (),
     ),
-    "SeatTaken": _object({"ok": _OK, "seat_index": _COUNT}),
+    "RoomChanged": _object({"ok": _OK, "rev": _REV}),
+    "SeatTaken": _object({"ok": _OK, "seat_index": _COUNT, "rev": _REV}),
     "SeatMove": _object({"identity": _ACTOR, "target_seat": _NUMBER}, ("target_seat",)),
-    "SeatMoved": _object({"ok": _OK, "from": _COUNT, "to": _COUNT}),
+    "SeatMoved": _object({"ok": _OK, "from": _COUNT, "to": _COUNT, "rev": _REV}),
     "SeatSwap": _object({"identity": _ACTOR, "seat_a": _NUMBER, "seat_b": _NUMBER}, ("seat_a", "seat_b")),
-    "SeatsSwapped": _object({"ok": _OK, "seat_a": _COUNT, "seat_b": _COUNT}),
+    "SeatsSwapped": _object({"ok": _OK, "seat_a": _COUNT, "seat_b": _COUNT, "rev": _REV}),
     "SpeakRequest": _object(
         {"id": _COUNT, "identity": _TEXT, "created_at": {"type": "string", "format": "date-time"}}
     ),
     "SpeakRequests": _object({"requests": {"type": "array", "items": _ref("SpeakRequest")}}),
-    "SpeakRequested": _object({"ok": _OK, "request_id": _COUNT}),
-    "SpeakerApproved": _object({"ok": _OK, **_ASKED, "seat_index": _COUNT}),
-    "SpeakerRejected": _object({"ok": _OK, **_ASKED}),
+    "SpeakRequested": _object({"ok": _OK, "request_id": _COUNT, "rev": _REV}),
+    "SpeakerApproved": _object({"ok": _OK, **_ASKED, "seat_index": _COUNT, "rev": _REV}),
+    "SpeakerRejected": _object({"ok": _OK, **_ASKED, "rev": _REV}),
     "SpeakerInvite": _object(
         {
             "identity": _ACTOR,
@@ -353,15 +355,17 @@ _SCHEMAS: dict[str, Schema] = {
         },
         ("target_identity",),
     ),
-    "SpeakerInvited": _object({"ok": _OK, "invitation_id": _COUNT}),
-    "InvitationAccepted": _object({"ok": _OK, "invitation_id": _COUNT, "seat_index": _COUNT}),
-    "InvitationDeclined": _object({"ok": _OK, "invitation_id": _COUNT}),
+    "SpeakerInvited": _object({"ok": _OK, "invitation_id": _COUNT, "rev": _REV}),
+    "InvitationAccepted": _object({"ok": _OK, "invitation_id": _COUNT, "seat_index": _COUNT, "rev": _REV}),
+    "InvitationDeclined": _object({"ok": _OK, "invitation_id": _COUNT, "rev": _REV}),
     "StageMember": _object({"identity": _TEXT, "name": _MAYBE_TEXT, "role": _TEXT}),
-    "Stage": _object({"members": {"type": "array", "items": _ref("StageMember")}, "rev": _COUNT}),
+    "Stage": _object({"members": {"type": "array", "items": _ref("StageMember")}, "rev": _REV}),
     "Target": _object({"identity": _ACTOR, "target_identity": _IDENTITY}, ("target_identity",)),
-    "StageInvited": _object({"ok": _OK, "member": _ref("StageMember")}),
+    "StageInvited": _object({"ok": _OK, "member": _ref("StageMember"), "rev": _REV}),
     "RoleChange": _object({"actor_identity": _ACTOR, "role": {"enum": list(roles.CHANGEABLE)}}, ("role",)),
-    "RoleChanged": _object({"ok": _OK, "identity": _TEXT, "role": _TEXT, "previous_role": _TEXT}),
+    "RoleChanged": _object(
+        {"ok": _OK, "identity": _TEXT, "role": _TEXT, "previous_role": _TEXT, "rev": _REV}
+    ),
     "RolePage": _page("RoleRow"),
     "RoleRow": _object(
         {

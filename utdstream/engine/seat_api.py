@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 from utdstream._wire import codec
 from utdstream.engine import room_state, room_views, seats, speakers
-from utdstream.engine.desk_api import Desk, number, required_identity, required_number
+from utdstream.engine.desk_api import Desk, done, number, required_identity, required_number
 from utdstream.engine.http import Answer, Ask, Handler
 from utdstream.engine.room_state import MAX_MODE_ID, MAX_SEATS, SEAT_MODES, Outcome, RoomState
 from utdstream.engine.rooms import Room
@@ -69,23 +69,23 @@ class SeatApi:
         """POST /rooms/{room}/seats/{index}/take."""
         index = number(ask, "index")
         outcome = self._desk.own(ask, lambda room, state, who: seats.take(room, state, who, index))
-        return Answer(outcome.answer)
+        return done(outcome)
 
     async def leave_seat(self, ask: Ask) -> Answer:
         """POST /rooms/{room}/seats/leave."""
-        return Answer(self._desk.own(ask, seats.leave).answer)
+        return done(self._desk.own(ask, seats.leave))
 
     async def move_seat(self, ask: Ask) -> Answer:
         """POST /rooms/{room}/seats/move."""
         target = required_number(ask, "target_seat")
         outcome = self._desk.own(ask, lambda room, state, who: seats.move(room, state, who, target))
-        return Answer(outcome.answer)
+        return done(outcome)
 
     async def swap_seats(self, ask: Ask) -> Answer:
         """POST /rooms/{room}/seats/swap."""
         a, b = required_number(ask, "seat_a"), required_number(ask, "seat_b")
         outcome = self._desk.moderating(ask, lambda room, state, who: seats.swap(room, state, who, a, b))
-        return Answer(outcome.answer)
+        return done(outcome)
 
     def _on_seat(self, rule: _IndexRule) -> Handler:
         """POST /rooms/{room}/seats/{index}/kick, lock, unlock, mute or unmute."""
@@ -93,7 +93,7 @@ class SeatApi:
         async def handler(ask: Ask) -> Answer:
             index = number(ask, "index")
             outcome = self._desk.moderating(ask, lambda room, state, who: rule(room, state, who, index))
-            return Answer(outcome.answer)
+            return done(outcome)
 
         return handler
 
@@ -106,11 +106,11 @@ class SeatApi:
         def rule(room: Room, state: RoomState, who: str) -> Outcome:
             return speakers.request(room, state, who, name=records.name(room.name, who), now_ms=now_ms)
 
-        return Answer(self._desk.own(ask, rule).answer)
+        return done(self._desk.own(ask, rule))
 
     async def cancel_request_to_speak(self, ask: Ask) -> Answer:
         """DELETE /rooms/{room}/speakers/request."""
-        return Answer(self._desk.own(ask, speakers.cancel).answer)
+        return done(self._desk.own(ask, speakers.cancel))
 
     async def list_requests_to_speak(self, ask: Ask) -> Answer:
         """GET /rooms/{room}/speakers/requests."""
@@ -121,19 +121,15 @@ class SeatApi:
     async def approve_speaker(self, ask: Ask) -> Answer:
         """POST /rooms/{room}/speakers/requests/{request_id}/approve."""
         asked = number(ask, "request_id")
-        return Answer(
-            self._desk.moderating(
-                ask, lambda room, state, who: speakers.approve(room, state, who, asked)
-            ).answer
+        return done(
+            self._desk.moderating(ask, lambda room, state, who: speakers.approve(room, state, who, asked))
         )
 
     async def reject_speaker(self, ask: Ask) -> Answer:
         """POST /rooms/{room}/speakers/requests/{request_id}/reject."""
         asked = number(ask, "request_id")
-        return Answer(
-            self._desk.moderating(
-                ask, lambda room, state, who: speakers.reject(room, state, who, asked)
-            ).answer
+        return done(
+            self._desk.moderating(ask, lambda room, state, who: speakers.reject(room, state, who, asked))
         )
 
     async def invite_to_speak(self, ask: Ask) -> Answer:
@@ -145,21 +141,17 @@ class SeatApi:
             is_here = self._desk.is_here(room, target)
             return speakers.invite(room, state, who, target, index, is_here=is_here)
 
-        return Answer(self._desk.moderating(ask, rule).answer)
+        return done(self._desk.moderating(ask, rule))
 
     async def accept_to_speak(self, ask: Ask) -> Answer:
         """POST /rooms/{room}/speakers/invitations/{invitation_id}/accept."""
         asked = number(ask, "invitation_id")
-        return Answer(
-            self._desk.own(ask, lambda room, state, who: speakers.accept(room, state, who, asked)).answer
-        )
+        return done(self._desk.own(ask, lambda room, state, who: speakers.accept(room, state, who, asked)))
 
     async def decline_to_speak(self, ask: Ask) -> Answer:
         """POST /rooms/{room}/speakers/invitations/{invitation_id}/decline."""
         asked = number(ask, "invitation_id")
-        return Answer(
-            self._desk.own(ask, lambda room, state, who: speakers.decline(room, state, who, asked)).answer
-        )
+        return done(self._desk.own(ask, lambda room, state, who: speakers.decline(room, state, who, asked)))
 
     def _grid(self, room: Room, state: RoomState) -> dict[str, object]:
         names = self._desk.records.names(room.name, room_views.named(room, state))

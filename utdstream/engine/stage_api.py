@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from utdstream._wire import answers, codec
 from utdstream.engine import roles, room_views, rooms, stage
-from utdstream.engine.desk_api import Desk, required_identity
+from utdstream.engine.desk_api import Desk, done, required_identity
 from utdstream.engine.http import Answer, Ask, Handler
 from utdstream.engine.problems import Refusal, invalid
 from utdstream.engine.room_service import RoomService
@@ -63,13 +63,13 @@ class StageApi:
             "name": self._desk.records.name(room.name, target),
             "role": room_views.stage_role(room, outcome.state, target),
         }
-        return Answer({**outcome.answer, "member": member})
+        return done(outcome, member=member)
 
     async def remove_from_stage(self, ask: Ask) -> Answer:
         """POST /rooms/{room}/stage/remove."""
         target = required_identity(ask, "target_identity")
         outcome = self._desk.moderating(ask, lambda room, state, who: stage.remove(room, state, who, target))
-        return Answer(outcome.answer)
+        return done(outcome)
 
     async def request_stage(self, ask: Ask) -> Answer:
         """POST /rooms/{room}/stage/request."""
@@ -78,11 +78,11 @@ class StageApi:
         def rule(room: Room, state: RoomState, who: str) -> Outcome:
             return stage.request(room, state, who, name=records.name(room.name, who))
 
-        return Answer(self._desk.own(ask, rule).answer)
+        return done(self._desk.own(ask, rule))
 
     async def leave_stage(self, ask: Ask) -> Answer:
         """POST /rooms/{room}/stage/leave."""
-        return Answer(self._desk.own(ask, stage.leave).answer)
+        return done(self._desk.own(ask, stage.leave))
 
     async def change_role(self, ask: Ask) -> Answer:
         """PUT /rooms/{room}/participants/{identity}/role."""
@@ -95,7 +95,7 @@ class StageApi:
             is_here = self._desk.is_here(room, target)
             return roles.change(room, state, who, target, role, is_here=is_here)
 
-        return Answer(self._desk.moderating(ask, rule, field="actor_identity").answer)
+        return done(self._desk.moderating(ask, rule, field="actor_identity"))
 
     async def list_by_role(self, ask: Ask) -> Answer:
         """GET /rooms/{room}/participants/by-role."""
