@@ -53,6 +53,8 @@ CALL_EVENTS = frozenset({CALL_INITIATED, CALL_CANCELLED, CALL_ANSWERED_ELSEWHERE
 
 EVENT_VERSION = 1
 MAX_EVENT_BYTES = 16_384
+MAX_MESSAGE_BYTES = 65_536
+"""A grid of a hundred seats with long names has its place in a message."""
 ONLINE, OFFLINE = b"online", b"offline"
 
 
@@ -111,7 +113,7 @@ def encode(kind: str, fields: codec.JsonObject) -> bytes:
 
 def parse(data: bytes) -> EngineMessage | None:
     """The engine message in `data`, or None when it is something else."""
-    if len(data) > MAX_EVENT_BYTES or b'"type"' not in data:
+    if len(data) > MAX_MESSAGE_BYTES or b'"type"' not in data:
         return None
     message = codec.json_object(data)
     kind = codec.text(message.get("type")) if message is not None else None
