@@ -52,6 +52,7 @@ REJOIN_REASONS = frozenset(
 """LiveKit's reasons that may pass; not another device with our identity, removal, or a deleted room."""
 REJOIN_PAUSES_S = (0.3, 1.0, 2.0, 4.0, 8.0, 15.0)
 REJOIN_TIMEOUT_S = 20.0
+END_CHECKS, END_CHECK_S = 4, 0.4
 
 
 class RoomSession(UTDSession):
@@ -165,6 +166,28 @@ class RoomSession(UTDSession):
             about = codec.text(message.fields.get("identity"))
             if about in (None, self._actor.identity):
                 self._work.post(lambda: self._thrown_out("BANNED"))
+        elif message.type == messages.LIVE_ENDED and sender is None:
+            self._work.post(lambda: self._check_end(0))
+
+    def _check_end(self, attempt: int) -> None:
+        """Work thread: a nameless message says that it is over; only the engine can say that it is true."""
+        try:
+            self._is_open(Deadline(None, self._config.rest_timeout_s, "asking about the room"))
+        except NotFound:
+            self._room_closed()
+        except UTDStreamException:
+            return
+        else:
+            if attempt < END_CHECKS:
+                self._work.call_later(END_CHECK_S, lambda: self._check_end(attempt + 1))
+
+    def _is_open(self, deadline: Deadline) -> None:
+        """Asks the engine for the room. Raises: NotFound when there is none."""
+        raise NotImplementedError
+
+    def _room_closed(self) -> None:
+        """Work thread: the engine closed the room."""
+        self._thrown_out("ROOM_CLOSED")
 
     def _on_people(self, change: Change[tuple[RemoteParticipant, ...]]) -> None:
         """Loop thread."""

@@ -250,6 +250,9 @@ class UTDAudioRoomSession(RoomSession):
                 self._grid.refresh(deadline)
             self._grid.poll_until_pushed()
 
+    def _is_open(self, deadline: Deadline) -> None:
+        self._rooms.get_seats(deadline)
+
     def _on_metadata(self, metadata: str) -> None:
         self._grid.metadata(messages.parse_metadata(metadata, messages.METADATA_SEATS))
         self._comments.metadata(messages.parse_metadata(metadata, messages.METADATA_COMMENTS))

@@ -16,7 +16,7 @@ from utdstream._rest.api import Actor
 from utdstream._rest.rooms import members_of
 from utdstream._room_session import RoomSession
 from utdstream._wire import codec, messages
-from utdstream.errors import InvalidConfig, NotFound, UTDStreamException
+from utdstream.errors import InvalidConfig, UTDStreamException
 from utdstream.models import (
     Connection,
     ConnectionState,
@@ -30,7 +30,6 @@ from utdstream.session import SessionParts
 HOST_RETURN_S = 60.0
 """A host who vanished may come back for this long before the stream counts as over."""
 GOODBYE_S = 0.5
-END_CHECKS, END_CHECK_S = 4, 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,23 +192,15 @@ class UTDLiveStreamSession(RoomSession):
             identity = codec.text(message.fields.get("identity"))
             if identity is not None:
                 self.stage_requests._emit(StageRequest(identity, codec.text(message.fields.get("name"))))
-        elif message.type == messages.LIVE_ENDED:
-            if sender is not None:  # the host itself, see `_may_say`
-                self._work.post(lambda: self._over("ended"))
-            else:
-                self._work.post(lambda: self._check_end(0))
+        elif message.type == messages.LIVE_ENDED and sender is not None:  # the host, see `_may_say`
+            self._work.post(lambda: self._over("ended"))
 
-    def _check_end(self, attempt: int) -> None:
-        """Work thread: a nameless message says that it is over; only the engine can say that it is true."""
-        try:
-            self._rooms.get_stage(Deadline(None, self._config.rest_timeout_s, "asking about the stream"))
-        except NotFound:
-            self._over("closed")
-        except UTDStreamException:
-            return
-        else:
-            if attempt < END_CHECKS and not self._end_said:
-                self._work.call_later(END_CHECK_S, lambda: self._check_end(attempt + 1))
+    def _is_open(self, deadline: Deadline) -> None:
+        self._rooms.get_stage(deadline)
+
+    def _room_closed(self) -> None:
+        self._over("closed")
+        super()._room_closed()  # the host is told nothing, but leaves too
 
     def _over(self, reason: str) -> None:
         """Work thread: the stream has ended: said once, and the room is left."""

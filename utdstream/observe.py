@@ -204,7 +204,7 @@ class Watched(Generic[T]):
 class _Waiter(Generic[T]):
     """The values one blocked thread has still to look at.
 
-    A SimpleQueue, because its `put` is re-entrant: a signal handler in the waiting thread may change the fact.
+    A SimpleQueue, because its `put` is re-entrant: a signal handler in the waiting thread may set the fact.
     """
 
     __slots__ = ("_queue",)

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator
 
 import pytest
+import requests
 from facts import eventually
 from people import People, small_devices
 
@@ -186,6 +187,25 @@ def test_host_who_leaves_ends_the_stream_for_viewers(show: Show) -> None:
     host.leave()
     viewer.connected.wait_for(False, timeout=10)
     eventually(lambda: ends == ["ended"], f"told once, was {ends}")
+
+
+def test_stream_closed_by_the_server_is_left_before_it_is_ended(show: Show, people: People) -> None:
+    """The notice is believed because the engine, asked, says so too; the sessions leave by themselves."""
+    host = show.join("host", as_host=True, devices=Devices())
+    viewer = show.join("viewer", devices=Devices())
+    ends: list[str] = []
+    viewer.ended.subscribe(lambda end: ends.append(end.reason))
+    stack = people.stack
+    closed = requests.delete(
+        f"{stack.base_url}/api/v1/rooms/{show.name}",
+        headers={"X-App-Id": stack.app_id, "X-App-Secret": stack.app_secret},
+        timeout=15,
+    )
+    assert closed.status_code == 200
+    for session, reason in ((viewer, "STREAM_ENDED"), (host, "ROOM_CLOSED")):
+        session.connected.wait_for(False, timeout=5)
+        assert session.connection.value.reason == reason
+    eventually(lambda: ends == ["closed"], f"told once, was {ends}")
 
 
 def test_forged_end_of_a_viewer_ends_nothing(show: Show) -> None:

@@ -187,12 +187,12 @@ class RoomService:
         async with self._alone(place.name), _sfu_refusals():
             name = place.livekit_name
             people = await self._sfu.identities(name)
+            with self._store.transaction():  # first: who asks about the notice must be told that it is true
+                self._store.delete_room(place.name)
             if people:
                 await self._sfu.send_data(name, messages.live_ended())
                 await _until(lambda: self._is_empty(name))
             await self._sfu.delete_room(name)
-            with self._store.transaction():
-                self._store.delete_room(place.name)
             _log.info("room %s closed by %s", place.name, by)
 
     async def remove(self, place: Place, identity: str, by: str, *, notice: bytes = REMOVED) -> None:
