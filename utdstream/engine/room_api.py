@@ -145,7 +145,7 @@ class RoomApi:
         """GET /rooms."""
         page, per_page = ask.query.page()
         found, total = await self._service.page(page=page, per_page=per_page)
-        rows = [_room_row(room.name, state) for room, state in found]
+        rows = [_room_row(room.name, state, self._desk.metadata(room)) for room, state in found]
         return Answer(answers.page_to_json(rows, page=page, per_page=per_page, total=total))
 
     async def get_room(self, ask: Ask) -> Answer:
@@ -154,7 +154,9 @@ class RoomApi:
         if not self._moderates(ask, place) and ask.asker.identity not in place.parties:
             raise _forbidden()
         state, people = await self._service.state(place)
-        return Answer({**_room_row(place.name, state), "participants": [_person_row(p) for p in people]})
+        metadata = state.metadata if place.room is None else self._desk.metadata(place.room)
+        row = _room_row(place.name, state, metadata)
+        return Answer({**row, "participants": [_person_row(person) for person in people]})
 
     async def close_room(self, ask: Ask) -> Answer:
         """DELETE /rooms/{room}."""
@@ -268,14 +270,14 @@ def _by(ask: Ask) -> str:
     return ask.asker.identity or "the server"
 
 
-def _room_row(name: str, state: RoomState) -> dict[str, object]:
+def _room_row(name: str, state: RoomState, metadata: str) -> dict[str, object]:
     return {
         "id": state.sid,
         "room_name": name,
         "participant_count": state.participant_count,
         "max_participants": state.max_participants,
         "started_at": codec.iso(datetime.fromtimestamp(state.started_at, timezone.utc)),
-        "metadata": state.metadata,
+        "metadata": metadata,
     }
 
 

@@ -43,6 +43,10 @@ class RoomDesk:
         """The newest state of a room."""
         return self.records.state(room)
 
+    def metadata(self, room: Room) -> str:
+        """The room metadata that says the newest state (an empty room is told it with the next mint)."""
+        return self._follower.metadata(room, self.state(room))
+
     def mutate(self, room: Room, rule: Rule) -> Outcome:
         """What `rule` made of the room's state: committed when this returns, followed soon after.
 
