@@ -19,7 +19,13 @@ from utdstream import (
     UTDLiveStreamSession,
     UTDStreamClient,
 )
-from utdstream.synthetic import NullSpeaker
+from utdstream.synthetic import (
+    NullSpeaker,
+    PatternCamera,
+    RecordingSpeaker,
+    ToneMicrophone,
+    read_counter,
+)
 
 pytestmark = pytest.mark.integration
 
@@ -153,26 +159,41 @@ def test_second_host_of_a_room_is_a_viewer(show: Show) -> None:
     assert not pretender.can_publish.value
 
 
-def test_every_viewer_sees_exactly_the_stage(show: Show) -> None:
-    """Host, three co-publishers, ten viewers: all see the same stage after each change."""
-    host = show.join("host", as_host=True, devices=Devices())
-    crowd = [show.join(f"viewer-{number}", devices=Devices()) for number in range(13)]
-    co_publishers, viewers = crowd[:3], crowd[3:]
+def test_every_viewer_sees_and_hears_exactly_the_stage(show: Show) -> None:
+    """Host, three co-publishers, ten viewers who listen, one of whom looks: all see the same stage."""
+    camera = PatternCamera(160, 120, 10)
+    host = show.join("host", as_host=True, devices=Devices(microphone=ToneMicrophone(300), camera=camera))
+    host.go_live()
+    speakers = [RecordingSpeaker(keep_s=1.0) for _ in range(10)]
+    co_publishers = [
+        show.join(f"guest-{number}", devices=Devices(microphone=ToneMicrophone(500 + 200 * number)))
+        for number in range(3)
+    ]
+    viewers = [
+        show.join(f"viewer-{number}", devices=Devices(speaker=speaker))
+        for number, speaker in enumerate(speakers)
+    ]
 
-    def everybody_sees(expected: list[str]) -> None:
-        for session in (host, *crowd):
-            session.stage.wait_for(
-                lambda stage: [member.identity for member in stage] == expected, timeout=10
-            )
+    def everybody_sees(expected: list[UTDLiveStreamSession]) -> None:
+        names = [identity_of(session) for session in expected]
+        for session in (host, *co_publishers, *viewers):
+            session.stage.wait_for(lambda stage: [member.identity for member in stage] == names, timeout=20)
 
     for session in co_publishers:
+        session.request_stage()
         host.invite_to_stage(identity_of(session))
-    stage = [identity_of(host), *(identity_of(session) for session in co_publishers)]
-    everybody_sees(stage)
+        session.can_publish.wait_for(True, timeout=10)
+        session.set_microphone(True)
+    everybody_sees([host, *co_publishers])
+    pictures = [read_counter(frame) for frame in itertools.islice(viewers[0].video_frames(timeout=20), 5)]
+    assert len([counter for counter in pictures if counter is not None]) >= 3
+    for speaker in speakers:
+        eventually(lambda heard=speaker: any(heard.pcm[-9600:]), "every viewer hears", within_s=20)
     host.remove_from_stage(identity_of(co_publishers[1]))
-    everybody_sees([stage[0], stage[1], stage[3]])
+    everybody_sees([host, co_publishers[0], co_publishers[2]])
     co_publishers[2].leave_stage()
-    everybody_sees([stage[0], stage[1]])
+    everybody_sees([host, co_publishers[0]])
+    co_publishers[1].microphone_on.wait_for(False, timeout=10)
     assert all(not viewer.can_publish.value for viewer in viewers)
 
 
