@@ -266,6 +266,7 @@ class _Redact(logging.Filter):
     _ordinary = (
         "Attempted to drop unknown FFI handle",  # a track's handle went with its publication
         "could not find publication to remove",  # unpublished in a room that has just ended
+        "dynacast: local track publication not found",  # unpublished while its viewers changed
         "Failed to set degradation preference",  # at every video publish of 1.2.1
         "closed unexpectedly",  # data channels of a room that the server ended; `connection` tells it
     )
