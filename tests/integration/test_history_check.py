@@ -1,0 +1,163 @@
+"""The checker of histories finds what is wrong with one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from history import LOST, Operation
+from history_check import check_calls, check_room
+from history_model import RoomModel
+
+FIRST = RoomModel("ann", frozenset({"ann", "bob", "cid"}), seats=((None, False),) * 3)
+
+
+def op(at: float, kind: str, actor: str | None, http: int | None = 200, /, **fields: Any) -> Operation:
+    """An operation from `at` to half a second later; `in_` fields are what was asked."""
+    args = {name.removeprefix("in_"): value for name, value in fields.items() if name.startswith("in_")}
+    answer = {name: value for name, value in fields.items() if not name.startswith("in_")}
+    return Operation("room", kind, actor, args, at, at + 0.5, http, answer)
+
+
+def grid(*seats: str | None) -> dict[str, Any]:
+    rows = [{"occupant_identity": who, "locked": 0} for who in seats]
+    return {"seats": rows, "requests": [], "seat_count": 3, "seat_mode": "free"}
+
+
+def room_history() -> list[Operation]:
+    """Sound: two take the same seat, one moves away, the host locks a seat twice, somebody looks."""
+    return [
+        op(1, "take", "bob", in_index=1, seat_index=1, rev=8),
+        op(1.2, "take", "cid", 409, in_index=1, code="seat_occupied"),
+        op(2, "get_seats", "cid", rev=8, **grid(None, "bob", None)),
+        op(3, "move", "bob", in_target_seat=2, **{"from": 1, "to": 2}, rev=9),
+        op(4, "lock", "ann", in_index=1, rev=10),
+        op(5, "lock", "ann", in_index=1, rev=10),
+        op(6, "take", "cid", LOST, in_index=0),
+        op(7, "leave", "bob", seat_index=2, rev=11),
+    ]
+
+
+Corrupt = Callable[[list[Operation]], object]
+
+
+def answered(number: int, **fields: Any) -> Corrupt:
+    """Somebody was answered otherwise."""
+
+    def change(history: list[Operation]) -> None:
+        history[number] = replace(history[number], answer={**history[number].answer, **fields})
+
+    return change
+
+
+def took_place(number: int, at: float) -> Corrupt:
+    def change(history: list[Operation]) -> None:
+        history[number] = replace(history[number], sent=at, answered=at + 0.5)
+
+    return change
+
+
+def test_a_sound_history_of_a_room_has_no_violation() -> None:
+    assert check_room(FIRST, 7, room_history()) == []
+
+
+@pytest.mark.parametrize(
+    ("corrupt", "found"),
+    [
+        (lambda history: history.pop(0), "cannot follow"),
+        (lambda history: history.append(replace(history[0], actor="bob")), "cannot follow"),
+        (lambda history: history.append(op(1.1, "take", "cid", in_index=1, seat_index=1, rev=8)), "follow"),
+        (lambda history: history.append(op(8, "take", "cid", in_index=2, seat_index=2, rev=13)), "follow"),
+        (lambda history: history.append(op(8, "take", "cid", in_index=1, seat_index=1, rev=12)), "follow"),
+        (answered(0, seat_index=2), "cannot follow"),
+        (answered(2, **grid("bob", None, None)), "cannot follow"),
+        (answered(2, rev=9), "cannot follow"),
+        (answered(3, rev=6), "without a rev of its time"),
+        (answered(1, code="seat_locked"), "refused without a reason"),
+        (took_place(1, 6.0), "refused without a reason"),
+        (took_place(1, 0.1), "refused without a reason"),
+        (took_place(2, 4.6), "out of its time"),
+        (took_place(0, 2.6), "out of its time"),
+        (took_place(4, 2.0), "out of its time"),
+    ],
+)
+def test_a_violation_in_a_room_is_found(corrupt: Corrupt, found: str) -> None:
+    history = room_history()
+    corrupt(history)
+    violations = check_room(FIRST, 7, history)
+    assert violations
+    assert found in violations[0]
+
+
+def test_what_was_never_answered_may_have_happened() -> None:
+    """The gap that a killed engine left is filled by the operation that fits, and by no other."""
+    lost = [
+        op(1, "take", "cid", LOST, in_index=0),
+        op(1.1, "take", "bob", LOST, in_index=1),
+        op(3, "get_seats", "ann", rev=8, **grid(None, "bob", None)),
+    ]
+    assert check_room(FIRST, 7, lost) == []
+    assert check_room(FIRST, 7, [lost[0], lost[2]])
+    assert check_room(FIRST, 7, [lost[0], replace(lost[1], sent=4.0, answered=5.0), lost[2]])
+
+
+def call(at: float, kind: str, actor: str, status: str, rev: int, **fields: Any) -> Operation:
+    asked = {"in_call_id": "call_1"} if kind != "create" else {"in_callee": "bob"}
+    code = 201 if kind == "create" else 200
+    parties = {"call_id": "call_1", "caller_identity": "ann", "callee_identity": "bob"}
+    return op(at, kind, actor, code, **{**asked, **parties, "status": status, "rev": rev, **fields})
+
+
+def call_history() -> list[Operation]:
+    """Sound: ann calls bob, cid finds him busy, ann's retry finds her call, bob answers, ann hangs up."""
+    return [
+        call(1, "create", "ann", "initiating", 1, in_key="k"),
+        op(2, "create", "cid", 409, in_callee="bob", code="callee_busy"),
+        replace(call(3, "create", "ann", "initiating", 1, in_key="k"), status=200),
+        call(4, "ring", "bob", "ringing", 2),
+        call(5, "accept", "bob", "active", 3),
+        op(5.2, "reject", "bob", 409, in_call_id="call_1", code="invalid_state"),
+        call(6, "end", "ann", "ended", 4, end_reason="caller_hangup"),
+        call(7, "end", "bob", "ended", 4, end_reason="caller_hangup"),
+    ]
+
+
+def test_a_sound_history_of_calls_has_no_violation() -> None:
+    assert check_calls(call_history()) == []
+
+
+@pytest.mark.parametrize(
+    "corrupt",
+    [
+        lambda history: history.pop(0),
+        lambda history: history.pop(4),
+        lambda history: history.insert(
+            1, call(2.1, "create", "cid", "initiating", 1, call_id="call_2", caller_identity="cid")
+        ),
+        answered(1, code="forbidden"),
+        answered(2, call_id="call_2"),
+        answered(4, rev=4),
+        answered(6, end_reason="callee_hangup"),
+        answered(7, status="active", rev=3),
+        lambda history: history.append(call(8, "ring", "bob", "ringing", 5)),
+        lambda history: history.append(call(8, "get", "cid", "ended", 4, end_reason="caller_hangup")),
+        lambda history: history.append(op(8, "create", "cid", 409, in_callee="bob", code="callee_busy")),
+        took_place(4, 3.3),
+        took_place(5, 2.0),
+    ],
+)
+def test_a_violation_in_calls_is_found(corrupt: Corrupt) -> None:
+    history = call_history()
+    corrupt(history)
+    assert check_calls(history)
+
+
+def test_a_call_that_was_never_answered_for_may_exist() -> None:
+    """A create that the kill swallowed: its retry with the same key finds the call, or makes it."""
+    lost = replace(call(1, "create", "ann", "", 0, in_key="k"), status=LOST, answer={})
+    retry = call(2, "create", "ann", "initiating", 1, in_key="k")
+    assert check_calls([lost, retry]) == []
+    assert check_calls([lost, replace(retry, status=200)]) == []
+    assert check_calls([replace(retry, status=200)])
