@@ -12,6 +12,8 @@ from __future__ import annotations
 import logging
 import random
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from utdstream._deadline import Deadline
 from utdstream._events import Timer
@@ -55,25 +57,26 @@ REJOIN_TIMEOUT_S = 20.0
 END_CHECKS, END_CHECK_S = 4, 0.4
 
 
+@dataclass(frozen=True, slots=True)
+class Joining:
+    """Who joins which room, and what else its mints say (role, seats)."""
+
+    actor: Actor
+    room_name: str
+    as_host: bool
+    mint_with: Mapping[str, object]
+
+
 class RoomSession(UTDSession):
     """Base of UTDLiveStreamSession and UTDAudioRoomSession; made and joined by the client."""
 
-    def __init__(
-        self,
-        kind: UTDStreamType,
-        parts: SessionParts,
-        *,
-        actor: Actor,
-        room_name: str,
-        as_host: bool,
-        mint_with: dict[str, object],
-    ) -> None:
+    def __init__(self, kind: UTDStreamType, parts: SessionParts, joining: Joining) -> None:
         super().__init__(kind, parts)
-        self._actor = actor
-        self._room_name = room_name
-        self._is_host = as_host
-        self._mint_with = mint_with
-        self._rooms = RoomApi(parts.api, room_name)
+        self._actor = joining.actor
+        self._room_name = joining.room_name
+        self._is_host = joining.as_host
+        self._mint_with = joining.mint_with
+        self._rooms = RoomApi(parts.api, joining.room_name)
         self._wanted = True
         """False once it was left: nothing rejoins then."""
         self._rejoining: Timer | None = None

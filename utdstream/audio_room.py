@@ -10,8 +10,7 @@ import contextlib
 
 from utdstream._deadline import Deadline
 from utdstream._follow import Followed
-from utdstream._rest.api import Actor
-from utdstream._room_session import RoomSession
+from utdstream._room_session import Joining, RoomSession
 from utdstream._wire import codec, messages
 from utdstream.errors import InvalidConfig, PublishRefused, SessionClosed, UTDStreamException
 from utdstream.models import SeatGrid, SeatInvitation, SpeakRequest, UTDStreamType
@@ -24,23 +23,8 @@ _EMPTY = SeatGrid(count=0)
 class UTDAudioRoomSession(RoomSession):
     """An audio room: speakers sit on seats and publish, everybody else listens. Made by `join_audio_room`."""
 
-    def __init__(
-        self,
-        parts: SessionParts,
-        *,
-        actor: Actor,
-        room_name: str,
-        as_host: bool,
-        mint_with: dict[str, object],
-    ) -> None:
-        super().__init__(
-            UTDStreamType.AUDIO_ROOM,
-            parts,
-            actor=actor,
-            room_name=room_name,
-            as_host=as_host,
-            mint_with=mint_with,
-        )
+    def __init__(self, parts: SessionParts, joining: Joining) -> None:
+        super().__init__(UTDStreamType.AUDIO_ROOM, parts, joining)
         self.seats: Watched[SeatGrid] = Watched(_EMPTY, self._lane)
         """The whole grid, as the engine has it."""
         self.seat: Watched[int | None] = Watched(None, self._lane)

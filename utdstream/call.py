@@ -10,6 +10,8 @@ fires the table of `call_states` under the session's brief lock; effects run on 
 3. Whatever fails after the call exists ends it on the engine: no call stays open because of us. But an
    incoming call is ours only once it is accepted here: until then another device may answer it.
 4. Every open state has a deadline: an engine that stays silent cannot keep a call open here for ever.
+
+Longer than most files: both sides of a call, its end and its polls share one lock, and are read together.
 """
 
 from __future__ import annotations
@@ -20,10 +22,9 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from utdstream._call_life import CallLife
 from utdstream._deadline import Deadline
-from utdstream._events import Timer
 from utdstream._wire import messages
-from utdstream.call_states import FINAL_STATES, CallMachine, allowed
 from utdstream.errors import (
     CallNotAnswered,
     Conflict,
@@ -60,25 +61,6 @@ UNDO_TIMEOUT_S = 8.0
 END_RETRIES = (0.5, 2.0, 5.0)
 
 
-class _CallLife:
-    """One call on this device, from its beginning to its terminal state."""
-
-    def __init__(self, at: UTDCallStatus | None, call_id: str | None = None) -> None:
-        self.machine = CallMachine(at)
-        self.call_id = call_id
-        self.ours = call_id is None
-        """To be ended by us: our own call, or one that this device accepted."""
-        self.answering = False
-        self.call: UTDCall | None = None
-        self.rev: int | None = None
-        self.was_active = False
-        self.over = threading.Event()
-        self.last_word = time.monotonic()
-        """When the engine was last heard about this call."""
-        self.timer: Timer | None = None
-        self.hinted = False
-
-
 class UTDCallSession(UTDSession):
     """A 1:1 call: `start` on one side, `accept` on the other, `end` on either."""
 
@@ -90,7 +72,7 @@ class UTDCallSession(UTDSession):
         """Where the call stands; None before the first."""
         self.call_id: Watched[str | None] = Watched(None, self._lane)
         """The engine's id of the present (or last) call."""
-        self._life: _CallLife | None = None
+        self._life: CallLife | None = None
         self._operation = threading.Lock()  # rule 1; held by the operation under way, with deadlines
         self._room._metadata_hook = self._on_metadata
         self._room._data_hook = self._on_data
@@ -119,7 +101,7 @@ class UTDCallSession(UTDSession):
         if not isinstance(callee_identity, str) or not callee_identity:
             raise InvalidConfig("start: callee_identity must be a non-empty text")
         with self._exclusive("start", deadline):
-            life = self._begin(_CallLife(None), "start")
+            life = self._begin(CallLife(None), "start")
             try:
                 call = self._api.create_call(
                     callee_identity=callee_identity,
@@ -208,19 +190,19 @@ class UTDCallSession(UTDSession):
             call = self._say(life, call_id, action, deadline)
             self._learn(life, call or UTDCall(call_id, status, self._kind))
 
-    def _incoming(self, call_id: str, doing: str) -> _CallLife:
+    def _incoming(self, call_id: str, doing: str) -> CallLife:
         """The life of this incoming call: the one already ringing here, or a new one."""
         if not isinstance(call_id, str) or not call_id:
             raise InvalidConfig(f"{doing}: call_id must be the text that the ring brought")
         with self._lock:
             life = self._life
-            if life is not None and life.call_id == call_id and not life.over.is_set():
-                if life.machine.status is S.ACTIVE:
+            if life is not None and life.call_id == call_id and not life.over:
+                if life.status is S.ACTIVE:
                     raise InvalidCallTransition(f"{doing}: this call is already accepted here")
                 return life
-        return self._begin(_CallLife(S.INITIATING, call_id), doing)
+        return self._begin(CallLife(S.INITIATING, call_id), doing)
 
-    def _say(self, life: _CallLife, call_id: str, action: str, deadline: Deadline) -> UTDCall | None:
+    def _say(self, life: CallLife, call_id: str, action: str, deadline: Deadline) -> UTDCall | None:
         """One REST action of the callee; a call that cannot be had leaves no life behind."""
         try:
             return self._api.call_action(
@@ -228,11 +210,11 @@ class UTDCallSession(UTDSession):
             )
         except EngineError:
             self._work.post(lambda: self._ask_engine(life))
-            if life.machine.status is S.INITIATING:  # never rang here: nothing was shown, nothing to end
+            if life.status is S.INITIATING:  # never rang here: nothing was shown, nothing to end
                 self._close_life(life, None)
             raise
         except BaseException:
-            if life.machine.status is S.INITIATING:
+            if life.status is S.INITIATING:
                 self._close_life(life, None)
             raise
 
@@ -289,16 +271,15 @@ class UTDCallSession(UTDSession):
         self.status._close()
         self.call_id._close()
 
-    def _hang_up(self) -> _CallLife | None:
+    def _hang_up(self) -> CallLife | None:
         """Ends the life of the present call, if it is open, and says so."""
         with self._lock:
             life = self._life
-            if life is None or life.over.is_set():
+            if life is None or life.over:
                 return None
-            life.over.set()
-            if life.machine.status is not None:
-                life.machine.move_to(S.ENDED)
-                self.status._set(S.ENDED)
+            shown = life.finish(S.ENDED if life.status is not None else None)
+            if shown is not None:
+                self.status._set(shown)
         return life
 
     def _end_late(self, call: UTDCall) -> None:
@@ -330,12 +311,12 @@ class UTDCallSession(UTDSession):
         finally:
             self._operation.release()
 
-    def _begin(self, life: _CallLife, doing: str) -> _CallLife:
+    def _begin(self, life: CallLife, doing: str) -> CallLife:
         with self._lock:
             if self._disposed:
                 raise SessionClosed(f"{doing}: the session was disposed; make a new one")
             before = self._life
-            if before is not None and not before.over.is_set():
+            if before is not None and not before.over:
                 raise InvalidCallTransition(
                     f"{doing}: this session is in a call ({before.machine.state}); end() it first"
                 )
@@ -349,10 +330,10 @@ class UTDCallSession(UTDSession):
             self.call_id._set(life.call_id)
         return life
 
-    def _adopt(self, life: _CallLife, call: UTDCall) -> None:
+    def _adopt(self, life: CallLife, call: UTDCall) -> None:
         """The engine has the call: from now on it is ours to end."""
         with self._lock:
-            gone = life.over.is_set() or self._life is not life
+            gone = life.over or self._life is not life
             if not gone:
                 life.call_id = call.call_id
                 self.call_id._set(call.call_id)
@@ -363,7 +344,7 @@ class UTDCallSession(UTDSession):
         life.call = call
         self._watch(life)
 
-    def _join(self, life: _CallLife, call: UTDCall, deadline: Deadline, doing: str) -> UTDCall:
+    def _join(self, life: CallLife, call: UTDCall, deadline: Deadline, doing: str) -> UTDCall:
         """Joins the call's room and publishes; any failure ends the call on the engine too."""
         try:
             if call.token is None or call.url is None:
@@ -379,19 +360,19 @@ class UTDCallSession(UTDSession):
             self._room._settle_publishing(deadline)
         except BaseException as error:
             raise self._failed(life, error, doing) from error
-        if life.over.is_set():
+        if life.over:
             raise self._ended_meanwhile(life, doing)
         return life.call or call
 
-    def _failed(self, life: _CallLife, error: BaseException, doing: str) -> BaseException:
+    def _failed(self, life: CallLife, error: BaseException, doing: str) -> BaseException:
         """What the caller of a failed `start` or `accept` gets, after everything was taken back."""
         call_id = life.call_id
-        if isinstance(error, (MediaError, SessionClosed)) and call_id is not None and not life.over.is_set():
+        if isinstance(error, (MediaError, SessionClosed)) and call_id is not None and not life.over:
             try:  # the room may be gone because the call was refused in this moment
                 self._learn(life, self._api.get_call(call_id, Deadline(1.0, 1.0, doing)))
             except UTDStreamException as failure:
                 _log.debug("asking for call %s failed: %s", call_id, failure)
-        if life.over.is_set():
+        if life.over:
             self._room._begin_disconnect()
             return self._ended_meanwhile(life, doing)
         self._close_life(life, S.ENDED)
@@ -400,66 +381,32 @@ class UTDCallSession(UTDSession):
             self._api.detached(lambda: self._end_on_engine(call_id))
         return error
 
-    def _ended_meanwhile(self, life: _CallLife, doing: str) -> UTDStreamException:
-        status = life.machine.status
+    def _ended_meanwhile(self, life: CallLife, doing: str) -> UTDStreamException:
+        status = life.status
         if status in (S.REJECTED, S.BUSY, S.MISSED):
             assert status is not None
             return CallNotAnswered(status)
         return SessionClosed(f"{doing}: the call was ended while it was being set up")
 
-    def _close_life(self, life: _CallLife, status: UTDCallStatus | None) -> None:
+    def _close_life(self, life: CallLife, status: UTDCallStatus | None) -> None:
         """The life is over; with a status the fact says so, without one there never was a call."""
         with self._lock:
-            life.over.set()
-            if status is None:
-                return
-            if life.machine.status is None:
-                life.machine.move_to(S.INITIATING)
-            if allowed(life.machine.status, status):
-                life.machine.move_to(status)
-                if self._life is life:
-                    self.status._set(status)
+            shown = life.finish(status)
+            if shown is not None and self._life is life:
+                self.status._set(shown)
 
     # -- learning --------------------------------------------------------------------------------
 
-    def _learn(self, life: _CallLife, call: UTDCall) -> None:
+    def _learn(self, life: CallLife, call: UTDCall) -> None:
         """The engine says where the call stands. Any thread, brief. Stale news change nothing."""
         with self._lock:
-            if life.over.is_set() or self._life is not life or call.call_id != life.call_id:
-                return  # over, replaced, or the last word of an earlier call's room
-            life.last_word = time.monotonic()
-            if call.rev is not None:
-                if life.rev is not None and call.rev < life.rev:
-                    return
-                life.rev = call.rev
-            if life.call is not None:
-                life.call = _merge(life.call, call)
-            if call.status is S.ACTIVE and not life.ours:
-                if not life.answering:  # answered on another device: for this one the call is over
-                    self._let_go(life)
-                return
-            if not allowed(life.machine.status, call.status):
-                if life.machine.status is None and call.status is not S.INITIATING:
-                    life.machine = CallMachine(S.INITIATING)  # created and already further
-                    if not allowed(S.INITIATING, call.status):
-                        return
-                else:
-                    return
-            life.machine.move_to(call.status)
-            life.was_active = life.was_active or call.status is S.ACTIVE
-            if call.status in FINAL_STATES:
-                life.over.set()
-            self.status._set(call.status)
-        if call.status in FINAL_STATES:
+            shown = life.take(call) if self._life is life else None
+            if shown is not None:
+                self.status._set(shown)
+        if shown is not None and life.over:
             self._work.post(lambda: self._ended_by_other(life))
 
-    def _let_go(self, life: _CallLife) -> None:
-        """Under the lock: an incoming call that is not ours any more."""
-        life.over.set()
-        life.machine.move_to(S.ENDED)
-        self.status._set(S.ENDED)
-
-    def _ended_by_other(self, life: _CallLife) -> None:
+    def _ended_by_other(self, life: CallLife) -> None:
         """Work thread: leave within the engine's grace (a room that is deleted under us leaks threads)."""
         with self._lock:  # a newer call sets _life before it joins: what is seen here is this call's room
             media = self._room._life if self._life is life else None
@@ -479,21 +426,21 @@ class UTDCallSession(UTDSession):
         if call is None:
             return False
         life = self._life
-        if life is not None and life.call_id == call.call_id and call.status is not life.machine.status:
+        if life is not None and life.call_id == call.call_id and call.status is not life.status:
             self._hint(life)
         return True
 
-    def _hint(self, life: _CallLife) -> None:
+    def _hint(self, life: CallLife) -> None:
         """Somebody says the call changed: ask the engine, once, unless the metadata tells first."""
         with self._lock:
-            if life.hinted or life.over.is_set():
+            if life.hinted or life.over:
                 return
             life.hinted = True
-            before = life.machine.status
+            before = life.status
 
         def check() -> None:
             life.hinted = False
-            if life.machine.status is before:
+            if life.status is before:
                 self._ask_engine(life)
 
         self._work.call_later(HINT_GRACE_S, check)
@@ -501,7 +448,7 @@ class UTDCallSession(UTDSession):
     def _on_people(self, change: Change[tuple[RemoteParticipant, ...]]) -> None:
         """Loop thread: somebody came or went; the engine knows what it means."""
         life = self._life
-        if life is None or life.over.is_set():
+        if life is None or life.over:
             return
         before, now = ({person.identity for person in side} for side in (change.old, change.new))
         if before != now:
@@ -512,16 +459,16 @@ class UTDCallSession(UTDSession):
         life = self._life
         if (
             life is not None
-            and not life.over.is_set()
+            and not life.over
             and change.new.state is ConnectionState.DISCONNECTED
             and change.old.state in (ConnectionState.CONNECTED, ConnectionState.RECONNECTING)
         ):
             self._work.post(lambda: self._room_lost(life))
 
-    def _room_lost(self, life: _CallLife) -> None:
+    def _room_lost(self, life: CallLife) -> None:
         """Work thread: the media room ended under an open call."""
         self._ask_engine(life)
-        if life.over.is_set():
+        if life.over:
             return
         self._close_life(life, S.ENDED)
         if life.call_id is not None:
@@ -529,15 +476,15 @@ class UTDCallSession(UTDSession):
 
     # -- polling ---------------------------------------------------------------------------------
 
-    def _watch(self, life: _CallLife) -> None:
+    def _watch(self, life: CallLife) -> None:
         """Asks the engine when no message came for a while; works without any message at all."""
-        if life.over.is_set():
+        if life.over:
             return
         pause_s = self._pause_s(life)
         life.timer = self._work.call_later(pause_s, lambda: self._poll(life, pause_s))
 
-    def _pause_s(self, life: _CallLife) -> float:
-        if life.machine.status is S.ACTIVE:
+    def _pause_s(self, life: CallLife) -> float:
+        if life.status is S.ACTIVE:
             return ACTIVE_POLL_S
         joined = self._room.connection.value.state in (
             ConnectionState.CONNECTED,
@@ -547,8 +494,8 @@ class UTDCallSession(UTDSession):
             return min(JOINING_POLL_S, self._config.call_poll_s)
         return self._config.call_poll_s
 
-    def _poll(self, life: _CallLife, pause_s: float) -> None:
-        if life.over.is_set():
+    def _poll(self, life: CallLife, pause_s: float) -> None:
+        if life.over:
             return
         if time.monotonic() - life.last_word >= pause_s * 0.9:
             self._ask_engine(life)
@@ -565,10 +512,10 @@ class UTDCallSession(UTDSession):
             return
         self._watch(life)
 
-    def _ask_engine(self, life: _CallLife) -> None:
+    def _ask_engine(self, life: CallLife) -> None:
         """Work thread: `GET /calls/{id}`; what it says goes through the table."""
         call_id = life.call_id
-        if call_id is None or life.over.is_set():
+        if call_id is None or life.over:
             return
         try:
             call = self._api.get_call(
@@ -584,13 +531,3 @@ class UTDCallSession(UTDSession):
     def __repr__(self) -> str:
         status = self.status.value
         return f"UTDCallSession({self._kind.value}, {status.value if status else 'no call'})"
-
-
-def _merge(known: UTDCall, news: UTDCall) -> UTDCall:
-    """The newer state with the credentials and names we already have."""
-    return UTDCall(
-        **{
-            name: value if (value := getattr(news, name)) is not None else getattr(known, name)
-            for name in UTDCall.__dataclass_fields__
-        }
-    )

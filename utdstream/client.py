@@ -15,6 +15,7 @@ from typing import Self, TypeVar
 from utdstream._deadline import Deadline
 from utdstream._events import EventsLane
 from utdstream._rest.api import Actor, EngineApi
+from utdstream._room_session import Joining
 from utdstream.audio_room import UTDAudioRoomSession
 from utdstream.call import UTDCallSession
 from utdstream.config import DEFAULT_BASE_URL, DEFAULT_TOKEN_BASE_URL, ClientConfig
@@ -132,10 +133,7 @@ class UTDStreamClient:
         return self._enter(
             UTDLiveStreamSession(
                 self._parts(devices or self._devices),
-                actor=actor,
-                room_name=_check_room_name(room_name),
-                as_host=as_host,
-                mint_with=_role(as_host, identity),
+                Joining(actor, _check_room_name(room_name), as_host, _role(as_host, identity)),
             ),
             deadline,
         )
@@ -163,13 +161,11 @@ class UTDStreamClient:
             raise InvalidConfig("join_audio_room: only a host may give seat_count and seat_mode")
         actor = self._actor_for("join_audio_room", identity, name, device_id)
         given = devices or self._devices
+        mint_with = _role(as_host, identity) | {"seat_count": seat_count, "seat_mode": seat_mode}
         return self._enter(
             UTDAudioRoomSession(
                 self._parts(Devices(microphone=given.microphone, speaker=given.speaker)),
-                actor=actor,
-                room_name=_check_room_name(room_name),
-                as_host=as_host,
-                mint_with=_role(as_host, identity) | {"seat_count": seat_count, "seat_mode": seat_mode},
+                Joining(actor, _check_room_name(room_name), as_host, mint_with),
             ),
             deadline,
         )

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from utdstream._deadline import Deadline
 from utdstream._events import Timer
 from utdstream._follow import Followed
-from utdstream._rest.api import Actor
 from utdstream._rest.rooms import members_of
-from utdstream._room_session import RoomSession
+from utdstream._room_session import Joining, RoomSession
 from utdstream._wire import codec, messages
 from utdstream.errors import InvalidConfig, UTDStreamException
 from utdstream.models import (
@@ -54,23 +53,8 @@ class UTDLiveStreamSession(RoomSession):
     `set_microphone(True)` and `set_camera(True)`; leaving or losing the stage stops both.
     """
 
-    def __init__(
-        self,
-        parts: SessionParts,
-        *,
-        actor: Actor,
-        room_name: str,
-        as_host: bool,
-        mint_with: dict[str, object],
-    ) -> None:
-        super().__init__(
-            UTDStreamType.LIVE_STREAM,
-            parts,
-            actor=actor,
-            room_name=room_name,
-            as_host=as_host,
-            mint_with=mint_with,
-        )
+    def __init__(self, parts: SessionParts, joining: Joining) -> None:
+        super().__init__(UTDStreamType.LIVE_STREAM, parts, joining)
         self.stage: Watched[tuple[UTDStageMember, ...]] = Watched((), self._lane)
         """Who is on stage, the host first."""
         self.chat_locked: Watched[bool] = Watched(False, self._lane)

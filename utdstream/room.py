@@ -1,7 +1,7 @@
 """UTDRoom: one media room, blocking.
 
 Owns: the facts of a room and the operations on it. Used by sessions, and by those who bring their own
-url and token. Threads: any may call; the loop writes the facts through `_Life`, which throws away what a
+url and token. Threads: any may call; the loop writes the facts through `RoomLife`, which throws away what a
 life that is over still has to say. Must not import REST; the media core is reached late.
 """
 
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Self
 from utdstream import _receiving
 from utdstream._deadline import Deadline
 from utdstream._events import EventsLane
+from utdstream._room_life import RoomLife, RoomReceiver
 from utdstream.config import ClientConfig
 from utdstream.errors import DeviceError, InvalidConfig, SessionClosed, UsageError, UTDStreamException
 from utdstream.media import Devices, PcmFrame, RawFrame
@@ -31,13 +32,9 @@ from utdstream.models import (
 from utdstream.observe import CallbackError, Report, Signal, Watched
 
 if TYPE_CHECKING:
-    import asyncio
-
     from livekit import rtc
 
     from utdstream._livekit.connection import RoomConnection
-    from utdstream._livekit.loop import LoopThread
-    from utdstream._livekit.subscribing import AudioConsumer, VideoConsumer
 
 MAX_RELIABLE_BYTES = 15_000
 MAX_LOSSY_BYTES = 1_300
@@ -90,8 +87,8 @@ class UTDRoom:
         # Held for reads and writes of the fields below only. Re-entrant, as all locks on the way of
         # `dispose`: a signal handler may dispose in the middle of any line of the main thread.
         self._lock = threading.RLock()
-        self._life: _Life | None = None
-        self._freeing: _Life | None = None
+        self._life: RoomLife | None = None
+        self._freeing: RoomLife | None = None
         """The last life, over but perhaps still closing its devices: leaving waits for it."""
         self._disposed = False
         self._local: LocalParticipant | None = None
@@ -149,7 +146,7 @@ class UTDRoom:
                 raise SessionClosed("connect: the room was disposed; make a new one")
             if self._life is not None:
                 raise UsageError("connect: already connected or connecting; disconnect() first")
-            life = self._life = _Life(
+            life = self._life = RoomLife(
                 self, loop, auto_subscribe=auto_subscribe, publish=publish, open_early=open_early
             )
         try:
@@ -173,7 +170,7 @@ class UTDRoom:
         if life is not None:
             self._leave(life, deadline)
 
-    def _leave(self, life: _Life, deadline: Deadline, reason: str = "CLIENT_INITIATED") -> None:
+    def _leave(self, life: RoomLife, deadline: Deadline, reason: str = "CLIENT_INITIATED") -> None:
         """Leaves this life; a newer one is not touched."""
         life.reason = reason
         try:
@@ -193,7 +190,7 @@ class UTDRoom:
         if life is not None:
             life.loop.post(life.begin_leaving)
 
-    def _over(self, life: _Life, reason: str) -> None:
+    def _over(self, life: RoomLife, reason: str) -> None:
         """This life has ended: the facts say so, unless a newer life has begun."""
         with self._lock:
             if self._life is not life:
@@ -357,7 +354,7 @@ class UTDRoom:
         `identity` None: everyone, mixed. Ends when the room does. A reader that falls behind by more than
         0.2 s loses what it missed. Raises: SessionClosed when not connected.
         """
-        return _receiving.audio_frames(_Receiver(self), identity)
+        return _receiving.audio_frames(RoomReceiver(self), identity)
 
     def video_frames(
         self, identity: str | None = None, *, timeout: float | None = None
@@ -368,7 +365,7 @@ class UTDRoom:
         `timeout` (default 30 s). Raises: DeadlineExceeded, SessionClosed when not connected.
         """
         limit = Deadline(timeout, self._config.wait_timeout_s, "video_frames", may_be_infinite=True)
-        return _receiving.video_frames(_Receiver(self), identity, limit.timeout)
+        return _receiving.video_frames(RoomReceiver(self), identity, limit.timeout)
 
     def snapshot(
         self,
@@ -382,7 +379,7 @@ class UTDRoom:
         Blocks: to the deadline (default 12 s) for a first picture. Raises: DeadlineExceeded, SessionClosed.
         """
         deadline = Deadline(timeout, self._config.set_timeout_s, "snapshot")
-        png = _receiving.take_snapshot(_Receiver(self), identity, deadline)
+        png = _receiving.take_snapshot(RoomReceiver(self), identity, deadline)
         if path is not None:
             Path(path).write_bytes(png)
         return png
@@ -407,7 +404,7 @@ class UTDRoom:
             life = self._life
         return life.connection if life is not None else None
 
-    def _require_connection(self, doing: str) -> tuple[_Life, RoomConnection]:
+    def _require_connection(self, doing: str) -> tuple[RoomLife, RoomConnection]:
         with self._lock:
             life = self._life
         if life is None or life.connection is None or not life.joined:
@@ -419,148 +416,3 @@ class UTDRoom:
 
     def __repr__(self) -> str:
         return f"UTDRoom({self.connection.value.state.value})"
-
-
-class _Life:
-    """One connect of a room, and what the loop has to say about it (a `RoomListener`)."""
-
-    def __init__(
-        self,
-        room: UTDRoom,
-        loop: LoopThread,
-        *,
-        auto_subscribe: bool,
-        publish: Mapping[str, bool],
-        open_early: bool,
-    ) -> None:
-        self._room = room
-        self.loop = loop
-        self._auto_subscribe = auto_subscribe
-        self._publish = publish
-        self._open_early = open_early
-        self.reason: str | None = None
-        """Why we left, when we did."""
-        self.connection: RoomConnection | None = None
-        self.joined = False
-        self._given_up = False  # also when that came before the join had begun; loop thread
-
-    async def join(self, url: str, token: str) -> None:
-        from utdstream._livekit.connection import RoomConnection
-        from utdstream._livekit.publishing import Wish
-
-        room = self._room
-        connection = self.connection = RoomConnection(
-            self.loop,
-            self,
-            room._devices,
-            room._report,
-            adaptive_stream=room._adaptive,
-            dynacast=room._dynacast,
-            auto_subscribe=self._auto_subscribe,
-            linger_s=room._config.video_linger_s,
-        )
-        if self._given_up:
-            connection.give_up()
-        for kind, on in self._publish.items():
-            slot = connection.publisher.slot(kind)
-            if slot.has_device:
-                slot.wish = Wish.ON if on else Wish.MUTED
-        if self._open_early:
-            connection.publisher.open_early()
-        await connection.join(url, token)
-
-    def give_up(self, _: asyncio.Task[None] | None = None) -> None:
-        self._given_up = True
-        if self.connection is not None:
-            self.connection.give_up()
-
-    async def leave(self) -> None:
-        self._given_up = True
-        if self.connection is not None:
-            await self.connection.leave()
-
-    def wishes(self) -> Mapping[str, bool]:
-        return self.connection.publisher.wishes() if self.connection is not None else self._publish
-
-    def begin_leaving(self) -> None:
-        self.loop.spawn(self.leave())
-
-    @property
-    def _current(self) -> bool:
-        return self._room._life is self
-
-    # -- RoomListener, loop thread ---------------------------------------------------------------
-
-    def on_connection(self, connection: Connection) -> None:
-        if connection.state is ConnectionState.DISCONNECTED:
-            self._room._over(self, self.reason or connection.reason or "")
-        elif self._current:
-            self.joined = True
-            self._room.connection._set(connection)
-            self._room.connected._set(connection.state is ConnectionState.CONNECTED)
-
-    def on_permission(self, can_publish: bool) -> None:
-        if self._current:
-            self._room.can_publish._set(can_publish)
-
-    def on_people(self, local: LocalParticipant, remote: tuple[RemoteParticipant, ...]) -> None:
-        if self._current:
-            self._room._local = local
-            self._room.remote_participants._set(remote)
-
-    def on_publishing(self, microphone_on: bool, camera_on: bool) -> None:
-        if self._current:
-            self._room.microphone_on._set(microphone_on)
-            self._room.camera_on._set(camera_on)
-
-    def on_metadata(self, metadata: str) -> None:
-        if self._current:
-            self._room._metadata._set(metadata)
-            if self._room._metadata_hook is not None:
-                self._room._metadata_hook(metadata)
-
-    def on_data(self, message: DataMessage) -> None:
-        if not self._current:
-            return
-        hook = self._room._data_hook
-        if hook is None or not hook(message):
-            self._room.messages._emit(message)
-
-    def wants_events(self) -> bool:
-        return self._current and self._room.events._has_listeners
-
-    def on_event(self, event: RoomEvent) -> None:
-        if self._current:
-            self._room.events._emit(event)
-
-
-class _Receiver:
-    """What the iterators of `_receiving` may do with one life of a room."""
-
-    def __init__(self, room: UTDRoom) -> None:
-        self._life, self._connection = room._require_connection("receiving")
-        self._room = room
-
-    def attach_audio(self, identity: str | None) -> AudioConsumer:
-        from utdstream._livekit.subscribing import AudioConsumer
-
-        consumer = AudioConsumer(_receiving.READ_FORMAT, identity)
-        self._attach(consumer)
-        return consumer
-
-    def attach_video(self, identity: str | None) -> VideoConsumer:
-        from utdstream._livekit.subscribing import VideoConsumer
-
-        consumer = VideoConsumer(identity)
-        self._attach(consumer)
-        return consumer
-
-    def _attach(self, consumer: AudioConsumer | VideoConsumer) -> None:
-        deadline = Deadline(None, self._room._config.set_timeout_s, "receiving")
-        self._life.loop.call(self._connection.add_consumer, consumer, deadline=deadline)
-
-    def detach(self, consumer: AudioConsumer | VideoConsumer) -> None:
-        self._life.loop.post(self._connection.subscriber.remove, consumer)
-
-    def is_over(self) -> bool:
-        return self._room._life is not self._life

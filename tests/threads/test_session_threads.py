@@ -322,11 +322,11 @@ def test_close_when_called_by_a_callback_does_not_wait_for_itself(client: UTDStr
 
 def test_life_when_it_is_over_changes_no_fact_of_the_next() -> None:
     """A stale epoch is thrown away: what the room of an earlier connect still says is not heard."""
-    from utdstream.room import _Life
+    from utdstream._room_life import RoomLife
 
     with UTDRoom() as room:
-        old = _Life(room, loop_thread(), auto_subscribe=True, publish={}, open_early=False)
-        room._life = _Life(room, loop_thread(), auto_subscribe=True, publish={}, open_early=False)
+        old = RoomLife(room, loop_thread(), auto_subscribe=True, publish={}, open_early=False)
+        room._life = RoomLife(room, loop_thread(), auto_subscribe=True, publish={}, open_early=False)
         old.on_connection(Connection(ConnectionState.CONNECTED))
         old.on_permission(True)
         old.on_publishing(True, True)
