@@ -86,7 +86,8 @@ class CallRooms:
             return
         try:
             await self._sfu.set_metadata(call_id, messages.room_metadata(record.call))
-            await self._sfu.send_data(call_id, messages.call_update(record.call))
+            if record.caller_seen or record.callee_seen:  # else nobody is there to hear it
+                await self._sfu.send_data(call_id, messages.call_update(record.call))
         except SfuNotFound:
             _log.debug("call %s has no room to be told", call_id)
         except SfuUnavailable:
