@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test lint bench docs
+.PHONY: setup demo test lint bench fuzz docs
 .DEFAULT_GOAL := test
 
 setup:
@@ -22,6 +22,9 @@ test: lint
 
 bench: setup
 	@$(BIN)/python -m benchmarks
+
+fuzz: setup
+	@UTD_FUZZ_CASES=5000 $(BIN)/python -m pytest -s tests/integration/test_engine_openapi.py
 
 docs: setup
 	@$(BIN)/python docs/generate.py

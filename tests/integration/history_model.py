@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from history import LOST, Operation
 
@@ -402,8 +402,7 @@ JOIN_WITHIN_S = 15.0
 _TO = {"ring": "ringing", "accept": "active", "reject": "rejected", "busy": "busy", "end": "ended"}
 
 
-@dataclass(frozen=True)
-class CallModel:
+class CallModel(NamedTuple):
     """One call; `id` None: its maker was never told. `since` is when an answer can have been given."""
 
     id: str | None
@@ -472,7 +471,7 @@ def _create(calls: Calls, op: Operation) -> Iterator[Calls]:
                 if op.status is LOST or op.code == "validation_failed":
                     yield calls
                 return
-            found = replace(call, id=call.id or op.answer.get("call_id"))
+            found = call._replace(id=call.id or op.answer.get("call_id"))
             if op.status is LOST or (op.status == 200 and _is_answer(found, op)):
                 yield (*calls[:index], found, *calls[index + 1 :])
             return
@@ -517,11 +516,11 @@ def _act(call: CallModel, op: Operation) -> tuple[tuple[str, ...], CallModel]:
     if call.status not in (("initiating",) if op.kind == "ring" else UNANSWERED):
         return ("invalid_state",), call
     after = _to(call, _TO[op.kind], None)
-    return (), replace(after, accept_key=key, since=op.sent) if op.kind == "accept" else after
+    return (), after._replace(accept_key=key, since=op.sent) if op.kind == "accept" else after
 
 
 def _to(call: CallModel, status: str, reason: str | None) -> CallModel:
-    return replace(call, status=status, reason=reason, rev=call.rev + 1)
+    return call._replace(status=status, reason=reason, rev=call.rev + 1)
 
 
 def _is_answer(call: CallModel, op: Operation) -> bool:

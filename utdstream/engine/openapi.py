@@ -393,7 +393,7 @@ _QUERY: dict[str, Schema] = {
     "end_date": {"type": "string", "description": "ISO-8601 time or date (then its end)."},
     "room_name": _TEXT,
     "role": {"type": "string", "enum": list(rooms.ROLES)},
-    "page": {"type": "integer", "minimum": 1, "default": 1},
+    "page": {"type": "integer", "minimum": 1, "maximum": 1_000_000, "default": 1},
     "per_page": {"type": "integer", "minimum": 1, "maximum": 100, "default": 20},
 }
 _PATH: dict[str, Schema] = {"index": _NUMBER, "request_id": _NUMBER, "invitation_id": _NUMBER}
