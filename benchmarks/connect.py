@@ -2,22 +2,25 @@
 
     python -m benchmarks.connect [--pairs 30] [--json]
 
-A publisher in the room sends a microphone and a camera. Both arms connect without subscribing (what
-`adaptive_stream` asks of the core) and disconnect again; only the connect is timed. Bar: 1.05.
+A publisher in the room, a process of its own, sends a microphone and a camera. Both arms connect without
+subscribing (what `adaptive_stream` asks of the core) and disconnect again; only the connect is timed. Bar: 1.05.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
+import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from livekit import api, rtc
 
 from benchmarks.pairs import Comparison, compare, report
-from utdstream import Devices, UTDRoom
-from utdstream.synthetic import PatternCamera, ToneMicrophone
+from utdstream import UTDRoom
 from utdstream.testing import LocalStack
 
 BAR = 1.05
@@ -45,14 +48,34 @@ def make_room(stack: LocalStack) -> None:
     asyncio.run(create())
 
 
+@contextmanager
+def publisher(stack: LocalStack) -> Iterator[None]:
+    """Somebody publishes in the room while inside."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.publisher"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        settings = {"url": stack.livekit_url, "token": token(stack, "publisher")}
+        process.stdin.write(json.dumps(settings) + "\n")
+        process.stdin.flush()
+        if process.stdout.readline() != "publishing\n":
+            raise SystemExit("the publisher could not publish")
+        yield
+    finally:
+        process.stdin.close()
+        process.wait(10)
+        process.stdout.close()
+
+
 def measure(pairs: int) -> list[Comparison]:
     with LocalStack() as stack:
         make_room(stack)
-        devices = Devices(microphone=ToneMicrophone(), camera=PatternCamera(320, 240, 15))
-        with UTDRoom(devices=devices) as publisher, asyncio.Runner() as runner:
-            publisher.connect(stack.livekit_url, token(stack, "publisher"))
-            publisher.set_microphone(True)
-            publisher.set_camera(True)
+        with publisher(stack), asyncio.Runner() as runner:
             joining = token(stack, "listener")
 
             def ours() -> float:
