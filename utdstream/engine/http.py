@@ -17,14 +17,14 @@ import logging
 import math
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
 from utdstream._wire import answers, routes
@@ -183,7 +183,11 @@ def make_app(
     app_routes.append(Route("/internal/livekit", _webhook_endpoint(webhook), methods=None))
     for route in app_routes:
         route.methods = None  # every method comes to the endpoint, which answers 405 in our words
-    app = Starlette(routes=app_routes, lifespan=lifespan)
+    by_length: dict[int, list[Route]] = {}
+    for route in app_routes:
+        by_length.setdefault(route.path.count("/"), []).append(route)
+    shelves = [_Shelf(length, kept) for length, kept in by_length.items()]
+    app = Starlette(routes=shelves, lifespan=lifespan)
     app.router.redirect_slashes = False
     app.router.default = _not_found
     return _RawPath(app)
@@ -320,6 +324,26 @@ def _json_response(status: int, body: Mapping[str, object]) -> Response:
 async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "http":
         await error_response(Refusal("not_found", "There is nothing here"))(scope, receive, send)
+
+
+class _Shelf(BaseRoute):
+    """The routes of one number of segments, so that a path is compared with a few of them, not with all."""
+
+    def __init__(self, length: int, kept: Sequence[Route]) -> None:
+        self._length = length
+        self._kept = kept
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        if scope["type"] == "http" and scope["path"].count("/") == self._length:
+            for route in self._kept:
+                match, found = route.matches(scope)
+                if match is Match.FULL:
+                    return match, {**found, "shelf_route": route}
+        return Match.NONE, {}
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        route: Route = scope["shelf_route"]
+        await route.handle(scope, receive, send)
 
 
 class _RawPath:
