@@ -249,7 +249,9 @@ async def measure(stack: LocalStack, bare_url: str, pairs: int) -> list[Share]:
     bare = await bare_turns(bare_url)
     return [
         await share("seat operations", await seat_turns(stack), bare, pairs=pairs, bar=SEAT_BAR),
-        await share("call lifecycles (of 4 requests)", await call_turns(stack), bare, pairs=pairs, bar=CALL_BAR),
+        await share(
+            "call lifecycles (of 4 requests)", await call_turns(stack), bare, pairs=pairs, bar=CALL_BAR
+        ),
     ]
 
 
