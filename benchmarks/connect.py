@@ -3,7 +3,8 @@
     python -m benchmarks.connect [--pairs 30] [--json]
 
 A publisher in the room, a process of its own, sends a microphone and a camera. Both arms connect without
-subscribing (what `adaptive_stream` asks of the core) and disconnect again; only the connect counts. Bar: 1.05.
+subscribing (what `adaptive_stream` asks of the core) and disconnect again; the connect alone is timed. The
+bar is 1.05.
 """
 
 from __future__ import annotations
