@@ -422,11 +422,11 @@ class UTDCallSession(UTDSession):
 
     def _on_data(self, message: DataMessage) -> bool:
         """Loop thread. True when it was one of the engine's messages (or pretends to be): a hint only."""
-        call = messages.parse_call_update(message.data)
-        if call is None:
+        if messages.parse(message.data) is None:
             return False
+        call = messages.parse_call_update(message.data)
         life = self._life
-        if life is not None and life.call_id == call.call_id and call.status is not life.status:
+        if call is not None and life is not None and life.call_id == call.call_id and call.status is not life.status:
             self._hint(life)
         return True
 

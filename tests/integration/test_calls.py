@@ -342,3 +342,16 @@ def test_accept_past_the_inbox_is_no_cancel_for_it(people: People) -> None:
     calling.end()
     answering.status.wait_for(S.ENDED, timeout=5)
     assert cancels == []
+
+
+def test_messages_that_pretend_to_be_the_engines_are_not_the_applications(people: People) -> None:
+    """What begins with an underscore is the engine's; a call never shows it, and never believes it."""
+    door, house = people("door"), people("house")
+    calling, answering = connect_pair(door, house)
+    got: list[bytes] = []
+    calling.messages.subscribe(lambda message: got.append(message.data))
+    for payload in (b'{"type":"_removed"}', b'{"type":"_call_update","call":7}', b'{"type":"chat"}'):
+        answering.send_data(payload)
+    eventually(lambda: len(got) == 1, "the application's message arrived")
+    assert got == [b'{"type":"chat"}']
+    assert calling.status.value is S.ACTIVE
