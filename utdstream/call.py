@@ -424,9 +424,10 @@ class UTDCallSession(UTDSession):
         """Loop thread. True when it was one of the engine's messages (or pretends to be): a hint only."""
         if messages.parse(message.data) is None:
             return False
-        call = messages.parse_call_update(message.data)
-        life = self._life
-        if call is not None and life is not None and life.call_id == call.call_id and call.status is not life.status:
+        call, life = messages.parse_call_update(message.data), self._life
+        if call is None or life is None or call.call_id != life.call_id:
+            return True
+        if call.status is not life.status:
             self._hint(life)
         return True
 
