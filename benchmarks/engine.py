@@ -15,7 +15,6 @@ import argparse
 import asyncio
 import itertools
 import json
-import random
 import socket
 import statistics
 import subprocess
@@ -28,7 +27,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from benchmarks.pairs import RESAMPLES
+from benchmarks.pairs import RESAMPLES, bootstrap_medians
 from utdstream.testing import LocalStack
 
 CONNECTIONS = 16
@@ -202,8 +201,7 @@ async def share(name: str, ours: list[Turn], bare: list[Turn], *, pairs: int, ba
         mine.append((first + second) / 2)
         theirs.append((first_bare + second_bare) / 2)
     ratios = [a / b for a, b in zip(mine, theirs, strict=True)]
-    dice = random.Random(1)
-    medians = sorted(statistics.median(dice.choices(ratios, k=len(ratios))) for _ in range(RESAMPLES))
+    medians = bootstrap_medians(ratios)
     return Share(
         name=name,
         pairs=pairs,

@@ -41,6 +41,12 @@ class Comparison:
         )
 
 
+def bootstrap_medians(ratios: list[float]) -> list[float]:
+    """Medians of resampled pair ratios, sorted: the interval of the median is read off its ends."""
+    dice = random.Random(1)
+    return sorted(statistics.median(dice.choices(ratios, k=len(ratios))) for _ in range(RESAMPLES))
+
+
 def compare(
     name: str, ours: Callable[[], float], theirs: Callable[[], float], *, pairs: int, bar: float
 ) -> Comparison:
@@ -55,8 +61,7 @@ def compare(
         mine.append((first_mine + second_mine) / 2)
         raw.append((first_raw + second_raw) / 2)
     ratios = [a / b for a, b in zip(mine, raw, strict=True)]
-    dice = random.Random(1)
-    medians = sorted(statistics.median(dice.choices(ratios, k=len(ratios))) for _ in range(RESAMPLES))
+    medians = bootstrap_medians(ratios)
     return Comparison(
         name=name,
         pairs=pairs,

@@ -124,7 +124,6 @@ class RoomLife:
 
     def on_metadata(self, metadata: str) -> None:
         if self._current:
-            self._room._metadata._set(metadata)
             if self._room._metadata_hook is not None:
                 self._room._metadata_hook(metadata)
 

@@ -82,7 +82,6 @@ class UTDRoom:
         self.camera_on: Watched[bool] = Watched(False, self._lane)
         self.remote_participants: Watched[tuple[RemoteParticipant, ...]] = Watched((), self._lane)
         self.messages: Signal[DataMessage] = Signal(self._lane)
-        self._metadata: Watched[str] = Watched("", self._lane)
 
         # Held for reads and writes of the fields below only. Re-entrant, as all locks on the way of
         # `dispose`: a signal handler may dispose in the middle of any line of the main thread.

@@ -357,7 +357,7 @@ def test_who_comes_first_finds_the_seats_as_they_are(made: Rooms, name: str) -> 
     ann = made.person(name, "ann")
     ann.seat(1)
     bob = made.person(name, "bob").join()
-    told = messages.parse_metadata(bob.media._metadata.value, messages.METADATA_SEATS)
+    told = messages.parse_metadata(bob.media.room.metadata, messages.METADATA_SEATS)
     assert told is not None
     assert _occupant(told, 1) == ann.identity
     ann.do(routes.seats_action(name, "leave"))

@@ -1,6 +1,6 @@
 """Every path and header of the engine's REST interface.
 
-Owns: where things are. The SDK and the engine both read this, so they cannot differ. A guess about
+Owns: where things are. The SDK reads this, the engine builds its table on it, and a test holds the two equal. A guess about
 the vendor's engine is one line here (marked "guess"), and a correction is one line too.
 """
 
