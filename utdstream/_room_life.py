@@ -123,9 +123,9 @@ class RoomLife:
             self._room.camera_on._set(camera_on)
 
     def on_metadata(self, metadata: str) -> None:
-        if self._current:
-            if self._room._metadata_hook is not None:
-                self._room._metadata_hook(metadata)
+        hook = self._room._metadata_hook
+        if self._current and hook is not None:
+            hook(metadata)
 
     def on_data(self, message: DataMessage) -> None:
         if not self._current:

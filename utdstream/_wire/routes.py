@@ -1,7 +1,7 @@
 """Every path and header of the engine's REST interface.
 
-Owns: where things are. The SDK reads this, the engine builds its table on it, and a test holds the two equal. A guess about
-the vendor's engine is one line here (marked "guess"), and a correction is one line too.
+Owns: where things are. The SDK reads this, the engine builds its table on it, and a test holds the two
+equal. A guess about the vendor's engine is one line here (marked "guess"), and a correction is one line too.
 """
 
 from __future__ import annotations
