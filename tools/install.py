@@ -58,6 +58,7 @@ def main() -> int:
     started = time.monotonic()
     binaries = load_binaries()
     steps = (
+        ("sound", install_sound),
         ("Python packages", install_packages),
         ("mosquitto", lambda: install_mosquitto(binaries)),
         ("livekit-server", lambda: install_livekit(binaries)),
@@ -145,6 +146,43 @@ def works(python: Path) -> bool:
     return answer.returncode == 0 and answer.stdout.strip() == str(tuple(sys.version_info[:2]))
 
 
+# --- sound
+
+# PyAudio has no built package for Linux: it is compiled against PortAudio. PulseAudio and ALSA's way to it
+# are the sound card of the tests.
+SOUND_PACKAGES = (
+    "gcc",
+    "libc6-dev",
+    "portaudio19-dev",
+    "libasound2-plugins",
+    "pulseaudio",
+    "pulseaudio-utils",
+)
+
+
+def install_sound() -> str:
+    """What PyAudio is compiled against, and the sound server that the tests start for themselves."""
+    header = Path("/usr/include/portaudio.h").exists()
+    if header and all(shutil.which(program) for program in ("gcc", "pulseaudio", "parec")):
+        return "PortAudio's header, PulseAudio"
+    apt_install(SOUND_PACKAGES, f"install {', '.join(SOUND_PACKAGES)} and run this again")
+    return "installed with apt"
+
+
+def apt_install(packages: Sequence[str], manual: str) -> None:
+    """Install the system's packages. Raises: Undone, with `manual` for those without apt or sudo."""
+    if shutil.which("apt-get") is None:
+        raise Undone(f"this system has no apt; {manual}")
+    prefix = [] if os.geteuid() == 0 else ["sudo", "-n"]
+    if prefix and (shutil.which("sudo") is None or not succeeds([*prefix, "true"])):
+        raise Undone(f"this user may not install packages; {manual}")
+    say(f"installing {', '.join(packages)} with apt")
+    install = [*prefix, "apt-get", "install", "-y", "-q", "--no-install-recommends", *packages]
+    if not succeeds(install):
+        succeeds([*prefix, "apt-get", "update", "-q"])
+        run(install, f"apt did not finish; {manual}", {**os.environ, "DEBIAN_FRONTEND": "noninteractive"})
+
+
 # --- mosquitto
 
 
@@ -154,16 +192,7 @@ def install_mosquitto(binaries: ModuleType) -> str:
         plugin = binaries.find_dynsec_plugin()
         return f"{binaries.find_mosquitto().path} ({plugin.path.name})"
     manual = "install mosquitto 2.0 or newer (`sudo apt install mosquitto`) and run this again"
-    if shutil.which("apt-get") is None:
-        raise Undone(f"this system has no apt; {manual}")
-    prefix = [] if os.geteuid() == 0 else ["sudo", "-n"]
-    if prefix and (shutil.which("sudo") is None or not succeeds([*prefix, "true"])):
-        raise Undone(f"this user may not install packages; {manual}")
-    say("installing mosquitto with apt")
-    install = [*prefix, "apt-get", "install", "-y", "-q", "--no-install-recommends", "mosquitto"]
-    if not succeeds(install):
-        succeeds([*prefix, "apt-get", "update", "-q"])
-        run(install, f"apt did not finish; {manual}", {**os.environ, "DEBIAN_FRONTEND": "noninteractive"})
+    apt_install(("mosquitto",), manual)
     try:
         return str(binaries.find_mosquitto().path) + " " + str(binaries.find_dynsec_plugin().path)
     except binaries.ProgramMissing as error:

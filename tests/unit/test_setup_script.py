@@ -300,12 +300,13 @@ def test_all_steps_are_tried_when_one_cannot_be_done(
     def undone(*_: object) -> str:
         raise install.Undone("do this")
 
+    monkeypatch.setattr(install, "install_sound", lambda: "there")
     monkeypatch.setattr(install, "install_packages", lambda: "fine")
     monkeypatch.setattr(install, "install_mosquitto", undone)
     monkeypatch.setattr(install, "install_livekit", undone)
     assert install.main() == 1
     out, err = capsys.readouterr()
-    assert "[1/3] Python packages: fine" in out
+    assert "[2/4] Python packages: fine" in out
     assert err.splitlines() == ["setup: mosquitto: do this", "setup: livekit-server: do this"]
 
 

@@ -1,0 +1,1 @@
+"""The doorbell: rules as a pure function (`logic.py`), and the program around them (`app.py`)."""
