@@ -1,4 +1,4 @@
-"""What holds for every test: no thread outlives it."""
+"""What holds for every test: no thread outlives it; and the fixtures of the real servers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import traceback
 from collections.abc import Iterator
 
 import pytest
+from servers import own_people, own_stack, people, programs, stack
+
+__all__ = ["own_people", "own_stack", "people", "programs", "stack"]
 
 PROCESS_WIDE = ("utdstream-loop", "Dummy-")
 """Threads that are started once and live as long as the process, by the beginning of their name."""

@@ -1,4 +1,4 @@
-"""The real servers, started once for all integration tests of a run."""
+"""The real servers as fixtures, started once for all tests of a run that ask for them."""
 
 from __future__ import annotations
 
