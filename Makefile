@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test lint bench fuzz docs
+.PHONY: setup demo test test-picamera2 test-systemd lint bench fuzz docs
 .DEFAULT_GOAL := test
 
 setup:
@@ -19,6 +19,14 @@ lint: setup
 
 test: lint
 	$(BIN)/python -m pytest
+
+# The real picamera2 on real libcamera, in a cached Debian root (root needed; the first run builds it: minutes).
+test-picamera2: setup
+	@$(BIN)/python tools/picamera2_root.py
+
+# The real systemd, booted in a cached Debian root (root needed; the first run builds it: minutes).
+test-systemd: setup
+	@$(BIN)/python tools/systemd_root.py
 
 bench: setup
 	@$(BIN)/python -m benchmarks
