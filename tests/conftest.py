@@ -13,7 +13,7 @@ from servers import own_people, own_stack, people, programs, stack
 
 __all__ = ["own_people", "own_stack", "people", "programs", "stack"]
 
-PROCESS_WIDE = ("utdstream-loop", "Dummy-")
+PROCESS_WIDE = ("utdstream-loop", "utd-cards", "Dummy-")
 """Threads that are started once and live as long as the process, by the beginning of their name."""
 GRACE_S = 3.0
 
