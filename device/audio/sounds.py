@@ -1,0 +1,156 @@
+"""Local sounds over a speaker: the chime of a press, an announcement, also while a call plays.
+
+Owns: `LocalSounds`, the built-in chime, the reading of WAV files. Threads: `play` returns at once (a thread
+`utd-sounds` opens and closes the card when no call has it open); the card's own thread pulls.
+
+1. It stands above the echo canceller, so that the canceller hears the chime too.
+2. A new sound replaces the one that plays: a press always chimes at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import wave
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy
+
+from device.errors import AudioFailed
+from utdstream import DeviceError, Speaker, UTDStreamException
+from utdstream.media import PcmFormat
+
+_log = logging.getLogger(__name__)
+
+MAX_SOUND_S = 30.0
+CHIME_HZ = (659.3, 523.3)
+CHIME_TONE_S = 0.55
+
+
+class LocalSounds:
+    """A `utdstream.Speaker` around another that can also `play` sounds of this device."""
+
+    def __init__(self, speaker: Speaker) -> None:
+        self.device = speaker
+        self._operation = threading.Lock()  # one open or close of the card at a time; never taken by a pull
+        self._source: Callable[[int], bytes] | None = None
+        self._sound = b""
+        self._at = 0
+        self._open = False
+        self._sounds: dict[Path | None, bytes] = {}
+        self._finished = threading.Event()
+        self._closer: threading.Thread | None = None
+        self.last_error: UTDStreamException | None = None
+
+    @property
+    def format(self) -> PcmFormat:
+        return self.device.format
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong with the card now."""
+        return getattr(self.device, "problem", None)
+
+    def load(self, path: Path | None) -> bytes:
+        """The sound of a WAV file (int16; None: the chime) in the card's format. Raises: AudioFailed."""
+        if path not in self._sounds:
+            self._sounds[path] = chime(self.format) if path is None else read_wav(path, self.format)
+        return self._sounds[path]
+
+    def play(self, path: Path | None = None) -> None:
+        """Plays a sound from its beginning, over whatever plays. Returns at once. Raises: AudioFailed."""
+        self._at, self._sound = 0, self.load(path)
+        self._finished.clear()
+        if self._closer is None or not self._closer.is_alive():
+            self._closer = threading.Thread(target=self._play_out, name="utd-sounds", daemon=True)
+            self._closer.start()
+
+    def wait(self, timeout: float = MAX_SOUND_S) -> bool:
+        """Until the sound is over; True when it is."""
+        closer = self._closer
+        if closer is not None:
+            closer.join(timeout)
+        return closer is None or not closer.is_alive()
+
+    def start(self, source: Callable[[int], bytes]) -> None:
+        """A call plays from now on. Raises: DeviceError when one does already."""
+        with self._operation:
+            if self._source is not None:
+                raise DeviceError("the speaker is started already; stop it first")
+            self._source = source
+            self._settle()
+
+    def stop(self) -> None:
+        """No call of the source begins after this returns. Idempotent."""
+        with self._operation:
+            self._source = None
+            if self._open:  # the card is closed even if a sound still plays: the promise of `stop`
+                self._open = False
+                self.device.stop()
+            self._settle()
+
+    def _settle(self) -> None:
+        """Open while somebody needs the card. With the lock."""
+        needed = self._source is not None or self._at < len(self._sound)
+        if needed and not self._open:
+            self.device.start(self._pull)
+            self._open = True
+        elif not needed and self._open:
+            self._open = False
+            self.device.stop()
+
+    def _play_out(self) -> None:
+        try:
+            with self._operation:
+                self._settle()
+            self._finished.wait(MAX_SOUND_S)
+            with self._operation:
+                if self._finished.is_set() or self._at >= len(self._sound):
+                    self._sound = b""
+                self._settle()
+        except UTDStreamException as error:
+            self.last_error = error
+            self._sound = b""
+            _log.warning("a sound could not be played: %s", error)
+
+    def _pull(self, samples: int) -> bytes:
+        size = samples * self.format.channels * 2
+        source = self._source
+        call = bytes(size) if source is None else source(samples)
+        sound = self._sound
+        piece = sound[self._at : self._at + size]
+        if not piece:
+            self._finished.set()
+            return call
+        self._at += len(piece)
+        total = numpy.frombuffer(call, dtype=numpy.int16).astype(numpy.int32)
+        total[: len(piece) // 2] += numpy.frombuffer(piece, dtype=numpy.int16)
+        return numpy.clip(total, -32768, 32767).astype(numpy.int16).tobytes()
+
+
+def chime(audio_format: PcmFormat) -> bytes:
+    """Two falling tones, about a second."""
+    rate = audio_format.sample_rate_hz
+    times = numpy.arange(int(rate * CHIME_TONE_S)) / rate
+    fade = numpy.exp(-times * 5) * numpy.minimum(1.0, times * 200)
+    tones = [numpy.sin(2 * numpy.pi * hz * times) * fade for hz in CHIME_HZ]
+    sound = (numpy.concatenate(tones) * 14_000).astype(numpy.int16)
+    return numpy.repeat(sound, audio_format.channels).tobytes()
+
+
+def read_wav(path: Path, audio_format: PcmFormat) -> bytes:
+    """A WAV file of int16 in this format, at most MAX_SOUND_S long. Raises: AudioFailed."""
+    try:
+        with wave.open(str(path), "rb") as file:
+            channels, rate, width = file.getnchannels(), file.getframerate(), file.getsampwidth()
+            pcm = file.readframes(int(MAX_SOUND_S * rate))
+    except (OSError, EOFError, wave.Error) as error:
+        raise AudioFailed(f"the sound {path} cannot be read ({error}); give a WAV file") from error
+    if width != 2:
+        raise AudioFailed(f"the sound {path} has {8 * width} bits a sample; make it 16")
+    mono = numpy.frombuffer(pcm, dtype=numpy.int16).reshape(-1, channels).mean(axis=1)
+    count = int(len(mono) * audio_format.sample_rate_hz / rate)
+    places = numpy.arange(count) * (rate / audio_format.sample_rate_hz)
+    sound = numpy.interp(places, numpy.arange(len(mono)), mono).astype(numpy.int16)
+    return numpy.repeat(sound, audio_format.channels).tobytes()
