@@ -3,11 +3,13 @@
 Owns: `PulseCards`, a private PulseAudio with null sinks, reached through ALSA's pulse plugin. Everything
 is in one folder; the daemon is a child that is killed by its id.
 
-An idle null sink renders in blocks of two seconds, so a reader is kept on each monitor.
+An idle null sink renders in blocks of two seconds, so a reader is kept on each monitor, and the cards are
+used only once those readers get their sound steadily.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -20,7 +22,9 @@ from pathlib import Path
 import pytest
 
 PAIRS = ("house", "door")
-START_S = 10.0
+START_S = 20.0
+STEADY_BYTES = 48_000 * 4 * 3
+"""Three seconds of a sink: longer than its longest block."""
 
 
 class PulseCards:
@@ -77,8 +81,8 @@ class PulseCards:
         self._script.write_text("\n".join(lines) + "\n")
         self.alsa.write_text("\n".join(alsa) + "\n")
 
-    def start(self) -> None:
-        """Returns when the sinks are there and steady."""
+    def start(self, *, steady: bool = True) -> None:
+        """Returns when the sinks are there, and (steady) render in small blocks."""
         (self._run / "native").unlink(missing_ok=True)
         command = [
             "pulseaudio", "-n", "-F", str(self._script), "--daemonize=no", "--exit-idle-time=-1",
@@ -94,16 +98,21 @@ class PulseCards:
             assert time.monotonic() < until, "PulseAudio did not start"
             assert self._daemon.poll() is None, (self._folder / "pulse.log").read_text()
             time.sleep(0.02)
-        for name in PAIRS:
-            for sink in (f"{name}spk", f"{name}mic"):
-                self._keepers.append(
-                    subprocess.Popen(
-                        ["parec", "--latency-msec=10", "-d", f"{sink}.monitor", "--raw"],
-                        env=environment,
-                        stdout=subprocess.DEVNULL,
-                        stderr=subprocess.DEVNULL,
-                    )
+        marks = []
+        for sink in (f"{name}{side}" for name in PAIRS for side in ("spk", "mic")):
+            mark = self._folder / f"{sink}.steady"
+            mark.unlink(missing_ok=True)
+            marks.append(mark)
+            reader = f"parec --latency-msec=10 -d {sink}.monitor --raw"
+            keep = f"{reader} | (head -c {STEADY_BYTES} >/dev/null; touch {mark}; exec cat >/dev/null)"
+            self._keepers.append(
+                subprocess.Popen(
+                    ["sh", "-c", keep], env=environment, stderr=subprocess.DEVNULL, start_new_session=True
                 )
+            )
+        while steady and not all(mark.exists() for mark in marks):
+            assert time.monotonic() < until, "the null sinks did not become steady"
+            time.sleep(0.02)
 
     def kill(self) -> None:
         """SIGKILL: as a card that is pulled out."""
@@ -112,7 +121,8 @@ class PulseCards:
             self._daemon.wait()
             self._daemon = None
         for keeper in self._keepers:
-            keeper.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(keeper.pid, signal.SIGKILL)
             keeper.wait()
         self._keepers.clear()
 

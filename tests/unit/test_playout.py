@@ -9,7 +9,7 @@ import pytest
 
 from utdstream._deadline import Deadline
 from utdstream._livekit.loop import loop_thread
-from utdstream._livekit.playout import PRIME_MS, RING_MS, Mixer, PcmRing, SharedSpeaker, mix
+from utdstream._livekit.playout import LOOK_MS, PRIME_MS, RING_MS, Mixer, PcmRing, SharedSpeaker, mix
 from utdstream._livekit.subscribing import Subscriber, VideoConsumer
 from utdstream.media import PcmFormat
 
@@ -59,8 +59,9 @@ def test_ring_when_it_runs_dry_counts_once_and_primes_again() -> None:
 def test_ring_when_the_last_sound_is_short_pads_with_silence() -> None:
     """Exactly what was asked for."""
     ring = PcmRing(MONO)
-    ring.push(frame(5) + frame(5) + frame(5)[: FRAME // 2])
+    ring.push(frame(5) + frame(5))
     ring.pull(FRAME)
+    ring.push(frame(5)[: FRAME // 2])
     ring.pull(FRAME)
     assert ring.pull(FRAME) == frame(5)[: FRAME // 2] + bytes(FRAME // 2)
 
@@ -68,10 +69,46 @@ def test_ring_when_the_last_sound_is_short_pads_with_silence() -> None:
 def test_ring_when_it_is_full_drops_the_oldest() -> None:
     """Delay cannot grow: at most 120 ms are kept, and what was lost is counted."""
     ring = PcmRing(MONO)
+    ring.push(frame(100) + frame(101))
+    ring.pull(FRAME)
     for number in range(100):
         ring.push(frame(number))
     assert ring.pull(FRAME) == frame(100 - RING_MS // 10)
-    assert ring.dropped_bytes == (100 - RING_MS // 10) * FRAME
+    assert ring.dropped_bytes == (101 - RING_MS // 10) * FRAME
+
+
+def test_ring_when_sound_came_before_anybody_pulled_plays_the_newest() -> None:
+    """A speaker that opens late does not play the call 120 ms late for ever."""
+    ring = PcmRing(MONO)
+    for number in range(10):
+        ring.push(frame(number))
+    assert ring.pull(FRAME) == frame(8)
+    assert ring.pull(FRAME) == frame(9)
+
+
+def test_ring_when_sound_lies_unneeded_for_a_second_drops_it() -> None:
+    """A card that paused, or a peer whose clock is fast, leaves no delay behind."""
+    ring = PcmRing(MONO)
+    ring.push(frame(1) * 2)
+    ring.pull(FRAME)
+    ring.push(frame(1) * 5)  # the card paused for 50 ms
+    for _ in range(LOOK_MS // 10):
+        ring.push(frame(1))
+        ring.pull(FRAME)
+    assert len(ring._pcm) < 2 * FRAME
+
+
+def test_ring_when_it_ran_dry_keeps_more_in_hand() -> None:
+    """What is unneeded is learnt: after an underrun a little more may lie there."""
+    ring = PcmRing(MONO)
+    ring.push(frame(1) * 2)
+    for _ in range(3):
+        ring.pull(FRAME)
+    assert ring.underruns == 1
+    for _ in range(3 * LOOK_MS // 10):
+        ring.push(frame(1))
+        ring.pull(FRAME)
+    assert len(ring._pcm) >= FRAME
 
 
 def test_ring_when_a_card_pulls_more_than_the_reserve_waits_for_it() -> None:

@@ -5,7 +5,9 @@ Owns: `PcmRing` (written by the loop, read by whoever plays), `Mixer` (all rings
 or the reader of `audio_frames()` pulls. No lock is held while calling out.
 
 Each ring holds at most RING_MS and drops its oldest sound when it is full: delay cannot grow. It
-starts again only with PRIME_MS in hand, so a late frame costs one short gap, not a row of clicks.
+starts again only with PRIME_MS in hand, so a late frame costs one short gap, not a row of clicks; what
+came before somebody pulled is not played late. What has lain there unneeded for LOOK_MS (the peer's clock
+is the faster one, or the card paused) is dropped too: delay does not stay.
 """
 
 from __future__ import annotations
@@ -19,6 +21,11 @@ from utdstream.media import BYTES_PER_SAMPLE, PcmFormat, Speaker
 
 RING_MS = 120
 PRIME_MS = 20
+LOOK_MS = 1000
+SLACK_MS = 4
+"""What may lie there unneeded; an underrun makes it SLACK_STEP_MS more, to MOST_SLACK_MS."""
+SLACK_STEP_MS = 6
+MOST_SLACK_MS = 40
 
 
 class PcmRing:
@@ -27,9 +34,15 @@ class PcmRing:
     def __init__(self, audio_format: PcmFormat) -> None:
         self._lock = threading.Lock()  # held for one append or one slice
         self._pcm = bytearray()
+        self._sample_bytes = audio_format.channels * BYTES_PER_SAMPLE
         self._limit = audio_format.frame_bytes * (RING_MS // 10)
         self._prime = audio_format.frame_bytes * (PRIME_MS // 10)
+        self._look = audio_format.frame_bytes * (LOOK_MS // 10)
+        self._ms = audio_format.frame_bytes // 10
+        self._slack = self._ms * SLACK_MS
         self._primed = False
+        self._looked = 0
+        self._least: int | None = None
         self.underruns = 0
         self.dropped_bytes = 0
 
@@ -49,13 +62,35 @@ class PcmRing:
                 if len(self._pcm) < max(self._prime, size):
                     return None
                 self._primed = True
+                self._drop(len(self._pcm) - max(self._prime, size))
+                self._looked, self._least = 0, None
+            self._trim(size)
             pcm = bytes(self._pcm[:size])
             del self._pcm[:size]
             if len(pcm) == size:
                 return pcm
             self._primed = False
             self.underruns += 1
+            self._slack = min(self._slack + self._ms * SLACK_STEP_MS, self._ms * MOST_SLACK_MS)
         return pcm + bytes(size - len(pcm)) if pcm else None
+
+    def _trim(self, size: int) -> None:
+        """With the lock, before each pull: drops what was never needed in the last LOOK_MS."""
+        left = len(self._pcm) - size
+        self._least = left if self._least is None else min(self._least, left)
+        self._looked += size
+        if self._looked < self._look:
+            return
+        unneeded = self._least - self._slack
+        if unneeded > self._ms * SLACK_MS:
+            self._drop(unneeded)
+        self._looked, self._least = 0, None
+
+    def _drop(self, size: int) -> None:
+        if size > 0:
+            size -= size % self._sample_bytes
+            del self._pcm[:size]
+            self.dropped_bytes += size
 
 
 class Mixer:
