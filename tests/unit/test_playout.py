@@ -92,7 +92,7 @@ def test_ring_when_sound_lies_unneeded_for_a_second_drops_it() -> None:
     ring.push(frame(1) * 2)
     ring.pull(FRAME)
     ring.push(frame(1) * 5)  # the card paused for 50 ms
-    for _ in range(LOOK_MS // 10):
+    for _ in range(2 * LOOK_MS // 10):
         ring.push(frame(1))
         ring.pull(FRAME)
     assert len(ring._pcm) < 2 * FRAME
