@@ -168,6 +168,18 @@ class Camera(Protocol):
         ...
 
 
+@runtime_checkable
+class WatchedCamera(Camera, Protocol):
+    """An encoded camera that may rest while nobody watches. Any other camera is fed and encoded all the time."""
+
+    def set_watched(self, watched: bool) -> None:
+        """False: stop encoding, no access units need come. True: begin again with a key frame.
+
+        Any thread, no wait. Called only when it changes; a camera begins watched at each `start`.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Devices:
     """What a client or a session may use; None means there is none of that kind.

@@ -263,3 +263,5 @@ class SessionStats:
     bytes_sent: int | None = None
     bytes_received: int | None = None
     events_dropped: int = 0
+    video_watched: bool | None = None
+    """Whether anybody watches the own camera; None while that is not known (no camera that may rest)."""

@@ -58,9 +58,9 @@ def to_av(frame: RawFrame) -> Any:
     made = av.VideoFrame(frame.width, frame.height, _AV_FORMATS[frame.pixel_format])
     data = numpy.frombuffer(frame.data, dtype=numpy.uint8)
     at = 0
-    for plane in made.planes:
+    for number, plane in enumerate(made.planes):
         width = plane.width * {"nv12": 1, "rgb24": 3, "rgba": 4, "bgra": 4}.get(made.format.name, 1)
-        if made.format.name == "nv12" and plane.index == 1:
+        if made.format.name == "nv12" and number == 1:
             width *= 2
         size = width * plane.height
         rows = data[at : at + size].reshape(plane.height, width)

@@ -158,10 +158,10 @@ def packed(buffer: Any, width: int, height: int, stride: int, pixel_format: Pixe
     rest = buffer[stride * height :]
     if pixel_format is PixelFormat.NV12:
         chroma = rest[: stride * (height // 2)].reshape(height // 2, stride)[:, :width]
-        return luma.tobytes() + chroma.tobytes()
+        return bytes(luma.tobytes() + chroma.tobytes())
     half = stride // 2
     planes = rest[: half * height].reshape(height, half)[:, : width // 2]
-    return luma.tobytes() + planes.tobytes()
+    return bytes(luma.tobytes() + planes.tobytes())
 
 
 class Picamera2Encoder(CapturingCamera):

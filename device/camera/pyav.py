@@ -75,7 +75,7 @@ class PyAvCamera(CapturingCamera):
                             return
                         yield self._frame(picture)
                 except av.FFmpegError as error:
-                    raise CameraFailed(f"{self._name} stopped: {error}") from error
+                    raise CameraFailed(f"{self._name} stopped: {reason_of(error)}") from error
             if self.is_live:
                 raise CameraFailed(f"{self._name} ended: the camera or the network to it is gone")
 
@@ -107,7 +107,7 @@ class PyAvCamera(CapturingCamera):
         except (av.FFmpegError, OSError) as error:
             if "busy" in str(error).lower():
                 raise DeviceBusy(f"{self._name} is in use by another program: close it") from error
-            raise CameraFailed(f"{self._name} could not be opened: {error}") from error
+            raise CameraFailed(f"{self._name} could not be opened: {reason_of(error)}") from error
         try:
             if not container.streams.video:
                 raise CameraFailed(f"{self._name} holds no video")
@@ -140,6 +140,11 @@ class PyAvCamera(CapturingCamera):
         return RawFrame(
             b"".join(planes), self.width, self.height, PixelFormat.I420, time.monotonic_ns() // 1000
         )
+
+
+def reason_of(error: Exception) -> str:
+    """FFmpeg's words without the address, which may hold a password."""
+    return str(getattr(error, "strerror", None) or type(error).__name__)
 
 
 class _Pace:

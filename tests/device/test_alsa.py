@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy
 import pytest
 from facts import eventually
+from media_contract import MicrophoneContract, SpeakerContract
 from pulse import PulseCards
 
 from device.audio import cards as card_module
@@ -20,7 +21,6 @@ from utdstream import Microphone, Speaker
 from utdstream.media import PcmFrame
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "contract"))
-from media_contract import MicrophoneContract, SpeakerContract
 
 RATE = 48_000
 

@@ -25,8 +25,9 @@ from utdstream._livekit import shared
 from utdstream._livekit.errors import room_lost, translate
 from utdstream._livekit.loop import LoopThread, bounded
 from utdstream._livekit.sources import CameraFeed, MicrophoneFeed, SharedCapture
+from utdstream._livekit.viewers import ViewerWatch
 from utdstream.errors import DeviceError, MediaError, PublishRefused, UTDStreamException
-from utdstream.media import Camera, Devices, Microphone
+from utdstream.media import Camera, Devices, Microphone, WatchedCamera
 from utdstream.observe import CallbackError, Report
 
 T = TypeVar("T")
@@ -67,6 +68,8 @@ class Slot:
         self._again = False
         self._waiters: list[tuple[Wish, asyncio.Future[None]]] = []
         self._own_mutes = 0
+        self._told: str | None = None
+        self._viewers: ViewerWatch | None = None
         self.past_sent = 0
         self.past_dropped = 0
 
@@ -90,6 +93,11 @@ class Slot:
             and self.feed is not None
             and self.feed.open
         )
+
+    @property
+    def watched(self) -> bool | None:
+        """Whether anybody watches; None when this camera need not know."""
+        return self._viewers.watched if self._viewers is not None else None
 
     @property
     def sent(self) -> int:
@@ -153,7 +161,15 @@ class Slot:
                 waiter.exception()  # a caller that gave up is no unretrieved exception
             else:
                 waiter.set_result(None)
-        if error is not None and not waiters:
+        if error is None:
+            self._told = None
+        elif not waiters:
+            self.tell(error)
+
+    def tell(self, error: BaseException) -> None:
+        """A failure that no call raises is reported, once until it works again."""
+        if isinstance(error, Exception) and str(error) != self._told:
+            self._told = str(error)
             _log.warning("publishing the %s failed: %s", self.kind, error)
             self._publisher.report(CallbackError(error, f"publishing the {self.kind}"))
 
@@ -228,6 +244,14 @@ class Slot:
             raise
         if not muted:
             self._open_gate(feed)
+        self._watch_viewers()
+
+    def _watch_viewers(self) -> None:
+        """A camera that may rest is told when nobody watches."""
+        device = self._publisher.device(self.kind)
+        if isinstance(device, WatchedCamera) and device.encoded:
+            self._viewers = ViewerWatch(self._loop, device, self._publisher, self)
+            self._viewers.start()
 
     def _open_gate(self, feed: MicrophoneFeed | CameraFeed) -> None:
         if isinstance(feed, CameraFeed):
@@ -334,6 +358,9 @@ class Slot:
             _log.warning("the %s did not stop within 1 s; the call goes on without waiting", self.kind)
 
     async def _drop_feed(self) -> None:
+        viewers, self._viewers = self._viewers, None
+        if viewers is not None:
+            viewers.close()
         early, self._early = self._early, None
         if early is not None:
             await asyncio.wait({early})
@@ -414,6 +441,11 @@ class Publisher:
         return self.devices.microphone if kind == "microphone" else self.devices.camera
 
     @property
+    def alone(self) -> bool:
+        """Nobody else is in the room."""
+        return self._room is None or not self._room.remote_participants
+
+    @property
     def participant(self) -> rtc.LocalParticipant:
         assert self._room is not None
         return self._room.local_participant
@@ -446,11 +478,14 @@ class Publisher:
                 slot.reconcile()
 
     async def settle(self) -> None:
-        """Until every wish is met or has failed. Failures were reported, not raised."""
-        await asyncio.gather(
-            *(slot.set_wish(slot.wish) for slot in self.slots if slot.wish is not Wish.OFF),
-            return_exceptions=True,
+        """Until every wish is met or has failed. Failures are reported, not raised."""
+        wishing = [slot for slot in self.slots if slot.wish is not Wish.OFF]
+        outcomes = await asyncio.gather(
+            *(slot.set_wish(slot.wish) for slot in wishing), return_exceptions=True
         )
+        for slot, outcome in zip(wishing, outcomes, strict=True):
+            if isinstance(outcome, DeviceError):  # all else is the room's end, which tells itself
+                slot.tell(outcome)
 
     def permissions_changed(self) -> None:
         for slot in self.slots:

@@ -42,4 +42,5 @@ async def session_stats(connection: RoomConnection, *, events_dropped: int) -> S
         bytes_sent=sent,
         bytes_received=received,
         events_dropped=events_dropped,
+        video_watched=publisher.camera.watched,
     )

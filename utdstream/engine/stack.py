@@ -175,6 +175,8 @@ def livekit_config(settings: StackSettings) -> dict[str, object]:
         "rtc": rtc,
         "turn": {"enabled": True, "udp_port": ports.stun, "bind_addresses": [settings.bind_host]},
         "room": {"auto_create": False},
+        # How long a layer that nobody watches goes on: cameras rest soon after the last viewer went.
+        "video": {"dynacast_pause_delay": "2s"},
         "keys": {keys.livekit_api_key: keys.livekit_api_secret},
         "webhook": {
             "api_key": keys.livekit_api_key,
