@@ -1,0 +1,122 @@
+"""A press by command: `utd-device press`, for tests and for whoever has no button.
+
+Owns: `CommandButton` (its thread `utd-command` reads a Unix socket that only this user can write to), `press`
+(the other end), the place of the socket.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import socket
+import stat
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from device.config import MachineConfig
+from device.errors import TriggerFailed
+
+ANSWER_S = 3.0
+
+
+def socket_path(config: MachineConfig) -> Path:
+    """Where the device of this configuration listens: the service's run-time folder, else this user's."""
+    name = hashlib.sha256(f"{config.engine.app_id}/{config.device.identity}".encode()).hexdigest()[:16]
+    base = os.environ.get("RUNTIME_DIRECTORY", "").split(":")[0] or os.environ.get("XDG_RUNTIME_DIR")
+    folder = Path(base) if base else Path(tempfile.gettempdir()) / f"utdstream-{os.getuid()}"
+    return folder / f"press-{name}"
+
+
+def _candidates(config: MachineConfig) -> list[Path]:
+    """Where a press may be listened for: where we would, and in the services' folders."""
+    name = socket_path(config).name
+    services = [Path("/run") / app / name for app in ("utd-doorbell", "utd-kiosk")]
+    return [socket_path(config), *services]
+
+
+class CommandButton:
+    """Listens for `press`. Raises: TriggerFailed at `start` when its place cannot be used."""
+
+    def __init__(self, config: MachineConfig) -> None:
+        self._path = socket_path(config)
+        self._socket: socket.socket | None = None
+        self._thread: threading.Thread | None = None
+        self.problem: str | None = None
+
+    def start(self, pressed: Callable[[], None], released: Callable[[], None] | None = None) -> None:
+        folder = self._path.parent
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            if folder.stat().st_uid not in (os.getuid(), 0) or stat.S_IMODE(folder.stat().st_mode) & 0o022:
+                raise PermissionError(f"others may write to {folder}")
+            self._path.unlink(missing_ok=True)
+            listening = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            before = os.umask(0o177)
+            try:
+                listening.bind(str(self._path))
+            finally:
+                os.umask(before)
+        except OSError as error:
+            self.problem = f"`utd-device press` cannot be listened for at {self._path}: {error}"
+            raise TriggerFailed(self.problem) from error
+        self._socket = listening
+
+        def read() -> None:
+            while True:
+                try:
+                    message, sender = listening.recvfrom(64)
+                except OSError:
+                    return
+                if message == b"stop" and self._socket is None:
+                    return
+                if message == b"press":
+                    pressed()
+                    if released is not None:
+                        released()
+                    with contextlib.suppress(OSError):
+                        listening.sendto(b"pressed", sender)
+
+        self._thread = threading.Thread(target=read, name="utd-command", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        listening, self._socket = self._socket, None
+        thread, self._thread = self._thread, None
+        if listening is None or thread is None:
+            return
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as waker:
+            waker.sendto(b"stop", str(self._path))
+        if thread is not threading.current_thread():
+            thread.join(2.0)
+        listening.close()
+        self._path.unlink(missing_ok=True)
+
+
+def press(config: MachineConfig) -> None:
+    """Presses the button of the running device. Blocks: to 3 s. Raises: TriggerFailed when none runs."""
+    reason: OSError | None = None
+    for path in _candidates(config):
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ours,
+        ):
+            ours.bind(str(Path(folder) / "answer"))
+            ours.settimeout(ANSWER_S)
+            try:
+                ours.sendto(b"press", str(path))
+                ours.recv(64)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                reason = reason or error
+                continue
+            return
+    if isinstance(reason, PermissionError):
+        raise TriggerFailed("the doorbell runs as another user: use `sudo utd-device press`") from reason
+    raise TriggerFailed(
+        f"nothing is running for {config.device.identity} with this configuration; start it with "
+        f"`utd-device doorbell --config {config.path}`, or `systemctl start utd-doorbell`"
+    ) from reason

@@ -1,0 +1,60 @@
+"""A relay on a GPIO pin: the door opener.
+
+Owns: `GpioRelay`. A pulse ends on a timer thread `utd-relay`; whatever happens, the relay lets go.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from device.config import MachineConfig
+from device.trigger.gpio import open_pin
+
+
+class GpioRelay:
+    """The relay on `[door] pin`. Raises: PackageMissing, TriggerFailed when made."""
+
+    def __init__(self, config: MachineConfig) -> None:
+        settings = config.door
+        self._pulse_s = settings.pulse_ms / 1000
+        self._lock = threading.Lock()
+        self._timer: threading.Timer | None = None
+        self._closed = False
+        self._relay: Any = open_pin(
+            lambda gpiozero: gpiozero.OutputDevice(
+                settings.pin, active_high=settings.active_high, initial_value=False
+            ),
+            settings.pin,
+            "relay",
+        )
+
+    def pulse(self) -> None:
+        """Pulls in for `pulse_ms`. A pulse under way is not prolonged."""
+        with self._lock:
+            if self._closed or self._timer is not None:
+                return
+            self._relay.on()
+            self._timer = threading.Timer(self._pulse_s, self._let_go)
+            self._timer.name = "utd-relay"
+            self._timer.daemon = True
+            self._timer.start()
+
+    def _let_go(self) -> None:
+        with self._lock:
+            self._timer = None
+            if not self._closed:
+                self._relay.off()
+
+    def close(self) -> None:
+        """Lets go at once. Idempotent."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            timer, self._timer = self._timer, None
+            self._relay.off()
+            self._relay.close()
+        if timer is not None:
+            timer.cancel()
+            timer.join(1.0)
