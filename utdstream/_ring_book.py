@@ -244,6 +244,8 @@ def reason_of(call: UTDCall) -> CancelReason | None:
         return CancelReason.REJECTED_ELSEWHERE
     if call.status is UTDCallStatus.ACTIVE or call.answered_at is not None:
         return CancelReason.ANSWERED_ELSEWHERE
+    if call.end_reason == "answered_elsewhere":
+        return CancelReason.ANSWERED_ELSEWHERE
     if call.end_reason in ("caller_cancelled", "participant_left"):
         return CancelReason.CANCELLED
     return CancelReason.ENDED

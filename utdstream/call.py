@@ -19,9 +19,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from utdstream._call_group import GroupGone, GroupRing, checked_callees
 from utdstream._call_life import CallLife
 from utdstream._deadline import Deadline
 from utdstream._wire import messages
@@ -119,6 +120,47 @@ class UTDCallSession(UTDSession):
                 raise
             self._adopt(life, call)
             return self._join(life, call, deadline, "start")
+
+    def start_any(
+        self,
+        *,
+        callee_identities: Sequence[str],
+        metadata: Mapping[str, object] | None = None,
+        timeout: float | None = None,
+    ) -> UTDCall:
+        """Rings several at once, one call each; joins and publishes only for the first who accepts.
+
+        The others are told that it was answered elsewhere. Nobody is joined while it rings: there is no picture of
+        the visitor before the answer. Returns the answered call (status ACTIVE).
+        Blocks: to the deadline (default 30 s, the joining included); on its passing all calls are ended.
+        Raises: CallNotAnswered when nobody is left who could answer; Conflict when everybody was busy at once;
+        DeadlineExceeded; FeatureDisabled against an engine that cannot do it; SessionClosed when it was ended or
+        disposed meanwhile; else as `start`.
+        """
+        deadline = Deadline(timeout, self._config.wait_timeout_s, "start_any")
+        callees = checked_callees(callee_identities)
+        with self._exclusive("start_any", deadline):
+            life = self._begin(CallLife(None), "start_any")
+            ring = GroupRing(self._api, self._kind, callees, metadata, self._end_on_engine)
+            try:
+                winner = ring.wait_for_winner(deadline, lambda status: self._group_status(life, status))
+            except BaseException as error:
+                ring.end_all()
+                self._close_life(life, ring.outcome)
+                if isinstance(error, GroupGone):
+                    raise SessionClosed("start_any: the call was ended while it rang") from None
+                raise
+            self._adopt(life, winner)
+            return self._join(life, winner, deadline, "start_any")
+
+    def _group_status(self, life: CallLife, status: UTDCallStatus) -> None:
+        """The calls of a group have come this far. Raises: GroupGone when it was ended here."""
+        with self._lock:
+            if life.over:
+                raise GroupGone
+            if life.status is not status and life.status is not S.RINGING:
+                life.machine.move_to(status)
+                self.status._set(status)
 
     def wait_for_answer(self, *, timeout: float | None = None) -> UTDCall:
         """Returns once the other side accepted.

@@ -97,7 +97,8 @@ class SessionMint:
 class UTDCall:
     """A 1:1 call as the engine sees it; `token` and `url` are there for a party that may join now.
 
-    `rev` grows with every change of the call (None: the engine does not send it).
+    `rev` grows with every change of the call (None: the engine does not send it). `group` is shared by the calls
+    that ring at once for one another (`UTDCallSession.start_any`).
     """
 
     call_id: str
@@ -118,6 +119,7 @@ class UTDCall:
     end_reason: str | None = None
     metadata: Mapping[str, object] | MappingProxyType[str, object] | None = None
     rev: int | None = None
+    group: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

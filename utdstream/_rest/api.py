@@ -126,6 +126,7 @@ class EngineApi:
         metadata: Mapping[str, object] | None,
         deadline: Deadline,
         undo: Callable[[UTDCall], None],
+        group: str | None = None,
     ) -> UTDCall:
         """Creates a call; `undo` gets one that was created after the caller had gone."""
         actor = self._require_actor("starting a call")
@@ -136,6 +137,7 @@ class EngineApi:
             "callee_name": callee_name,
             "type": kind.wire,
             "metadata": dict(metadata) if metadata is not None else None,
+            "group": group,
         }
         answer = self.privileged(
             "POST",

@@ -146,6 +146,7 @@ def parse_call(answer: JsonObject) -> UTDCall:
         end_reason=text(answer.get("end_reason")),
         metadata=MappingProxyType(dict(metadata)) if metadata is not None else None,
         rev=integer(answer.get("rev")),
+        group=text(answer.get("group")),
     )
 
 
@@ -168,6 +169,7 @@ def call_to_json(call: UTDCall) -> dict[str, object]:
         "end_reason": call.end_reason,
         "metadata": dict(call.metadata) if call.metadata is not None else None,
         "rev": call.rev,
+        "group": call.group,
     }
     if call.token is not None:
         answer["token"] = call.token

@@ -6,6 +6,7 @@ thread. The decisions are in `calls`, the effects in `call_service`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -61,6 +62,7 @@ class CallApi:
                 callee_name=ask.fields.identity("callee_name"),
                 metadata=ask.fields.metadata(),
                 idempotency_key=ask.idempotency_key,
+                group=_group(ask),
             )
         )
         return Answer(self._with_token(record, caller), 200 if is_replay else 201)
@@ -128,6 +130,13 @@ class CallApi:
             sources=call_sources(record.call.type),
         )
         return codec.call_to_json(replace(record.call, token=token, url=self._media_url))
+
+
+def _group(ask: Ask) -> str | None:
+    group = ask.fields.text("group")
+    if group is not None and not re.fullmatch(calls.GROUP_PATTERN, group, re.ASCII):
+        raise invalid("group must be 1 to 64 letters, digits, - or _")
+    return group
 
 
 def _answer(record: CallRecord) -> Answer:

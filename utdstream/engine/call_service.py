@@ -44,6 +44,7 @@ class NewCall:
     callee_name: str | None = None
     metadata: Mapping[str, object] | None = None
     idempotency_key: str | None = None
+    group: str | None = None
 
 
 class CallService:
@@ -107,14 +108,30 @@ class CallService:
         return self._step(call_id, lambda record: calls.ring(record, actor, _now()))
 
     async def accept(self, call_id: str, actor: str, key: str | None) -> CallRecord:
-        """The callee answers; the room exists when this returns."""
+        """The callee answers; the room exists when this returns. The others of the call's group end."""
         record = self.get(call_id)
         calls.accept(record, actor, _now(), key)
         try:
             await self._ensure_room(record)
         except SfuUnavailable:
             raise unavailable() from None
-        return self._step(call_id, lambda record: calls.accept(record, actor, _now(), key))
+        now = _now()
+        ended: list[tuple[UTDCallStatus, CallRecord]] = []
+
+        def answer(record: CallRecord) -> CallRecord:
+            after = calls.accept(record, actor, now, key)
+            if record.call.group is not None:
+                for other in self._store.open_calls_of(record.caller):
+                    over = calls.answered_elsewhere(other, after, now)
+                    if over is not other:
+                        self._store.save_call(over)
+                        ended.append((other.status, over))
+            return after
+
+        answered = self._step(call_id, answer)
+        for before, over in ended:
+            self._committed(before, over)
+        return answered
 
     def reject(self, call_id: str, actor: str) -> CallRecord:
         """The callee refuses."""
@@ -173,14 +190,17 @@ class CallService:
             caller_name=wanted.caller_name,
             callee_name=wanted.callee_name,
             metadata=wanted.metadata,
+            group=wanted.group,
         )
         ended: list[tuple[UTDCallStatus, CallRecord]] = []
         with self._store.transaction():
             same = self._same_call(wanted, now)
             if same is not None:
                 return same, False
-            for other in self._store.open_calls_of(wanted.caller):
-                if calls.superseded_by_new_call(other, wanted.caller, wanted.callee):
+            own = self._store.open_calls_of(wanted.caller)
+            calls.check_group(own, wanted.caller, wanted.group)
+            for other in own:
+                if calls.superseded_by_new_call(other, wanted.caller, wanted.callee, wanted.group):
                     after = calls.end(other, wanted.caller, now)
                     self._store.save_call(after)
                     ended.append((other.status, after))

@@ -35,6 +35,11 @@ CALLER_CANCELLED = "caller_cancelled"
 RING_TIMEOUT = "ring_timeout"
 MAX_DURATION = "max_duration"
 PARTICIPANT_LEFT = "participant_left"
+ANSWERED_ELSEWHERE = "answered_elsewhere"
+
+GROUP_PATTERN = "^[A-Za-z0-9_-]{1,64}$"
+MAX_GROUP = 16
+"""So many calls may ring at once for one another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +125,7 @@ def new_call(
     caller_name: str | None = None,
     callee_name: str | None = None,
     metadata: Mapping[str, object] | None = None,
+    group: str | None = None,
 ) -> CallRecord:
     """The record of a call that begins now. Raises: Refusal when somebody calls himself."""
     if caller == callee:
@@ -138,22 +144,46 @@ def new_call(
             expires_at=now + timedelta(seconds=ring_timeout_s),
             metadata=metadata,
             rev=1,
+            group=group,
         ),
         max_duration_s=max_duration_s,
     )
 
 
-def superseded_by_new_call(record: CallRecord, caller: str, callee: str) -> bool:
+def superseded_by_new_call(record: CallRecord, caller: str, callee: str, group: str | None = None) -> bool:
     """True when a new call from `caller` to `callee` ends this one first.
 
-    His own unanswered call; and an answered one between the same two: whoever calls the person he is
-    talking to has lost that call (a device that was restarted in the middle of it).
+    His own unanswered call, unless both ring in the same group for different people; and an answered one
+    between the same two: whoever calls the person he is talking to has lost that call (a device that was
+    restarted in the middle of it).
     """
     if not record.is_open:
         return False
     if record.caller == caller and record.is_unanswered:
-        return True
+        return not _rings_with(record, caller, group) or record.callee == callee
     return record.status is S.ACTIVE and {record.caller, record.callee} == {caller, callee}
+
+
+def _rings_with(record: CallRecord, caller: str, group: str | None) -> bool:
+    return group is not None and record.caller == caller and record.call.group == group
+
+
+def check_group(calls: list[CallRecord], caller: str, group: str | None) -> None:
+    """Raises: Refusal when a group is full, or was answered already."""
+    members = [record for record in calls if record.is_open and _rings_with(record, caller, group)]
+    if any(not record.is_unanswered for record in members):
+        raise Refusal("invalid_state", "A call of this group was answered already")
+    if len(members) >= MAX_GROUP:
+        raise invalid(f"a group holds at most {MAX_GROUP} calls")
+
+
+def answered_elsewhere(record: CallRecord, answered: CallRecord, now: datetime) -> CallRecord:
+    """What becomes of a call when another one was answered: it ends when both ring in one group."""
+    if record.call_id == answered.call_id or not record.is_unanswered:
+        return record
+    if not _rings_with(record, answered.caller, answered.call.group):
+        return record
+    return _move(record, "end", now, ANSWERED_ELSEWHERE)
 
 
 def ring(record: CallRecord, actor: str, now: datetime) -> CallRecord:
@@ -259,7 +289,7 @@ def events_after(before: UTDCallStatus, record: CallRecord) -> tuple[tuple[str, 
         return ((messages.CALL_ANSWERED_ELSEWHERE, record.callee),)
     if after is S.MISSED:
         told = messages.CALL_MISSED
-    elif after in (S.REJECTED, S.BUSY):
+    elif after in (S.REJECTED, S.BUSY) or record.call.end_reason == ANSWERED_ELSEWHERE:
         told = messages.CALL_ANSWERED_ELSEWHERE
     elif before in UNANSWERED:
         told = messages.CALL_CANCELLED

@@ -12,6 +12,7 @@ from functools import cache
 
 from utdstream._wire import messages, routes
 from utdstream.engine import bans, moderation, roles, rooms
+from utdstream.engine.calls import GROUP_PATTERN
 from utdstream.engine.fields import LARGEST_NUMBER
 from utdstream.engine.operations import OPERATIONS, Access, Operation, codes_of
 from utdstream.engine.problems import STATUS_OF_CODE
@@ -80,6 +81,7 @@ _CALL = {
     "end_reason": _MAYBE_TEXT,
     "metadata": _MAYBE_OBJECT,
     "rev": _COUNT,
+    "group": _MAYBE_TEXT,
 }
 _CALL_IN_EVENT = (
     "call_id",
@@ -180,6 +182,11 @@ _SCHEMAS: dict[str, Schema] = {
             "callee_name": _MAYBE_IDENTITY,
             "type": {"enum": _SPELLINGS, "default": "audio_call"},
             "metadata": _METADATA,
+            "group": {
+                "anyOf": [{"type": "string", "pattern": GROUP_PATTERN}, {"type": "null"}],
+                "description": "Calls of one caller with the same group ring at once; the first answered ends the "
+                "others (answered_elsewhere).",
+            },
             "os": _MAYBE_TEXT,
         },
         ("callee_identity",),

@@ -23,7 +23,7 @@ from utdstream.engine.calls import OPEN, CallRecord
 from utdstream.engine.rooms import Room
 from utdstream.models import UTDCall, UTDCallStatus, UTDStreamType
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 KEEP_CALLS_S = 90 * 24 * 3600
 """Calls older than this are forgotten."""
 
@@ -35,7 +35,7 @@ CREATE TABLE IF NOT EXISTS calls (
     created_ms INTEGER NOT NULL, expires_ms INTEGER NOT NULL, answered_ms INTEGER, ended_ms INTEGER,
     duration_s INTEGER, end_reason TEXT, rev INTEGER NOT NULL, max_duration_s REAL NOT NULL,
     caller_seen INTEGER NOT NULL, callee_seen INTEGER NOT NULL, room_open INTEGER NOT NULL,
-    accept_key TEXT, idempotency_key TEXT
+    accept_key TEXT, idempotency_key TEXT, call_group TEXT
 );
 CREATE INDEX IF NOT EXISTS calls_by_age ON calls (created_ms);
 CREATE INDEX IF NOT EXISTS calls_by_caller ON calls (caller, created_ms);
@@ -76,6 +76,8 @@ class Store:
                 f"{path} was written by a newer engine (schema {version}, this one knows {SCHEMA_VERSION})"
             )
         self._db.executescript(_SCHEMA)
+        if version == 1:  # calls ring in groups since 2
+            self._db.execute("ALTER TABLE calls ADD COLUMN call_group TEXT")
         self.bans = BanStore(self._db)
         self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
@@ -242,6 +244,7 @@ def _row_of(record: CallRecord) -> dict[str, object]:
         "callee_seen": record.callee_seen,
         "room_open": record.room_open,
         "accept_key": record.accept_key,
+        "call_group": call.group,
     }
 
 
@@ -264,6 +267,7 @@ def _record(row: sqlite3.Row) -> CallRecord:
             end_reason=row["end_reason"],
             metadata=None if row["metadata"] is None else json.loads(row["metadata"]),
             rev=row["rev"],
+            group=row["call_group"],
         ),
         max_duration_s=row["max_duration_s"],
         caller_seen=bool(row["caller_seen"]),
