@@ -47,7 +47,6 @@ class EngineSection:
     app_key_file: Path | None = setting(
         None, "file that holds the app key; without it the credential `app_key` is read"
     )
-    ca_file: Path | None = setting(None, "certificates to trust beside the system's, as PEM")
 
 
 @dataclass(frozen=True, slots=True)

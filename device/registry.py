@@ -38,6 +38,13 @@ def adapter(kind: str, name: str) -> Any:
     return getattr(importlib.import_module(module), attribute)
 
 
+def make_buttons(config: MachineConfig) -> list[Any]:
+    """The configured button and, always, the command `utd-device press`. None of them is started."""
+    chosen = config.button.adapter
+    names = ["command"] if chosen in ("none", "command") else [chosen, "command"]
+    return [adapter("button", name)(config) for name in names]
+
+
 def open_camera(config: MachineConfig) -> Any:
     """The configured camera (a `utdstream.Camera` with `snapshot()`), or None. Raises: DeviceError."""
     name = config.camera.adapter

@@ -10,6 +10,7 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import datetime
 from typing import Self, TypeVar
 
 from utdstream._deadline import Deadline
@@ -93,6 +94,10 @@ class UTDStreamClient:
         actor = self._actor_for("authenticate", identity, name, device_id)
         self._mint = self._api.mint_session(actor, deadline)
         return self._mint.user_token
+
+    def engine_time(self) -> datetime:
+        """The engine's clock (UTC), as its last answer told it; this machine's before the first. Does not block."""
+        return self._api.now()
 
     def call_session(self, type: UTDStreamType, *, devices: Devices | None = None) -> UTDCallSession:
         """A session for 1:1 calls of one type, driven by `start` or `accept`. Does not block.

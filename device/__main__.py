@@ -1,0 +1,220 @@
+"""The command `utd-device`: doorbell, kiosk, doctor, install-service, press, config.
+
+Owns: the command line, the exit statuses, the log's form. What a verb needs is imported when it runs.
+Exit statuses: 0 all is well, 1 it failed or something is missing, 2 the command or the configuration is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from device import config as configuration
+from device.config import MachineConfig
+from device.errors import ConfigError
+from utdstream import UTDStreamException, __version__
+
+OK, FAILED, WRONG = 0, 1, 2
+_EXAMPLES = """examples:
+  utd-device doctor --config doorbell.toml          what is plugged in, what is missing
+  utd-device doorbell --config doorbell.toml        a finished doorbell
+  utd-device press --config doorbell.toml           presses the button of the one that runs
+  utd-device config --example doorbell              a commented configuration to begin with
+  sudo utd-device install-service --app doorbell    as a service that starts at boot
+
+Without --config: $UTDSTREAM_CONFIG, then $CONFIGURATION_DIRECTORY, then /etc/utdstream, for <app>.toml.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit status."""
+    parser = _parser()
+    chosen = parser.parse_args(arguments)
+    _log_to_stderr(verbose=chosen.verbose)
+    try:
+        return _run(chosen)
+    except ConfigError as error:
+        print(f"utd-device: {error.message}", file=sys.stderr)
+        return WRONG
+    except (UTDStreamException, OSError) as error:
+        print(f"utd-device: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(chosen: argparse.Namespace) -> int:
+    if chosen.verb == "install-service":
+        return _install(chosen)
+    if chosen.verb == "config" and chosen.example:
+        from device.examples import example
+
+        print(example(chosen.example), end="")
+        return OK
+    app = chosen.verb if chosen.verb in configuration.DEFAULT_PATHS else getattr(chosen, "app", "doorbell")
+    config = configuration.load(find_config(chosen.config, app))
+    if chosen.verb == "doctor":
+        return _doctor(config, as_json=chosen.json)
+    if chosen.verb == "config":
+        return _show(config, as_json=chosen.json)
+    if chosen.verb == "press":
+        from device.trigger.command import press
+
+        press(config)
+        print("pressed")
+        return OK
+    from device.service import App, Service
+
+    program: App
+    if chosen.verb == "doorbell":
+        from device.doorbell.app import Doorbell
+
+        program = Doorbell(config)
+    else:
+        from device.kiosk.app import Kiosk
+
+        program = Kiosk(config)
+    return Service().run(program)
+
+
+def find_config(given: Path | None, app: str) -> Path:
+    """The configuration file: the option, the environment, the service's folder, /etc/utdstream."""
+    if given is not None:
+        return given
+    named = os.environ.get("UTDSTREAM_CONFIG")
+    if named:
+        return Path(named)
+    folders = [folder for folder in os.environ.get("CONFIGURATION_DIRECTORY", "").split(":") if folder]
+    places = [Path(folder) / f"{app}.toml" for folder in folders] + [configuration.DEFAULT_PATHS[app]]
+    return next((place for place in places if place.exists()), places[-1])
+
+
+def _doctor(config: MachineConfig, *, as_json: bool) -> int:
+    from device import doctor
+
+    findings = doctor.examine(config)
+    fit = doctor.is_fit(findings)
+    if as_json:
+        print(json.dumps({"fit": fit, "findings": doctor.as_json(findings)}, indent=1))
+    else:
+        print(doctor.table(findings))
+        print(
+            "\nall that this configuration needs is there"
+            if fit
+            else "\nsomething is missing: see the arrows"
+        )
+    return OK if fit else FAILED
+
+
+def _show(config: MachineConfig, *, as_json: bool) -> int:
+    """The configuration as it is understood. Secrets are not in it: only where they are read from."""
+    sections = {
+        name: {
+            key: str(value) if isinstance(value, Path) else value
+            for key, value in dataclasses.asdict(getattr(config, name)).items()
+        }
+        for name in configuration.SECTIONS
+    }
+    if as_json:
+        print(json.dumps(sections, indent=1))
+        return OK
+    from device.examples import toml
+
+    for name, keys in sections.items():
+        print(f"[{name}]")
+        for key, value in keys.items():
+            print(f"{key} = {toml(value)}" if value is not None else f"#{key} is not set")
+        print()
+    return OK
+
+
+def _install(chosen: argparse.Namespace) -> int:
+    from device.install import Installation
+
+    installation = Installation(
+        chosen.app, root=chosen.root, dry_run=chosen.dry_run, key_file=chosen.app_key_file
+    )
+    if chosen.remove:
+        installation.remove()
+        return OK
+    installation.run()
+    if chosen.root == Path("/") and not chosen.dry_run:
+        print(f"\n`systemctl status utd-{chosen.app}` says how it is")
+    return OK
+
+
+def _log_to_stderr(*, verbose: bool) -> None:
+    """Under systemd with the journal's level in front, in a terminal with the time."""
+    handler = logging.StreamHandler()
+    if os.environ.get("JOURNAL_STREAM"):
+        handler.setFormatter(_JournalFormatter("%(name)s: %(message)s"))
+    else:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
+    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler], force=True)
+    logging.getLogger("livekit").setLevel(logging.DEBUG if verbose else logging.ERROR)
+
+
+class _JournalFormatter(logging.Formatter):
+    """`<N>` in front of a line is its priority in the journal."""
+
+    _PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
+
+    def format(self, record: logging.LogRecord) -> str:
+        priority = next((number for level, number in self._PRIORITIES if record.levelno >= level), 7)
+        return "\n".join(f"<{priority}>{line}" for line in super().format(record).splitlines())
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="utd-device",
+        description="Doorbells and kiosks on a device.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"utdstream {__version__}")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    words = {
+        "doorbell": "run a doorbell until it is stopped",
+        "kiosk": "run a kiosk until it is stopped",
+        "doctor": "say what is plugged in, what answers and what is missing",
+        "press": "press the button of the running device",
+        "config": "check a configuration and show it as it is understood",
+        "install-service": "start at boot, under systemd",
+    }
+    for verb, help_text in words.items():
+        added = verbs.add_parser(verb, help=help_text, description=f"{help_text[0].upper()}{help_text[1:]}.")
+        added.add_argument("-v", "--verbose", action="store_true", help="log every step")
+        added.add_argument("--config", type=Path, metavar="FILE", help="the TOML file")
+        if verb in ("doctor", "config"):
+            added.add_argument("--json", action="store_true", help="for programs")
+        if verb in ("doctor", "config", "press"):
+            added.add_argument(
+                "--app", choices=("doorbell", "kiosk"), default="doorbell", help="whose default file"
+            )
+        if verb == "config":
+            added.add_argument(
+                "--example", choices=("doorbell", "kiosk"), help="print a commented example instead"
+            )
+        if verb == "install-service":
+            added.add_argument(
+                "--app", choices=("doorbell", "kiosk", "engine"), default="doorbell", help="which one"
+            )
+            added.add_argument(
+                "--app-key-file", type=Path, metavar="FILE", help="where the app key is read from"
+            )
+            added.add_argument("--dry-run", action="store_true", help="say what would be done")
+            added.add_argument("--remove", action="store_true", help="stop it and take the unit away")
+            added.add_argument(
+                "--root", type=Path, default=Path("/"), metavar="DIR", help="install into an image"
+            )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

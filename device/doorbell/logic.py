@@ -1,0 +1,301 @@
+"""The rules of a doorbell: (state, event) -> (state, actions). Pure: no clock, no thread, no I/O.
+
+Owns: every decision. Standard library and vocabulary only.
+
+1. A press always chimes. It calls only from REST: a press while it rings or talks is heard, and calls nobody anew.
+2. `do_not_disturb`: a press chimes and is told, nobody is called.
+3. The door opens for the one who answered, and for commands of this device's own owner (Home Assistant).
+4. A call to the door is answered by itself when the policy says so; while the door is in a call it is busy. With
+   the policy `never` a callee's call rings at the door until the command `answer`, or until the caller gives up.
+5. Every state but REST has a time limit of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum
+
+
+class Phase(Enum):
+    """What the doorbell is doing."""
+
+    REST = "ready"
+    CALLING = "calling"
+    TALKING = "in a call"
+
+
+class Policy(Enum):
+    """Whose calls to the door are answered by itself."""
+
+    NEVER = "never"
+    CALLEES = "callees"
+    ALWAYS = "always"
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the configuration says."""
+
+    callees: tuple[str, ...]
+    at_once: bool
+    ring_timeout_s: float
+    call_limit_s: float
+    auto_answer: Policy
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """`turn` is the place in the list of the callee that rings now; `peer` who answered.
+
+    `waiting` is the call to the door that rings here, `caller` whose it is.
+    """
+
+    phase: Phase = Phase.REST
+    turn: int = 0
+    peer: str | None = None
+    do_not_disturb: bool = False
+    waiting: str | None = None
+    caller: str | None = None
+
+
+# -- events
+
+
+@dataclass(frozen=True, slots=True)
+class Pressed:
+    """The button."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """Somebody took the call."""
+
+    identity: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotAnswered:
+    """The call that rang is over, or could not be made; `reason` is a word for people."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The call that was answered is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimeUp:
+    """The time limit of the present phase has passed."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallToDoor:
+    """Somebody calls the door."""
+
+    call_id: str
+    identity: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallWithdrawn:
+    """A call to the door rings no more."""
+
+    call_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallGone:
+    """A call to the door that was to be answered could not be."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRequest:
+    """The other side of the call asks for the door; `identity` is who the media server says it is."""
+
+    identity: str
+
+
+class Command(Enum):
+    """What the owner of this device may say: Home Assistant, the command line."""
+
+    OPEN_DOOR = "open_door"
+    HANG_UP = "hang_up"
+    ANSWER = "answer"
+    RING = "ring"
+    DO_NOT_DISTURB_ON = "do_not_disturb_on"
+    DO_NOT_DISTURB_OFF = "do_not_disturb_off"
+
+
+CallEvent = Answered | NotAnswered | Ended | CallGone | OpenRequest
+Event = Pressed | CallEvent | TimeUp | CallToDoor | CallWithdrawn | Command
+
+
+# -- actions
+
+
+@dataclass(frozen=True, slots=True)
+class Chime:
+    """Play the chime."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Say that somebody rang: a picture is taken, Home Assistant is told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Ring these: one, or all at once."""
+
+    callees: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Take this call to the door."""
+
+    call_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Tell this caller that the door is busy, or does not take calls."""
+
+    call_id: str
+    busy: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HangUp:
+    """End the present call."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenDoor:
+    """Pulse the relay."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """TimeUp comes after this long; None: the limit is lifted."""
+
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class NobodyAnswered:
+    """The announcement, and the state for people."""
+
+    reason: str
+
+
+Action = Chime | Tell | Call | Answer | Refuse | HangUp | OpenDoor | Limit | NobodyAnswered
+
+CALL_SLACK_S = 10.0
+"""The call's own time-out says why; ours is behind it."""
+
+
+def step(state: State, event: Event, rules: Rules) -> tuple[State, tuple[Action, ...]]:
+    """What follows. Every event has an answer in every phase; most change nothing."""
+    if isinstance(event, Command):
+        return _command(state, event, rules)
+    if isinstance(event, Pressed):
+        return _pressed(state, rules)
+    if isinstance(event, CallToDoor):
+        return _called(state, event, rules)
+    if isinstance(event, CallWithdrawn):
+        gone = event.call_id == state.waiting
+        return (replace(state, waiting=None, caller=None), ()) if gone else (state, ())
+    if isinstance(event, OpenRequest):
+        allowed = state.phase is Phase.TALKING and event.identity == state.peer
+        return state, (OpenDoor(),) if allowed else ()
+    if isinstance(event, TimeUp):
+        return _time_up(state, rules)
+    if isinstance(event, Answered) and state.phase is Phase.CALLING:
+        return replace(state, phase=Phase.TALKING, peer=event.identity), (Limit(rules.call_limit_s),)
+    if isinstance(event, NotAnswered) and state.phase is Phase.CALLING:
+        return _not_answered(state, event.reason, rules)
+    if isinstance(event, (Ended, CallGone)) and state.phase is not Phase.REST:
+        return _rest(state), (Limit(None),)
+    return state, ()
+
+
+def _pressed(state: State, rules: Rules) -> tuple[State, tuple[Action, ...]]:
+    if state.phase is not Phase.REST:
+        return state, (Chime(),)
+    if state.do_not_disturb or not rules.callees:
+        return state, (Chime(), Tell())
+    # the call first: it is what takes time; chime and picture are for people beside it
+    return replace(state, phase=Phase.CALLING, turn=0), (
+        Call(_turn(0, rules)),
+        Chime(),
+        Tell(),
+        Limit(rules.ring_timeout_s + CALL_SLACK_S),
+    )
+
+
+def _turn(turn: int, rules: Rules) -> tuple[str, ...]:
+    return rules.callees if rules.at_once else (rules.callees[turn],)
+
+
+def _not_answered(state: State, reason: str, rules: Rules) -> tuple[State, tuple[Action, ...]]:
+    following = state.turn + 1
+    if not rules.at_once and following < len(rules.callees):
+        return replace(state, turn=following), (
+            Call(_turn(following, rules)),
+            Limit(rules.ring_timeout_s + CALL_SLACK_S),
+        )
+    return _rest(state), (Limit(None), NobodyAnswered(reason))
+
+
+def _called(state: State, event: CallToDoor, rules: Rules) -> tuple[State, tuple[Action, ...]]:
+    if state.phase is not Phase.REST or state.waiting is not None:
+        return state, (Refuse(event.call_id, busy=True),)
+    policy = rules.auto_answer
+    if policy is Policy.NEVER and event.identity in rules.callees:
+        return replace(state, waiting=event.call_id, caller=event.identity), (Chime(),)
+    welcome = policy is Policy.ALWAYS or (policy is Policy.CALLEES and event.identity in rules.callees)
+    if not welcome:
+        return state, (Refuse(event.call_id, busy=False),)
+    return _answer(state, event.call_id, event.identity, rules)
+
+
+def _answer(state: State, call_id: str, caller: str, rules: Rules) -> tuple[State, tuple[Action, ...]]:
+    talking = replace(state, phase=Phase.TALKING, peer=caller, waiting=None, caller=None)
+    return talking, (Answer(call_id), Limit(rules.call_limit_s))
+
+
+def _time_up(state: State, rules: Rules) -> tuple[State, tuple[Action, ...]]:
+    if state.phase is Phase.REST:
+        return state, ()
+    if state.phase is Phase.CALLING:
+        after, actions = _not_answered(state, "no answer", rules)
+        return after, (HangUp(), *actions)
+    return _rest(state), (HangUp(), Limit(None))
+
+
+def _command(state: State, command: Command, rules: Rules) -> tuple[State, tuple[Action, ...]]:
+    if command is Command.OPEN_DOOR:
+        return state, (OpenDoor(),)
+    if command is Command.RING:
+        return _pressed(state, rules)
+    if command is Command.ANSWER and state.waiting is not None and state.phase is Phase.REST:
+        return _answer(state, state.waiting, state.caller or "", rules)
+    if command is Command.HANG_UP and state.waiting is not None:
+        refused = Refuse(state.waiting, busy=False)
+        return replace(state, waiting=None, caller=None), (refused,)
+    if command is Command.HANG_UP and state.phase is not Phase.REST:
+        return _rest(state), (HangUp(), Limit(None))
+    if command is Command.DO_NOT_DISTURB_ON:
+        return replace(state, do_not_disturb=True), ()
+    if command is Command.DO_NOT_DISTURB_OFF:
+        return replace(state, do_not_disturb=False), ()
+    return state, ()
+
+
+def _rest(state: State) -> State:
+    return State(do_not_disturb=state.do_not_disturb, waiting=state.waiting, caller=state.caller)

@@ -1,0 +1,145 @@
+"""The rules of a kiosk: (state, event) -> (state, actions). Pure: no clock, no thread, no I/O.
+
+Owns: every decision. Standard library only.
+
+1. It rejoins for ever, with growing pauses; a ban or a taken identity waits longest.
+2. It wants its seat whenever it is in the room without one. A kick is obeyed until the next join.
+3. With push-to-talk the microphone is open only while the button is held, and never before the seat is there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum
+
+PAUSES_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+BANNED_S = 300.0
+SEAT_PAUSES_S = (1.0, 2.0, 5.0, 10.0)
+
+
+class Phase(Enum):
+    """Where the kiosk is."""
+
+    AWAY = "away"
+    JOINING = "joining"
+    INSIDE = "inside"
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the configuration says; `seat` None: it only listens."""
+
+    seat: int | None
+    push_to_talk: bool
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """`seated`: the seat is ours; `kicked`: it was taken from us, and stays so until the next join."""
+
+    phase: Phase = Phase.AWAY
+    failures: int = 0
+    seat_failures: int = 0
+    seated: bool = False
+    kicked: bool = False
+    held: bool = False
+
+
+class Event(Enum):
+    """What happens to a kiosk."""
+
+    BEGIN = "begin"
+    JOINED = "joined"
+    JOIN_FAILED = "join failed"
+    REFUSED = "refused"
+    LEFT = "left"
+    SEATED = "seated"
+    SEAT_FAILED = "seat failed"
+    SEAT_LOST = "seat lost"
+    TIME_UP = "time up"
+    HELD = "held"
+    RELEASED = "released"
+
+
+class Do(Enum):
+    """What is done without a number."""
+
+    JOIN = "join"
+    TAKE_SEAT = "take seat"
+    MICROPHONE_ON = "microphone on"
+    MICROPHONE_OFF = "microphone off"
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """TIME_UP comes after this many seconds."""
+
+    seconds: float
+
+
+Action = Do | Wait
+
+
+def step(state: State, event: Event, rules: Rules) -> tuple[State, tuple[Action, ...]]:
+    """What follows. Every event has an answer in every phase; most change nothing."""
+    if event in (Event.HELD, Event.RELEASED):
+        return _button(state, rules, held=event is Event.HELD)
+    if event in (Event.BEGIN, Event.TIME_UP):
+        return _go_on(state, rules)
+    if state.phase is Phase.JOINING:
+        return _joining(state, event, rules)
+    if event in (Event.LEFT, Event.REFUSED):
+        return _away(state, refused=event is Event.REFUSED)
+    if state.phase is Phase.INSIDE:
+        return _inside(state, event, rules)
+    return state, ()
+
+
+def _go_on(state: State, rules: Rules) -> tuple[State, tuple[Action, ...]]:
+    if state.phase is Phase.AWAY:
+        return replace(state, phase=Phase.JOINING), (Do.JOIN,)
+    if state.phase is Phase.INSIDE and _wants_seat(state, rules):
+        return state, (Do.TAKE_SEAT,)
+    return state, ()
+
+
+def _wants_seat(state: State, rules: Rules) -> bool:
+    return rules.seat is not None and not state.seated and not state.kicked
+
+
+def _joining(state: State, event: Event, rules: Rules) -> tuple[State, tuple[Action, ...]]:
+    if event is Event.JOINED:
+        inside = State(phase=Phase.INSIDE, held=state.held)
+        return inside, (Do.TAKE_SEAT,) if rules.seat is not None else ()
+    if event in (Event.JOIN_FAILED, Event.REFUSED, Event.LEFT):
+        return _away(state, refused=event is Event.REFUSED)
+    return state, ()
+
+
+def _away(state: State, *, refused: bool) -> tuple[State, tuple[Action, ...]]:
+    if state.phase is Phase.AWAY:
+        return state, ()
+    pause_s = BANNED_S if refused else PAUSES_S[min(state.failures, len(PAUSES_S) - 1)]
+    return State(failures=state.failures + 1, held=state.held), (Wait(pause_s),)
+
+
+def _inside(state: State, event: Event, rules: Rules) -> tuple[State, tuple[Action, ...]]:
+    if event is Event.SEATED:
+        return replace(state, seated=True, seat_failures=0), (_microphone(state, rules),)
+    if event is Event.SEAT_FAILED:
+        pause_s = SEAT_PAUSES_S[min(state.seat_failures, len(SEAT_PAUSES_S) - 1)]
+        return replace(state, seat_failures=state.seat_failures + 1), (Wait(pause_s),)
+    if event is Event.SEAT_LOST and state.seated:
+        return replace(state, seated=False, kicked=True), ()
+    return state, ()
+
+
+def _button(state: State, rules: Rules, *, held: bool) -> tuple[State, tuple[Action, ...]]:
+    after = replace(state, held=held)
+    if not rules.push_to_talk or not state.seated or held == state.held:
+        return after, ()
+    return after, (_microphone(after, rules),)
+
+
+def _microphone(state: State, rules: Rules) -> Do:
+    return Do.MICROPHONE_ON if state.held or not rules.push_to_talk else Do.MICROPHONE_OFF

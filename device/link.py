@@ -1,0 +1,120 @@
+"""The engine, from a machine's view: signed in for ever, listening for calls, and what is wrong in plain words.
+
+Owns: the client, `utd-connect`. Threads: `client()` and `problem` from any; callbacks run on the inbox's lane.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+
+from device.config import MachineConfig
+from device.service import Service
+from utdstream import (
+    AuthenticationFailed,
+    Devices,
+    EngineUnreachable,
+    IncomingCall,
+    IncomingCallInbox,
+    PermissionDenied,
+    UTDStreamClient,
+    UTDStreamException,
+)
+
+_log = logging.getLogger(__name__)
+
+RETRY_S = (1.0, 2.0, 4.0, 8.0, 15.0)
+REFUSED_S = 30.0
+SIGN_IN_S = 6.0
+
+
+class Link:
+    """Signs in, again and again until it works, and opens the inbox."""
+
+    def __init__(
+        self,
+        config: MachineConfig,
+        devices: Devices,
+        *,
+        ringing: Callable[[IncomingCall], None] | None = None,
+        cancelled: Callable[[str], None] | None = None,
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._config = config
+        self.devices = replace(devices)
+        self._client = UTDStreamClient(
+            config.engine.app_id, config.app_key, base_url=config.engine.base_url, devices=devices
+        )
+        self._ringing, self._cancelled, self._changed = ringing, cancelled, changed
+        self._stop = threading.Event()
+        self._inbox: IncomingCallInbox | None = None
+        self._signed_in = False
+        self._waiting_for = f"waiting for the engine at {config.engine.base_url}"
+        self._thread: threading.Thread | None = None
+
+    def start(self, service: Service) -> None:
+        """Begins. `service` is told READY once calls can arrive, or the engine could not be reached."""
+        self._client.errors.subscribe(lambda error: _log.warning("%s: %s", error.source, error.error))
+        self._thread = threading.Thread(target=self._run, args=(service,), name="utd-connect", daemon=True)
+        self._thread.start()
+
+    @property
+    def problem(self) -> str | None:
+        """Why no call can be made or come; None when all is well."""
+        if not self._signed_in:
+            return self._waiting_for
+        inbox = self._inbox
+        if inbox is not None and not inbox.connected.value:
+            return "ready, but the message broker cannot be reached: calls to this device come late"
+        return None
+
+    def client(self) -> UTDStreamClient:
+        """The signed-in client. Raises: EngineUnreachable while it is not."""
+        if not self._signed_in:
+            raise EngineUnreachable(self._waiting_for)
+        return self._client
+
+    def close(self) -> None:
+        """Ends the client, and with it calls and inbox."""
+        self._stop.set()
+        self._client.dispose(timeout=1.5)
+
+    def _run(self, service: Service) -> None:
+        failures = 0
+        while not self._stop.is_set():
+            pause_s = RETRY_S[min(failures, len(RETRY_S) - 1)]
+            try:
+                self._client.authenticate(
+                    identity=self._config.device.identity, name=self._config.device.name, timeout=SIGN_IN_S
+                )
+                self._listen()
+            except (AuthenticationFailed, PermissionDenied) as error:
+                pause_s = REFUSED_S
+                self._waiting_for = (
+                    f"the engine at {self._config.engine.base_url} refuses this device: {error.message}; "
+                    "check app_id and the app key"
+                )
+            except UTDStreamException as error:
+                self._waiting_for = f"waiting for the engine at {self._config.engine.base_url}"
+                _log.debug("signing in: %s", error)
+            else:
+                self._signed_in = True
+                service.ready("ready")
+                self._changed()
+                return
+            failures += 1
+            service.ready(self._waiting_for)
+            self._changed()
+            self._stop.wait(pause_s)
+
+    def _listen(self) -> None:
+        ringing, cancelled = self._ringing, self._cancelled
+        if ringing is None or self._inbox is not None:
+            return
+        inbox = self._client.incoming_calls()
+        inbox.ringing.subscribe(ringing)
+        if cancelled is not None:
+            inbox.cancelled.subscribe(lambda gone: cancelled(gone.call_id))
+        self._inbox = inbox

@@ -1,0 +1,191 @@
+"""A program under systemd: ready, status in plain words, a watchdog that tells hung from unlucky, signals.
+
+Owns: `Service`, `Heart`, the notify protocol. Standard library only. Threads: `run` belongs to the main thread;
+`utd-watchdog` feeds; the rest may be called from any.
+
+1. The watchdog is fed while the program's own threads respond. An outage of network, broker, engine, camera or
+   card changes the status and heals: it never restarts the service.
+2. SIGTERM and SIGINT stop the app; what does not stop within STOP_S is ended (LiveKit's own panic is a SIGTERM
+   too: the unit says `Restart=always`). SIGUSR1 is a press.
+3. Without `NOTIFY_SOCKET` everything here is silent, so the same program runs in a terminal.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from types import FrameType
+from typing import Protocol
+
+_log = logging.getLogger(__name__)
+
+STOP_S = 6.0
+ANSWER_S = 1.0
+EXIT_STUCK = 70
+
+
+class App(Protocol):
+    """A program that `Service.run` runs."""
+
+    def run(self, service: Service) -> int:
+        """Works until `stop`; the exit status."""
+        ...
+
+    def stop(self) -> None:
+        """Ends `run` soon. Any thread, never blocks, idempotent."""
+        ...
+
+    def press(self) -> None:
+        """The button was pressed (SIGUSR1). Any thread, never blocks."""
+        ...
+
+
+class Heart:
+    """The sign of life of one worker thread: idle is alive, busy for too long is not."""
+
+    def __init__(self, patience_s: float) -> None:
+        self._patience_s = patience_s
+        self._busy_since: float | None = None
+
+    def busy(self) -> None:
+        """A piece of work begins."""
+        self._busy_since = time.monotonic()
+
+    def idle(self) -> None:
+        """It is done."""
+        self._busy_since = None
+
+    def alive(self) -> bool:
+        """Whether the present piece of work is within its time."""
+        since = self._busy_since
+        return since is None or time.monotonic() - since < self._patience_s
+
+
+class Service:
+    """What a program tells its service manager."""
+
+    def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
+        self._address = environ.get("NOTIFY_SOCKET", "")
+        self._watchdog_s = _watchdog_s(environ)
+        self._watched: dict[str, Callable[[], bool]] = {}
+        self._lock = threading.Lock()
+        self._status = ""
+        self._ready = False
+        self._over = threading.Event()
+
+    @property
+    def last_status(self) -> str:
+        """What the status is now."""
+        return self._status
+
+    def ready(self, status: str) -> None:
+        """Calls can arrive, or all was done that can be: `systemctl start` returns. Said once."""
+        if not self._ready:
+            self._ready = True
+            self._notify("READY=1")
+        self.status(status)
+
+    def status(self, text: str) -> None:
+        """The state in plain words; the same words again cost nothing."""
+        if text == self._status:
+            return
+        self._status = text
+        _log.info("%s", text)
+        self._notify(f"STATUS={text}")
+
+    def watch(self, name: str, alive: Callable[[], bool]) -> None:
+        """The watchdog is fed only while `alive()` says True, quickly."""
+        with self._lock:
+            self._watched[name] = alive
+
+    def run(self, app: App) -> int:
+        """Runs an app on the main thread until it ends or is told to; its exit status."""
+        stopping = threading.Event()
+
+        def stop(number: int, _frame: FrameType | None) -> None:
+            if not stopping.is_set():
+                stopping.set()
+                self._notify(f"STOPPING=1\nSTATUS=stopping ({signal.Signals(number).name})")
+                timer = threading.Timer(STOP_S, _give_up)
+                timer.daemon = True
+                timer.name = "utd-stop"
+                timer.start()
+            app.stop()
+
+        before = {
+            signal.SIGTERM: signal.signal(signal.SIGTERM, stop),
+            signal.SIGINT: signal.signal(signal.SIGINT, stop),
+            signal.SIGUSR1: signal.signal(signal.SIGUSR1, lambda _number, _frame: app.press()),
+        }
+        feeder = threading.Thread(target=self._feed, name="utd-watchdog", daemon=True)
+        if self._watchdog_s:
+            feeder.start()
+        try:
+            return app.run(self)
+        finally:
+            self._notify("STOPPING=1")
+            self._over.set()
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            if self._watchdog_s:
+                feeder.join(1.0)
+
+    # -- the watchdog
+
+    def _feed(self) -> None:
+        hung = ""
+        while True:
+            now = self._hung()
+            if not now:
+                self._notify("WATCHDOG=1")
+            elif now != hung:
+                _log.critical("%s does not respond: the watchdog is not fed any more", now)
+                self._notify(f"STATUS={now} does not respond")
+            hung = now
+            if self._over.wait(self._watchdog_s / 3):
+                return
+
+    def _hung(self) -> str:
+        """The name of what does not respond; empty when all does."""
+        with self._lock:
+            watched = dict(self._watched)
+        for name, alive in watched.items():
+            answered: list[bool] = []
+            asker = threading.Thread(
+                target=lambda alive=alive, answered=answered: answered.append(alive()), daemon=True
+            )
+            asker.start()
+            asker.join(ANSWER_S)
+            if answered != [True]:
+                return name
+        return ""
+
+    def _notify(self, text: str) -> None:
+        if not self._address:
+            return
+        address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+                sender.sendto(text.encode(), address)
+        except OSError as error:
+            _log.debug("the service manager cannot be told: %s", error)
+
+
+def _watchdog_s(environ: Mapping[str, str]) -> float:
+    """The watchdog's limit in seconds; 0 when there is none for this process."""
+    if environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
+        return 0.0
+    try:
+        return max(0, int(environ.get("WATCHDOG_USEC", "0"))) / 1_000_000
+    except ValueError:
+        return 0.0
+
+
+def _give_up() -> None:
+    _log.critical("not stopped within %g s: the process is ended", STOP_S)
+    os._exit(EXIT_STUCK)

@@ -1,0 +1,193 @@
+"""The doorbell on the real servers: what a visitor and a house live through."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from bell import bell, config_of
+from facts import eventually
+from people import People, Person
+
+from utdstream import (
+    CallCancelled,
+    CallNotAnswered,
+    Devices,
+    IncomingCall,
+    UTDCallSession,
+    UTDCallStatus,
+    UTDStreamType,
+)
+from utdstream.testing import LocalStack
+
+pytestmark = pytest.mark.integration
+AUDIO = {"media": "audio"}
+
+
+class House:
+    """Somebody at home."""
+
+    def __init__(
+        self, people: People, name: str, react: Callable[[IncomingCall], object] | None = None
+    ) -> None:
+        self.person: Person = people(name, devices=Devices())
+        self.identity = self.person.identity
+        self.rings: list[IncomingCall] = []
+        self.cancels: list[CallCancelled] = []
+        self.calls: list[UTDCallSession] = []
+
+        def ring(incoming: IncomingCall) -> None:
+            self.rings.append(incoming)
+            made = react(incoming) if react is not None else None
+            if isinstance(made, UTDCallSession):
+                self.calls.append(made)
+
+        inbox = self.person.inbox()
+        inbox.ringing.subscribe(ring)
+        inbox.cancelled.subscribe(self.cancels.append)
+
+
+def accept(incoming: IncomingCall) -> UTDCallSession:
+    return incoming.accept()
+
+
+def test_press_when_answered_is_a_call_whose_answerer_may_open_the_door(
+    stack: LocalStack, people: People, tmp_path: Path
+) -> None:
+    """Ring, talk, open, hang up: the door opens for one exact message of the one who answered."""
+    house = House(people, "house", accept)
+    config = config_of(stack, tmp_path, "bell-1", doorbell={"callees": [house.identity]})
+    with bell(config) as door:
+        door.press()
+        door.press()
+        door.wait(f"in a call with {house.identity}")
+        call = house.calls[0]
+        assert len(house.rings) == 1
+        for message in (b"open", b'{"type":"open_door","x":1}', b"[" * 1000, b'{"type": "open_door"}'):
+            call.send_data(message)
+        eventually(lambda: door.relay.pulses, "the door opens")
+        call.end()
+        door.wait("ready")
+        assert door.relay.pulses == 1
+
+
+def test_house_when_it_declines_is_said_and_the_bell_rings_again(
+    stack: LocalStack, people: People, tmp_path: Path
+) -> None:
+    """The next press is a new call."""
+    house = House(people, "house", lambda incoming: incoming.reject())
+    config = config_of(stack, tmp_path, "bell-2", doorbell={"callees": [house.identity], **AUDIO})
+    with bell(config) as door:
+        for count in (1, 2):
+            door.press()
+            eventually(lambda count=count: len(house.rings) == count, "it rings")
+            eventually(lambda: door.app.state.phase.value == "ready", "it is over", 10)
+
+
+def test_houses_when_rung_at_once_have_one_winner(stack: LocalStack, people: People, tmp_path: Path) -> None:
+    """The others are told that it was answered elsewhere."""
+    quiet = [House(people, "quiet") for _ in range(2)]
+    quick = House(people, "quick", accept)
+    callees = [house.identity for house in (*quiet, quick)]
+    with bell(config_of(stack, tmp_path, "bell-3", doorbell={"callees": callees, **AUDIO})) as door:
+        door.press()
+        door.wait(f"in a call with {quick.identity}")
+        for house in quiet:
+            eventually(lambda house=house: house.cancels, "it is told")
+            assert house.cancels[0].reason == "answered_elsewhere"
+
+
+def test_houses_when_rung_in_turn_follow_each_other(
+    stack: LocalStack, people: People, tmp_path: Path
+) -> None:
+    """The second rings when the first declines."""
+    first = House(people, "first", lambda incoming: incoming.reject())
+    second = House(people, "second", accept)
+    settings = {"callees": [first.identity, second.identity], "mode": "in_turn", **AUDIO}
+    with bell(config_of(stack, tmp_path, "bell-4", doorbell=settings)) as door:
+        door.press()
+        door.wait(f"in a call with {second.identity}")
+        assert len(first.rings) == 1
+
+
+def test_house_when_it_does_not_answer_is_given_up(stack: LocalStack, people: People, tmp_path: Path) -> None:
+    """After the ring time the phone stops, and the bell is ready."""
+    house = House(people, "away")
+    settings = {"callees": [house.identity], "ring_timeout_s": 2, **AUDIO}
+    with bell(config_of(stack, tmp_path, "bell-5", doorbell=settings)) as door:
+        door.press()
+        eventually(lambda: house.rings, "it rings")
+        eventually(lambda: house.cancels, "it stops ringing", 15)
+        door.wait("ready")
+
+
+def test_bell_when_not_to_be_disturbed_calls_nobody(
+    stack: LocalStack, people: People, tmp_path: Path
+) -> None:
+    """Until it may be again."""
+    house = House(people, "asleep", accept)
+    settings = {"callees": [house.identity], "do_not_disturb": True, **AUDIO}
+    with bell(config_of(stack, tmp_path, "bell-6", doorbell=settings)) as door:
+        door.press()
+        door.app.command("do_not_disturb_off")
+        door.wait("ready")
+        eventually(lambda: not door.app.state.do_not_disturb, "it may ring")
+        assert house.rings == []
+        door.press()
+        door.wait("in a call")
+
+
+def test_callee_when_he_calls_the_door_is_answered_and_a_stranger_refused(
+    stack: LocalStack, people: People, tmp_path: Path
+) -> None:
+    """Looking who is there without a ring: for those who would be called, nobody else."""
+    owner, stranger = people("owner", devices=Devices()), people("stranger", devices=Devices())
+    with bell(config_of(stack, tmp_path, "bell-7", doorbell={"callees": [owner.identity], **AUDIO})) as door:
+        with stranger.call(UTDStreamType.AUDIO_CALL) as call, pytest.raises(CallNotAnswered) as caught:
+            call.start(callee_identity="bell-7")
+            call.wait_for_answer(timeout=10)
+        assert caught.value.status is UTDCallStatus.REJECTED
+        with owner.call(UTDStreamType.AUDIO_CALL) as call:
+            call.start(callee_identity="bell-7")
+            call.wait_for_answer(timeout=10)
+            door.wait(f"in a call with {owner.identity}")
+        door.wait("ready")
+
+
+def test_engine_when_absent_at_boot_is_waited_for_and_said(people: People, tmp_path: Path) -> None:
+    """READY comes all the same; a press then is a status, not a crash; the engine's return is noticed."""
+    with LocalStack() as own:
+        config = config_of(own, tmp_path, "bell-8", doorbell={"callees": ["house"], **AUDIO})
+        own.stop("engine")
+        with bell(config, ready=False) as door:
+            door.wait("waiting for the engine")
+            door.press()
+            eventually(lambda: door.app._last_reason, "the press is answered")
+            assert "waiting for the engine" in door.app._last_reason
+            own.start("engine")
+            door.wait("ready", within_s=25)
+
+
+def test_key_when_refused_is_said_plainly(stack: LocalStack, tmp_path: Path) -> None:
+    """Nobody has to read a log to find a wrong key, and the key itself is nowhere."""
+    config = config_of(stack, tmp_path, "bell-9", doorbell={"callees": ["house"]})
+    (tmp_path / "app_key").write_text("wrong-key")
+    with bell(config, ready=False) as door:
+        door.wait("refuses this device")
+        assert "wrong-key" not in door.status
+
+
+def test_bell_when_stopped_in_a_call_hangs_up_within_two_seconds(
+    stack: LocalStack, people: People, tmp_path: Path
+) -> None:
+    """The house is not left talking to nobody."""
+    house = House(people, "house", accept)
+    with bell(config_of(stack, tmp_path, "bell-10", doorbell={"callees": [house.identity], **AUDIO})) as door:
+        door.press()
+        door.wait("in a call")
+        begun = time.monotonic()
+        door.close()
+        assert time.monotonic() - begun < 5 * 2
+    eventually(lambda: house.calls[0].status.value is UTDCallStatus.ENDED, "the house knows", 10)
