@@ -21,7 +21,12 @@ from pathlib import Path
 from device.errors import ConfigError
 from device.examples import example
 
-UNITS = Path(__file__).resolve().parents[1] / "systemd"
+_PLACES = (
+    Path(__file__).resolve().parents[1] / "systemd",
+    Path(sys.prefix) / "share" / "utdstream" / "systemd",
+)
+UNITS = next((place for place in _PLACES if place.is_dir()), _PLACES[-1])
+"""In the repository, or where the package put them."""
 GROUPS = ("audio", "video", "gpio", "render")
 APPS = ("doorbell", "kiosk", "engine")
 

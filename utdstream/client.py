@@ -96,7 +96,7 @@ class UTDStreamClient:
         return self._mint.user_token
 
     def engine_time(self) -> datetime:
-        """The engine's clock (UTC), as its last answer told it; this machine's before the first. Does not block."""
+        """The engine's clock (UTC) as its last answer told it, this machine's before. Does not block."""
         return self._api.now()
 
     def call_session(self, type: UTDStreamType, *, devices: Devices | None = None) -> UTDCallSession:

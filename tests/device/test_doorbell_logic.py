@@ -130,7 +130,7 @@ def test_call_to_the_door_when_the_policy_is_never_waits_for_the_command() -> No
 
 @pytest.mark.parametrize("rules", [AT_ONCE, IN_TURN, NEVER])
 def test_every_state_when_anything_happens_has_an_answer_and_a_way_out(rules: Rules) -> None:
-    """All sequences to depth four: no exception, a limit runs whenever a call is on, and time leads back to rest."""
+    """All sequences to depth four: no exception, a limit runs while a call is on, time leads to rest."""
     for events in itertools.product(EVENTS, repeat=4):
         state, limited = State(), False
         for event in events:

@@ -1,0 +1,112 @@
+"""The configuration: what is wrong is said with file, section, key and what was expected."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from device.config import load, parse
+from device.errors import ConfigError
+from device.examples import example
+
+HEAD = '[engine]\napp_id = "1"\n[device]\nidentity = "door"\n'
+
+
+def written(tmp_path: Path, text: str | bytes) -> Path:
+    path = tmp_path / "doorbell.toml"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
+
+
+def test_configuration_when_short_has_defaults_for_the_rest(tmp_path: Path) -> None:
+    """Two keys are enough; a relative path is beside the file."""
+    config = load(written(tmp_path, HEAD + '[doorbell]\nchime_file = "ding.wav"\n'))
+    assert config.doorbell.ring_timeout_s == 30
+    assert config.audio.adapter == "alsa"
+    assert config.doorbell.chime_file == tmp_path / "ding.wav"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('[enigne]\napp_id = "1"', "no section [enigne]; did you mean [engine]?"),
+        (HEAD.replace("app_id", "ap_id"), "[engine] ap_id: there is no such key; did you mean app_id?"),
+        (HEAD + "[doorbell]\nxyz = 1", "[doorbell] xyz: there is no such key; known are callees"),
+        (HEAD + "[camera]\nwidth = 9999", "[camera] width: must be 64 to 1920, not 9999"),
+        (HEAD + '[camera]\nwidth = "big"', '[camera] width: must be a whole number, not "big"'),
+        (HEAD + "[camera]\nwidth = true", "[camera] width: must be a whole number, not true"),
+        (HEAD + "[camera]\nrotation = 90", "[camera] rotation: must be one of 0, 180, not 90"),
+        (HEAD + '[audio]\nadapter = "alas"', 'must be one of "alsa"'),
+        (HEAD + '[audio]\nadapter = "alas"', 'did you mean "alsa"?'),
+        (HEAD + "[audio]\nadapter = 1", "[audio] adapter: must be one of"),
+        (
+            HEAD + '[doorbell]\ncallees = "anna"',
+            '[doorbell] callees: must be a list of texts, like ["anna", "ben"]',
+        ),
+        (HEAD + "[doorbell]\ncallees = [1]", "[doorbell] callees: must be a list of texts"),
+        (HEAD + "[doorbell]\nchime_file = 1", "[doorbell] chime_file: must be the path"),
+        (HEAD + "[doorbell]\nchime = 1", "[doorbell] chime: must be true or false, not 1"),
+        (HEAD + "[doorbell]\nring_timeout_s = inf", "[doorbell] ring_timeout_s: must be 2 to 120"),
+        (HEAD + "[doorbell]\nring_timeout_s = nan", "[doorbell] ring_timeout_s: must be 2 to 120"),
+        (HEAD.replace('"door"', '""'), "[device] identity: must be a printable, non-empty text"),
+        ('device = 1\n[engine]\napp_id = "1"', "[device] must be a section, not 1"),
+        ('[engine]\napp_id = "1"', "[device] identity: is missing; it is the identity"),
+        ("[engine", "is not TOML"),
+        (b"\xff\xfe\x00", "cannot be read"),
+    ],
+)
+def test_configuration_when_wrong_says_where_and_what(tmp_path: Path, text: str | bytes, words: str) -> None:
+    """One sentence, with the file's name."""
+    path = written(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    assert words in caught.value.message
+    assert str(path) in caught.value.message
+
+
+def test_configuration_when_missing_or_unreadable_says_so(tmp_path: Path) -> None:
+    """A folder, a file that is not there."""
+    with pytest.raises(ConfigError, match="there is no such file"):
+        load(tmp_path / "none.toml")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load(tmp_path)
+
+
+def test_key_when_it_is_a_file_or_a_credential_is_read_and_never_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file wins; without it the service manager's credential; without both one sentence."""
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    path = written(tmp_path, HEAD)
+    with pytest.raises(ConfigError, match=r"LoadCredential=app_key:"):
+        _ = load(path).app_key
+    folder = tmp_path / "credentials"
+    folder.mkdir()
+    (folder / "app_key").write_text("from-credential\n")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(folder))
+    assert load(path).app_key == "from-credential"
+    (tmp_path / "key").write_text("from-file\n")
+    config = load(written(tmp_path, HEAD.replace("[device]", 'app_key_file = "key"\n[device]')))
+    assert config.app_key == "from-file"
+    assert "from-file" not in repr(config)
+    (tmp_path / "key").write_text("\n")
+    with pytest.raises(ConfigError, match="is empty"):
+        _ = config.app_key
+    (tmp_path / "key").unlink()
+    with pytest.raises(ConfigError, match="cannot be read"):
+        _ = config.app_key
+
+
+@pytest.mark.parametrize("app", ["doorbell", "kiosk"])
+def test_example_when_read_is_valid_and_so_is_every_line_it_comments_out(app: str) -> None:
+    """The example is made of the code, so it cannot be out of date; its defaults are the defaults."""
+    text = example(app)
+    plain = parse(tomllib.loads(text), Path("/etc/utdstream/x.toml"))
+    lines = [
+        line[1:] if line.startswith("#") and " = " in line and not line.startswith("# ") else line
+        for line in text.splitlines()
+    ]
+    full = parse(tomllib.loads("\n".join(line for line in lines if not line.endswith("="))), plain.path)
+    assert full == plain

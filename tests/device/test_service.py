@@ -1,0 +1,130 @@
+"""What a service manager is told, and when the watchdog is not fed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from facts import eventually
+
+from device.service import Heart, Service
+
+PROGRAM = Path(__file__).parent / "programs" / "service_app.py"
+
+
+class Manager:
+    """The other end of NOTIFY_SOCKET."""
+
+    def __init__(self, path: str) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind("\0" + path[1:] if path.startswith("@") else path)
+        self._socket.settimeout(0.1)
+        self.told: list[str] = []
+
+    def hear(self) -> list[str]:
+        """Everything up to now."""
+        try:
+            while True:
+                self.told += self._socket.recv(4096).decode().splitlines()
+        except TimeoutError:
+            return self.told
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.fixture(params=["file", "abstract"])
+def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Manager, str]]:
+    path = str(tmp_path / "notify") if request.param == "file" else f"@utdstream-test-{os.getpid()}"
+    made = Manager(path)
+    yield made, path
+    made.close()
+
+
+def test_service_when_it_is_ready_says_so_once_and_each_status_once(manager: tuple[Manager, str]) -> None:
+    """READY is said once; the same words again cost nothing."""
+    hears, path = manager
+    service = Service({"NOTIFY_SOCKET": path})
+    service.ready("waiting for the engine")
+    service.ready("ready")
+    service.status("ready")
+    assert hears.hear() == ["READY=1", "STATUS=waiting for the engine", "STATUS=ready"]
+
+
+def test_service_when_there_is_no_manager_is_silent() -> None:
+    """The same program runs in a terminal."""
+    Service({}).ready("ready")
+    Service({"NOTIFY_SOCKET": "/nobody/here"}).ready("ready")
+
+
+def test_heart_when_one_piece_of_work_takes_too_long_is_dead() -> None:
+    """Idle for ever is alive."""
+    heart = Heart(0.0)
+    assert heart.alive()
+    heart.busy()
+    assert not heart.alive()
+    heart.idle()
+    assert heart.alive()
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Manager]]:
+    """A real program with a watchdog of a third of a second."""
+    hears = Manager(str(tmp_path / "notify"))
+    environment = {**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "300000"}
+    process = subprocess.Popen(
+        [sys.executable, str(PROGRAM)],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    yield process, hears
+    process.kill()
+    process.communicate()
+    hears.close()
+
+
+def feeds(hears: Manager) -> int:
+    return hears.hear().count("WATCHDOG=1")
+
+
+def test_watchdog_when_a_worker_hangs_is_not_fed_any_more(
+    program: tuple[subprocess.Popen[str], Manager],
+) -> None:
+    """It is fed while all is well; a worker that hangs is named in the status, and the feeding ends."""
+    process, hears = program
+    eventually(lambda: feeds(hears) >= 3, "it is fed")
+    assert process.stdin is not None
+    process.stdin.write("hang\n")
+    process.stdin.flush()
+    eventually(lambda: "STATUS=the worker does not respond" in hears.hear(), "it is said")
+    count = feeds(hears)
+    hears.hear()
+    assert feeds(hears) <= count + 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_program_when_told_to_stop_stops_and_says_so(
+    program: tuple[subprocess.Popen[str], Manager], number: signal.Signals
+) -> None:
+    """Exit status 0, STOPPING told."""
+    process, hears = program
+    eventually(lambda: "READY=1" in hears.hear(), "it is ready")
+    process.send_signal(number)
+    assert process.wait(10) == 0
+    assert "STOPPING=1" in hears.hear()
+
+
+def test_program_when_sent_usr1_is_pressed(program: tuple[subprocess.Popen[str], Manager]) -> None:
+    """A press without a button."""
+    process, hears = program
+    eventually(lambda: "READY=1" in hears.hear(), "it is ready")
+    process.send_signal(signal.SIGUSR1)
+    eventually(lambda: "STATUS=pressed" in hears.hear(), "it is pressed")

@@ -1,0 +1,103 @@
+"""The units: valid, hardened, installed whole."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from device.__main__ import main
+from device.config import load
+
+UNITS = Path(__file__).parents[2] / "systemd"
+LIMITS = {"utd-doorbell": 1.8, "utd-kiosk": 1.8, "utd-engine": 1.2}
+
+
+@pytest.fixture
+def analyze() -> str:
+    found = shutil.which("systemd-analyze")
+    if found is None:
+        sentence = "systemd-analyze is missing: `make setup` installs the package systemd"
+        if os.environ.get("CI"):
+            pytest.fail(sentence, pytrace=False)
+        pytest.skip(sentence)
+    return found
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_unit_when_analyzed_is_valid_and_hardened(analyze: str, tmp_path: Path, name: str) -> None:
+    """No word of systemd about it, and an exposure below its limit."""
+    unit = tmp_path / f"{name}.service"
+    text = (UNITS / unit.name).read_text()
+    unit.write_text(re.sub(r"/opt/utdstream/bin/[a-z-]+", "/bin/true", text))
+    verified = subprocess.run([analyze, "verify", str(unit)], capture_output=True, text=True, check=False)
+    assert (verified.returncode, verified.stderr) == (0, "")
+    scored = subprocess.run(
+        [analyze, "security", "--offline=true", str(unit)], capture_output=True, text=True, check=False
+    )
+    found = re.search(r"Overall exposure level for \S+: ([\d.]+)", scored.stdout)
+    assert found is not None, scored.stdout + scored.stderr
+    print(f"{name}: {found[1]}")
+    assert float(found[1]) <= LIMITS[name]
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_unit_when_read_restarts_always_and_for_ever(name: str) -> None:
+    """LiveKit's panic is a SIGTERM to itself, a clean exit for systemd."""
+    text = (UNITS / f"{name}.service").read_text()
+    assert "\nRestart=always\n" in text
+    assert "\nStartLimitIntervalSec=0\n" in text
+
+
+def test_installation_when_made_into_an_image_is_whole_and_repeatable(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Unit, configuration, key; a second run keeps what somebody changed."""
+    key = tmp_path / "key"
+    key.write_text("pk_live_123\n")
+    root = tmp_path / "image"
+    (root / "etc").mkdir(parents=True)
+    (root / "etc/group").write_text("audio:x:29:\nvideo:x:44:\n")
+    arguments = ["install-service", "--app", "doorbell", "--root", str(root), "--app-key-file", str(key)]
+    assert main(arguments) == 0
+    unit = (root / "etc/systemd/system/utd-doorbell.service").read_text()
+    assert "/opt/utdstream" not in unit
+    groups = (root / "etc/systemd/system/utd-doorbell.service.d/groups.conf").read_text()
+    assert groups.endswith("SupplementaryGroups=audio video\n")
+    secret = root / "etc/utdstream/app_key"
+    assert (secret.read_text(), secret.stat().st_mode & 0o777) == ("pk_live_123\n", 0o600)
+    config = root / "etc/utdstream/doorbell.toml"
+    assert load(config).doorbell.callees == ("house",)
+    config.write_text(config.read_text() + "# mine\n")
+    capsys.readouterr()
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    assert "write" not in out
+    assert "pk_live" not in out
+    assert config.read_text().endswith("# mine\n")
+    assert main(["install-service", "--app", "doorbell", "--root", str(root), "--remove"]) == 0
+    assert not (root / "etc/systemd/system/utd-doorbell.service").exists()
+    assert config.exists()
+
+
+def test_installation_when_only_tried_writes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--dry-run` says every step."""
+    assert main(["install-service", "--dry-run", "--root", str(tmp_path)]) == 0
+    assert "write" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_installation_without_a_key_says_how_to_give_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit status 2 and one sentence."""
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    assert main(["install-service", "--root", str(tmp_path / "image")]) == 2
+    assert "--app-key-file" in capsys.readouterr().err
