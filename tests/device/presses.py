@@ -32,7 +32,7 @@ class Child:
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=None if "UTD_SHOW" in os.environ else subprocess.DEVNULL,
             text=True,
         )
         self.lines: list[list[str]] = []

@@ -13,6 +13,12 @@ from device.service import Service
 from utdstream import Devices
 
 
+def say(*words: object) -> None:
+    """A line as one piece: two threads must not write into each other's."""
+    sys.stdout.write(" ".join(map(str, words)) + "\n")
+    sys.stdout.flush()
+
+
 class Lines:
     """Each line is a press; the moment goes to stdout."""
 
@@ -23,7 +29,7 @@ class Lines:
             for _ in sys.stdin:
                 at = time.monotonic()
                 pressed()
-                print("pressed", at, flush=True)
+                say("pressed", at)
             bell.stop()
 
         threading.Thread(target=read, daemon=True).start()
@@ -37,7 +43,7 @@ class Telling(Service):
 
     def status(self, text: str) -> None:
         if text != self.last_status:
-            print("status", text, flush=True)
+            say("status", text)
         super().status(text)
 
 

@@ -10,12 +10,18 @@ import time
 from utdstream import IncomingCall, UTDStreamClient, UTDStreamException
 
 
+def say(*words: object) -> None:
+    """A line as one piece: two threads must not write into each other's."""
+    sys.stdout.write(" ".join(map(str, words)) + "\n")
+    sys.stdout.flush()
+
+
 def ring(incoming: IncomingCall) -> None:
-    print("ring", incoming.call_id, time.monotonic(), flush=True)
+    say("ring", incoming.call_id, time.monotonic())
     try:
         incoming.reject()
     except UTDStreamException as error:
-        print("error", error, flush=True)
+        say("error", error)
 
 
 with UTDStreamClient(
@@ -24,7 +30,7 @@ with UTDStreamClient(
     client.authenticate(identity=sys.argv[1])
     inbox = client.incoming_calls()
     inbox.ringing.subscribe(ring)
-    inbox.connected.subscribe(lambda change: print("connected" if change.new else "lost", flush=True))
+    inbox.connected.subscribe(lambda change: say("connected" if change.new else "lost"))
     inbox.connected.wait_for(True, timeout=10)
-    print("listening", flush=True)
+    say("listening")
     sys.stdin.read()
