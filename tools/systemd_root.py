@@ -1,0 +1,58 @@
+"""Runs the tests of units and installation on a real systemd, booted in a cached Debian root.
+
+`make test-systemd`. Owns: what that root holds. The repository and the installed packages are bound into it
+read-only, and what the tests write goes to memory: the root stays as it was built. `--build` only builds it.
+Needs root, systemd-nspawn and debootstrap; the first run takes a minute or two.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import roots
+
+NAME = "systemd-root"
+PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "procps", "libstdc++6")
+
+
+def build() -> Path:
+    """The root, ready. Raises: roots.NoRoot."""
+    made = roots.build(NAME, "bookworm", PACKAGES)
+    programs = made / "opt/utdstream/bin"
+    programs.mkdir(parents=True, exist_ok=True)
+    (made / "opt/site").mkdir(exist_ok=True)
+    (made / "repository").mkdir(exist_ok=True)
+    python = programs / "python"
+    if not python.is_symlink():
+        python.symlink_to("/usr/bin/python3")
+    command = programs / "utd-device"
+    command.write_text(
+        "#!/opt/utdstream/bin/python\nimport sys\nfrom device.__main__ import main\nsys.exit(main())\n"
+    )
+    command.chmod(0o755)
+    return made
+
+
+def main() -> int:
+    """The exit status of the tests."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--build", action="store_true", help="build the root and run nothing")
+    chosen = parser.parse_args()
+    try:
+        build()
+    except roots.NoRoot as error:
+        print(f"test-systemd: {error}", file=sys.stderr)
+        return 1
+    if chosen.build:
+        return 0
+    command = [sys.executable, "-m", "pytest", "-q", "-rs", "tests/device/test_systemd_root.py"]
+    return subprocess.run(command, cwd=roots.ROOT, env={**os.environ}, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
