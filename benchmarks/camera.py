@@ -1,6 +1,6 @@
 """What a 720p30 camera costs: H.264 that is there already against raw pictures, watched and unwatched.
 
-The CPU of the publishing process over some seconds, ABBA, medians of pair ratios. The reference of both bars is the
+The CPU of the publishing process for some seconds, ABBA, medians of pair ratios. The reference of both bars is the
 raw I420 publisher with one viewer in the same run (the core encodes it).
 """
 

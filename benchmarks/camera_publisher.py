@@ -1,8 +1,8 @@
 """A camera in a process of its own for `benchmarks.camera`: publishes 720p30, says what it cost.
 
-Standard input brings one line of JSON (url, token, arm: raw or encoded), then `measure` lines; each is answered with
-the process's CPU seconds and the clock. Pictures and access units are made beforehand and replayed: what is
-measured is publishing.
+Standard input brings one line of JSON (url, token, arm: raw or encoded), then `measure` lines; each is
+answered with the process's CPU seconds and the clock. Pictures and access units are made
+beforehand and replayed: what is measured is publishing.
 """
 
 from __future__ import annotations

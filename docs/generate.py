@@ -10,8 +10,10 @@ import argparse
 import ast
 import dataclasses
 import inspect
+import os
 import re
 import sys
+import typing
 from collections.abc import Callable, Iterator
 from functools import partial
 from importlib import import_module
@@ -23,13 +25,17 @@ sys.path[:0] = [str(ROOT), str(DOCS)]
 
 import flutter_names  # noqa: E402
 
+import device.__main__ as device_command  # noqa: E402
 import utdstream  # noqa: E402
+from device import config as device_config  # noqa: E402
+from device import examples as device_examples  # noqa: E402
 from utdstream import call_states, cli, errors  # noqa: E402
 from utdstream.config import ClientConfig  # noqa: E402
 from utdstream.engine import config, stack, stack_file  # noqa: E402
 from utdstream.engine.operations import OPERATIONS  # noqa: E402
 from utdstream.engine.problems import STATUS_OF_CODE  # noqa: E402
 
+os.environ["COLUMNS"] = "110"  # argparse wraps its help by the terminal's width
 _BLOCK = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 _MEANINGS = {
@@ -371,6 +377,39 @@ def _signature(function: ast.FunctionDef) -> str:
     return f"{name}({ast.unparse(given)}){returns}"
 
 
+def device_configuration() -> str:
+    """Every section and key of the machine's configuration."""
+    lines: list[str] = []
+    for section, kind in device_config.SECTIONS.items():
+        lines += [
+            f"### `[{section}]`",
+            "",
+            (kind.__doc__ or "").strip(),
+            "",
+            "| key | type | default | meaning |",
+            "| --- | --- | --- | --- |",
+        ]
+        hints = typing.get_type_hints(kind)
+        for item in dataclasses.fields(kind):
+            if item.default is dataclasses.MISSING:
+                default = "must be set"
+            else:
+                default = "not set" if item.default is None else f"`{device_examples.toml(item.default)}`"
+            words = device_examples.explanation(kind, item)
+            lines.append(
+                f"| `{item.name}` | {device_examples.type_words(hints[item.name])} | {default} | {words} |"
+            )
+        lines.append("")
+    return "\n".join(lines)
+
+
+def device_commands() -> str:
+    """The help of `utd-device` and of each of its verbs."""
+    parser = device_command._parser()
+    verbs = parser._subparsers._group_actions[0].choices  # type: ignore[union-attr]
+    return "".join(f"```text\n{each.format_help()}```\n\n" for each in (parser, *verbs.values()))
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "call-state-table": call_state_table,
     "call-state-diagram": call_state_diagram,
@@ -382,6 +421,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "commands": commands,
     "flutter-names": flutter_table,
     "client-config": client_config,
+    "device-configuration": device_configuration,
+    "device-commands": device_commands,
     "public-names": public_names,
 }
 

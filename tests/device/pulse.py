@@ -61,8 +61,14 @@ class PulseCards:
         alsa = []
         for name in PAIRS:
             for sink in (f"{name}spk", f"{name}mic"):
-                lines.append(f"load-module module-null-sink sink_name={sink} rate=48000 channels=2")
-            lines.append(f"load-module module-remap-source source_name={name}src master={name}mic.monitor")
+                properties = f"sink_properties=device.description={sink}"
+                lines.append(
+                    f"load-module module-null-sink sink_name={sink} rate=48000 channels=2 {properties}"
+                )
+            lines.append(
+                f"load-module module-remap-source source_name={name}src master={name}mic.monitor "
+                f"source_properties=device.description={name}src"
+            )
             for card, device in (
                 ("speaker", f"{name}spk"),
                 ("microphone", f"{name}src"),

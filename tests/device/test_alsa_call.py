@@ -104,7 +104,7 @@ def delays_ms(said: list[float], heard: list[tuple[float, bytes]]) -> list[float
 class Phone:
     """One end of the call: a process of its own, on cards of its own."""
 
-    def __init__(self, stack: LocalStack, *arguments: str) -> None:
+    def __init__(self, stack: LocalStack, *arguments: str, program: Path = PROGRAM) -> None:
         environment = {
             **os.environ,
             "UTD_BASE_URL": stack.base_url,
@@ -112,9 +112,10 @@ class Phone:
             "UTD_APP_KEY": stack.app_key,
         }
         self._process = subprocess.Popen(
-            [sys.executable, str(PROGRAM), *arguments],
+            [sys.executable, str(program), *arguments],
             env=environment, text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=None if "UTD_SHOW" in os.environ else subprocess.DEVNULL,
         )  # fmt: skip
         self.said: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -233,3 +234,26 @@ def test_call_when_the_sound_server_fails_goes_on_and_is_heard_again(
 
 def is_tone(sound: numpy.ndarray) -> bool:
     return len(sound) > 4800 and numpy.abs(sound).max() > 2000 and abs(pitch_hz(sound) - 1000) < 20
+
+
+@pytest.mark.integration
+def test_call_when_the_core_has_the_cards_is_heard_both_ways(cards: PulseCards, stack: LocalStack) -> None:
+    """The other path, chosen as a whole: the door's sound never passes through Python."""
+    number = next(_numbers)
+    house = Phone(stack, f"core-house-{number}", "house")
+    door: Phone | None = None
+    try:
+        house.wait_for("listening")
+        names = ("doorsrc", "doorspk", f"core-house-{number}")
+        door = Phone(stack, f"core-door-{number}", *names, program=PROGRAM.with_name("platform_phone.py"))
+        door.wait_for("status active")
+        with (
+            Speech("door-mouth", "house-ear", 1000.0) as there,
+            Speech("house-mouth", "door-ear", 1000.0) as back,
+        ):
+            eventually(lambda: is_tone(there.sound(time.monotonic() - 0.5)), "the house hears the door", 15)
+            eventually(lambda: is_tone(back.sound(time.monotonic() - 0.5)), "the door hears the house", 15)
+    finally:
+        for phone in (door, house):
+            if phone is not None:
+                phone.close()

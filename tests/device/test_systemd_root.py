@@ -17,6 +17,7 @@ from bell import config_of
 from facts import eventually
 from presses import as_toml, config_tables
 
+from utdstream import UTDStreamClient, UTDStreamType
 from utdstream.testing import LocalStack
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -113,6 +114,14 @@ def test_doorbell_when_installed_lives_under_systemd(
     eventually(lambda: machine.show("StatusText") == "ready", "the key was read and let it in", within_s=40)
 
     assert machine.show("NRestarts") == "0", "an outage restarts nothing"
+
+    with UTDStreamClient(stack.app_id, stack.app_key, base_url=stack.base_url) as house:
+        house.authenticate(identity="house")
+        with house.call_session(UTDStreamType.VIDEO_CALL) as call:  # the core runs inside the hardened unit
+            call.start(callee_identity="unit-door")
+            call.wait_for_answer(timeout=20)
+            assert call.snapshot(timeout=20).startswith(b"\x89PNG"), "the door is seen"
+    eventually(lambda: machine.show("StatusText") == "ready", "the call is over", within_s=20)
     machine.run("kill", "-9", machine.show("MainPID"))
     eventually(lambda: machine.show("NRestarts") == "1", "it is started again", within_s=20)
     eventually(lambda: machine.show("StatusText") == "ready", "it is ready again", within_s=30)

@@ -90,3 +90,22 @@ def test_no_page_names_what_a_reader_does_not_have() -> None:
     """Paths of a developer's machine, in pages and examples."""
     for path in [*PAGES, *(DOCS / "examples").glob("*.py")]:
         assert not re.search(r"/(work|tmp/w|root|home)/", path.read_text(encoding="utf-8")), path
+
+
+@pytest.mark.parametrize("app", ["doorbell", "kiosk"])
+def test_every_example_configuration_is_as_the_code_says(app: str) -> None:
+    """`utd-device config --example` wrote it."""
+    from device.examples import example
+
+    assert (DOCS / "examples" / f"{app}.toml").read_text(encoding="utf-8") == example(app)
+
+
+def test_the_configuration_of_the_doorbells_tutorial_is_one() -> None:
+    """A stranger copies it."""
+    import tomllib
+
+    from device.config import parse
+
+    text = re.search(r"```toml\n(.*?)```", page("tutorials/doorbell.md"), re.DOTALL)
+    assert text is not None
+    assert parse(tomllib.loads(text[1]), Path("/etc/utdstream/doorbell.toml")).doorbell.callees == ("house",)

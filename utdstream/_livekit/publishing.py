@@ -24,11 +24,13 @@ from livekit import rtc
 from utdstream._livekit import shared
 from utdstream._livekit.errors import room_lost, translate
 from utdstream._livekit.loop import LoopThread, bounded
+from utdstream._livekit.platform_audio import PlatformFeed
 from utdstream._livekit.sources import CameraFeed, MicrophoneFeed, SharedCapture
 from utdstream._livekit.viewers import ViewerWatch
 from utdstream.errors import DeviceError, MediaError, PublishRefused, UTDStreamException
 from utdstream.media import Camera, Devices, Microphone, WatchedCamera
 from utdstream.observe import CallbackError, Report
+from utdstream.platform_audio import PlatformMicrophone
 
 T = TypeVar("T")
 
@@ -265,7 +267,11 @@ class Slot:
         if self.kind == "microphone":
             microphone = publisher.devices.microphone
             assert microphone is not None
-            feed = MicrophoneFeed(microphone, self._loop, publisher.report)
+            feed: MicrophoneFeed
+            if isinstance(microphone, PlatformMicrophone):
+                feed = PlatformFeed(microphone.native, microphone, self._loop, publisher.report)
+            else:
+                feed = MicrophoneFeed(microphone, self._loop, publisher.report)
             feed.start()
             self.feed = feed
         else:

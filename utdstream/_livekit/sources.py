@@ -132,10 +132,12 @@ class _Feed:
 class MicrophoneFeed(_Feed):
     """A microphone's frames into one native audio source (no native buffer: 0 ms, no timer thread)."""
 
-    def __init__(self, microphone: Microphone, loop: LoopThread, report: Report) -> None:
+    def __init__(
+        self, microphone: Microphone, loop: LoopThread, report: Report, source: rtc.AudioSource | None = None
+    ) -> None:
         super().__init__(loop, report, "microphone")
         self._format = microphone.format
-        self.source = rtc.AudioSource(
+        self.source = source or rtc.AudioSource(
             self._format.sample_rate_hz,
             self._format.channels,
             queue_size_ms=0,

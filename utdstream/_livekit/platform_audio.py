@@ -1,0 +1,91 @@
+"""The core's own audio device module, and a feed that hands its microphone to a track.
+
+Owns: `NativeAudio` (reference-counted by the core, one a process), `PlatformFeed`. `NativeAudio` is made on any
+thread, before a room is joined; the feed lives on the loop.
+"""
+
+from __future__ import annotations
+
+from livekit import rtc
+from livekit.rtc.platform_audio import (
+    AudioDeviceInfo,
+    PlatformAudio,
+    PlatformAudioError,
+    PlatformAudioOptions,
+)
+
+from utdstream._livekit.loop import LoopThread
+from utdstream._livekit.sources import MicrophoneFeed
+from utdstream.errors import DeviceError
+from utdstream.media import Microphone, PcmFrame
+from utdstream.observe import Report
+
+
+class NativeAudio:
+    """The core's sound, with the devices chosen. Raises: DeviceError."""
+
+    def __init__(
+        self,
+        microphone: str,
+        speaker: str,
+        *,
+        echo_cancellation: bool,
+        noise_suppression: bool,
+        gain_control: bool,
+    ) -> None:
+        try:
+            self._audio = PlatformAudio()
+        except PlatformAudioError as error:
+            raise DeviceError(
+                "LiveKit's own sound path cannot be used: there is no sound card or sound server; plug one in, "
+                'or set the adapter to "alsa" or "none"'
+            ) from error
+        self._options = PlatformAudioOptions(
+            echo_cancellation=echo_cancellation,
+            noise_suppression=noise_suppression,
+            auto_gain_control=gain_control,
+        )
+        if microphone != "default":
+            self._audio.set_recording_device(
+                _choose(self._audio.recording_devices(), microphone, "microphone")
+            )
+        if speaker != "default":
+            self._audio.set_playout_device(_choose(self._audio.playout_devices(), speaker, "speaker"))
+
+    def make_source(self) -> rtc.AudioSource:
+        """The microphone as a source for one track."""
+        try:
+            source = self._audio.create_audio_source(self._options)
+        except PlatformAudioError as error:
+            raise DeviceError(f"the microphone could not be opened: {error}") from error
+        return source  # type: ignore[return-value]  # `create_audio_track` takes either
+
+
+def _choose(devices: list[AudioDeviceInfo], name: str, what: str) -> str:
+    named = [device for device in devices if device.name == name]
+    fitting = named or [device for device in devices if name.lower() in device.name.lower()]
+    if len(fitting) != 1:
+        there = ", ".join(f'"{device.name}"' for device in devices) or "none"
+        reason = "more than one fits" if fitting else "there is none"
+        raise DeviceError(f'{what} "{name}": {reason}; those there are: {there}')
+    return fitting[0].id
+
+
+class PlatformFeed(MicrophoneFeed):
+    """A feed without frames: the core captures. Muting is the track's."""
+
+    def __init__(self, native: NativeAudio, microphone: Microphone, loop: LoopThread, report: Report) -> None:
+        super().__init__(microphone, loop, report, source=native.make_source())
+
+    def sink(self, frame: PcmFrame) -> None:
+        """Nothing comes this way."""
+
+    def start(self) -> None:
+        """There is nothing to pump."""
+
+    async def close(self) -> None:
+        self._closed = True
+        self.open = False
+        close = getattr(self.source, "close", None)
+        if close is not None:
+            close()
