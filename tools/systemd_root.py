@@ -17,7 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import roots
 
 NAME = "systemd-root"
-PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "procps", "libstdc++6")
+PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "procps", "libstdc++6", "mosquitto")
+COMMANDS = {"utd-device": "device.__main__", "utdstream": "utdstream.cli"}
 
 
 def build() -> Path:
@@ -30,11 +31,15 @@ def build() -> Path:
     python = programs / "python"
     if not python.is_symlink():
         python.symlink_to("/usr/bin/python3")
-    command = programs / "utd-device"
-    command.write_text(
-        "#!/opt/utdstream/bin/python\nimport sys\nfrom device.__main__ import main\nsys.exit(main())\n"
-    )
-    command.chmod(0o755)
+    for name, module in COMMANDS.items():
+        command = programs / name
+        command.write_text(
+            f"#!/opt/utdstream/bin/python\nimport sys\nfrom {module} import main\nsys.exit(main())\n"
+        )
+        command.chmod(0o755)
+    masked = made / "etc/systemd/system/mosquitto.service"
+    if not masked.is_symlink():  # Debian starts the broker at boot, and this root shares the machine's ports
+        masked.symlink_to("/dev/null")
     return made
 
 

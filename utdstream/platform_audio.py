@@ -50,21 +50,17 @@ class PlatformSpeaker:
 
 def open_platform_audio(
     *,
-    microphone: str = "default",
-    speaker: str = "default",
     echo_cancellation: bool = True,
     noise_suppression: bool = True,
     gain_control: bool = True,
 ) -> tuple[PlatformMicrophone, PlatformSpeaker]:
-    """The core's microphone and speaker by name (a part of one is enough). Before any room is joined.
+    """The core's microphone and speaker: the system's default ones. Before any room is joined.
 
-    Blocks: some 20 ms. Raises: DeviceError when there is no sound, or no such device; it lists those there are.
+    Blocks: some 20 ms. Raises: DeviceError when there is no sound.
     """
     from utdstream._livekit.platform_audio import NativeAudio
 
     native = NativeAudio(
-        microphone,
-        speaker,
         echo_cancellation=echo_cancellation,
         noise_suppression=noise_suppression,
         gain_control=gain_control,

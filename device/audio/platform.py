@@ -7,6 +7,7 @@ the card too.
 from __future__ import annotations
 
 from device.config import MachineConfig
+from device.errors import AudioFailed
 from utdstream import Microphone, Speaker
 from utdstream.platform_audio import open_platform_audio
 
@@ -14,9 +15,13 @@ from utdstream.platform_audio import open_platform_audio
 def open_audio(config: MachineConfig) -> tuple[Microphone | None, Speaker | None]:
     """The core's devices, None where the configuration says `none`. Raises: DeviceError."""
     audio = config.audio
+    for key, name in (("microphone", audio.microphone), ("speaker", audio.speaker)):
+        if name not in ("default", "none"):
+            raise AudioFailed(
+                f'[audio] {key} = "{name}": the adapter "platform" uses the system\'s default card alone; make this '
+                'one the default (/etc/asound.conf), or set adapter = "alsa"'
+            )
     microphone, speaker = open_platform_audio(
-        microphone="default" if audio.microphone == "none" else audio.microphone,
-        speaker="default" if audio.speaker == "none" else audio.speaker,
         echo_cancellation=audio.echo_cancellation,
         noise_suppression=audio.noise_suppression,
         gain_control=audio.gain_control,

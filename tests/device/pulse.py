@@ -49,8 +49,6 @@ class PulseCards:
         return {
             "PULSE_SERVER": f"unix:{self._run}/native",
             "ALSA_CONFIG_PATH": str(self.alsa),
-            "HOME": str(self._folder),
-            "XDG_RUNTIME_DIR": str(self._run),
         }
 
     def _write(self) -> None:
@@ -95,7 +93,12 @@ class PulseCards:
             "--use-pid-file=no", "--realtime=no", "--high-priority=no",
             f"--log-target=file:{self._folder}/pulse.log",
         ]  # fmt: skip
-        environment = {**os.environ, **self.environment, "PULSE_RUNTIME_PATH": str(self._run)}
+        ours = {
+            "PULSE_RUNTIME_PATH": str(self._run),
+            "XDG_RUNTIME_DIR": str(self._run),
+            "HOME": str(self._folder),
+        }
+        environment = {**os.environ, **self.environment, **ours}
         self._daemon = subprocess.Popen(
             command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )

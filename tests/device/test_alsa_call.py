@@ -104,16 +104,19 @@ def delays_ms(said: list[float], heard: list[tuple[float, bytes]]) -> list[float
 class Phone:
     """One end of the call: a process of its own, on cards of its own."""
 
-    def __init__(self, stack: LocalStack, *arguments: str, program: Path = PROGRAM) -> None:
+    def __init__(
+        self, stack: LocalStack, *arguments: str, program: Path = PROGRAM, **more: dict[str, str]
+    ) -> None:
         environment = {
             **os.environ,
             "UTD_BASE_URL": stack.base_url,
             "UTD_APP_ID": stack.app_id,
             "UTD_APP_KEY": stack.app_key,
+            **(environment or {}),
         }
         self._process = subprocess.Popen(
             [sys.executable, str(program), *arguments],
-            env=environment, text=True,
+            env=everything, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=None if "UTD_SHOW" in os.environ else subprocess.DEVNULL,
         )  # fmt: skip
@@ -244,8 +247,9 @@ def test_call_when_the_core_has_the_cards_is_heard_both_ways(cards: PulseCards, 
     door: Phone | None = None
     try:
         house.wait_for("listening")
-        names = ("doorsrc", "doorspk", f"core-house-{number}")
-        door = Phone(stack, f"core-door-{number}", *names, program=PROGRAM.with_name("platform_phone.py"))
+        arguments = (f"core-door-{number}", f"core-house-{number}")
+        defaults = {"PULSE_SINK": "doorspk", "PULSE_SOURCE": "doorsrc"}
+        door = Phone(stack, *arguments, program=PROGRAM.with_name("platform_phone.py"), environment=defaults)
         door.wait_for("status active")
         with (
             Speech("door-mouth", "house-ear", 1000.0) as there,

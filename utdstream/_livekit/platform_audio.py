@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from livekit import rtc
 from livekit.rtc.platform_audio import (
-    AudioDeviceInfo,
     PlatformAudio,
     PlatformAudioError,
     PlatformAudioOptions,
@@ -22,12 +21,12 @@ from utdstream.observe import Report
 
 
 class NativeAudio:
-    """The core's sound, with the devices chosen. Raises: DeviceError."""
+    """The core's sound, on the system's default devices: it uses those whatever is chosen (livekit 1.2.1,
+    Linux). Raises: DeviceError.
+    """
 
     def __init__(
         self,
-        microphone: str,
-        speaker: str,
         *,
         echo_cancellation: bool,
         noise_suppression: bool,
@@ -45,12 +44,6 @@ class NativeAudio:
             noise_suppression=noise_suppression,
             auto_gain_control=gain_control,
         )
-        if microphone != "default":
-            self._audio.set_recording_device(
-                _choose(self._audio.recording_devices(), microphone, "microphone")
-            )
-        if speaker != "default":
-            self._audio.set_playout_device(_choose(self._audio.playout_devices(), speaker, "speaker"))
 
     def make_source(self) -> rtc.AudioSource:
         """The microphone as a source for one track."""
@@ -59,16 +52,6 @@ class NativeAudio:
         except PlatformAudioError as error:
             raise DeviceError(f"the microphone could not be opened: {error}") from error
         return source  # type: ignore[return-value]  # `create_audio_track` takes either
-
-
-def _choose(devices: list[AudioDeviceInfo], name: str, what: str) -> str:
-    named = [device for device in devices if device.name == name]
-    fitting = named or [device for device in devices if name.lower() in device.name.lower()]
-    if len(fitting) != 1:
-        there = ", ".join(f'"{device.name}"' for device in devices) or "none"
-        reason = "more than one fits" if fitting else "there is none"
-        raise DeviceError(f'{what} "{name}": {reason}; those there are: {there}')
-    return fitting[0].id
 
 
 class PlatformFeed(MicrophoneFeed):

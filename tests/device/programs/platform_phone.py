@@ -1,4 +1,4 @@
-"""One end of a call on the core's own sound: `platform_phone.py <identity> <microphone> <speaker> <callee>`."""
+"""One end of a call on the core's own sound: `platform_phone.py <identity> <callee>`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import sys
 from utdstream import Devices, UTDStreamClient, UTDStreamType
 from utdstream.platform_audio import open_platform_audio
 
-identity, microphone_name, speaker_name, callee = sys.argv[1:]
-microphone, speaker = open_platform_audio(microphone=microphone_name, speaker=speaker_name)
+identity, callee = sys.argv[1:]
+microphone, speaker = open_platform_audio()
 with UTDStreamClient(
     os.environ["UTD_APP_ID"],
     os.environ["UTD_APP_KEY"],
