@@ -18,7 +18,7 @@ def open_audio(config: MachineConfig) -> tuple[Microphone | None, Speaker | None
     for key, name in (("microphone", audio.microphone), ("speaker", audio.speaker)):
         if name not in ("default", "none"):
             raise AudioFailed(
-                f'[audio] {key} = "{name}": the adapter "platform" uses the system\'s default card alone; make this '
+                f'[audio] {key} = "{name}": the adapter "platform" uses the default card alone; make this '
                 'one the default (/etc/asound.conf), or set adapter = "alsa"'
             )
     microphone, speaker = open_platform_audio(

@@ -105,9 +105,13 @@ class Phone:
     """One end of the call: a process of its own, on cards of its own."""
 
     def __init__(
-        self, stack: LocalStack, *arguments: str, program: Path = PROGRAM, **more: dict[str, str]
+        self,
+        stack: LocalStack,
+        *arguments: str,
+        program: Path = PROGRAM,
+        environment: dict[str, str] | None = None,
     ) -> None:
-        environment = {
+        everything = {
             **os.environ,
             "UTD_BASE_URL": stack.base_url,
             "UTD_APP_ID": stack.app_id,

@@ -149,6 +149,14 @@ class Supervisor:
         """The process id of the part, None while it is down."""
         return self._child(part).pid
 
+    def responds(self, *, timeout: float) -> bool:
+        """Whether the supervisor's own thread answers within `timeout` seconds. Blocks, to `timeout`."""
+        if self._thread is None or self._done.is_set():
+            return False
+        answer: Future[None] = Future()
+        self._requests.put((lambda: None, answer))
+        return bool(wait([answer], timeout=timeout).done)
+
     def __enter__(self) -> Supervisor:
         self.start()
         return self

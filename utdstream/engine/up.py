@@ -1,7 +1,9 @@
 """`utdstream engine up`: the stack in the foreground, until a signal.
 
 Owns: the life of one run (lock, start, announcement, signals, stop). Main thread only: it takes
-SIGINT, SIGTERM and SIGHUP. Prints nothing: `announce` gets what a person should know.
+SIGINT, SIGTERM and SIGHUP. Prints nothing: `announce` gets what a person should know, and the service
+manager, where there is one, what it should: a part that died changes the status and is started again; only a
+supervisor that does not respond any more is worth a restart of everything (the watchdog).
 """
 
 from __future__ import annotations
@@ -14,8 +16,9 @@ from pathlib import Path
 from types import FrameType
 
 from utdstream.engine import stack_file
-from utdstream.engine.stack import PARTS
-from utdstream.engine.supervisor import Supervisor
+from utdstream.engine.service_manager import ServiceManager
+from utdstream.engine.stack import PARTS, Part
+from utdstream.engine.supervisor import PartEvent, Supervisor
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -44,12 +47,16 @@ def run(
     before = {number: signal.signal(number, _raise_stop) for number in _SIGNALS}
     if before[signal.SIGHUP] is signal.SIG_IGN:  # started by nohup
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    supervisor = Supervisor(settings)
+    manager = ServiceManager()
+    report = _Report(manager)
+    supervisor = Supervisor(settings, on_event=report.hear)
     try:
+        manager.status("starting")
         supervisor.start()
         stack_file.remember_ports(supervisor.settings)
         announce(facts(supervisor))
-        threading.Event().wait()
+        report.ready(f"ready at {supervisor.settings.base_url}")
+        _hold(supervisor, manager)
     except _Stop as stop:
         return 130 if stop.number == signal.SIGINT else 0
     finally:
@@ -57,6 +64,7 @@ def run(
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        manager.stopping()
         supervisor.stop()
         os.close(lock)
         for number, handler in before.items():
@@ -77,6 +85,39 @@ def facts(supervisor: Supervisor) -> dict[str, object]:
         "logs": str(settings.folder / "logs"),
         "pids": {part: supervisor.pid(part) for part in PARTS},
     }
+
+
+class _Report:
+    """The stack's state as the service manager's status. `hear`: the supervisor's thread."""
+
+    def __init__(self, manager: ServiceManager) -> None:
+        self._manager = manager
+        self._well = "starting"
+        self._down: set[Part] = set()
+
+    def ready(self, well: str) -> None:
+        self._well = well
+        self._manager.ready(self._text())
+
+    def hear(self, event: PartEvent) -> None:
+        if event.kind == "back":
+            self._down.discard(event.part)
+        else:
+            self._down.add(event.part)
+        self._manager.status(self._text())
+
+    def _text(self) -> str:
+        down = [part for part in PARTS if part in self._down]
+        return f"{' and '.join(down)} died and is started again" if down else self._well
+
+
+def _hold(supervisor: Supervisor, manager: ServiceManager) -> None:
+    """Wait for a signal, and say that the supervisor is alive as often as the service manager wants it."""
+    pause_s = manager.watchdog_s / 3 or None
+    while True:
+        if pause_s is not None and supervisor.responds(timeout=pause_s):
+            manager.alive()
+        threading.Event().wait(pause_s)
 
 
 def _raise_stop(number: int, frame: FrameType | None) -> None:
