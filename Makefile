@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test test-picamera2 test-systemd lint bench fuzz docs
+.PHONY: setup demo test test-picamera2 test-systemd test-home-assistant lint bench fuzz docs
 .DEFAULT_GOAL := test
 
 setup:
@@ -27,6 +27,10 @@ test-picamera2: setup
 # The real systemd, booted in a cached Debian root (root needed; the first run builds it: minutes).
 test-systemd: setup
 	@$(BIN)/python tools/systemd_root.py
+
+# Home Assistant's own schemas, in a cached Debian root of their own.
+test-home-assistant: setup
+	@$(BIN)/python tools/home_assistant_root.py
 
 bench: setup
 	@$(BIN)/python -m benchmarks

@@ -28,6 +28,8 @@ PYTHON_PACKAGES = (
     "pytest-timeout",
     "requests",
     "transitions>=0.9.2,<0.10",
+    "livekit==1.2.1",
+    "paho-mqtt>=2.1,<3",
 )
 MATERIAL = roots.ROOT / "tests" / "pi_camera"
 
@@ -38,11 +40,24 @@ def build() -> Path:
         NAME,
         "forky",
         PACKAGES,
-        (
-            ("python3", "-m", "venv", "--system-site-packages", "/venv"),
-            ("/venv/bin/pip", "install", "--progress-bar", "off", *PYTHON_PACKAGES),
-        ),
+        (("python3", "-m", "venv", "--system-site-packages", "/venv"),),
     )
+    packages = made / "venv/utdstream-packages"
+    if not packages.exists() or packages.read_text(encoding="utf-8") != " ".join(PYTHON_PACKAGES):
+        install = [
+            "chroot",
+            str(made),
+            "/venv/bin/pip",
+            "install",
+            "-q",
+            "--progress-bar",
+            "off",
+            *PYTHON_PACKAGES,
+        ]
+        with roots.mounted(made):
+            if subprocess.run(install, stdin=subprocess.DEVNULL, check=False).returncode != 0:
+                raise roots.NoRoot("pip did not finish; check the network and run this again")
+        packages.write_text(" ".join(PYTHON_PACKAGES), encoding="utf-8")
     pipeline = made / "usr/share/libcamera/pipeline/virtual"
     pipeline.mkdir(parents=True, exist_ok=True)
     (pipeline / "virtual.yaml").write_bytes((MATERIAL / "virtual.yaml").read_bytes())
@@ -83,10 +98,17 @@ def main() -> int:
         "--rootdir=/repository", "--confcutdir=/repository/tests/pi_camera", "--timeout=60",
         "/repository/tests/pi_camera",
     ]  # fmt: skip
-    with roots.mounted(made, [(roots.ROOT, "repository")]):
-        return subprocess.run(
-            ["chroot", str(made), *inside], stdin=subprocess.DEVNULL, check=False
-        ).returncode
+    from utdstream.testing import LocalStack
+
+    with LocalStack() as stack, roots.mounted(made, [(roots.ROOT, "repository")]):
+        engine = {"UTD_BASE_URL": stack.base_url, "UTD_APP_ID": stack.app_id, "UTD_APP_KEY": stack.app_key}
+        done = subprocess.run(
+            ["chroot", str(made), *inside],
+            stdin=subprocess.DEVNULL,
+            check=False,
+            env={**os.environ, **engine},
+        )
+    return done.returncode
 
 
 if __name__ == "__main__":

@@ -97,9 +97,9 @@ class Bell:
 
 
 @contextmanager
-def bell(config: MachineConfig, *, ready: bool = True) -> Iterator[Bell]:
+def bell(config: MachineConfig, *, ready: bool = True, devices: Devices | None = None) -> Iterator[Bell]:
     """A doorbell for a while."""
-    made = Bell(config)
+    made = Bell(config, devices)
     try:
         if ready:
             made.wait("ready")

@@ -12,6 +12,7 @@ from bell import bell, config_of
 from facts import eventually
 from people import People, Person
 
+from device.camera.synthetic import SyntheticCamera
 from utdstream import (
     CallCancelled,
     CallNotAnswered,
@@ -72,6 +73,24 @@ def test_press_when_answered_is_a_call_whose_answerer_may_open_the_door(
         call.end()
         door.wait("ready")
         assert door.relay.pulses == 1
+
+
+def test_press_when_it_comes_leaves_a_picture(stack: LocalStack, people: People, tmp_path: Path) -> None:
+    """The newest of the door's own camera, as JPEG; the oldest are forgotten."""
+    house = House(people, "house", lambda incoming: incoming.reject())
+    pictures = tmp_path / "pictures"
+    settings = {"callees": [house.identity], "snapshot_folder": str(pictures), "snapshot_keep": 2, **AUDIO}
+    config = config_of(stack, tmp_path, "bell-11", doorbell=settings)
+    with bell(config, devices=Devices(camera=SyntheticCamera(320, 240, 15))) as door:
+        for count in (1, 2, 3):
+            door.press()
+            eventually(lambda count=count: len(house.rings) == count, "it rings")
+            eventually(
+                lambda count=count: len(list(pictures.glob("*.jpg"))) == min(count, 2), "a picture", 10
+            )
+            eventually(lambda: door.app.state.phase.value == "ready", "it is over", 10)
+        newest = max(pictures.glob("*.jpg"))
+        assert newest.read_bytes().startswith(b"\xff\xd8")
 
 
 def test_house_when_it_declines_is_said_and_the_bell_rings_again(

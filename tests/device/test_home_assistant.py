@@ -86,7 +86,7 @@ def check_discovery(message: dict[str, Any]) -> None:
     """The documented rules of "device discovery payload" and of each platform (Home Assistant 2024.11 to 2026.11).
 
     Sources: the pages "MQTT", "MQTT Event", "MQTT Camera", "MQTT Sensor", "MQTT Switch" and "MQTT Button" of its
-    documentation. Its own schemas need a newer Python than the floor here, and are not run.
+    documentation. Its own schemas need a newer Python: see `test_home_assistant_root.py`.
     """
     assert set(message["device"]) >= {"identifiers", "name"}
     assert message["origin"]["name"]

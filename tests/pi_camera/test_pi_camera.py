@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from typing import Any
@@ -16,6 +17,7 @@ from device.camera import picamera2 as adapter
 from device.camera.encoder import EncodedCamera
 from device.camera.picamera2 import Picamera2Camera, opened
 from device.errors import DeviceBusy, DeviceNotFound
+from utdstream import Devices, UTDCallSession, UTDStreamClient, UTDStreamType
 from utdstream.media import EncodedFrame, RawFrame
 
 SIZE = (640, 480, 30)
@@ -101,6 +103,32 @@ def test_camera_when_stopped_and_started_again_runs() -> None:
         eventually(lambda frames=frames: len(frames) > 3, "it runs", within_s=20)
         camera.stop()
     assert camera.snapshot(timeout=10).startswith(b"\xff\xd8")
+
+
+def test_pictures_when_in_a_call_reach_a_house() -> None:
+    """The real camera class, our encoder, the real servers: the house decodes what the door sees."""
+    settings = (os.environ["UTD_APP_ID"], os.environ["UTD_APP_KEY"])
+    url = os.environ["UTD_BASE_URL"]
+    camera = EncodedCamera(Picamera2Camera(0, *SIZE))
+    with (
+        UTDStreamClient(*settings, base_url=url, devices=Devices(camera=camera)) as door,
+        UTDStreamClient(*settings, base_url=url) as house,
+    ):
+        door.authenticate(identity="pi-door")
+        house.authenticate(identity="pi-house")
+        answered: list[UTDCallSession] = []
+        inbox = house.incoming_calls()
+        inbox.ringing.subscribe(lambda incoming: answered.append(incoming.accept()))
+        inbox.connected.wait_for(True, timeout=10)
+        with door.call_session(UTDStreamType.VIDEO_CALL) as call:
+            call.start(callee_identity="pi-house")
+            call.wait_for_answer(timeout=20)
+            eventually(lambda: answered, "the house is in the call")
+            frames = answered[0].video_frames(timeout=20)
+            seen = [next(frames) for _ in range(30)]
+            assert {(frame.width, frame.height) for frame in seen} == {(640, 480)}
+            luma = numpy.frombuffer(seen[-1].data, dtype=numpy.uint8)[: 640 * 480]
+            assert luma.std() > 10, "the colour bars are seen"
 
 
 def test_stop_when_the_driver_hangs_returns_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
