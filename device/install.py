@@ -2,16 +2,22 @@
 
 Owns: what is written where. Standard library only. Needs root, but with `--dry-run` or `--root`.
 
-1. Nothing that is there is overwritten but the unit: a configuration is somebody's work.
+1. Nothing that is there is overwritten but the unit and `local.conf` beside it (what is particular to this
+   machine): a configuration is somebody's work.
 2. The key comes from a file or from standard input, never from the command line, and lands in a file of root's
    that the service is given as a credential.
 3. Every step is said before it is done; a second run changes nothing.
+4. A program below /home or /root would be invisible to a hardened unit: its folders, and no others, are shown to
+   it read-only.
 """
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import os
+import pwd
+import re
 import shlex
 import shutil
 import subprocess
@@ -29,6 +35,10 @@ UNITS = next((place for place in _PLACES if place.is_dir()), _PLACES[-1])
 """In the repository, or where the package put them."""
 GROUPS = ("audio", "video", "gpio", "render")
 APPS = ("doorbell", "kiosk", "engine")
+HOMES = (Path("/home"), Path("/root"), Path("/run/user"))
+"""What `ProtectHome=` hides."""
+_MEDIA_SERVER = "livekit-server"
+_PLAIN_PATH = re.compile(r"[\w/.+@~-]+")
 
 
 class Installation:
@@ -39,6 +49,7 @@ class Installation:
         self._root = root
         self._dry = dry_run
         self._key_file = key_file
+        self._changed = False
         self.steps: list[str] = []
 
     def run(self) -> None:
@@ -46,16 +57,16 @@ class Installation:
         if os.geteuid() != 0 and not self._dry and self._root == Path("/"):
             raise ConfigError("installing a service needs root: `sudo utd-device install-service ...`")
         unit = f"utd-{self._app}.service"
-        self._write(self._at(f"/etc/systemd/system/{unit}"), self._unit(), 0o644, replace=True)
-        drop_in = self._groups()
-        if drop_in:
-            self._write(self._at(f"/etc/systemd/system/{unit}.d/groups.conf"), drop_in, 0o644, replace=True)
+        unit_text, local = self._unit(), self._local()  # what raises is raised before anything is written
+        self._write(self._at(f"/etc/systemd/system/{unit}"), unit_text, 0o644, replace=True)
+        self._write(self._at(f"/etc/systemd/system/{unit}.d/local.conf"), local, 0o644, replace=True)
         if self._app != "engine":
-            self._write(self._at(f"/etc/utdstream/{self._app}.toml"), example(self._app), 0o644)
+            self._configuration()
             self._key()
         if self._root == Path("/"):
             self._do("systemctl", "daemon-reload")
-            self._do("systemctl", "enable", "--now", unit)
+            self._do("systemctl", "enable", unit)
+            self._do("systemctl", "restart" if self._changed else "start", unit)
 
     def remove(self) -> None:
         """Stops it and takes the unit away; configuration and key stay. Raises: OSError."""
@@ -64,7 +75,7 @@ class Installation:
             self._do("systemctl", "disable", "--now", unit)
         for path in (
             self._at(f"/etc/systemd/system/{unit}"),
-            self._at(f"/etc/systemd/system/{unit}.d/groups.conf"),
+            self._at(f"/etc/systemd/system/{unit}.d/local.conf"),
         ):
             if path.exists():
                 self._say(f"remove {path}")
@@ -78,15 +89,49 @@ class Installation:
 
     def _unit(self) -> str:
         """The unit with the program that runs now in the place of the example's."""
+        programs = Path(sys.executable).parent
+        if not _PLAIN_PATH.fullmatch(str(programs)):
+            raise ConfigError(
+                f"a unit cannot name {programs}: install the package in a folder without spaces and signs"
+            )
         text = (UNITS / f"utd-{self._app}.service").read_text(encoding="utf-8")
-        return text.replace("/opt/utdstream/bin/", f"{Path(sys.executable).parent}/")
+        return text.replace("/opt/utdstream/bin/", f"{programs}/")
 
-    def _groups(self) -> str:
-        """A group that does not exist would keep the unit from starting: only those there are named."""
+    def _local(self) -> str:
+        """What is particular to this machine: its groups, a program in a home, the media server's place."""
+        lines = ["[Service]"]
+        shown = _program_folders()
         if self._app == "engine":
-            return ""
-        there = [name for name in GROUPS if self._has_group(name)]
-        return f"[Service]\nSupplementaryGroups=\nSupplementaryGroups={' '.join(there)}\n"
+            server = self._media_server()
+            if server is not None:
+                lines.append(f"Environment=UTD_LIVEKIT_SERVER={server}")
+                shown.append(server)
+        else:
+            # A group that does not exist would keep the unit from starting: only those there are named.
+            there = [name for name in GROUPS if self._has_group(name)]
+            lines += ["SupplementaryGroups=", f"SupplementaryGroups={' '.join(there)}"]
+        hidden = _outermost([path for path in shown if any(path.is_relative_to(home) for home in HOMES)])
+        if hidden:
+            lines += ["ProtectHome=tmpfs", f"BindReadOnlyPaths={' '.join(map(str, hidden))}"]
+        return "\n".join(lines) + "\n"
+
+    def _media_server(self) -> Path | None:
+        """Where livekit-server is, when the service would not find it by itself. Raises: ConfigError."""
+        if self._root != Path("/"):
+            return None  # the image has its own, in /usr/local/bin
+        named = os.environ.get("UTD_LIVEKIT_SERVER") or shutil.which(_MEDIA_SERVER)
+        if named is not None:
+            return Path(named).absolute()
+        for home in _homes():
+            cached = sorted((home / ".cache/utdstream").glob(f"{_MEDIA_SERVER}-*"))
+            if cached:
+                return cached[-1]
+        if self._dry:
+            return None
+        raise ConfigError(
+            "livekit-server was not found on PATH or in a home's cache: put it into /usr/local/bin, or name it in "
+            "UTD_LIVEKIT_SERVER"
+        )
 
     def _has_group(self, name: str) -> bool:
         if self._root != Path("/"):
@@ -99,6 +144,15 @@ class Installation:
         except KeyError:
             return False
         return True
+
+    def _configuration(self) -> None:
+        path = self._at(f"/etc/utdstream/{self._app}.toml")
+        new = not path.exists()
+        self._write(path, example(self._app), 0o644)
+        if new:
+            self._say(
+                f"(it is an example: set what is yours in it, then `systemctl restart utd-{self._app}`)"
+            )
 
     def _key(self) -> None:
         path = self._at("/etc/utdstream/app_key")
@@ -124,6 +178,7 @@ class Installation:
             self._say(f"keep {path}")
             return
         self._say(f"write {path} (mode {mode:04o})")
+        self._changed = True
         if self._dry:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -145,3 +200,27 @@ class Installation:
     def _say(self, step: str) -> None:
         self.steps.append(step)
         print(step, flush=True)
+
+
+def _program_folders() -> list[Path]:
+    """Everything of this program that is loaded when it runs: environment, interpreter, package."""
+    package = Path(__file__).resolve().parents[1]
+    return [Path(sys.prefix), Path(sys.base_prefix).resolve(), package]
+
+
+def _outermost(paths: list[Path]) -> list[Path]:
+    """Without those that lie below another one, sorted."""
+    unique = sorted(set(paths))
+    return [
+        path for path in unique if not any(path != other and path.is_relative_to(other) for other in unique)
+    ]
+
+
+def _homes() -> list[Path]:
+    """Root's home, and that of whoever called sudo."""
+    homes = [Path.home()]
+    caller = os.environ.get("SUDO_USER")
+    if caller:
+        with contextlib.suppress(KeyError):
+            homes.append(Path(pwd.getpwnam(caller).pw_dir))
+    return homes

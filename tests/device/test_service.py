@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,31 +11,11 @@ from pathlib import Path
 
 import pytest
 from facts import eventually
+from notified import Manager
 
 from device.service import Heart, Service
 
 PROGRAM = Path(__file__).parent / "programs" / "service_app.py"
-
-
-class Manager:
-    """The other end of NOTIFY_SOCKET."""
-
-    def __init__(self, path: str) -> None:
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.bind("\0" + path[1:] if path.startswith("@") else path)
-        self._socket.settimeout(0.1)
-        self.told: list[str] = []
-
-    def hear(self) -> list[str]:
-        """Everything up to now."""
-        try:
-            while True:
-                self.told += self._socket.recv(4096).decode().splitlines()
-        except TimeoutError:
-            return self.told
-
-    def close(self) -> None:
-        self._socket.close()
 
 
 @pytest.fixture(params=["file", "abstract"])

@@ -1,70 +1,27 @@
-"""The doorbell's unit under a real systemd, when its root is built (`make test-systemd`)."""
+"""The units under a real systemd, when its root is built (`make test-systemd`)."""
 
 from __future__ import annotations
 
-import os
+import itertools
 import shutil
-import signal
-import subprocess
 import time
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import debian_roots
 import pytest
 import systemd_root
 from bell import config_of
-from facts import eventually
+from booted import HOME, Machine, Unit
+from people import People
 from presses import as_toml, config_tables
 
 from utdstream import UTDStreamClient, UTDStreamType
 from utdstream.testing import LocalStack
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
-UNIT = "utd-doorbell.service"
-
-
-class Machine:
-    """A booted systemd that shares this machine's network."""
-
-    def __init__(self, root: Path) -> None:
-        site = Path(pytest.__file__).parents[1]
-        command = [
-            "systemd-nspawn", "-q", "-D", str(root), "-b", "--register=no", "--keep-unit", "--console=pipe",
-            "--volatile=overlay", f"--bind-ro={site}:/opt/site",
-            f"--bind-ro={Path(__file__).parents[2]}:/repository",
-        ]  # fmt: skip
-        self._nspawn = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        eventually(self._init, "systemd boots", within_s=30)
-        eventually(lambda: self.run("systemctl", "is-system-running").stdout, "systemd answers", within_s=30)
-
-    def _init(self) -> int | None:
-        children = Path(f"/proc/{self._nspawn.pid}/task/{self._nspawn.pid}/children").read_text().split()
-        return int(children[0]) if children else None
-
-    def run(self, *command: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
-        """A command inside."""
-        inside = ["nsenter", "-t", str(self._init()), "-m", "-p", "-u", "-i", "-C", "--", *command]
-        return subprocess.run(inside, input=text, capture_output=True, text=True, check=False, timeout=90)
-
-    def write(self, path: str, text: str) -> None:
-        self.run("mkdir", "-p", str(Path(path).parent))
-        assert self.run("tee", path, text=text).returncode == 0
-
-    def show(self, name: str) -> str:
-        return self.run("systemctl", "show", "--value", "-p", name, UNIT).stdout.strip()
-
-    def off(self) -> None:
-        init = self._init()
-        if init is not None:
-            os.kill(init, signal.SIGRTMIN + 4)
-        try:
-            self._nspawn.wait(20)
-        except subprocess.TimeoutExpired:
-            self._nspawn.kill()
-            self._nspawn.wait()
 
 
 @pytest.fixture(scope="module")
@@ -85,35 +42,25 @@ def machine() -> Iterator[Machine]:
 def test_doorbell_when_installed_lives_under_systemd(
     machine: Machine, stack_of_the_machine: LocalStack, tmp_path: Path
 ) -> None:
-    """Install, boot without engine and broker, ready, kill -9, hang, stop: one life of a service."""
-    stack = stack_of_the_machine
-    config = config_of(stack, tmp_path, "unit-door", doorbell={"callees": ["house"]})
-    tables = config_tables(config)
+    """Install, boot without engine and broker, ready, a call, kill -9, hang, stop: one life of a service."""
+    stack, unit = stack_of_the_machine, Unit(machine, "doorbell")
+    tables = config_tables(config_of(stack, tmp_path, "unit-door", doorbell={"callees": ["house"]}))
     del tables["engine"]["app_key_file"]  # the key comes as a credential
     machine.write("/etc/utdstream/doorbell.toml", as_toml(tables))
     machine.write("/run/key", stack.app_key)
-    machine.write(
-        f"/etc/systemd/system/{UNIT}.d/test.conf",
-        "[Service]\nWatchdogSec=3\nRestartSec=0.2\n"
-        "Environment=PYTHONPATH=/repository:/opt/site PYTHONDONTWRITEBYTECODE=1\n",
-    )
     for part in ("engine", "mqtt"):
         stack.stop(part)
-    installed = machine.run(
-        "env", "PYTHONPATH=/repository:/opt/site", "PYTHONDONTWRITEBYTECODE=1",
-        "/opt/utdstream/bin/utd-device", "install-service", "--app", "doorbell", "--app-key-file", "/run/key",
-    )  # fmt: skip
-    journal = machine.run("journalctl", "-u", UNIT, "-n", "40", "--no-pager").stdout
-    assert installed.returncode == 0, installed.stdout + installed.stderr + journal
-    assert machine.show("ActiveState") == "active"
-    assert "waiting for the engine" in machine.show("StatusText"), "absent at boot is said, and no failure"
+    unit.install("--app-key-file", "/run/key", settings="WatchdogSec=3\nTimeoutAbortSec=1\n")
+    assert unit.show("ActiveState") == "active"
+    assert "waiting for the engine" in unit.show("StatusText"), "absent at boot is said, and no failure"
     assert machine.run("stat", "-c", "%a %U", "/etc/utdstream/app_key").stdout.strip() == "600 root"
+    assert "processor" in unit.seen_by_it("cat", "/proc/cpuinfo"), "gpiozero looks there for the board"
+    assert unit.exposure() <= 1.8
 
     for part in ("mqtt", "engine"):
         stack.start(part)
-    eventually(lambda: machine.show("StatusText") == "ready", "the key was read and let it in", within_s=40)
-
-    assert machine.show("NRestarts") == "0", "an outage restarts nothing"
+    unit.is_said("ready")
+    assert unit.show("NRestarts") == "0", "an outage restarts nothing"
 
     with UTDStreamClient(stack.app_id, stack.app_key, base_url=stack.base_url) as house:
         house.authenticate(identity="house")
@@ -121,20 +68,103 @@ def test_doorbell_when_installed_lives_under_systemd(
             call.start(callee_identity="unit-door")
             call.wait_for_answer(timeout=20)
             assert call.snapshot(timeout=20).startswith(b"\x89PNG"), "the door is seen"
-    eventually(lambda: machine.show("StatusText") == "ready", "the call is over", within_s=20)
-    machine.run("kill", "-9", machine.show("MainPID"))
-    eventually(lambda: machine.show("NRestarts") == "1", "it is started again", within_s=20)
-    eventually(lambda: machine.show("StatusText") == "ready", "it is ready again", within_s=30)
+    unit.is_said("ready")
 
-    machine.run("kill", "-STOP", machine.show("MainPID"))
-    eventually(lambda: machine.show("NRestarts") == "2", "the watchdog ends what hangs", within_s=60)
-    eventually(lambda: machine.show("StatusText") == "ready", "it is ready again", within_s=30)
+    unit.kill("-9")
+    unit.was_restarted(1)
+    unit.is_said("ready")
+    unit.kill("-STOP")
+    unit.was_restarted(2)  # the watchdog ends what hangs
+    unit.is_said("ready")
 
     begun = time.monotonic()
-    assert machine.run("systemctl", "stop", UNIT).returncode == 0
+    assert unit.stop().returncode == 0
     took_s = time.monotonic() - begun
     print(f"stopped in {took_s:.2f} s")
-    assert took_s < 5 * 2
-    assert machine.show("Result") == "success"
-    journal = machine.run("journalctl", "-u", UNIT, "--no-pager").stdout
-    assert stack.app_key not in journal
+    assert took_s < 2 * 2
+    assert unit.show("Result") == "success"
+    assert stack.app_key not in unit.journal()
+
+
+def test_kiosk_when_installed_from_a_home_sees_its_program_and_nothing_else_there(
+    machine: Machine, tmp_path: Path
+) -> None:
+    """An environment in somebody's private home is shown to the hardened unit, the rest of the home is not."""
+    programs = f"{HOME}/kiosk/bin"
+    machine.write(f"{HOME}/kiosk/pyvenv.cfg", "home = /usr/bin\n")
+    machine.run("mkdir", "-p", programs)
+    machine.run("ln", "-s", "/usr/bin/python3", f"{programs}/python")
+    script = machine.run("cat", "/opt/utdstream/bin/utd-device").stdout
+    machine.write(f"{programs}/utd-device", script.replace("/opt/utdstream/bin", programs))
+    machine.run("chmod", "755", f"{programs}/utd-device")
+    machine.write(f"{HOME}/.ssh/id", "private")
+    machine.run("chmod", "700", HOME)
+    tables = {
+        "engine": {"base_url": "http://127.0.0.1:9", "app_id": "1234567890"},
+        "device": {"identity": "unit-kiosk"},
+        "audio": {"adapter": "synthetic"},
+        "button": {"adapter": "none"},
+    }
+    machine.write("/etc/utdstream/kiosk.toml", as_toml(tables))
+    machine.write("/run/key", "no-key-of-anybody")
+    unit = Unit(machine, "kiosk")
+    said = unit.install("--app-key-file", "/run/key", programs=programs)
+    assert "systemctl restart utd-kiosk.service" in said
+    assert unit.show("ActiveState") == "active"
+    unit.is_said("waiting for the engine")
+    assert unit.seen_by_it("ls", "-A", HOME).split() == ["kiosk", "utdstream"]
+    assert unit.exposure() <= 1.8
+    again = unit.install(programs=programs)
+    assert "write" not in again
+    assert "systemctl start utd-kiosk.service" in again, "what runs and is unchanged is not disturbed"
+    assert unit.show("NRestarts") == "0"
+    unit.stop()
+
+
+def test_engine_when_installed_carries_calls_and_heals_its_parts(machine: Machine) -> None:
+    """Engine, media server and broker inside the hardened unit: a call, a part's death, the supervisor's, stop."""
+    unit = Unit(machine, "engine")
+    unit.install(settings="WatchdogSec=3\n")
+    assert unit.show("ActiveState") == "active"
+    unit.is_said("ready at http://")
+    assert unit.exposure() <= 1.2
+
+    kept = machine.run("cat", "/var/lib/utd-engine/stack.toml").stdout
+    project = tomllib.loads(kept)["project"]
+    base_url = unit.show("StatusText").removeprefix("ready at ")
+    people = People(SimpleNamespace(app_id=project["app_id"], app_key=project["app_key"], base_url=base_url))
+    try:
+        talk(people)
+        livekit = machine.run("pgrep", "-f", "livekit-server --config").stdout.split()
+        assert len(livekit) == 1
+        machine.run("kill", "-9", *livekit)
+        unit.is_said("livekit died and is started again")
+        unit.is_said("ready at http://")
+        assert unit.show("NRestarts") == "0", "the engine's own supervisor heals a part"
+        talk(people)
+        unit.kill("-9")
+        unit.was_restarted(1)
+        unit.is_said("ready at http://")
+        talk(people)
+    finally:
+        people.close()
+    unit.kill("-STOP")
+    unit.was_restarted(2, within_s=40)
+    unit.is_said("ready at http://")
+
+    assert machine.run("cat", "/var/lib/utd-engine/stack.toml").stdout == kept, "keys and ports are the same"
+    assert unit.stop().returncode == 0
+    assert unit.show("Result") == "success"
+    assert machine.run("pgrep", "-f", "livekit-server|mosquitto").stdout == ""
+    assert project["app_key"] not in unit.journal()
+
+
+def talk(people: People) -> None:
+    """One audio call through this engine: rung over its broker, heard through its media server."""
+    caller, callee = people("caller"), people("callee")
+    inbox = callee.inbox()
+    with caller.call(UTDStreamType.AUDIO_CALL) as call:
+        call.start(callee_identity=callee.identity)
+        with inbox.ringing.wait(timeout=10).accept() as answered:
+            call.wait_for_answer(timeout=10)
+            assert any(any(frame.data) for frame in itertools.islice(answered.audio_frames(), 300))

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from device import install
 from device.__main__ import main
 from device.config import load
+from device.install import Installation
 
 UNITS = Path(__file__).parents[2] / "systemd"
 LIMITS = {"utd-doorbell": 1.8, "utd-kiosk": 1.8, "utd-engine": 1.2}
+
+
+@pytest.fixture(autouse=True)
+def log_as_before() -> Iterator[None]:
+    """The command sets up the log of its process, which here is the tests'."""
+    root = logging.getLogger()
+    before, level = list(root.handlers), root.level
+    yield
+    root.handlers[:], root.level = before, level
 
 
 @pytest.fixture
@@ -67,8 +80,8 @@ def test_installation_when_made_into_an_image_is_whole_and_repeatable(
     assert main(arguments) == 0
     unit = (root / "etc/systemd/system/utd-doorbell.service").read_text()
     assert "/opt/utdstream" not in unit
-    groups = (root / "etc/systemd/system/utd-doorbell.service.d/groups.conf").read_text()
-    assert groups.endswith("SupplementaryGroups=audio video\n")
+    local = (root / "etc/systemd/system/utd-doorbell.service.d/local.conf").read_text()
+    assert "SupplementaryGroups=audio video\n" in local
     secret = root / "etc/utdstream/app_key"
     assert (secret.read_text(), secret.stat().st_mode & 0o777) == ("pk_live_123\n", 0o600)
     config = root / "etc/utdstream/doorbell.toml"
@@ -83,6 +96,44 @@ def test_installation_when_made_into_an_image_is_whole_and_repeatable(
     assert main(["install-service", "--app", "doorbell", "--root", str(root), "--remove"]) == 0
     assert not (root / "etc/systemd/system/utd-doorbell.service").exists()
     assert config.exists()
+
+
+def test_installation_when_the_program_lies_in_a_home_shows_its_folders_to_the_unit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`ProtectHome=` hides them else; a folder within another one is not named twice."""
+    monkeypatch.setattr(install.sys, "prefix", "/home/pi/bell/.venv")
+    monkeypatch.setattr(install.sys, "base_prefix", "/home/pi/.pyenv/versions/3.13")
+    monkeypatch.setattr(install, "__file__", "/home/pi/bell/device/install.py")
+    root = tmp_path / "image"
+    key = tmp_path / "key"
+    key.write_text("pk_live_123\n")
+    Installation("kiosk", root=root, dry_run=False, key_file=key).run()
+    local = (root / "etc/systemd/system/utd-kiosk.service.d/local.conf").read_text()
+    assert "ProtectHome=tmpfs\nBindReadOnlyPaths=/home/pi/.pyenv/versions/3.13 /home/pi/bell\n" in local
+
+
+def test_installation_of_an_engine_when_there_is_no_media_server_says_so_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The service would fail each two seconds for ever. (Nothing is written: it is found out first.)"""
+    for name in ("UTD_LIVEKIT_SERVER", "SUDO_USER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(install.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(Installation, "_write", lambda *_args, **_more: pytest.fail("it wrote"))
+    assert main(["install-service", "--app", "engine"]) == 2
+    assert "/usr/local/bin" in capsys.readouterr().err
+
+
+def test_installation_when_a_person_without_root_asks_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit status 2, and how to."""
+    monkeypatch.setattr(install.os, "geteuid", lambda: 1000)
+    assert main(["install-service"]) == 2
+    assert "sudo" in capsys.readouterr().err
 
 
 def test_installation_when_only_tried_writes_nothing(
