@@ -43,6 +43,7 @@ from utdstream import (
     UTDStreamException,
     UTDStreamType,
 )
+from utdstream.platform_audio import PlatformSpeaker
 
 _log = logging.getLogger(__name__)
 
@@ -166,6 +167,8 @@ class Doorbell:
         self.state, actions = logic.step(before, event, self._rules)
         for action in actions:
             self._perform(action)
+        if before.phase is Phase.TALKING and self.state.phase is Phase.REST:
+            self._hang_up()  # the other side did, mostly: what the session holds is freed
         if self._home is not None and before != self.state:
             self._home.call_state(self.state.phase.value)
             self._home.do_not_disturb(self.state.do_not_disturb)
@@ -296,7 +299,7 @@ class Doorbell:
             given = Devices(
                 microphone, speaker, self._try("camera", lambda: registry.open_camera(self._config))
             )
-        if given.speaker is not None:
+        if given.speaker is not None and not isinstance(given.speaker, PlatformSpeaker):
             self._sounds = LocalSounds(given.speaker)
             given = Devices(given.microphone, self._sounds, given.camera)
         self._camera = given.camera

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -197,6 +198,26 @@ def test_key_when_refused_is_said_plainly(stack: LocalStack, tmp_path: Path) -> 
     with bell(config, ready=False) as door:
         door.wait("refuses this device")
         assert "wrong-key" not in door.status
+
+
+def test_calls_when_the_house_hangs_up_leave_nothing_behind(
+    stack: LocalStack, people: People, tmp_path: Path
+) -> None:
+    """A year of calls: each session is freed, and its threads with it."""
+    house = House(people, "house", accept)
+    with bell(config_of(stack, tmp_path, "bell-12", doorbell={"callees": [house.identity], **AUDIO})) as door:
+        for number in range(1, 6):
+            door.press()
+            eventually(lambda number=number: len(house.calls) == number, "it is answered", 15)
+            door.wait("in a call")
+            house.calls[-1].dispose()
+            door.wait("ready")
+            eventually(lambda: not door.app._session, "the session is gone")
+        eventually(lambda: names_of("utdstream-events-audio_call") <= 1, "all are freed", 10)
+
+
+def names_of(beginning: str) -> int:
+    return sum(thread.name.startswith(beginning) for thread in threading.enumerate())
 
 
 def test_bell_when_stopped_in_a_call_hangs_up_within_two_seconds(
