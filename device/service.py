@@ -1,12 +1,13 @@
 """A program under systemd: ready, status in plain words, a watchdog that tells hung from unlucky, signals.
 
 Owns: `Service`, `Heart`, the notify protocol. Standard library only. Threads: `run` belongs to the main thread;
-`utd-watchdog` feeds; the rest may be called from any.
+`utd-watchdog` feeds; `utd-stop` stops the app; the rest may be called from any.
 
 1. The watchdog is fed while the program's own threads respond. An outage of network, broker, engine, camera or
    card changes the status and heals: it never restarts the service.
 2. SIGTERM and SIGINT stop the app; what does not stop within STOP_S is ended (LiveKit's own panic is a SIGTERM
-   too: the unit says `Restart=always`). SIGUSR1 is a press.
+   too: the unit says `Restart=always`). SIGUSR1 is a press. SIGHUP is left alone: a configuration is read at the
+   start, and a closed terminal ends the program.
 3. Without `NOTIFY_SOCKET` everything here is silent, so the same program runs in a terminal.
 """
 
@@ -105,17 +106,15 @@ class Service:
 
     def run(self, app: App) -> int:
         """Runs an app on the main thread until it ends or is told to; its exit status."""
-        stopping = threading.Event()
+        asked: list[str] = []
 
         def stop(number: int, _frame: FrameType | None) -> None:
-            if not stopping.is_set():
-                stopping.set()
-                self._notify(f"STOPPING=1\nSTATUS=stopping ({signal.Signals(number).name})")
-                timer = threading.Timer(STOP_S, _give_up)
-                timer.daemon = True
-                timer.name = "utd-stop"
-                timer.start()
-            app.stop()
+            # On a thread of its own: the one that was interrupted may hold the lock that `app.stop` wants.
+            if not asked:
+                asked.append(signal.Signals(number).name)
+                threading.Thread(
+                    target=self._stop, args=(app, asked[0]), name="utd-stop", daemon=True
+                ).start()
 
         before = {
             signal.SIGTERM: signal.signal(signal.SIGTERM, stop),
@@ -134,6 +133,16 @@ class Service:
                 signal.signal(number, handler)
             if self._watchdog_s:
                 feeder.join(1.0)
+
+    def _stop(self, app: App, why: str) -> None:
+        self._notify(f"STOPPING=1\nSTATUS=stopping ({why})")
+        try:
+            app.stop()
+        except Exception:  # noqa: BLE001 - the outermost frame of this thread; the deadline holds
+            _log.exception("the app cannot be told to stop")
+        if not self._over.wait(STOP_S):
+            _log.critical("not stopped within %g s: the process is ended", STOP_S)
+            os._exit(EXIT_STUCK)
 
     # -- the watchdog
 
@@ -184,8 +193,3 @@ def _watchdog_s(environ: Mapping[str, str]) -> float:
         return max(0, int(environ.get("WATCHDOG_USEC", "0"))) / 1_000_000
     except ValueError:
         return 0.0
-
-
-def _give_up() -> None:
-    _log.critical("not stopped within %g s: the process is ended", STOP_S)
-    os._exit(EXIT_STUCK)

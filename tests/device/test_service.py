@@ -13,7 +13,7 @@ import pytest
 from facts import eventually
 from notified import Manager
 
-from device.service import Heart, Service
+from device.service import EXIT_STUCK, Heart, Service
 
 PROGRAM = Path(__file__).parent / "programs" / "service_app.py"
 
@@ -74,19 +74,38 @@ def feeds(hears: Manager) -> int:
     return hears.hear().count("WATCHDOG=1")
 
 
+def tell(process: subprocess.Popen[str], line: str) -> None:
+    assert process.stdin is not None
+    process.stdin.write(f"{line}\n")
+    process.stdin.flush()
+
+
+@pytest.mark.parametrize("how", ["hang", "block"])
 def test_watchdog_when_a_worker_hangs_is_not_fed_any_more(
-    program: tuple[subprocess.Popen[str], Manager],
+    program: tuple[subprocess.Popen[str], Manager], how: str
 ) -> None:
-    """It is fed while all is well; a worker that hangs is named in the status, and the feeding ends."""
+    """It is fed while all is well; who says it is not alive, or says nothing, is named, and the feeding ends."""
     process, hears = program
     eventually(lambda: feeds(hears) >= 3, "it is fed")
-    assert process.stdin is not None
-    process.stdin.write("hang\n")
-    process.stdin.flush()
+    tell(process, how)
     eventually(lambda: "STATUS=the worker does not respond" in hears.hear(), "it is said")
+    told = hears.told
+    assert "WATCHDOG=1" not in told[told.index("STATUS=the worker does not respond") :]
     count = feeds(hears)
-    hears.hear()
-    assert feeds(hears) <= count + 1
+    process.send_signal(signal.SIGUSR1)
+    eventually(lambda: "STATUS=pressed" in hears.hear(), "some time went by, in which it was not fed")
+    assert feeds(hears) == count
+
+
+def test_program_when_it_does_not_stop_is_ended(program: tuple[subprocess.Popen[str], Manager]) -> None:
+    """A hung device must not keep a shutdown waiting; the exit status says that it did not end well."""
+    process, hears = program
+    eventually(lambda: "READY=1" in hears.hear(), "it is ready")
+    tell(process, "ignore")
+    eventually(lambda: "STATUS=told to ignore" in hears.hear(), "it ignores")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(10) == EXIT_STUCK
+    assert "STATUS=stopping (SIGTERM)" in hears.hear()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -1,10 +1,11 @@
-"""A service with one worker; the line `hang` on stdin makes it hang."""
+"""A service with one worker. A line on stdin makes it `hang`, its sign of life `block`, or it `ignore` a stop."""
 
 from __future__ import annotations
 
 import sys
 import threading
 
+from device import service as services
 from device.service import Service
 
 
@@ -13,10 +14,11 @@ class Worker:
         self._stop = threading.Event()
         self._service: Service | None = None
         self.alive = True
+        self._blocks = self._ignores = False
 
     def run(self, service: Service) -> int:
         self._service = service
-        service.watch("the worker", lambda: self.alive)
+        service.watch("the worker", self._is_alive)
         service.ready("working")
         threading.Thread(target=self._read, daemon=True).start()
         while not self._stop.wait(0.05):
@@ -25,11 +27,25 @@ class Worker:
 
     def _read(self) -> None:
         for line in sys.stdin:
-            if line.strip() == "hang":
-                self.alive = False
+            match line.strip():
+                case "hang":
+                    self.alive = False
+                case "block":
+                    self._blocks = True
+                case "ignore":
+                    self._ignores = True
+                    services.STOP_S = 0.3
+            if self._service is not None:
+                self._service.status(f"told to {line.strip()}")
+
+    def _is_alive(self) -> bool:
+        if self._blocks:
+            threading.Event().wait()
+        return self.alive
 
     def stop(self) -> None:
-        self._stop.set()
+        if not self._ignores:
+            self._stop.set()
 
     def press(self) -> None:
         if self._service is not None:
