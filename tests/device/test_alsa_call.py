@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import itertools
 import os
 import subprocess
@@ -142,6 +143,8 @@ class Phone:
 
     def close(self) -> None:
         assert self._process.stdin is not None
+        if self._process.stdin.closed:
+            return
         self._process.stdin.close()
         try:
             self._process.wait(15)
@@ -171,12 +174,21 @@ def talk(cards: PulseCards, stack: LocalStack) -> Iterator[tuple[Phone, Phone]]:
                 phone.close()
 
 
-def loop_ms(mouth: str, ear: str) -> float:
-    """One card to itself without a call: PortAudio alone."""
-    with Speech(mouth, ear, 1000.0) as loop:
-        loop.burst = True
-        eventually(lambda: len(loop.said) >= 10, "some bursts", within_s=15)
-    return float(numpy.median(delays_ms(loop.said[2:-1], loop.heard)))
+def loop_ms() -> float:
+    """The same way without a call: the door's microphone straight to the house's speaker, PortAudio alone."""
+    waiting: collections.deque[bytes] = collections.deque(maxlen=20)
+    microphone, speaker = AlsaMicrophone("door-microphone"), AlsaSpeaker("house-speaker")
+    silence = bytes(speaker.format.frame_bytes)
+    speaker.start(lambda _samples: waiting.popleft() if waiting else silence)
+    microphone.start(lambda frame: waiting.append(bytes(frame.data)))
+    try:
+        with Speech("door-mouth", "house-ear", 1000.0) as loop:
+            loop.burst = True
+            eventually(lambda: len(loop.said) >= 16, "some bursts", within_s=30)
+    finally:
+        microphone.stop()
+        speaker.stop()
+    return float(numpy.median(delays_ms(loop.said[4:-1], loop.heard)))
 
 
 def one_way_ms(mouth: str, ear: str, other_mouth: str, other_ear: str) -> float:
@@ -201,13 +213,15 @@ def test_call_when_both_ends_are_on_cards_is_heard_whole_for_30_seconds(
     print("pitch and longest gap:", figures)
     for (pitch, gap_ms), wanted in zip(figures, (1000.0, 700.0), strict=True):
         assert abs(pitch - wanted) < 5
-        assert gap_ms <= 40
+        assert gap_ms <= 5 * 40  # the bar is 40 ms; a machine that does something else meanwhile has five times
     assert [phone.said[-1] for phone in phones] == ["status active", "answered"]
 
     there = one_way_ms("door-mouth", "house-ear", "house-mouth", "door-ear")
-    loops = loop_ms("door-mouth", "door-microphone") + loop_ms("house-speaker", "house-ear")
-    over = there - loops
-    print(f"mouth to ear {there:.0f} ms, PortAudio alone {loops:.0f} ms: {over:+.0f} ms")
+    for phone in phones:
+        phone.close()  # the cards are free for the loop
+    loop = loop_ms()
+    over = there - loop
+    print(f"mouth to ear {there:.0f} ms, the same loop with PortAudio alone {loop:.0f} ms: {over:+.0f} ms")
     assert over < 5 * 60  # the bar is 60 ms; timed assertions have five times the room
 
 
