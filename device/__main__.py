@@ -190,7 +190,8 @@ def _parser() -> argparse.ArgumentParser:
     for verb, help_text in words.items():
         added = verbs.add_parser(verb, help=help_text, description=f"{help_text[0].upper()}{help_text[1:]}.")
         added.add_argument("-v", "--verbose", action="store_true", help="log every step")
-        added.add_argument("--config", type=Path, metavar="FILE", help="the TOML file")
+        if verb != "install-service":
+            added.add_argument("--config", type=Path, metavar="FILE", help="the TOML file")
         if verb in ("doctor", "config"):
             added.add_argument("--json", action="store_true", help="for programs")
         if verb in ("doctor", "config", "press"):
