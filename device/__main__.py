@@ -21,6 +21,8 @@ from device.errors import ConfigError
 from utdstream import UTDStreamException, __version__
 
 OK, FAILED, WRONG = 0, 1, 2
+PROGRAMS = ("doorbell", "kiosk")
+"""The verbs that run on; the others say what they have to say by themselves."""
 _EXAMPLES = """examples:
   utd-device doctor --config doorbell.toml          what is plugged in, what is missing
   utd-device doorbell --config doorbell.toml        a finished doorbell
@@ -36,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The exit status."""
     parser = _parser()
     chosen = parser.parse_args(arguments)
-    _log_to_stderr(verbose=chosen.verbose)
+    if chosen.verb in PROGRAMS or chosen.verbose:
+        _log_to_stderr(verbose=chosen.verbose)
     try:
         return _run(chosen)
     except ConfigError as error:

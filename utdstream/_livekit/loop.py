@@ -274,6 +274,7 @@ class _Redact(logging.Filter):
         "could not find publication to remove",  # unpublished in a room that has just ended
         "dynacast: local track publication not found",  # unpublished while its viewers changed
         "Failed to set degradation preference",  # at every video publish of 1.2.1
+        "local offer sdp: Called in wrong state: closed",  # hung up while something was being negotiated
         "closed unexpectedly",  # data channels of a room that the server ended; `connection` tells it
     )
 
