@@ -51,7 +51,9 @@ class Link:
         self._stop = threading.Event()
         self._inbox: IncomingCallInbox | None = None
         self._signed_in = False
-        self._waiting_for = f"waiting for the engine at {config.engine.base_url}"
+        self._doubted = threading.Event()
+        self._problem: str | None
+        self._problem = self._absent = f"waiting for the engine at {config.engine.base_url}"
         self._thread: threading.Thread | None = None
 
     def start(self, service: Service) -> None:
@@ -63,25 +65,38 @@ class Link:
     @property
     def problem(self) -> str | None:
         """Why no call can be made or come; None when all is well."""
-        if not self._signed_in:
-            return self._waiting_for
+        if self._problem is not None:
+            return self._problem
         inbox = self._inbox
         if inbox is not None and not inbox.connected.value:
             return "ready, but the message broker cannot be reached: calls to this device come late"
         return None
 
     def client(self) -> UTDStreamClient:
-        """The signed-in client. Raises: EngineUnreachable while it is not."""
+        """The client, once it has signed in; from then on always. Raises: EngineUnreachable before."""
         if not self._signed_in:
-            raise EngineUnreachable(self._waiting_for)
+            raise EngineUnreachable(self._problem or self._absent)
         return self._client
+
+    def doubt(self) -> None:
+        """The engine could not be reached just now: `problem` says so until it is back. Does not block."""
+        self._doubted.set()
 
     def close(self) -> None:
         """Ends the client, and with it calls and inbox."""
         self._stop.set()
+        self._doubted.set()
         self._client.dispose(timeout=1.5)
 
     def _run(self, service: Service) -> None:
+        while not self._stop.is_set():
+            self._sign_in(service)
+            self._doubted.clear()
+            if not self._stop.is_set():
+                self._doubted.wait()
+
+    def _sign_in(self, service: Service) -> None:
+        """Until it works, or the end."""
         failures = 0
         while not self._stop.is_set():
             pause_s = RETRY_S[min(failures, len(RETRY_S) - 1)]
@@ -92,20 +107,22 @@ class Link:
                 self._listen()
             except (AuthenticationFailed, PermissionDenied) as error:
                 pause_s = REFUSED_S
-                self._waiting_for = (
+                self._problem = (
                     f"the engine at {self._config.engine.base_url} refuses this device: {error.message}; "
                     "check app_id and the app key"
                 )
             except UTDStreamException as error:
-                self._waiting_for = f"waiting for the engine at {self._config.engine.base_url}"
+                self._problem = self._absent
                 _log.debug("signing in: %s", error)
             else:
-                self._signed_in = True
-                service.ready("ready")
+                first, self._signed_in, self._problem = not self._signed_in, True, None
+                if first:
+                    service.ready("ready")
                 self._changed()
                 return
             failures += 1
-            service.ready(self._waiting_for)
+            if not self._signed_in:
+                service.ready(self._problem)
             self._changed()
             self._stop.wait(pause_s)
 

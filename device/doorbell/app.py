@@ -6,7 +6,8 @@ through the registry.
 
 1. A press is turned into `POST /calls` before anything else is done with it.
 2. Nothing that is missing ends the program: engine, broker, card, camera, relay. The status says what is missing.
-3. What a call of the past still says carries an old number and is thrown away.
+3. What a call of the past still says carries an old number and is thrown away. A session that is ready too late
+   for its call is freed at once: nobody listens at a door that says `ready`.
 """
 
 from __future__ import annotations
@@ -89,6 +90,8 @@ class Doorbell:
         self.state = State(do_not_disturb=settings.do_not_disturb)
         self._problems: dict[str, str] = {}
         self._last_reason = ""
+        self._fault: str | None = None
+        self._lock = threading.Lock()  # the number of the present call and its session, as one; brief
         self._number = 0
         self._session: UTDCallSession | None = None
         self._limit_at: float | None = None
@@ -203,54 +206,76 @@ class Doorbell:
     # -- calls: `utd-call`
 
     def _begin(self, work: Callable[[int], None]) -> None:
-        self._number = number = next(self._numbers)
-        threading.Thread(target=work, args=(number,), name="utd-call", daemon=True).start()
+        with self._lock:
+            self._number = number = next(self._numbers)
+
+        def run() -> None:
+            try:
+                work(number)
+            except Exception as error:  # noqa: BLE001 - the outermost frame of this thread: the bell must learn of it
+                _log.exception("a call failed")
+                reason = f"{type(error).__name__}: {error}"
+                self._post(number, logic.NotAnswered(reason))  # whichever fits what the call had come to
+                self._post(number, logic.CallGone(reason))
+
+        threading.Thread(target=run, name="utd-call", daemon=True).start()
 
     def _call(self, number: int, callees: tuple[str, ...]) -> None:
         """Rings, and reports what becomes of it."""
         ring_s = self._rules.ring_timeout_s
         session: UTDCallSession | None = None
         try:
-            session = self._new_session(number)
+            session = self._new_session(number, self._kind)
             if len(callees) == 1:
                 session.start(callee_identity=callees[0])
                 session.wait_for_answer(timeout=ring_s)
                 peer = callees[0]
             else:
                 peer = session.start_any(callee_identities=callees, timeout=ring_s).callee_identity or ""
+            self._fault = None
+            self._talk(number, session, peer)
         except UTDStreamException as error:
+            rang = session is not None and session.status.value is not None
+            self._fault = (
+                None if isinstance(error, (CallNotAnswered, Conflict, TransportError)) else error.message
+            )
+            if isinstance(error, TransportError) and not rang and self._link is not None:
+                self._link.doubt()
             self._post(number, logic.NotAnswered(reason_of(error)))
             if session is not None:
                 session.dispose()
-        else:
-            self._talk(number, session, peer)
 
     def _answer(self, number: int, call_id: str) -> None:
+        """Takes a call to the door."""
         incoming = self._waiting.pop(call_id, None)
         if incoming is None:
             self._post(number, logic.CallGone("the caller gave up"))
             return
+        session: UTDCallSession | None = None
         try:
-            session = incoming.accept()
+            session = self._new_session(number, incoming.type)
+            session.accept(call_id)
+            self._talk(number, session, incoming.caller_identity)
         except UTDStreamException as error:
             self._post(number, logic.CallGone(reason_of(error)))
-            return
-        self._session = session
-        self._talk(number, session, incoming.caller_identity)
+            if session is not None:
+                session.dispose()
 
-    def _new_session(self, number: int) -> UTDCallSession:
+    def _new_session(self, number: int, kind: UTDStreamType) -> UTDCallSession:
+        """The session of this call. A hang-up from now on ends it. Raises: TransportError when there was one."""
         link = self._link
         assert link is not None
-        session = link.client().call_session(self._kind)
-        if number != self._number:  # hung up while it was made
-            session.dispose()
-            raise TransportError("the call was given up")
-        self._session = session
-        return session
+        session = link.client().call_session(kind)
+        with self._lock:
+            if number == self._number:
+                self._session = session
+                return session
+        session.dispose()
+        raise TransportError("the call was given up")
 
     def _talk(self, number: int, session: UTDCallSession, peer: str) -> None:
         """The call stands: who speaks to us, and when it is over."""
-        session.messages.subscribe(lambda message: self._message(number, message))
+        session.messages.subscribe(lambda message: self._message(number, peer, message))
         session.status.subscribe(
             lambda change: self._post(number, logic.Ended()) if change.new in _FINAL else None
         )
@@ -258,21 +283,27 @@ class Doorbell:
         if session.status.value in _FINAL:
             self._post(number, logic.Ended())
 
-    def _message(self, number: int, message: DataMessage) -> None:
-        """A message of the call. Exactly one asks for the door, and the media server says whose it is."""
+    def _message(self, number: int, peer: str, message: DataMessage) -> None:
+        """A message of the call. Exactly one asks for the door, and the media server says whose it is.
+
+        Two who join in the same moment: LiveKit's core may not know the other one for many seconds, and then names
+        no sender (seen with 1.2.1, when the other publishes nothing). The engine lets only two into a call's room,
+        so somebody unknown is the peer; whoever is known by another name is refused by the rules.
+        """
         try:
             asks = len(message.data) < 200 and json.loads(message.data) == OPEN_DOOR
         except (ValueError, RecursionError):
             return
-        if asks and message.sender:
-            self._post(number, logic.OpenRequest(message.sender))
+        if asks:
+            self._post(number, logic.OpenRequest(message.sender or peer))
 
     def _post(self, number: int, event: logic.Event) -> None:
         self._queue.put(_Numbered(number, event))
 
     def _hang_up(self) -> None:
-        self._number = next(self._numbers)
-        session, self._session = self._session, None
+        with self._lock:
+            self._number = next(self._numbers)
+            session, self._session = self._session, None
         if session is not None:
             self._aside(session.dispose, "hanging up")
 
@@ -322,11 +353,13 @@ class Doorbell:
 
     def _try(self, what: str, work: Callable[[], Any]) -> Any:
         try:
-            return work()
+            made = work()
         except UTDStreamException as error:
             self._problems[what] = error.message
             _log.warning("%s: %s", what, error)
             return None
+        self._problems.pop(what, None)
+        return made
 
     def _play(self, path: Any) -> None:
         if self._sounds is not None:
@@ -396,6 +429,8 @@ class Doorbell:
             words = f"in a call with {self.state.peer}"
         elif link is not None and link.problem:
             words = link.problem
+        elif self._fault:
+            words = f"ready, but the last press failed: {self._fault}"
         elif not self._rules.callees:
             words = "ready, but nobody is named to be called: see [doorbell] callees"
         elif self.state.do_not_disturb:

@@ -27,6 +27,7 @@ from utdstream.testing import LocalStack
 
 pytestmark = pytest.mark.integration
 AUDIO = {"media": "audio"}
+OVER = (UTDCallStatus.ENDED, UTDCallStatus.REJECTED, UTDCallStatus.MISSED)
 
 
 class House:
@@ -66,6 +67,7 @@ def test_press_when_answered_is_a_call_whose_answerer_may_open_the_door(
         door.press()
         door.press()
         door.wait(f"in a call with {house.identity}")
+        eventually(lambda: house.calls, "the house is in the call")
         call = house.calls[0]
         assert len(house.rings) == 1
         for message in (b"open", b'{"type":"open_door","x":1}', b"[" * 1000, b'{"type": "open_door"}'):
@@ -189,6 +191,57 @@ def test_engine_when_absent_at_boot_is_waited_for_and_said(people: People, tmp_p
             assert "waiting for the engine" in door.app._last_reason
             own.start("engine")
             door.wait("ready", within_s=25)
+
+
+def test_engine_when_down_at_a_press_is_said_and_the_next_press_after_it_rings(tmp_path: Path) -> None:
+    """The visitor is not left in silence, the status says why, and nobody has to restart anything."""
+    with LocalStack() as own:
+        people = People(own)
+        try:
+            house = House(people, "house", lambda incoming: incoming.reject())
+            config = config_of(own, tmp_path, "bell-13", doorbell={"callees": [house.identity], **AUDIO})
+            with bell(config) as door:
+                own.kill("engine")
+                door.press()
+                door.wait("waiting for the engine", within_s=25)
+                assert door.app.state.phase.value == "ready"
+                own.start("engine")
+                eventually(lambda: door.status == "ready", "it is back", 25)
+                door.press()
+                eventually(lambda: house.rings, "it rings", 15)
+        finally:
+            people.close()
+
+
+def test_press_when_given_up_at_once_leaves_no_call(
+    stack: LocalStack, people: People, tmp_path: Path
+) -> None:
+    """Hung up before the call was even made: whatever was under way is undone, and the next press rings."""
+    house = House(people, "house")
+    with bell(config_of(stack, tmp_path, "bell-14", doorbell={"callees": [house.identity], **AUDIO})) as door:
+        for _ in range(5):
+            door.press()
+            door.app.command("hang_up")
+        eventually(lambda: len(house.cancels) == len(house.rings), "all that rang stopped", 10)
+        eventually(lambda: door.app._session is None and names_of("utd-call") == 0, "nothing is left", 10)
+        rung = len(house.rings)
+        door.press()
+        eventually(lambda: len(house.rings) == rung + 1, "the next press rings", 10)
+
+
+def test_call_to_the_door_when_hung_up_while_it_is_answered_is_over(
+    stack: LocalStack, people: People, tmp_path: Path
+) -> None:
+    """Nobody goes on listening at a door that says it is ready."""
+    owner = people("owner", devices=Devices())
+    with bell(config_of(stack, tmp_path, "bell-15", doorbell={"callees": [owner.identity], **AUDIO})) as door:
+        with owner.call(UTDStreamType.AUDIO_CALL) as call:
+            call.start(callee_identity="bell-15")
+            eventually(lambda: door.app.state.phase.value == "in a call", "it is answered")
+            door.app.command("hang_up")
+            call.status.wait_for(lambda now: now in OVER, timeout=10)
+        eventually(lambda: names_of("utd-call") == 0, "nothing is left", 10)
+        assert door.app._session is None
 
 
 def test_key_when_refused_is_said_plainly(stack: LocalStack, tmp_path: Path) -> None:
