@@ -213,7 +213,7 @@ def test_call_when_both_ends_are_on_cards_is_heard_whole_for_30_seconds(
     print("pitch and longest gap:", figures)
     for (pitch, gap_ms), wanted in zip(figures, (1000.0, 700.0), strict=True):
         assert abs(pitch - wanted) < 5
-        assert gap_ms <= 5 * 40  # the bar is 40 ms; a machine that does something else meanwhile has five times
+        assert gap_ms <= 5 * 40  # the bar is 40 ms; a busy machine has five times the room
     assert [phone.said[-1] for phone in phones] == ["status active", "answered"]
 
     there = one_way_ms("door-mouth", "house-ear", "house-mouth", "door-ear")
