@@ -17,12 +17,16 @@ from device.camera.synthetic import SyntheticCamera
 from utdstream import (
     CallCancelled,
     CallNotAnswered,
+    Conflict,
+    DeviceError,
     Devices,
     IncomingCall,
     UTDCallSession,
     UTDCallStatus,
     UTDStreamType,
 )
+from utdstream.media import PcmFrame
+from utdstream.synthetic import NullSpeaker, PatternCamera, ToneMicrophone
 from utdstream.testing import LocalStack
 
 pytestmark = pytest.mark.integration
@@ -177,6 +181,45 @@ def test_callee_when_he_calls_the_door_is_answered_and_a_stranger_refused(
             call.wait_for_answer(timeout=10)
             door.wait(f"in a call with {owner.identity}")
         door.wait("ready")
+
+
+def test_caller_when_the_door_is_in_a_call_is_told_busy(
+    stack: LocalStack, people: People, tmp_path: Path
+) -> None:
+    """One call at a time; the one that stands is not disturbed."""
+    house, other = House(people, "house", accept), people("other", devices=Devices())
+    settings = {"callees": [house.identity], "auto_answer": "always", **AUDIO}
+    with bell(config_of(stack, tmp_path, "bell-16", doorbell=settings)) as door:
+        door.press()
+        door.wait("in a call")
+        with other.call(UTDStreamType.AUDIO_CALL) as call:
+            with contextlib.suppress(CallNotAnswered, Conflict):  # it may be refused while its room is joined
+                call.start(callee_identity="bell-16")
+            call.status.wait_for(UTDCallStatus.BUSY, timeout=10)
+        assert f"in a call with {house.identity}" in door.status
+
+
+class DeadMicrophone(ToneMicrophone):
+    """A card that was pulled out."""
+
+    problem = "the card is gone"
+
+    def start(self, sink: Callable[[PcmFrame], None]) -> None:
+        raise DeviceError("the card cannot be opened: plug it in")
+
+
+def test_call_when_the_microphone_is_dead_goes_on_and_says_so(
+    stack: LocalStack, people: People, tmp_path: Path
+) -> None:
+    """The house sees who is there; the status names the device."""
+    house = House(people, "house", accept)
+    devices = Devices(DeadMicrophone(), NullSpeaker(), PatternCamera(320, 240, 15))
+    config = config_of(stack, tmp_path, "bell-17", doorbell={"callees": [house.identity]})
+    with bell(config, devices=devices) as door:
+        door.press()
+        door.wait(f"in a call with {house.identity}; microphone: the card is gone")
+        eventually(lambda: house.calls, "the house is in the call", 10)
+        assert house.calls[0].snapshot(timeout=10).startswith(b"\x89PNG")
 
 
 def test_engine_when_absent_at_boot_is_waited_for_and_said(people: People, tmp_path: Path) -> None:
