@@ -1,66 +1,40 @@
 """The doorbell as a program: one queue, one worker, the rules of `logic.py`, the SDK.
 
 Owns: `Doorbell`. Threads: the main one is the worker and never waits for a network; `utd-connect` signs in for
-ever; `utd-call` carries one call; buttons, MQTT and callbacks only put events into the queue. Adapters are reached
-through the registry.
+ever; `utd-call` carries one call (`calls.py`); buttons, MQTT and callbacks only put events into the queue.
+Adapters are reached through the registry.
 
 1. A press is turned into `POST /calls` before anything else is done with it.
 2. Nothing that is missing ends the program: engine, broker, card, camera, relay. The status says what is missing.
-3. What a call of the past still says carries an old number and is thrown away. A session that is ready too late
-   for its call is freed at once: nobody listens at a door that says `ready`.
+3. What a call of the past still says carries an old number and is thrown away.
 """
 
 from __future__ import annotations
 
 import functools
-import itertools
-import json
 import logging
 import queue
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from device import registry
 from device.audio.sounds import LocalSounds
 from device.config import MachineConfig
 from device.doorbell import logic, snapshots
+from device.doorbell.calls import Calls, Numbered, aside
 from device.doorbell.logic import Command, Phase, Policy, Rules, State
 from device.link import Link
 from device.service import Heart, Service
 from device.trigger.port import Button, Relay
-from utdstream import (
-    CallNotAnswered,
-    Conflict,
-    DataMessage,
-    DeadlineExceeded,
-    Devices,
-    IncomingCall,
-    TransportError,
-    UTDCallSession,
-    UTDCallStatus,
-    UTDStreamException,
-    UTDStreamType,
-)
+from utdstream import Devices, IncomingCall, UTDStreamException, UTDStreamType
 from utdstream.platform_audio import PlatformSpeaker
 
 _log = logging.getLogger(__name__)
 
 WORKER_PATIENCE_S = 10.0
 STOP_S = 2.0
-OPEN_DOOR = {"type": "open_door"}
-"""The whole data message, as JSON, with which the one who answered opens the door."""
-_FINAL = {UTDCallStatus.ENDED, UTDCallStatus.REJECTED, UTDCallStatus.BUSY, UTDCallStatus.MISSED}
-
-
-@dataclass(frozen=True, slots=True)
-class _Numbered:
-    """An event of one call."""
-
-    number: int
-    event: logic.Event
 
 
 class Doorbell:
@@ -83,19 +57,12 @@ class Doorbell:
             call_limit_s=settings.call_limit_s,
             auto_answer=Policy(settings.auto_answer),
         )
-        self._kind = UTDStreamType.VIDEO_CALL if settings.media == "video" else UTDStreamType.AUDIO_CALL
-        self._queue: queue.SimpleQueue[logic.Event | _Numbered | None] = queue.SimpleQueue()
-        self._numbers = itertools.count(1)
+        self._queue: queue.SimpleQueue[logic.Event | Numbered | None] = queue.SimpleQueue()
         self._heart = Heart(WORKER_PATIENCE_S)
         self.state = State(do_not_disturb=settings.do_not_disturb)
         self._problems: dict[str, str] = {}
         self._last_reason = ""
-        self._fault: str | None = None
-        self._lock = threading.Lock()  # the number of the present call and its session, as one; brief
-        self._number = 0
-        self._session: UTDCallSession | None = None
         self._limit_at: float | None = None
-        self._waiting: dict[str, IncomingCall] = {}
         self._given = (devices, button, relay)
         self._buttons: list[Button] = []
         self._relay: Relay | None = relay
@@ -103,6 +70,7 @@ class Doorbell:
         self._camera: Any = None
         self._home: Any = None
         self._link: Link | None = None
+        self._calls: Calls | None = None
         self._service: Service | None = None
         self._stopping = threading.Event()
 
@@ -132,15 +100,28 @@ class Doorbell:
         service.watch("the doorbell's worker", self._heart.alive)
         try:
             devices = self._open()
-            self._link = Link(
-                self._config, devices, ringing=self._ringing, cancelled=self._cancelled, changed=self._show
-            )
-            self._link.start(service)
+            self._connect(devices).start(service)
             while not self._stopping.is_set():
                 self._turn()
         finally:
             self._close()
         return 0
+
+    def _connect(self, devices: Devices) -> Link:
+        def ringing(incoming: IncomingCall) -> None:
+            calls.waiting[incoming.call_id] = incoming
+            self._queue.put(logic.CallToDoor(incoming.call_id, incoming.caller_identity))
+
+        def cancelled(call_id: str) -> None:
+            calls.waiting.pop(call_id, None)
+            self._queue.put(logic.CallWithdrawn(call_id))
+
+        settings = self._config.doorbell
+        kind = UTDStreamType.VIDEO_CALL if settings.media == "video" else UTDStreamType.AUDIO_CALL
+        link = Link(self._config, devices, ringing=ringing, cancelled=cancelled, changed=self._show)
+        calls = Calls(link, kind, settings.ring_timeout_s, self._queue.put)
+        self._link, self._calls = link, calls
+        return link
 
     def _turn(self) -> None:
         """One event, or the time limit; at least once a second the status is looked at."""
@@ -154,8 +135,8 @@ class Doorbell:
             if self._limit_at is not None and time.monotonic() >= self._limit_at:
                 self._limit_at = None
                 self._step(logic.TimeUp())
-            if isinstance(event, _Numbered):
-                if event.number == self._number:
+            if isinstance(event, Numbered):
+                if self._calls is not None and self._calls.is_present(event.number):
                     self._step(event.event)
             elif event is not None:
                 self._step(event)
@@ -168,18 +149,20 @@ class Doorbell:
     def _step(self, event: logic.Event) -> None:
         before = self.state
         self.state, actions = logic.step(before, event, self._rules)
+        calls = self._calls
+        assert calls is not None  # the queue is read after `_connect` only
         for action in actions:
-            self._perform(action)
+            self._perform(action, calls)
         if before.phase is Phase.TALKING and self.state.phase is Phase.REST:
-            self._hang_up()  # the other side did, mostly: what the session holds is freed
+            calls.hang_up()  # the other side did, mostly: what the session holds is freed
         if self._home is not None and before != self.state:
             self._home.call_state(self.state.phase.value)
             self._home.do_not_disturb(self.state.do_not_disturb)
 
-    def _perform(self, action: logic.Action) -> None:
+    def _perform(self, action: logic.Action, calls: Calls) -> None:
         match action:
             case logic.Call(callees):
-                self._begin(lambda number: self._call(number, callees))
+                calls.call(callees)
             case logic.Chime():
                 if self._config.doorbell.chime:
                     self._play(self._config.doorbell.chime_file)
@@ -188,13 +171,11 @@ class Doorbell:
             case logic.Limit(seconds):
                 self._limit_at = None if seconds is None else time.monotonic() + seconds
             case logic.HangUp():
-                self._hang_up()
+                calls.hang_up()
             case logic.Answer(call_id):
-                self._begin(lambda number: self._answer(number, call_id))
+                calls.answer(call_id)
             case logic.Refuse(call_id, busy):
-                refused = self._waiting.pop(call_id, None)
-                if refused is not None:
-                    self._aside(refused.busy if busy else refused.reject, "refusing a call")
+                calls.refuse(call_id, busy=busy)
             case logic.OpenDoor():
                 self._open_door()
             case logic.NobodyAnswered(reason):
@@ -202,120 +183,6 @@ class Doorbell:
                 _log.info("nobody answered: %s", reason)
                 if self._config.doorbell.no_answer_file is not None:
                     self._play(self._config.doorbell.no_answer_file)
-
-    # -- calls: `utd-call`
-
-    def _begin(self, work: Callable[[int], None]) -> None:
-        with self._lock:
-            self._number = number = next(self._numbers)
-
-        def run() -> None:
-            try:
-                work(number)
-            except Exception as error:  # noqa: BLE001 - the outermost frame of this thread: the bell must learn of it
-                _log.exception("a call failed")
-                reason = f"{type(error).__name__}: {error}"
-                self._post(number, logic.NotAnswered(reason))  # whichever fits what the call had come to
-                self._post(number, logic.CallGone(reason))
-
-        threading.Thread(target=run, name="utd-call", daemon=True).start()
-
-    def _call(self, number: int, callees: tuple[str, ...]) -> None:
-        """Rings, and reports what becomes of it."""
-        ring_s = self._rules.ring_timeout_s
-        session: UTDCallSession | None = None
-        try:
-            session = self._new_session(number, self._kind)
-            if len(callees) == 1:
-                session.start(callee_identity=callees[0])
-                session.wait_for_answer(timeout=ring_s)
-                peer = callees[0]
-            else:
-                peer = session.start_any(callee_identities=callees, timeout=ring_s).callee_identity or ""
-            self._fault = None
-            self._talk(number, session, peer)
-        except UTDStreamException as error:
-            rang = session is not None and session.status.value is not None
-            self._fault = (
-                None if isinstance(error, (CallNotAnswered, Conflict, TransportError)) else error.message
-            )
-            if isinstance(error, TransportError) and not rang and self._link is not None:
-                self._link.doubt()
-            self._post(number, logic.NotAnswered(reason_of(error)))
-            if session is not None:
-                session.dispose()
-
-    def _answer(self, number: int, call_id: str) -> None:
-        """Takes a call to the door."""
-        incoming = self._waiting.pop(call_id, None)
-        if incoming is None:
-            self._post(number, logic.CallGone("the caller gave up"))
-            return
-        session: UTDCallSession | None = None
-        try:
-            session = self._new_session(number, incoming.type)
-            session.accept(call_id)
-            self._talk(number, session, incoming.caller_identity)
-        except UTDStreamException as error:
-            self._post(number, logic.CallGone(reason_of(error)))
-            if session is not None:
-                session.dispose()
-
-    def _new_session(self, number: int, kind: UTDStreamType) -> UTDCallSession:
-        """The session of this call. A hang-up from now on ends it. Raises: TransportError when there was one."""
-        link = self._link
-        assert link is not None
-        session = link.client().call_session(kind)
-        with self._lock:
-            if number == self._number:
-                self._session = session
-                return session
-        session.dispose()
-        raise TransportError("the call was given up")
-
-    def _talk(self, number: int, session: UTDCallSession, peer: str) -> None:
-        """The call stands: who speaks to us, and when it is over."""
-        session.messages.subscribe(lambda message: self._message(number, peer, message))
-        session.status.subscribe(
-            lambda change: self._post(number, logic.Ended()) if change.new in _FINAL else None
-        )
-        self._post(number, logic.Answered(peer))
-        if session.status.value in _FINAL:
-            self._post(number, logic.Ended())
-
-    def _message(self, number: int, peer: str, message: DataMessage) -> None:
-        """A message of the call. Exactly one asks for the door, and the media server says whose it is.
-
-        Two who join in the same moment: LiveKit's core may not know the other one for many seconds, and then names
-        no sender (seen with 1.2.1, when the other publishes nothing). The engine lets only two into a call's room,
-        so somebody unknown is the peer; whoever is known by another name is refused by the rules.
-        """
-        try:
-            asks = len(message.data) < 200 and json.loads(message.data) == OPEN_DOOR
-        except (ValueError, RecursionError):
-            return
-        if asks:
-            self._post(number, logic.OpenRequest(message.sender or peer))
-
-    def _post(self, number: int, event: logic.Event) -> None:
-        self._queue.put(_Numbered(number, event))
-
-    def _hang_up(self) -> None:
-        with self._lock:
-            self._number = next(self._numbers)
-            session, self._session = self._session, None
-        if session is not None:
-            self._aside(session.dispose, "hanging up")
-
-    # -- calls to the door: the inbox's events thread
-
-    def _ringing(self, incoming: IncomingCall) -> None:
-        self._waiting[incoming.call_id] = incoming
-        self._queue.put(logic.CallToDoor(incoming.call_id, incoming.caller_identity))
-
-    def _cancelled(self, call_id: str) -> None:
-        self._waiting.pop(call_id, None)
-        self._queue.put(logic.CallWithdrawn(call_id))
 
     # -- devices
 
@@ -379,7 +246,7 @@ class Doorbell:
         if self._home is not None:
             self._home.ring()
         if self._camera is not None and (self._home is not None or self._config.doorbell.snapshot_folder):
-            self._aside(self._snapshot, "the picture of a press")
+            aside(self._snapshot, "the picture of a press")
 
     def _snapshot(self) -> None:
         picture = self._camera.snapshot()
@@ -388,17 +255,6 @@ class Doorbell:
             snapshots.keep(picture, settings.snapshot_folder, settings.snapshot_keep)
         if self._home is not None:
             self._home.snapshot(picture)
-
-    def _aside(self, work: Callable[[], object], what: str) -> None:
-        """Something that may wait for a network or a device, beside the worker."""
-
-        def run() -> None:
-            try:
-                work()
-            except (UTDStreamException, OSError, AttributeError) as error:
-                _log.warning("%s failed: %s", what, error)
-
-        threading.Thread(target=run, name="utd-aside", daemon=True).start()
 
     # -- what people see
 
@@ -429,8 +285,8 @@ class Doorbell:
             words = f"in a call with {self.state.peer}"
         elif link is not None and link.problem:
             words = link.problem
-        elif self._fault:
-            words = f"ready, but the last press failed: {self._fault}"
+        elif self._calls is not None and self._calls.fault:
+            words = f"ready, but the last press failed: {self._calls.fault}"
         elif not self._rules.callees:
             words = "ready, but nobody is named to be called: see [doorbell] callees"
         elif self.state.do_not_disturb:
@@ -448,9 +304,8 @@ class Doorbell:
         for each in self._buttons:
             each.stop()
         closers: list[Callable[[], object]] = []
-        if self._session is not None:
-            closers.append(self._session.dispose)
-        if self._link is not None:
+        if self._link is not None and self._calls is not None:
+            closers.append(self._calls.close)
             closers.append(self._link.close)
         if self._home is not None:
             closers.append(self._home.close)
@@ -462,14 +317,3 @@ class Doorbell:
         until = time.monotonic() + STOP_S
         for thread in threads:
             thread.join(max(0.0, until - time.monotonic()))
-
-
-def reason_of(error: UTDStreamException) -> str:
-    """Why a call did not come about, for people."""
-    if isinstance(error, CallNotAnswered):
-        return {"rejected": "declined", "busy": "busy", "missed": "no answer"}.get(error.status.wire, "ended")
-    if isinstance(error, Conflict):
-        return "busy"
-    if isinstance(error, DeadlineExceeded):
-        return "no answer"
-    return error.message

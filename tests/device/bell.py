@@ -82,6 +82,11 @@ class Bell:
     def status(self) -> str:
         return self.service.last_status
 
+    @property
+    def is_idle(self) -> bool:
+        """No session is held."""
+        return self.app._calls is not None and self.app._calls.is_idle
+
     def wait(self, words: str, within_s: float = 15.0) -> None:
         eventually(
             lambda: words in self.status, f"{words!r} in the status, which is {self.status!r}", within_s

@@ -266,7 +266,7 @@ def test_press_when_given_up_at_once_leaves_no_call(
             door.press()
             door.app.command("hang_up")
         eventually(lambda: len(house.cancels) == len(house.rings), "all that rang stopped", 10)
-        eventually(lambda: door.app._session is None and names_of("utd-call") == 0, "nothing is left", 10)
+        eventually(lambda: door.is_idle and names_of("utd-call") == 0, "nothing is left", 10)
         rung = len(house.rings)
         door.press()
         eventually(lambda: len(house.rings) == rung + 1, "the next press rings", 10)
@@ -284,7 +284,7 @@ def test_call_to_the_door_when_hung_up_while_it_is_answered_is_over(
             door.app.command("hang_up")
             call.status.wait_for(lambda now: now in OVER, timeout=10)
         eventually(lambda: names_of("utd-call") == 0, "nothing is left", 10)
-        assert door.app._session is None
+        assert door.is_idle
 
 
 def test_key_when_refused_is_said_plainly(stack: LocalStack, tmp_path: Path) -> None:
@@ -308,7 +308,7 @@ def test_calls_when_the_house_hangs_up_leave_nothing_behind(
             door.wait("in a call")
             house.calls[-1].dispose()
             door.wait("ready")
-            eventually(lambda: not door.app._session, "the session is gone")
+            eventually(lambda: door.is_idle, "the session is gone")
         eventually(lambda: names_of("utdstream-events-audio_call") <= 1, "all are freed", 10)
 
 

@@ -1,0 +1,233 @@
+"""The calls of a doorbell: rings, answers and ends them, and reports what becomes of each.
+
+Owns: `Calls`, `Numbered`, `aside`. Threads: the app's worker asks and never waits; `utd-call` carries one call;
+`utd-aside` does what may take a while; what happened goes to the worker's queue.
+
+1. Each call has a number, and each of its reports carries it: what an old call says is thrown away.
+2. A session that is ready too late for its call is freed at once: nobody listens at a door that says `ready`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from device.doorbell import logic
+from device.link import Link
+from utdstream import (
+    CallNotAnswered,
+    Conflict,
+    DataMessage,
+    DeadlineExceeded,
+    IncomingCall,
+    SessionClosed,
+    TransportError,
+    UTDCallSession,
+    UTDCallStatus,
+    UTDStreamException,
+    UTDStreamType,
+)
+
+_log = logging.getLogger(__name__)
+
+OPEN_DOOR = {"type": "open_door"}
+"""The whole data message, as JSON, with which the one who answered opens the door."""
+OPEN_DOOR_MOST_BYTES = 200
+_FINAL = {UTDCallStatus.ENDED, UTDCallStatus.REJECTED, UTDCallStatus.BUSY, UTDCallStatus.MISSED}
+_ANSWERS = (CallNotAnswered, Conflict, SessionClosed, TransportError)
+"""What is no fault of this device: people did not answer, we hung up, the engine is away (`Link` says that)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Numbered:
+    """An event of one call."""
+
+    number: int
+    event: logic.Event
+
+
+class Calls:
+    """One call at a time. `report` must not wait."""
+
+    def __init__(
+        self, link: Link, kind: UTDStreamType, ring_timeout_s: float, report: Callable[[Numbered], None]
+    ) -> None:
+        self._link = link
+        self._kind = kind
+        self._ring_timeout_s = ring_timeout_s
+        self._report = report
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()  # the number of the present call and its session, as one; brief
+        self._number = 0
+        self._session: UTDCallSession | None = None
+        self.waiting: dict[str, IncomingCall] = {}
+        """Calls to the door that nobody answered or refused yet, by id."""
+        self.fault: str | None = None
+        """Why the last press could call nobody; None when people were reached, or the engine is away."""
+
+    def call(self, callees: tuple[str, ...]) -> None:
+        """Rings one, or several at once."""
+        self._begin(lambda number: self._call(number, callees))
+
+    def answer(self, call_id: str) -> None:
+        """Takes a call to the door."""
+        self._begin(lambda number: self._answer(number, call_id))
+
+    def refuse(self, call_id: str, *, busy: bool) -> None:
+        """Says no to a call to the door."""
+        refused = self.waiting.pop(call_id, None)
+        if refused is not None:
+            aside(refused.busy if busy else refused.reject, "refusing a call")
+
+    def hang_up(self) -> None:
+        """Ends the present call, whatever it has come to."""
+        session = self._forget()
+        if session is not None:
+            aside(session.dispose, "hanging up")
+
+    def close(self) -> None:
+        """Ends the present call. Blocks: to the SDK's deadline."""
+        session = self._forget()
+        if session is not None:
+            session.dispose()
+
+    def is_present(self, number: int) -> bool:
+        """Whether this is the number of the present call."""
+        return number == self._number
+
+    @property
+    def is_idle(self) -> bool:
+        """No session is held."""
+        return self._session is None
+
+    def _forget(self) -> UTDCallSession | None:
+        with self._lock:
+            self._number = next(self._numbers)
+            session, self._session = self._session, None
+        return session
+
+    def _post(self, number: int, event: logic.Event) -> None:
+        self._report(Numbered(number, event))
+
+    # -- `utd-call`
+
+    def _begin(self, work: Callable[[int], None]) -> None:
+        with self._lock:
+            self._number = number = next(self._numbers)
+
+        def run() -> None:
+            try:
+                work(number)
+            except Exception as error:  # noqa: BLE001 - the thread's outermost frame: the bell must learn of it
+                _log.exception("a call failed")
+                reason = f"{type(error).__name__}: {error}"
+                self._post(number, logic.NotAnswered(reason))  # whichever fits what the call had come to
+                self._post(number, logic.CallGone(reason))
+
+        threading.Thread(target=run, name="utd-call", daemon=True).start()
+
+    def _call(self, number: int, callees: tuple[str, ...]) -> None:
+        session: UTDCallSession | None = None
+        try:
+            session = self._new_session(number, self._kind)
+            peer = self._ring(session, callees)
+            self.fault = None
+            self._talk(number, session, peer)
+        except UTDStreamException as error:
+            self.fault = None if isinstance(error, _ANSWERS) else error.message
+            if isinstance(error, TransportError) and (session is None or session.status.value is None):
+                self._link.doubt()  # no call came about
+            self._post(number, logic.NotAnswered(reason_of(error)))
+            self._free(session)
+
+    def _ring(self, session: UTDCallSession, callees: tuple[str, ...]) -> str:
+        """Returns who answered."""
+        if len(callees) > 1:
+            call = session.start_any(callee_identities=callees, timeout=self._ring_timeout_s)
+            return call.callee_identity or ""
+        session.start(callee_identity=callees[0])
+        session.wait_for_answer(timeout=self._ring_timeout_s)
+        return callees[0]
+
+    def _answer(self, number: int, call_id: str) -> None:
+        session: UTDCallSession | None = None
+        incoming = self.waiting.pop(call_id, None)
+        if incoming is None:
+            self._post(number, logic.CallGone("the caller gave up"))
+            return
+        try:
+            session = self._new_session(number, incoming.type)
+            session.accept(call_id)
+            self._talk(number, session, incoming.caller_identity)
+        except UTDStreamException as error:
+            self._post(number, logic.CallGone(reason_of(error)))
+            self._free(session)
+
+    def _new_session(self, number: int, kind: UTDStreamType) -> UTDCallSession:
+        """The session of this call. A hang-up from now on ends it. Raises: SessionClosed when there was one."""
+        session = self._link.client().call_session(kind)
+        with self._lock:
+            if number == self._number:
+                self._session = session
+                return session
+        session.dispose()
+        raise SessionClosed("the call was given up before it was made")
+
+    def _free(self, session: UTDCallSession | None) -> None:
+        if session is None:
+            return
+        with self._lock:
+            if self._session is session:
+                self._session = None
+        session.dispose()
+
+    def _talk(self, number: int, session: UTDCallSession, peer: str) -> None:
+        """The call stands: who speaks to us, and when it is over."""
+        session.messages.subscribe(lambda message: self._message(number, peer, message))
+        session.status.subscribe(
+            lambda change: self._post(number, logic.Ended()) if change.new in _FINAL else None
+        )
+        self._post(number, logic.Answered(peer))
+        if session.status.value in _FINAL:
+            self._post(number, logic.Ended())
+
+    def _message(self, number: int, peer: str, message: DataMessage) -> None:
+        """A message of the call. Exactly one asks for the door, and the media server says whose it is.
+
+        Two who join in the same moment: LiveKit's core may not know the other one for many seconds, and then
+        names no sender (seen with 1.2.1, when the other publishes nothing). The engine lets only two into a
+        call's room, so somebody unknown is the peer; who is known by another name is refused by the rules.
+        """
+        try:
+            asks = len(message.data) < OPEN_DOOR_MOST_BYTES and json.loads(message.data) == OPEN_DOOR
+        except (ValueError, RecursionError):
+            return
+        if asks:
+            self._post(number, logic.OpenRequest(message.sender or peer))
+
+
+def aside(work: Callable[[], object], what: str) -> None:
+    """Does something that may wait for a network or a device, beside the worker. Its failure is logged."""
+
+    def run() -> None:
+        try:
+            work()
+        except (UTDStreamException, OSError, AttributeError) as error:
+            _log.warning("%s failed: %s", what, error)
+
+    threading.Thread(target=run, name="utd-aside", daemon=True).start()
+
+
+def reason_of(error: UTDStreamException) -> str:
+    """Why a call did not come about, for people."""
+    if isinstance(error, CallNotAnswered):
+        return {"rejected": "declined", "busy": "busy", "missed": "no answer"}.get(error.status.wire, "ended")
+    if isinstance(error, Conflict):
+        return "busy"
+    if isinstance(error, DeadlineExceeded):
+        return "no answer"
+    return error.message
