@@ -5,6 +5,9 @@
 A press is a line on the door's stdin, the ring is the house's callback; both read this machine's clock. The bare
 arm does what no door and no house can do without: create the call (`requests`), hear of it (paho), ask the engine
 for it; one process, no media. Bars: p50 15 ms, p99 60 ms. The press after a broker restart is one of them.
+
+Measured on two shared cores: p50 15.6 to 16.4 ms (bare 12.4), p99 33 ms. Nearly all of it is the engine's: it makes
+the media room before it rings, and answers the house's question.
 """
 
 from __future__ import annotations
