@@ -198,16 +198,15 @@ class Calls:
     def _message(self, number: int, peer: str, message: DataMessage) -> None:
         """A message of the call. Exactly one asks for the door, and the media server says whose it is.
 
-        Two who join in the same moment: LiveKit's core may not know the other one for many seconds, and then
-        names no sender (seen with 1.2.1, when the other publishes nothing). The engine lets only two into a
-        call's room, so somebody unknown is the peer; who is known by another name is refused by the rules.
+        A message without a sender opens nothing: it may be anybody's. (LiveKit 1.2.1 may not know the other side for
+        some seconds when both join in the same moment; asking again then helps.)
         """
         try:
             asks = len(message.data) < OPEN_DOOR_MOST_BYTES and json.loads(message.data) == OPEN_DOOR
         except (ValueError, RecursionError):
             return
-        if asks:
-            self._post(number, logic.OpenRequest(message.sender or peer))
+        if asks and message.sender:
+            self._post(number, logic.OpenRequest(message.sender))
 
 
 def aside(work: Callable[[], object], what: str) -> None:
