@@ -187,7 +187,7 @@ class Calls:
 
     def _talk(self, number: int, session: UTDCallSession, peer: str) -> None:
         """The call stands: who speaks to us, and when it is over."""
-        session.messages.subscribe(lambda message: self._message(number, peer, message))
+        session.messages.subscribe(lambda message: self._message(number, message))
         session.status.subscribe(
             lambda change: self._post(number, logic.Ended()) if change.new in _FINAL else None
         )
@@ -195,11 +195,11 @@ class Calls:
         if session.status.value in _FINAL:
             self._post(number, logic.Ended())
 
-    def _message(self, number: int, peer: str, message: DataMessage) -> None:
+    def _message(self, number: int, message: DataMessage) -> None:
         """A message of the call. Exactly one asks for the door, and the media server says whose it is.
 
-        A message without a sender opens nothing: it may be anybody's. (LiveKit 1.2.1 may not know the other side for
-        some seconds when both join in the same moment; asking again then helps.)
+        A message without a sender opens nothing: it may be anybody's. (LiveKit 1.2.1 may not know the other side
+        for some seconds when both join in the same moment; asking again then helps.)
         """
         try:
             asks = len(message.data) < OPEN_DOOR_MOST_BYTES and json.loads(message.data) == OPEN_DOOR
