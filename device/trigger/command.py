@@ -47,22 +47,12 @@ class CommandButton:
         self.problem: str | None = None
 
     def start(self, pressed: Callable[[], None], released: Callable[[], None] | None = None) -> None:
-        folder = self._path.parent
         try:
-            folder.mkdir(mode=0o700, exist_ok=True)
-            if folder.stat().st_uid not in (os.getuid(), 0) or stat.S_IMODE(folder.stat().st_mode) & 0o022:
-                raise PermissionError(f"others may write to {folder}")
-            self._path.unlink(missing_ok=True)
-            listening = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-            before = os.umask(0o177)
-            try:
-                listening.bind(str(self._path))
-            finally:
-                os.umask(before)
+            listening = _listen(self._path)
         except OSError as error:
             self.problem = f"`utd-device press` cannot be listened for at {self._path}: {error}"
             raise TriggerFailed(self.problem) from error
-        self._socket = listening
+        self._socket, self.problem = listening, None
 
         def read() -> None:
             while True:
@@ -70,14 +60,15 @@ class CommandButton:
                     message, sender = listening.recvfrom(64)
                 except OSError:
                     return
-                if message == b"stop" and self._socket is None:
+                if self._socket is not listening:  # `stop` has shut it
                     return
                 if message == b"press":
                     pressed()
                     if released is not None:
                         released()
-                    with contextlib.suppress(OSError):
-                        listening.sendto(b"pressed", sender)
+                    if sender:  # who has no address wants no answer
+                        with contextlib.suppress(OSError):
+                            listening.sendto(b"pressed", socket.MSG_DONTWAIT, sender)
 
         self._thread = threading.Thread(target=read, name="utd-command", daemon=True)
         self._thread.start()
@@ -87,31 +78,64 @@ class CommandButton:
         thread, self._thread = self._thread, None
         if listening is None or thread is None:
             return
-        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as waker:
-            waker.sendto(b"stop", str(self._path))
+        with contextlib.suppress(OSError):
+            listening.shutdown(socket.SHUT_RDWR)
         if thread is not threading.current_thread():
             thread.join(2.0)
         listening.close()
         self._path.unlink(missing_ok=True)
 
 
+def _listen(path: Path) -> socket.socket:
+    """A socket at `path` to which only this user can write. Raises: OSError."""
+    folder = path.parent
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_uid not in (os.getuid(), 0) or stat.S_IMODE(folder.stat().st_mode) & 0o022:
+        raise PermissionError(f"others may write to {folder}")
+    if _is_alive(path):
+        raise FileExistsError("another program with this app id and identity runs; stop it first")
+    path.unlink(missing_ok=True)
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    before = os.umask(0o177)
+    try:
+        listening.bind(str(path))
+    except OSError:
+        listening.close()
+        raise
+    finally:
+        os.umask(before)
+    return listening
+
+
+def _is_alive(path: Path) -> bool:
+    """Somebody listens there: it is not what a killed program left behind."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ours:
+        try:
+            ours.connect(str(path))
+        except OSError:
+            return False
+        return True
+
+
 def press(config: MachineConfig) -> None:
     """Presses the button of the running device. Blocks: to 3 s. Raises: TriggerFailed when none runs."""
     reason: OSError | None = None
     for path in _candidates(config):
-        with (
-            tempfile.TemporaryDirectory() as folder,
-            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ours,
-        ):
-            ours.bind(str(Path(folder) / "answer"))
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ours:
+            # An address without a file: a service, another user with a /tmp of its own, can answer to it.
+            ours.bind("")
             ours.settimeout(ANSWER_S)
             try:
                 ours.sendto(b"press", str(path))
                 ours.recv(64)
-            except FileNotFoundError:
-                continue
+            except TimeoutError as error:
+                raise TriggerFailed(
+                    f"the device that listens at {path} did not answer within {ANSWER_S:.0f} s; "
+                    "its log says what it does (`journalctl -u utd-doorbell`)"
+                ) from error
             except OSError as error:
-                reason = reason or error
+                if not isinstance(error, FileNotFoundError):
+                    reason = reason or error
                 continue
             return
     if isinstance(reason, PermissionError):

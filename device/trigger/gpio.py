@@ -1,17 +1,22 @@
 """A button on a GPIO pin, through gpiozero.
 
-Owns: `GpioButton`. gpiozero calls on its own thread; what is called must hand over and return. Imported late.
+Owns: `GpioButton`, the opening of a pin. gpiozero, imported late, calls on a thread of its own, which hands the
+level over and returns; the thread `utd-button` counts presses (`debounce.py`) and tells them.
 """
 
 from __future__ import annotations
 
+import logging
+import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from device.config import MachineConfig
 from device.errors import PackageMissing, TriggerFailed
 from device.trigger.debounce import Debounce
+
+_log = logging.getLogger(__name__)
 
 
 def import_gpiozero() -> Any:
@@ -45,14 +50,14 @@ class GpioButton:
 
     def __init__(self, config: MachineConfig) -> None:
         self._settings = config.button
-        self._lock = threading.Lock()
         self._button: Any = None
+        self._levels: queue.SimpleQueue[bool | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
         self.problem: str | None = None
 
     def start(self, pressed: Callable[[], None], released: Callable[[], None] | None = None) -> None:
         """Raises: PackageMissing, TriggerFailed."""
         settings = self._settings
-        debounce = Debounce(settings.bounce_ms / 1000)
         try:
             button = open_pin(
                 lambda gpiozero: gpiozero.Button(settings.pin, pull_up=settings.pull_up),
@@ -62,24 +67,48 @@ class GpioButton:
         except (PackageMissing, TriggerFailed) as error:
             self.problem = error.message
             raise
-
-        def edge(*, down: bool) -> None:
-            with self._lock:
-                if self._button is None:
-                    return
-                counted = debounce.edge(down=down)
-            if counted is True:
-                pressed()
-            elif counted is False and released is not None:
-                released()
-
-        with self._lock:
-            self._button = button
-        button.when_pressed = lambda: edge(down=True)
-        button.when_released = lambda: edge(down=False)
+        self.problem = None
+        levels: queue.SimpleQueue[bool | None] = queue.SimpleQueue()
+        told: dict[bool, Callable[[], None] | None] = {True: pressed, False: released}
+        self._button, self._levels = button, levels
+        self._thread = threading.Thread(
+            target=_count, args=(levels, settings.bounce_ms / 1000, told), name="utd-button", daemon=True
+        )
+        self._thread.start()
+        button.when_pressed = lambda: levels.put(True)
+        button.when_released = lambda: levels.put(False)
 
     def stop(self) -> None:
-        with self._lock:
-            button, self._button = self._button, None
-        if button is not None:
-            button.close()
+        button, self._button = self._button, None
+        thread, self._thread = self._thread, None
+        if button is None or thread is None:
+            return
+        button.close()
+        self._levels.put(None)
+        if thread is not threading.current_thread():
+            thread.join(2.0)
+
+
+def _count(
+    levels: queue.SimpleQueue[bool | None],
+    bounce_s: float,
+    told: Mapping[bool, Callable[[], None] | None],
+) -> None:
+    """Thread: `utd-button`, until a None. It tells presses and releases alike: none can overtake another."""
+    debounce = Debounce(bounce_s)
+    while True:
+        try:
+            level = levels.get(timeout=debounce.left_s())
+        except queue.Empty:
+            counted = debounce.settle()
+        else:
+            if level is None:
+                return
+            counted = debounce.edge(down=level)
+        tell = None if counted is None else told[counted]
+        if tell is None:
+            continue
+        try:
+            tell()
+        except Exception:  # noqa: BLE001 - the thread's outermost frame: the next press must still count
+            _log.exception("a press could not be handed over; the button goes on")

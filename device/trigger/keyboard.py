@@ -33,11 +33,14 @@ class KeyboardButton:
         self._wake = wake
 
         def read() -> None:
-            while True:
+            while self._wake is wake:  # not any more, when a press has stopped us: the pipe is closed
                 ready, _, _ = select.select([descriptor, wake[0]], [], [])
                 if wake[0] in ready:
                     return
-                typed = os.read(descriptor, 1024)
+                try:
+                    typed = os.read(descriptor, 1024)
+                except OSError:  # EIO: the terminal was closed
+                    typed = b""
                 if not typed:
                     self.problem = "there is no keyboard: standard input has ended"
                     return

@@ -34,11 +34,12 @@ class GpioRelay:
         with self._lock:
             if self._closed or self._timer is not None:
                 return
+            timer = threading.Timer(self._pulse_s, self._let_go)
+            timer.name = "utd-relay"
+            timer.daemon = True
+            timer.start()  # first: where no thread can be had, the door must not stay open
+            self._timer = timer
             self._relay.on()
-            self._timer = threading.Timer(self._pulse_s, self._let_go)
-            self._timer.name = "utd-relay"
-            self._timer.daemon = True
-            self._timer.start()
 
     def _let_go(self) -> None:
         with self._lock:
@@ -53,8 +54,10 @@ class GpioRelay:
                 return
             self._closed = True
             timer, self._timer = self._timer, None
-            self._relay.off()
-            self._relay.close()
+            try:
+                self._relay.off()
+            finally:
+                self._relay.close()
         if timer is not None:
             timer.cancel()
             timer.join(1.0)

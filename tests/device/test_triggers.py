@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import os
 import pty
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,11 +20,15 @@ from gpiozero.pins.mock import MockFactory
 
 from device.config import MachineConfig, parse
 from device.errors import PackageMissing, TriggerFailed
+from device.trigger import command
 from device.trigger.command import CommandButton, press, socket_path
 from device.trigger.debounce import Debounce
 from device.trigger.gpio import GpioButton, import_gpiozero
 from device.trigger.keyboard import KeyboardButton
 from device.trigger.relay import GpioRelay
+
+PROGRAMS = Path(__file__).with_name("programs")
+NOBODY = 65534
 
 
 def config_of(**sections: dict[str, Any]) -> MachineConfig:
@@ -50,13 +59,29 @@ def test_press_when_the_contact_bounces_counts_once_and_at_once() -> None:
 
 
 def test_press_when_held_is_one_press() -> None:
-    """However long."""
+    """However long, and with nothing to wait for."""
     clock = Clock()
     debounce = Debounce(0.04, clock)
     assert debounce.edge(down=True) is True
     clock.now += 60
+    assert debounce.left_s() is None
+    assert debounce.settle() is None
     assert debounce.edge(down=True) is None
     assert debounce.edge(down=False) is False
+
+
+def test_press_when_shorter_than_the_bounce_is_released_and_the_next_one_counts() -> None:
+    """A tap of 20 ms, let go while edges do not count: the release is told late, never lost."""
+    clock = Clock()
+    debounce = Debounce(0.04, clock)
+    assert debounce.edge(down=True) is True
+    clock.now = 0.02
+    assert debounce.edge(down=False) is None
+    assert debounce.left_s() == pytest.approx(0.02)
+    clock.now = 0.04
+    assert debounce.settle() is False
+    clock.now = 1.0
+    assert debounce.edge(down=True) is True
 
 
 @pytest.fixture
@@ -70,16 +95,39 @@ def pins() -> Iterator[MockFactory]:
     gpiozero.Device.pin_factory = before
 
 
-def test_gpio_button_when_the_pin_goes_low_is_pressed(pins: MockFactory) -> None:
-    """The pin is pulled up; the button connects it to ground; bounces are swallowed; stop() ends it."""
-    button, told = GpioButton(config_of(button={"pin": 17, "bounce_ms": 1000})), []
+def test_gpio_button_when_tapped_and_then_held_tells_two_presses(pins: MockFactory) -> None:
+    """Pulled up, to ground when pressed. A tap shorter than its bounce is released too; the next press counts."""
+    button, told = GpioButton(config_of(button={"pin": 17, "bounce_ms": 250})), []
     button.start(lambda: told.append("pressed"), lambda: told.append("released"))
+    pin = pins.pin(17)
     for _ in range(3):
+        pin.drive_low()
+        pin.drive_high()
+    eventually(lambda: told == ["pressed", "released"], "one tap, however it bounced")
+    pin.drive_low()
+    eventually(lambda: told == ["pressed", "released", "pressed"], "the next one")
+    pin.drive_high()
+    eventually(lambda: told == ["pressed", "released"] * 2, "is let go")
+    button.stop()
+    button.stop()
+
+
+def test_gpio_button_when_stopped_from_its_own_press_stops(pins: MockFactory) -> None:
+    """And a handler that fails costs its own press alone."""
+    button, told = GpioButton(config_of(button={"pin": 17, "bounce_ms": 0})), []
+
+    def pressed() -> None:
+        told.append(1)
+        if len(told) == 1:
+            raise RuntimeError("a handler that fails")
+        button.stop()
+
+    button.start(pressed)
+    for presses in (1, 2):
         pins.pin(17).drive_low()
-        pins.pin(17).drive_high()
-    assert told == ["pressed"]
-    button.stop()
-    button.stop()
+        eventually(lambda so_far=presses: len(told) == so_far, "it is told")
+        if presses == 1:
+            pins.pin(17).drive_high()
 
 
 def test_gpio_when_there_is_none_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,6 +161,25 @@ def test_relay_when_pulsed_lets_go_by_itself_and_at_close(pins: MockFactory) -> 
     assert pin.state == 0
 
 
+def test_relay_when_no_thread_can_end_the_pulse_does_not_pull_in(
+    pins: MockFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A door that stays open is worse than one that does not open."""
+    relay = GpioRelay(config_of(door={"adapter": "gpio", "pin": 27}))
+
+    def refuse(_timer: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="new thread"):
+            relay.pulse()
+    assert pins.pin(27).state == 0
+    relay.pulse()
+    assert pins.pin(27).state == 1
+    relay.close()
+
+
 def test_keyboard_when_enter_is_typed_is_pressed() -> None:
     """Through a real terminal; a terminal that goes away is a problem, not a crash."""
     ours, theirs = pty.openpty()
@@ -120,10 +187,27 @@ def test_keyboard_when_enter_is_typed_is_pressed() -> None:
     button.start(lambda: told.append(1))
     os.write(ours, b"\nhello\n")
     eventually(lambda: len(told) == 2, "two presses")
-    button.stop()
-    button.stop()
     os.close(ours)
+    eventually(lambda: button.problem, "it says that the terminal is gone")
+    button.stop()
+    button.stop()
     os.close(theirs)
+
+
+def test_keyboard_when_stopped_from_its_own_press_stops() -> None:
+    """An app that ends on a press; its thread goes too, as the fixture sees."""
+    reading, writing = os.pipe()
+    button, told = KeyboardButton(config_of(), reading), []
+
+    def pressed() -> None:
+        told.append(1)
+        button.stop()
+
+    button.start(pressed)
+    os.write(writing, b"\n")
+    eventually(lambda: told == [1], "a press")
+    os.close(writing)
+    os.close(reading)
 
 
 def test_keyboard_when_its_input_ends_says_so() -> None:
@@ -155,8 +239,83 @@ def test_command_when_given_presses_the_running_device(run_folder: Path) -> None
     assert socket_path(config).stat().st_mode & 0o777 == 0o600
     button.stop()
     button.stop()
+    assert not socket_path(config).exists()
     with pytest.raises(TriggerFailed, match="nothing is running for door"):
         press(config)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can start a device as another user")
+def test_command_when_the_device_runs_as_another_user_is_answered(tmp_path: Path) -> None:
+    """`sudo utd-device press` and a service with `DynamicUser`: pressed, and said so, at once."""
+    path = tmp_path / "doorbell.toml"
+    path.write_text('[engine]\napp_id = "1"\n[device]\nidentity = "door"\n')
+    with tempfile.TemporaryDirectory() as folder:  # tmp_path is below a folder that is root's alone
+        os.chown(folder, NOBODY, NOBODY)
+        environment = {**os.environ, "RUNTIME_DIRECTORY": folder, "PYTHONPATH": os.pathsep.join(sys.path)}
+        with subprocess.Popen(
+            [sys.executable, str(PROGRAMS / "pressed_by_others.py"), str(path)],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as device:
+            assert device.stdin is not None
+            assert device.stdout is not None
+            assert device.stdout.readline() == "ready\n"
+            shown = subprocess.run(
+                [sys.executable, "-m", "device", "press", "--config", str(path)],
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=30,
+            )
+            device.stdin.close()
+            assert (shown.returncode, shown.stdout) == (0, "pressed\n"), shown.stderr
+            assert device.stdout.read() == "pressed\n"
+
+
+def test_command_when_the_device_was_killed_takes_its_place_but_never_a_living_ones(
+    run_folder: Path,
+) -> None:
+    """What a killed program left behind is in nobody's way; two doorbells of one name are refused."""
+    config = config_of()
+    run_folder.mkdir(mode=0o700)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as left_behind:
+        left_behind.bind(str(socket_path(config)))
+    first, second = CommandButton(config), CommandButton(config)
+    first.start(lambda: None)
+    with pytest.raises(TriggerFailed, match="stop it first"):
+        second.start(lambda: None)
+    second.stop()
+    press(config)
+    first.stop()
+
+
+def test_command_when_the_device_hangs_says_that_it_does_not_answer(
+    run_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It runs: to say that it does not would send the reader the wrong way."""
+    monkeypatch.setattr(command, "ANSWER_S", 0.2)
+    config = config_of()
+    run_folder.mkdir(mode=0o700)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as hangs:
+        hangs.bind(str(socket_path(config)))
+        with pytest.raises(TriggerFailed, match="did not answer"):
+            press(config)
+
+
+def test_command_when_the_sender_has_no_address_is_pressed_too(run_folder: Path) -> None:
+    """`socat` in a script, for one: no answer is wanted, and the next press works as well."""
+    config, told = config_of(), []
+    button = CommandButton(config)
+    button.start(lambda: told.append(1))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as plain:
+        plain.sendto(b"nonsense", str(socket_path(config)))
+        plain.sendto(b"press", str(socket_path(config)))
+    press(config)
+    assert told == [1, 1]
+    button.stop()
 
 
 def test_command_when_others_may_write_to_its_folder_is_refused(run_folder: Path) -> None:
