@@ -27,6 +27,7 @@ _EXAMPLES = """examples:
   utd-device doctor --config doorbell.toml          what is plugged in, what is missing
   utd-device doorbell --config doorbell.toml        a finished doorbell
   utd-device press --config doorbell.toml           presses the button of the one that runs
+  utd-device config check --config doorbell.toml    what is wrong with it, else what it says
   utd-device config --example doorbell              a commented configuration to begin with
   sudo utd-device install-service --app doorbell    as a service that starts at boot
 
@@ -63,7 +64,7 @@ def _run(chosen: argparse.Namespace) -> int:
     app = chosen.verb if chosen.verb in configuration.DEFAULT_PATHS else getattr(chosen, "app", "doorbell")
     config = configuration.load(find_config(chosen.config, app))
     if chosen.verb == "doctor":
-        return _doctor(config, as_json=chosen.json)
+        return _doctor(config, app, as_json=chosen.json)
     if chosen.verb == "config":
         return _show(config, as_json=chosen.json)
     if chosen.verb == "press":
@@ -98,10 +99,10 @@ def find_config(given: Path | None, app: str) -> Path:
     return next((place for place in places if place.exists()), places[-1])
 
 
-def _doctor(config: MachineConfig, *, as_json: bool) -> int:
+def _doctor(config: MachineConfig, app: str, *, as_json: bool) -> int:
     from device import doctor
 
-    findings = doctor.examine(config)
+    findings = doctor.examine(config, app)
     fit = doctor.is_fit(findings)
     if as_json:
         print(json.dumps({"fit": fit, "findings": doctor.as_json(findings)}, indent=1))
@@ -116,12 +117,9 @@ def _doctor(config: MachineConfig, *, as_json: bool) -> int:
 
 
 def _show(config: MachineConfig, *, as_json: bool) -> int:
-    """The configuration as it is understood. Secrets are not in it: only where they are read from."""
+    """The configuration as it is understood. Of secrets only where they are read from; a camera's is masked."""
     sections = {
-        name: {
-            key: str(value) if isinstance(value, Path) else value
-            for key, value in dataclasses.asdict(getattr(config, name)).items()
-        }
+        name: {key: _shown(value) for key, value in dataclasses.asdict(getattr(config, name)).items()}
         for name in configuration.SECTIONS
     }
     if as_json:
@@ -135,6 +133,10 @@ def _show(config: MachineConfig, *, as_json: bool) -> int:
             print(f"{key} = {toml(value)}" if value is not None else f"#{key} is not set")
         print()
     return OK
+
+
+def _shown(value: object) -> object:
+    return configuration.without_secrets(str(value)) if isinstance(value, (str, Path)) else value
 
 
 def _install(chosen: argparse.Namespace) -> int:
@@ -202,6 +204,13 @@ def _parser() -> argparse.ArgumentParser:
                 "--app", choices=("doorbell", "kiosk"), default="doorbell", help="whose default file"
             )
         if verb == "config":
+            added.add_argument(
+                "action",
+                nargs="?",
+                choices=("check",),
+                default="check",
+                help="what is done anyway: check it, and show it as it is understood",
+            )
             added.add_argument(
                 "--example", choices=("doorbell", "kiosk"), help="print a commented example instead"
             )

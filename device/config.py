@@ -5,7 +5,8 @@ Owns: every section, key, default and limit; the reading of the file. Standard l
 1. An unknown section or key is refused, with the nearest known one.
 2. Every error names file, section, key, what was found and what was expected.
 3. A secret is never in the file: a key ending in `_file` names a file, or the service manager's credential
-   of the same name (without `_file`) is read from `$CREDENTIALS_DIRECTORY`.
+   of the same name (without `_file`) is read from `$CREDENTIALS_DIRECTORY`. The one exception is a password in
+   a camera's address, which its protocol puts there: `without_secrets` takes it out of what is shown.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import os
+import re
 import tomllib
 import types
 import typing
@@ -24,6 +26,9 @@ from typing import Any, Literal
 from device.errors import ConfigError
 from utdstream.config import DEFAULT_BASE_URL
 
+_SECRET_OF_ADDRESS = re.compile(r"(?<=://)[^/\s]*:[^/\s]*(?=@)")
+_ADDRESS = re.compile(r"https?://[^\s/]+(/\S*)?")
+
 DEFAULT_PATHS = {
     "doorbell": Path("/etc/utdstream/doorbell.toml"),
     "kiosk": Path("/etc/utdstream/kiosk.toml"),
@@ -31,7 +36,7 @@ DEFAULT_PATHS = {
 
 
 def setting(default: Any = dataclasses.MISSING, help: str = "", **limits: Any) -> Any:
-    """One key: its default, its explanation, its limits (`least`, `most`)."""
+    """One key: its default, its explanation, its limits (`least`, `most`, `even`; `address`: http or https)."""
     extra = {"help": help, **limits}
     if isinstance(default, (list, dict)):
         raise TypeError("defaults are immutable")
@@ -43,7 +48,9 @@ class EngineSection:
     """Where the engine is and who may use it."""
 
     app_id: str = setting(help="the project's app id")
-    base_url: str = setting(DEFAULT_BASE_URL, "address of the engine, `https://...` or `http://...`")
+    base_url: str = setting(
+        DEFAULT_BASE_URL, "address of the engine, `https://...` or `http://...`", address=True
+    )
     app_key_file: Path | None = setting(
         None, "file that holds the app key; without it the credential `app_key` is read"
     )
@@ -94,8 +101,8 @@ class CameraSection:
     source: str = setting(
         "0", "picamera2: number of the camera; pyav: `/dev/video0`, `rtsp://...`, a file, or `test`"
     )
-    width: int = setting(1280, "pixels, even", least=64, most=1920)
-    height: int = setting(720, "pixels, even", least=64, most=1080)
+    width: int = setting(1280, "pixels, even", least=64, most=1920, even=True)
+    height: int = setting(720, "pixels, even", least=64, most=1080, even=True)
     frames_per_second: int = setting(25, "pictures a second", least=1, most=60)
     rotation: Literal[0, 180] = setting(0, "degrees the camera is mounted turned by: 0 or 180")
     bitrate_bps: int = setting(
@@ -266,6 +273,11 @@ def parse(tables: Mapping[str, object], source: Path) -> MachineConfig:
     return MachineConfig(path=source, **sections)
 
 
+def without_secrets(text: str) -> str:
+    """The text with `name:password` in an address made `***`: rtsp://***@192.168.1.20/stream."""
+    return _SECRET_OF_ADDRESS.sub("***", text)
+
+
 def _section(kind: type[Any], table: object, where: str, folder: Path) -> Any:
     if not isinstance(table, Mapping):
         raise ConfigError(f"{where} must be a section, not {_toml(table)}")
@@ -309,10 +321,14 @@ def _value(hint: Any, value: object, limits: Mapping[str, Any], where: str, fold
         raise ConfigError(f"{where}: must be {words[hint]}, not {_toml(value)}")
     if hint is str and (not value or not str(value).isprintable()):
         raise ConfigError(f"{where}: must be a printable, non-empty text")
+    if limits.get("address") and not _ADDRESS.fullmatch(str(value)):
+        raise ConfigError(f"{where}: must be an address like http://192.168.1.10:7880, not {_toml(value)}")
     least, most = limits.get("least"), limits.get("most")
     limited = isinstance(value, (int, float)) and least is not None and most is not None
     if limited and not least <= value <= most:  # type: ignore[operator]
         raise ConfigError(f"{where}: must be {least} to {most}, not {_toml(value)}")
+    if limits.get("even") and isinstance(value, int) and value % 2:
+        raise ConfigError(f"{where}: must be even, not {_toml(value)}")
     return value
 
 
@@ -320,7 +336,7 @@ def _toml(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return f'"{value}"'
+        return f'"{without_secrets(value)}"'
     return "a table" if isinstance(value, Mapping) else str(value)
 
 

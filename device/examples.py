@@ -6,6 +6,7 @@ Owns: which sections and values an example shows. Standard library and vocabular
 from __future__ import annotations
 
 import dataclasses
+import json
 import textwrap
 import typing
 from pathlib import Path
@@ -84,4 +85,5 @@ def toml(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(toml(item) for item in value) + "]"
-    return f'"{value}"' if isinstance(value, (str, Path)) else str(value)
+    # JSON's escapes of a printable text are TOML's.
+    return json.dumps(str(value), ensure_ascii=False) if isinstance(value, (str, Path)) else str(value)

@@ -6,14 +6,12 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
-from bell import config_of
 
-from device import doctor
 from device.__main__ import find_config, main
-from utdstream.testing import LocalStack
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -61,17 +59,24 @@ def test_press_when_nothing_runs_says_how_to_start_it(tmp_path: Path) -> None:
 
 
 def test_configuration_when_shown_has_no_secret(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Only where secrets are read from."""
+    """Only where secrets are read from; a camera's password is masked."""
     (tmp_path / "key").write_text("canary-secret")
     path = tmp_path / "doorbell.toml"
-    path.write_text('[engine]\napp_id = "1"\napp_key_file = "key"\n[device]\nidentity = "door"\n')
+    path.write_text(
+        '[engine]\napp_id = "1"\napp_key_file = "key"\n[device]\nidentity = "door"\n'
+        'name = "the \\"old\\" door \\\\"\n'
+        '[camera]\nadapter = "pyav"\nsource = "rtsp://admin:canary-camera@10.0.0.2/main"\n'
+    )
     assert main(["config", "--config", str(path), "--json"]) == 0
-    shown = json.loads(capsys.readouterr().out)
+    as_json = capsys.readouterr().out
+    shown = json.loads(as_json)
     assert shown["device"]["identity"] == "door"
-    assert main(["config", "--config", str(path)]) == 0
+    assert shown["camera"]["source"] == "rtsp://***@10.0.0.2/main"
+    assert main(["config", "check", "--config", str(path)]) == 0
     out = capsys.readouterr().out
-    assert "canary-secret" not in out
+    assert "canary" not in as_json + out
     assert 'identity = "door"' in out
+    assert tomllib.loads(out)["device"]["name"] == 'the "old" door \\', "what is shown is TOML again"
 
 
 def test_configuration_when_not_named_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,46 +92,32 @@ def test_configuration_when_not_named_is_found(tmp_path: Path, monkeypatch: pyte
     assert find_config(Path("/this.toml"), "kiosk") == Path("/this.toml")
 
 
-@pytest.mark.integration
-def test_doctor_when_all_is_there_says_so(stack: LocalStack, tmp_path: Path) -> None:
-    """The real engine and broker answer; synthetic devices need nothing; the key is not shown."""
-    findings = doctor.examine(config_of(stack, tmp_path, "patient-1"))
-    states = {item.what: item.state for item in findings}
-    assert (states["engine"], states["broker"], states["clock"]) == ("ok", "ok", "ok")
-    assert doctor.is_fit(findings)
-    assert stack.app_key not in doctor.table(findings) + json.dumps(doctor.as_json(findings))
-
-
-@pytest.mark.integration
-def test_doctor_when_things_are_missing_names_the_command_that_mends_each(
-    stack: LocalStack, tmp_path: Path
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "required: VERB"),
+        (("dorbell",), "invalid choice: 'dorbell'"),
+        (("doctor", "--what"), "unrecognized arguments: --what"),
+        (("config", "chekc"), "invalid choice: 'chekc'"),
+        (("press", "--config", "/nowhere/door.toml"), "/nowhere/door.toml: there is no such file"),
+        (("kiosk", "--config", "/"), "/: cannot be read"),
+    ],
+)
+def test_command_when_it_is_wrong_ends_with_two_and_no_traceback(
+    arguments: tuple[str, ...], words: str
 ) -> None:
-    """A machine without a sound card, a Pi camera, GPIO: four arrows."""
-    config = config_of(
-        stack,
-        tmp_path,
-        "patient-2",
-        audio={"adapter": "alsa", "microphone": "No such card"},
-        camera={"adapter": "picamera2"},
-        button={"adapter": "gpio"},
-        home_assistant={"enabled": True, "port": 1},
-    )
-    found = {item.what: item for item in doctor.examine(config)}
-    assert found["microphone"].state == "missing"
-    assert "apt install python3-picamera2" in found["package picamera2"].remedy
-    assert found["GPIO"].state == "missing"
-    assert found["Home Assistant"].state == "warn"
-    assert not doctor.is_fit(list(found.values()))
-    assert all(item.remedy for item in found.values() if item.state != "ok")
+    """The usage or the configuration: what is wrong is in the last line of stderr."""
+    shown = run(*arguments)
+    assert shown.returncode == 2
+    assert shown.stdout == ""
+    assert words in shown.stderr.splitlines()[-1]
+    assert "Traceback" not in shown.stderr
 
 
-@pytest.mark.integration
-def test_doctor_when_the_engine_is_away_or_refuses_says_which(stack: LocalStack, tmp_path: Path) -> None:
-    """Two different sentences with two different remedies."""
-    config = config_of(stack, tmp_path, "patient-3", engine={"base_url": "http://127.0.0.1:9"})
-    found = {item.what: item for item in doctor.examine(config)}
-    assert "engine up" in found["engine"].remedy
-    config = config_of(stack, tmp_path, "patient-4")
-    (tmp_path / "app_key").write_text("wrong")
-    found = {item.what: item for item in doctor.examine(config)}
-    assert "app key" in found["engine"].remedy
+def test_configuration_when_checked_and_wrong_ends_with_two(tmp_path: Path) -> None:
+    """For a deployment's script: `utd-device config check --config FILE && systemctl restart utd-doorbell`."""
+    path = tmp_path / "doorbell.toml"
+    path.write_text('[engine]\napp_id = "1"\n[device]\nidentity = "door"\n[camera]\nwidth = 641\n')
+    shown = run("config", "check", "--config", str(path))
+    assert (shown.returncode, shown.stdout) == (2, "")
+    assert shown.stderr == f"utd-device: {path}: [camera] width: must be even, not 641\n"

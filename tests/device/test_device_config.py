@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from device.config import load, parse
+from device.config import load, parse, without_secrets
 from device.errors import ConfigError
 from device.examples import example
 
@@ -37,6 +37,19 @@ def test_configuration_when_short_has_defaults_for_the_rest(tmp_path: Path) -> N
         (HEAD + "[camera]\nwidth = 9999", "[camera] width: must be 64 to 1920, not 9999"),
         (HEAD + '[camera]\nwidth = "big"', '[camera] width: must be a whole number, not "big"'),
         (HEAD + "[camera]\nwidth = true", "[camera] width: must be a whole number, not true"),
+        (HEAD + "[camera]\nheight = 481", "[camera] height: must be even, not 481"),
+        (
+            HEAD.replace("[device]", 'base_url = "192.168.1.10"\n[device]'),
+            "[engine] base_url: must be an address like http://192.168.1.10:7880",
+        ),
+        (
+            HEAD.replace("[device]", 'base_url = "ftp://192.168.1.10"\n[device]'),
+            "[engine] base_url: must be an address",
+        ),
+        (
+            HEAD.replace("[device]", 'app_key = "canary"\n[device]'),
+            "[engine] app_key: there is no such key; did you mean app_key_file?",
+        ),
         (HEAD + "[camera]\nrotation = 90", "[camera] rotation: must be one of 0, 180, not 90"),
         (HEAD + '[audio]\nadapter = "alas"', 'must be one of "alsa"'),
         (HEAD + '[audio]\nadapter = "alas"', 'did you mean "alsa"?'),
@@ -64,6 +77,7 @@ def test_configuration_when_wrong_says_where_and_what(tmp_path: Path, text: str 
         load(path)
     assert words in caught.value.message
     assert str(path) in caught.value.message
+    assert "canary" not in caught.value.message
 
 
 def test_configuration_when_missing_or_unreadable_says_so(tmp_path: Path) -> None:
@@ -97,6 +111,13 @@ def test_key_when_it_is_a_file_or_a_credential_is_read_and_never_shown(
     (tmp_path / "key").unlink()
     with pytest.raises(ConfigError, match="cannot be read"):
         _ = config.app_key
+
+
+def test_address_when_shown_has_its_password_masked_and_nothing_else() -> None:
+    """A camera's password is in its address: RTSP has no other place for it."""
+    assert without_secrets("rtsp://admin:ca@ary@10.0.0.2:554/a?b=c") == "rtsp://***@10.0.0.2:554/a?b=c"
+    for plain in ("rtsp://10.0.0.2:554/a@b", "/dev/video0", "http://192.168.1.10:7880", "me@home: hello"):
+        assert without_secrets(plain) == plain
 
 
 @pytest.mark.parametrize("app", ["doorbell", "kiosk"])

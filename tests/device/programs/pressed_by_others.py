@@ -1,6 +1,6 @@
 """A device that runs as another user, as a service does: it waits for `utd-device press`.
 
-Started by root with the path of a configuration; what is imported is imported first, since the other user may not read this folder.
+Started by root with the path of a configuration. It imports first: the other user may not read this folder.
 """
 
 from __future__ import annotations
