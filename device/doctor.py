@@ -26,6 +26,8 @@ from utdstream import AuthenticationFailed, UTDStreamClient, UTDStreamException
 OK, WARN, MISSING = "ok", "warn", "missing"
 ANSWER_S = 5.0
 CLOCK_OFF_S = 5.0
+INSTALLED_KEY = Path("/etc/utdstream/app_key")
+"""Where `install-service` puts the key: the unit is given it as a credential, the doctor has to look there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,12 +275,17 @@ def clock(date: str, now: float) -> Finding:
 
 
 def _sign_in(config: MachineConfig) -> Iterator[Finding]:
+    path = config.engine.app_key_file
     try:
-        key = config.app_key
+        if path is None and "CREDENTIALS_DIRECTORY" not in os.environ and INSTALLED_KEY.exists():
+            path = INSTALLED_KEY
+        key = config.secret("engine", "app_key", path) or config.app_key
     except UTDStreamException as error:
-        yield Finding("app key", MISSING, error.message, "put the key into the file; mode 0600")
+        denied = isinstance(error.__cause__, PermissionError)
+        remedy = "sudo utd-device doctor ..." if denied else "put the key into the file; mode 0600"
+        yield Finding("app key", MISSING, error.message, remedy)
         return
-    yield _app_key(config.engine.app_key_file)
+    yield _app_key(path)
     who = config.device.identity
     try:
         with UTDStreamClient(config.engine.app_id, key, base_url=config.engine.base_url) as client:

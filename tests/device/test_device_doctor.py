@@ -12,6 +12,7 @@ from presses import as_toml, config_tables
 
 from device import doctor
 from device.__main__ import main
+from device.config import load
 from utdstream.testing import LocalStack
 
 
@@ -92,6 +93,25 @@ def test_doctor_when_run_as_a_command_prints_a_table_or_json(
     assert told["fit"] is False
     assert (states["app key"], states["chime_file"]) == ("ok", "missing")
     assert stack.app_key not in shown + json.dumps(told)
+
+
+@pytest.mark.integration
+def test_doctor_when_the_key_is_only_the_services_finds_it_where_it_was_installed(
+    stack: LocalStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After `install-service` no configuration names the key: the unit gets it as a credential."""
+    tables = config_tables(config_of(stack, tmp_path, "patient-6"))
+    del tables["engine"]["app_key_file"]
+    path = tmp_path / "doorbell.toml"
+    path.write_text(as_toml(tables))
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    monkeypatch.setattr(doctor, "INSTALLED_KEY", tmp_path / "none")
+    found = {item.what: item for item in doctor.examine(load(path))}
+    assert found["app key"].state == "missing"
+    (tmp_path / "app_key").chmod(0o600)
+    monkeypatch.setattr(doctor, "INSTALLED_KEY", tmp_path / "app_key")
+    found = {item.what: item for item in doctor.examine(load(path))}
+    assert (found["app key"].state, found["sign-in"].state) == ("ok", "ok")
 
 
 def test_clock_when_it_is_off_says_by_how_much_and_which_way() -> None:
