@@ -1,91 +1,101 @@
 """Home Assistant over MQTT discovery: one device with a bell, a picture, a door, a state and three switches.
 
-Owns: the discovery message, the topics, the commands that come back. paho is imported when it starts; its
-thread calls `command`, which must only hand over. What is so while the broker is away is told when it is back.
+Owns: the connection to Home Assistant's broker. One daemon thread, `utd-home-assistant`, connects, reads, writes
+and calls `command`, which must only hand over; everything else may be called from any thread and never waits for
+the network. paho is imported when a `HomeAssistant` is made, never before.
 
-1. Discovery is the device form (Home Assistant 2024.11 and newer), retained, published at each connect and again
-   when Home Assistant says `online`.
-2. A ring is an event: never retained, or every restart of Home Assistant would ring.
+1. Discovery is retained, published at each connect and again when Home Assistant says `online`.
+2. A ring is an event: never retained, or every restart of Home Assistant would ring; and never told late: each
+   connection has a client of its own, because paho sends what was under way again after an outage.
 3. Availability is the last will: `offline` when this process is gone, `online` once the commands are subscribed.
 4. A retained or oversized command, or one that nobody knows, is counted and ignored: a door must not open because
-   a broker remembers something.
+   a broker remembers something. So the session ends with the connection, and the broker keeps no command for us.
+5. Nothing a broker sends or refuses ends the thread; what is so while it is away is told when it is back.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import re
 import socket
+import ssl
 import threading
+import time
 from collections.abc import Callable
-from typing import Any
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from device.config import MachineConfig
-from device.errors import PackageMissing
-from utdstream import __version__
+from device.errors import ConfigError, PackageMissing
+from device.home_assistant_payloads import STATES, discovery, topics_of
+
+if TYPE_CHECKING:
+    from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage, SocketLike
+    from paho.mqtt.properties import Properties
+    from paho.mqtt.reasoncodes import ReasonCode
+
+__all__ = ["STATES", "HomeAssistant"]
 
 _log = logging.getLogger(__name__)
 
 KEEPALIVE_S = 30
-RECONNECT_S = (1, 30)
+PAUSES_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+STEADY_S = 10.0
+"""A connection that lasted this long was a good one: the pauses begin anew."""
+CONNECT_S = 3.0
+ANSWER_S = 10.0
+CLOSE_S = 1.0
 MAX_COMMAND_BYTES = 64
+MAX_PACKET_BYTES = 4096
+"""The broker drops what is larger: no command or birth message is."""
+MAX_QUEUED = 100
+UNSAID = "the connection ended"
 ONLINE, OFFLINE = "online", "offline"
-STATES = ("ready", "calling", "in a call")
 
 
 class HomeAssistant:
-    """One announced device. `command` gets ring, answer, hang_up, open_door, do_not_disturb_on or _off."""
+    """One announced device. `command` gets ring, answer, hang_up, open_door, do_not_disturb_on or _off.
+
+    Raises: PackageMissing without paho-mqtt; ConfigError for a node, password or authority that cannot be used.
+    """
 
     def __init__(self, config: MachineConfig, command: Callable[[str], None]) -> None:
-        settings = config.home_assistant
-        self._settings = settings
+        _load_paho()
+        self._config = config
+        self._settings = config.home_assistant
+        self._place = f"the broker at {self._settings.host}:{self._settings.port}"
         self._command = command
-        self.node = settings.node or re.sub(r"[^A-Za-z0-9_-]", "-", config.device.identity)
-        self._topics = Topics(self.node, settings.discovery_prefix)
+        self._topics = topics_of(config)
         self._discovery = discovery(config, self._topics)
-        self._password = config.secret("home_assistant", "home_assistant_password", settings.password_file)
-        self._lock = threading.Lock()  # the retained facts
+        self._tls = _tls_context(config)
+        self._password()
+        # Guards facts and order: what is told at a connect and what is told by the app never overtake each other.
+        # Held while paho queues a message, which takes no time; paho's own locks are always taken after it.
+        self._lock = threading.Lock()
         self._facts: dict[str, str] = {}
-        self._client: Any = None
-        self.problem: str | None = f"the broker at {settings.host} has not answered yet"
+        self._live: Client | None = None
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._ended_because = UNSAID
+        self.problem: str | None = f"{self._place} has not answered yet"
         self.ignored = 0
         """Commands that were none."""
 
     def start(self) -> None:
-        """Begins to connect; returns at once, whatever the broker does. Raises: PackageMissing."""
-        try:
-            from paho.mqtt import client as paho
-            from paho.mqtt.enums import CallbackAPIVersion
-        except ImportError as error:
-            raise PackageMissing("Home Assistant needs paho-mqtt: `pip install utdstream[mqtt]`") from error
-        settings = self._settings
-        client = paho.Client(
-            CallbackAPIVersion.VERSION2, client_id=f"utdstream-{self.node}", protocol=paho.MQTTv5
-        )
-        if settings.username is not None:
-            client.username_pw_set(settings.username, self._password)
-        if settings.tls:
-            client.tls_set(ca_certs=str(settings.ca_file) if settings.ca_file else None)
-        client.will_set(self._topics.availability, OFFLINE, qos=1, retain=True)
-        client.reconnect_delay_set(*RECONNECT_S)
-        client.max_queued_messages_set(100)
-        client.on_connect = self._on_connect
-        client.on_subscribe = self._on_subscribe
-        client.on_disconnect = self._on_disconnect
-        client.on_message = self._on_message
-        client.on_socket_open = _no_delay
-        self._client = client
-        client.connect_async(settings.host, settings.port, KEEPALIVE_S)
-        client.loop_start()
+        """Begins to connect, for ever; returns at once, whatever the broker does. Once."""
+        self._thread = threading.Thread(target=self._run, name="utd-home-assistant", daemon=True)
+        self._thread.start()
 
-    def ring(self) -> None:
-        """Somebody rang."""
-        self._publish(self._topics.bell, json.dumps({"event_type": "ring"}), retain=False)
+    def ring(self, *, call_id: str | None = None) -> None:
+        """Somebody rang; `call_id` becomes an attribute of the event. Not told later when the broker is away."""
+        event = {"event_type": "ring"} | ({} if call_id is None else {"call_id": call_id})
+        with self._lock:
+            self._publish(self._topics.bell, json.dumps(event), retain=False)
 
     def snapshot(self, jpeg: bytes) -> None:
         """The picture of the last press. Not retained: it stays in no broker."""
-        self._publish(self._topics.picture, jpeg, retain=False)
+        with self._lock:
+            self._publish(self._topics.picture, jpeg, retain=False)
 
     def call_state(self, state: str) -> None:
         """One of `STATES`."""
@@ -96,76 +106,154 @@ class HomeAssistant:
         self._fact(self._topics.quiet, "ON" if on else "OFF")
 
     def close(self) -> None:
-        """Says offline, and ends. Idempotent; about a second at most."""
-        client, self._client = self._client, None
-        if client is None:
-            return
-        if client.is_connected():
-            told = client.publish(self._topics.availability, OFFLINE, qos=1, retain=True)
-            try:
-                told.wait_for_publish(1.0)
-            except (RuntimeError, ValueError) as error:
-                _log.debug("saying offline: %s", error)
-        client.disconnect()
-        client.loop_stop()
+        """Says offline, and ends. Idempotent; a second at most, whatever the broker does."""
+        self._stopping.set()
+        with self._lock:
+            client, self._live = self._live, None
+            if client is not None:
+                client.publish(self._topics.availability, OFFLINE, qos=1, retain=True)
+                client.disconnect()
+        if self._thread is not None:
+            self._thread.join(CLOSE_S)
 
     def _fact(self, topic: str, value: str) -> None:
         with self._lock:
-            if self._facts.get(topic) == value:
-                return
-            self._facts[topic] = value
-        self._publish(topic, value, retain=True)
+            if self._facts.get(topic) != value:
+                self._facts[topic] = value
+                self._publish(topic, value, retain=True)
 
     def _publish(self, topic: str, payload: str | bytes, *, retain: bool) -> None:
-        client = self._client
-        if client is not None and client.is_connected():
-            client.publish(topic, payload, qos=1, retain=retain)
+        """With the lock held."""
+        if self._live is not None:
+            self._live.publish(topic, payload, qos=1, retain=retain)
 
-    # -- paho's thread
+    # -- the thread
 
-    def _on_connect(self, client: Any, _userdata: Any, _flags: Any, reason: Any, _properties: Any) -> None:
+    def _run(self) -> None:
+        failures = 0
+        while not self._stopping.is_set():
+            begun = time.monotonic()
+            self._connection()
+            if time.monotonic() - begun > STEADY_S:
+                failures = 0
+            self._stopping.wait(PAUSES_S[min(failures, len(PAUSES_S) - 1)])
+            failures += 1
+
+    def _connection(self) -> None:
+        """One connection from its beginning to its end; whatever ends it is said once and survived."""
+        self._ended_because = UNSAID
+        client: Client | None = None
+        try:
+            client = self._new_client()
+            client.connect(self._settings.host, self._settings.port, KEEPALIVE_S, properties=_packet_limit())
+            self._serve(client)
+        except Exception as error:  # noqa: BLE001 - outermost frame: a hostile broker can raise anything in paho
+            self._ended_because = str(error) or type(error).__name__
+        finally:
+            with self._lock:
+                self._live = None
+            if client is not None:
+                _drop(client)
+        if not self._stopping.is_set():
+            self._say(f"{self._place} cannot be used ({self._ended_because}); it is tried again")
+
+    def _serve(self, client: Client) -> None:
+        answer_by, leave_by = time.monotonic() + ANSWER_S, None
+        while client.loop(timeout=1.0) == 0:
+            now = time.monotonic()
+            if self._stopping.is_set():
+                leave_by = leave_by or now + CLOSE_S  # time for the goodbye that `close` queued
+                if self.problem is not None or now > leave_by:
+                    return
+            elif self.problem is not None and now > answer_by:
+                raise TimeoutError("it took the connection and stays silent")
+
+    def _new_client(self) -> Client:
+        from paho.mqtt.client import Client, MQTTv5
+        from paho.mqtt.enums import CallbackAPIVersion
+
+        client = Client(
+            CallbackAPIVersion.VERSION2, client_id=f"utdstream-{self._topics.node}", protocol=MQTTv5
+        )
+        client.suppress_exceptions = True
+        client.connect_timeout = CONNECT_S
+        client.max_queued_messages_set(MAX_QUEUED)
+        if self._settings.username is not None:
+            # Read each time: a password that was changed heals by itself.
+            client.username_pw_set(self._settings.username, self._password())
+        if self._tls is not None:
+            client.tls_set_context(self._tls)
+        client.will_set(self._topics.availability, OFFLINE, qos=1, retain=True)
+        client.on_connect = self._on_connect
+        client.on_subscribe = self._on_subscribe
+        client.on_disconnect = self._on_disconnect
+        client.on_message = self._on_message
+        client.on_socket_open = _no_delay
+        # Without this paho writes to the socket on the thread that publishes; so it wakes ours instead.
+        client.on_socket_register_write = _leave_it
+        return client
+
+    def _password(self) -> str | None:
+        return self._config.secret("home_assistant", "home_assistant_password", self._settings.password_file)
+
+    def _on_connect(
+        self, client: Client, _userdata: object, _flags: ConnectFlags, reason: ReasonCode, _more: object
+    ) -> None:
+        from paho.mqtt.subscribeoptions import SubscribeOptions
+
         if reason.is_failure:
-            self._say(f"the broker at {self._settings.host} refuses the login: {reason}")
+            self._ended_because = f"it refuses the login: {reason}"
             return
-        client.subscribe([(self._topics.commands, 1), (self._topics.birth, 1)])
+        # The retained flag as it was published: a command that is retained this moment is none either.
+        commands = SubscribeOptions(
+            qos=1, retainAsPublished=True, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND
+        )
+        client.subscribe([(self._topics.commands, commands), (self._topics.birth, SubscribeOptions(qos=1))])
 
-    def _on_subscribe(self, client: Any, _userdata: Any, _mid: Any, reasons: Any, _properties: Any) -> None:
+    def _on_subscribe(
+        self, client: Client, _userdata: object, _mid: int, reasons: list[ReasonCode], _more: object
+    ) -> None:
         if any(reason.is_failure for reason in reasons):
-            self._say(f"the broker at {self._settings.host} does not let this device hear its commands")
+            self._ended_because = "it does not let this device hear its commands"
+            client.disconnect()
             return
-        self._announce(client)
-        if self.problem is not None:
-            _log.info("Home Assistant's broker is there")
-        self.problem = None
-
-    def _announce(self, client: Any) -> None:
-        client.publish(self._topics.discovery, json.dumps(self._discovery), qos=1, retain=True)
-        client.publish(self._topics.availability, ONLINE, qos=1, retain=True)
         with self._lock:
-            facts = dict(self._facts)
-        for topic, value in facts.items():
-            client.publish(topic, value, qos=1, retain=True)
+            if self._stopping.is_set():
+                client.disconnect()
+                return
+            self._live = client
+            self._announce()
+        self.problem = None
+        _log.info("%s: Home Assistant is told of this device", self._place)
+
+    def _announce(self) -> None:
+        """With the lock held."""
+        self._publish(self._topics.discovery, json.dumps(self._discovery), retain=True)
+        self._publish(self._topics.availability, ONLINE, retain=True)
+        for topic, value in self._facts.items():
+            self._publish(topic, value, retain=True)
 
     def _on_disconnect(
-        self, _client: Any, _userdata: Any, _flags: Any, reason: Any, _properties: Any
+        self, _client: Client, _userdata: object, _flags: DisconnectFlags, reason: ReasonCode, _more: object
     ) -> None:
-        if reason.is_failure:
-            self._say(f"the broker at {self._settings.host} is gone ({reason}); tried again")
+        if reason.is_failure and self._ended_because == UNSAID:
+            self._ended_because = str(reason)
 
-    def _on_message(self, client: Any, _userdata: Any, message: Any) -> None:
-        try:
-            word = bytes(message.payload[:MAX_COMMAND_BYTES]).decode("ascii")
-        except UnicodeDecodeError:
-            word = ""
+    def _on_message(self, _client: Client, _userdata: object, message: MQTTMessage) -> None:
+        word = _word(message.payload)
         if message.topic == self._topics.birth:
             if word == ONLINE:
-                self._announce(client)
+                with self._lock:
+                    self._announce()
             return
         known = self._topics.command_of(message.topic, word)
         if message.retain or known is None:
             self.ignored += 1
             return
-        self._command(known)
+        try:
+            self._command(known)
+        except Exception:  # noqa: BLE001 - the app's own code, on a thread that must live
+            _log.exception("the command %s of Home Assistant failed", known)
 
     def _say(self, problem: str) -> None:
         if problem != self.problem:
@@ -173,101 +261,58 @@ class HomeAssistant:
         self.problem = problem
 
 
-class Topics:
-    """Where everything is. Lower-case, no slash at either end."""
-
-    def __init__(self, node: str, prefix: str) -> None:
-        base = f"utdstream/{node}"
-        self.discovery = f"{prefix}/device/{node}/config"
-        self.birth = f"{prefix}/status"
-        self.availability = f"{base}/availability"
-        self.bell = f"{base}/event/doorbell"
-        self.picture = f"{base}/snapshot"
-        self.call_state = f"{base}/state/call"
-        self.quiet = f"{base}/state/do_not_disturb"
-        self.commands = f"{base}/cmd/+"
-        self._base = base
-
-    def command(self, name: str) -> str:
-        """The topic of a command."""
-        return f"{self._base}/cmd/{name}"
-
-    def command_of(self, topic: str, payload: str) -> str | None:
-        """The word for the app; None for what is no command."""
-        name = topic.removeprefix(f"{self._base}/cmd/")
-        if name == "do_not_disturb":
-            return {"ON": "do_not_disturb_on", "OFF": "do_not_disturb_off"}.get(payload)
-        return name if name in ("ring", "answer", "hang_up", "open_door") and payload == "PRESS" else None
+def _word(payload: bytes | bytearray) -> str:
+    """The text of a command; empty for what cannot be one."""
+    if len(payload) > MAX_COMMAND_BYTES:
+        return ""
+    try:
+        return bytes(payload).decode("ascii")
+    except UnicodeDecodeError:
+        return ""
 
 
-def discovery(config: MachineConfig, topics: Topics) -> dict[str, object]:
-    """The discovery message: Home Assistant's "device discovery payload", with its abbreviations written out."""
-    node = topics.discovery.split("/")[-2]
+def _packet_limit() -> Properties:
+    from paho.mqtt.packettypes import PacketTypes
+    from paho.mqtt.properties import Properties
 
-    def button(name: str, words: str, icon: str) -> dict[str, object]:
-        return {
-            "platform": "button",
-            "unique_id": f"{node}_{name}",
-            "name": words,
-            "icon": icon,
-            "command_topic": topics.command(name),
-            "payload_press": "PRESS",
-        }
-
-    components: dict[str, dict[str, object]] = {
-        "doorbell": {
-            "platform": "event",
-            "unique_id": f"{node}_doorbell",
-            "name": "Doorbell",
-            "device_class": "doorbell",
-            "event_types": ["ring"],
-            "state_topic": topics.bell,
-        },
-        "call": {
-            "platform": "sensor",
-            "unique_id": f"{node}_call",
-            "name": "Call",
-            "icon": "mdi:phone",
-            "device_class": "enum",
-            "options": list(STATES),
-            "state_topic": topics.call_state,
-        },
-        "do_not_disturb": {
-            "platform": "switch",
-            "unique_id": f"{node}_do_not_disturb",
-            "name": "Do not disturb",
-            "icon": "mdi:bell-off",
-            "state_topic": topics.quiet,
-            "command_topic": topics.command("do_not_disturb"),
-        },
-        "answer": button("answer", "Answer", "mdi:phone-check"),
-        "hang_up": button("hang_up", "Hang up", "mdi:phone-hangup"),
-        "ring": button("ring", "Test ring", "mdi:bell-ring") | {"entity_category": "diagnostic"},
-    }
-    if config.camera.adapter != "none":
-        components["visitor"] = {
-            "platform": "camera",
-            "unique_id": f"{node}_visitor",
-            "name": "Last visitor",
-            "topic": topics.picture,
-        }
-    if config.door.adapter != "none":
-        components["door"] = button("open_door", "Open door", "mdi:door-open")
-    return {
-        "device": {
-            "identifiers": [f"utdstream_{node}"],
-            "name": config.device.name or config.device.identity,
-            "manufacturer": "utdstream",
-            "model": "Doorbell",
-            "sw_version": __version__,
-        },
-        "origin": {"name": "utdstream", "sw_version": __version__},
-        "components": components,
-        "availability_topic": topics.availability,
-        "qos": 1,
-    }
+    limit = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho leaves it untyped
+    limit.MaximumPacketSize = MAX_PACKET_BYTES
+    return limit
 
 
-def _no_delay(_client: Any, _userdata: Any, connection: Any) -> None:
+def _tls_context(config: MachineConfig) -> ssl.SSLContext | None:
+    settings = config.home_assistant
+    if not settings.tls:
+        return None
+    try:
+        return ssl.create_default_context(cafile=settings.ca_file)
+    except OSError as error:
+        raise ConfigError(
+            f"{config.path}: [home_assistant] ca_file: {settings.ca_file} cannot be used ({error}); "
+            "give the broker's certificate authority as PEM"
+        ) from error
+
+
+def _no_delay(_client: Client, _userdata: object, connection: SocketLike) -> None:
     """A ring must not wait 40 ms for another packet."""
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if isinstance(connection, socket.socket):  # always; paho's type also covers WebSockets
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _leave_it(_client: Client, _userdata: object, _connection: SocketLike) -> None:
+    """Nothing: our thread is woken and writes."""
+
+
+def _drop(client: Client) -> None:
+    """Closes the socket without a word, if it is open yet; the broker then tells the last will."""
+    connection = client.socket()
+    if connection is not None:
+        with suppress(OSError):
+            connection.close()
+
+
+def _load_paho() -> None:
+    try:
+        import paho.mqtt.client  # noqa: F401
+    except ImportError as error:
+        raise PackageMissing("Home Assistant needs paho-mqtt: `pip install 'utdstream[mqtt]'`") from error
