@@ -56,6 +56,7 @@ def main() -> int:
     if chosen.build:
         return 0
     command = [sys.executable, "-m", "pytest", "-q", "-rs", "tests/device/test_systemd_root.py"]
+    command.append("tests/device/test_trigger_systemd_root.py")
     return subprocess.run(command, cwd=roots.ROOT, env={**os.environ}, check=False).returncode
 
 
