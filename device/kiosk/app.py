@@ -35,6 +35,13 @@ _log = logging.getLogger(__name__)
 
 WORKER_PATIENCE_S = 10.0
 STOP_S = 2.0
+SENT_AWAY = {
+    "DUPLICATE_IDENTITY": "another device uses the identity {identity}; give each its own",
+    "REMOVED": "the host removed {identity}",
+    "PARTICIPANT_REMOVED": "the host removed {identity}",
+    "BANNED": "{identity} is banned from it",
+}
+"""Why a kiosk stays out for long, by the reason of the connection (LiveKit's and the SDK's names)."""
 
 
 class Kiosk:
@@ -163,12 +170,16 @@ class Kiosk:
             self.room = room
             room.connection.subscribe(functools.partial(self._connection, room))
             room.seat.subscribe(functools.partial(self._seat, room))
+            self._reason = ""
             self._queue.put((room, Event.JOINED))
 
     def _connection(self, room: UTDAudioRoomSession, change: Change[Connection]) -> None:
-        if change.new.state is ConnectionState.DISCONNECTED:
-            self._reason = f"the room {self._config.kiosk.room} was left: {change.new.reason or 'ended'}"
-            self._queue.put((room, Event.LEFT))
+        if change.new.state is not ConnectionState.DISCONNECTED or room is not self.room:
+            return
+        reason = change.new.reason or "ended"
+        words = SENT_AWAY.get(reason, reason).format(identity=self._config.device.identity)
+        self._reason = f"the room {self._config.kiosk.room} was left: {words}"
+        self._queue.put((room, Event.REFUSED if reason in SENT_AWAY else Event.LEFT))
 
     def _seat(self, room: UTDAudioRoomSession, change: Change[int | None]) -> None:
         if change.new is None and change.old is not None:
@@ -188,6 +199,8 @@ class Kiosk:
             self._queue.put((room, Event.SEAT_FAILED))
         else:
             self._queue.put((room, Event.SEATED))
+            if room.seat.value is None:  # taken away while we sat down, and said before we said that we sit
+                self._queue.put((room, Event.SEAT_LOST))
 
     def _microphone(self, *, on: bool) -> None:
         room = self.room
@@ -235,14 +248,17 @@ class Kiosk:
         elif state.phase is Phase.INSIDE:
             words = f"in the room {settings.room}"
             if settings.seat is not None:
-                words += (
-                    f", on seat {settings.seat}"
-                    if state.seated
-                    else f", without a seat ({self._reason or 'kicked'})"
-                )
+                words += f", {self._seat_words(state, settings.seat)}"
         else:
             words = self._reason or f"joining the room {settings.room}"
         return "; ".join([words, *(f"{name}: {problem}" for name, problem in missing.items())])
+
+    def _seat_words(self, state: State, seat: int) -> str:
+        if state.seated:
+            return f"on seat {seat}"
+        if state.kicked:
+            return "without a seat (it was taken away, and is asked for again after the next join)"
+        return f"without a seat ({self._reason or 'it is asked for'})"
 
     def _show(self) -> None:
         if self._service is not None:

@@ -2,7 +2,8 @@
 
 Owns: every decision. Standard library only.
 
-1. It rejoins for ever, with growing pauses; a ban or a taken identity waits longest.
+1. It rejoins for ever, with growing pauses; who was sent away (removed, banned, another device with this identity)
+   waits longest.
 2. It wants its seat whenever it is in the room without one. A kick is obeyed until the next join.
 3. With push-to-talk the microphone is open only while the button is held, and never before the seat is there.
 """

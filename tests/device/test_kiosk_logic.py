@@ -44,6 +44,13 @@ def test_join_when_it_fails_is_tried_for_ever_with_growing_pauses() -> None:
     assert follow(SEATED, Event.BEGIN, Event.REFUSED)[1][-1] == Wait(BANNED_S)
 
 
+def test_kiosk_when_it_is_sent_away_stays_out_for_long() -> None:
+    """Removed, banned, or another device with its identity: not the pauses of an outage."""
+    state, done = follow(SEATED, Event.BEGIN, Event.JOINED, Event.SEATED, Event.REFUSED)
+    assert done[-1] == Wait(BANNED_S)
+    assert step(state, Event.TIME_UP, SEATED)[1] == (Do.JOIN,)
+
+
 def test_seat_when_somebody_else_has_it_is_asked_for_again() -> None:
     """Politely: with growing pauses."""
     state, done = follow(SEATED, Event.BEGIN, Event.JOINED, Event.SEAT_FAILED)
