@@ -266,7 +266,7 @@ async def bounded(awaitable: asyncio.Future[Any] | Coroutine[Any, Any, Any], sec
 
 class _Redact(logging.Filter):
     """Masks join tokens in the native core's log lines (rust-sdks #219 printed them), and drops the ones
-    that belong to every healthy call: a plain script shows warnings to its user."""
+    that belong to every healthy call."""
 
     _token = re.compile(r"(access_token=|eyJ)[A-Za-z0-9._%-]+")
     _ordinary = (
@@ -275,6 +275,7 @@ class _Redact(logging.Filter):
         "dynacast: local track publication not found",  # unpublished while its viewers changed
         "Failed to set degradation preference",  # at every video publish of 1.2.1
         "local offer sdp: Called in wrong state: closed",  # hung up while something was being negotiated
+        "peer connection is closed, cannot create offer",  # hung up while a track was being added
         "closed unexpectedly",  # data channels of a room that the server ended; `connection` tells it
     )
 
@@ -311,7 +312,10 @@ def _bring_up() -> LoopThread:
     # The last one registered runs first: shut_down, then the core's own dispose, then the last hook.
     atexit.register(thread.after_native_dispose)
     _ = FfiClient.instance
-    logging.getLogger("livekit").addFilter(_Redact())
+    core_log = logging.getLogger("livekit")
+    core_log.addFilter(_Redact())
+    # A program that has set up no logging is told what matters by errors and events, not by the core's lines.
+    core_log.addHandler(logging.NullHandler())
     atexit.register(thread.shut_down)
     _log.debug("the media core is up after %.0f ms", (time.monotonic() - began) * 1000)
     return thread
