@@ -122,14 +122,16 @@ class EventReader(AbstractContextManager["EventReader"]):
         with self._changed:
             return self._changed.wait_for(fact, within_s)
 
-    def wait_for(self, event: str, call_id: str, within_s: float = 5.0) -> messages.CallEvent:
+    def wait_for(self, event: str, call_id: str | None = None, within_s: float = 5.0) -> messages.CallEvent:
         found: list[messages.CallEvent] = []
 
         def is_there() -> bool:
-            found[:] = [e for e in self.events if e.event == event and e.call.call_id == call_id]
+            found[:] = [e for e in self.events if e.event == event and call_id in (None, e.call.call_id)]
             return bool(found)
 
-        assert self.wait(is_there, within_s), f"no {event} of {call_id}; there are {self.events}"
+        assert self.wait(is_there, within_s), (
+            f"no {event} of {call_id or 'any call'}; there are {self.events}"
+        )
         return found[0]
 
     def __exit__(

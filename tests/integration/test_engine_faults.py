@@ -87,6 +87,23 @@ def test_without_the_media_server_a_call_is_refused_and_comes_later(fragile: Loc
     door.call(house.identity)
 
 
+def test_a_ring_that_came_before_its_room_is_taken_back_when_there_is_none(
+    fragile: LocalStack, site: Site
+) -> None:
+    door, house = site.person(fresh("door")), site.person(fresh("house"))
+    before = door.call(house.identity)
+    door.act(before.call_id, "end")
+    eventually(lambda: not rooms_of(fragile, before.call_id), "the media server has answered")
+    with EventReader(fragile.mqtt_login(house.identity)) as device:
+        fragile.kill("livekit")
+        answer = door.ask("POST", routes.CALLS, {"callee_identity": house.identity})
+        assert answer.json()["code"] == "unavailable"
+        rung = device.wait_for(messages.CALL_INITIATED)
+        device.wait_for(messages.CALL_CANCELLED, rung.call.call_id)
+    assert door.ask("GET", f"{routes.CALLS}/{rung.call.call_id}").json()["code"] == "call_not_found"
+    fragile.start("livekit")
+
+
 def test_a_call_survives_a_restart_of_the_media_server(fragile: LocalStack, site: Site) -> None:
     door, house = site.person(fresh("door")), site.person(fresh("house"))
     call = door.call(house.identity)

@@ -6,7 +6,9 @@ about calls: it reads the newest record from the store and makes the room follow
 1. Metadata first, then the data message with the same content.
 2. A room is never ended under people who could leave by themselves: notice, up to two seconds, end.
    (LiveKit's client library loses threads for ever when the server ends a room under it.)
-3. When the media server is away, what is missing stays written down (`room_open`, `is_told`) and is
+3. The making of a room stands in the same lane as everything said to it later and its end: a callee may
+   answer or refuse before the room is there.
+4. When the media server is away, what is missing stays written down (`room_open`, `is_told`) and is
    done by the next poll.
 """
 
@@ -41,15 +43,17 @@ class CallRooms:
         self._told: dict[str, int] = {}
         self._closing: dict[str, asyncio.Event] = {}
 
+    @property
+    def is_media_up(self) -> bool:
+        """True when the media server answered the newest request."""
+        return self._sfu.is_up is True
+
     async def create(self, record: CallRecord) -> None:
-        """Makes the room of this call. Raises: SfuUnavailable."""
-        await self._sfu.create_room(
-            record.call_id,
-            empty_timeout_s=EMPTY_ROOM_S,
-            max_participants=PARTIES,
-            metadata=messages.room_metadata(record.call),
-        )
-        self._told[record.call_id] = record.rev
+        """Makes the room of this call, and tells it what happened meanwhile. Raises: SfuUnavailable."""
+        made: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        made.add_done_callback(lambda done: done.cancelled() or done.exception())  # also when nobody waits
+        self._lanes.put(record.call_id, lambda: self._create(record, made))
+        await made
 
     async def ensure(self, record: CallRecord) -> None:
         """Makes the room unless it is there (the media server forgets rooms in a restart)."""
@@ -79,6 +83,25 @@ class CallRooms:
         left = self._closing.get(call_id)
         if left is not None:
             left.set()
+
+    async def _create(self, record: CallRecord, made: asyncio.Future[None]) -> None:
+        try:
+            await self._sfu.create_room(
+                record.call_id,
+                empty_timeout_s=EMPTY_ROOM_S,
+                max_participants=PARTIES,
+                metadata=messages.room_metadata(record.call),
+            )
+        except SfuUnavailable as error:
+            if not made.done():
+                made.set_exception(error)
+            return
+        except BaseException:
+            made.cancel()
+            raise
+        self._told[record.call_id] = record.rev
+        if not made.done():
+            made.set_result(None)
 
     async def _tell(self, call_id: str) -> None:
         record = self._store.call(call_id)

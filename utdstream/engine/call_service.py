@@ -84,23 +84,28 @@ class CallService:
                 self._publish_ring(record, is_repetition=True)
 
     async def create(self, wanted: NewCall) -> tuple[CallRecord, bool]:
-        """The new call, its room made and the callee rung; True when an Idempotency-Key made it the
+        """The new call, the callee rung and its room made; True when an Idempotency-Key made it the
         old one. Raises: Refusal.
+
+        The callee is rung while the room is made: nobody is there faster than the media server. After a
+        media server that did not answer the last request, the room comes first.
         """
         self._check_enabled(wanted.type)
         record, is_new = self._insert(wanted)
+        rings_at_once = is_new and self._rooms.is_media_up
+        if rings_at_once:
+            self._publish_ring(record)
         try:
             await (self._rooms.create(record) if is_new else self._ensure_room(record))
         except SfuUnavailable:
             if is_new:
-                self._withdraw(record)
+                self._withdraw(record, is_rung=rings_at_once)
             raise unavailable() from None
         record = self.get(record.call_id)
-        if is_new and record.is_open:
+        if is_new and record.is_unanswered:
             self._set_deadlines(record)
-            self._publish_ring(record)
-        elif is_new:
-            raise Refusal("invalid_state", "The call was ended while it was made")
+            if not rings_at_once:
+                self._publish_ring(record)
         return record, not is_new
 
     def ringing(self, call_id: str, actor: str) -> CallRecord:
@@ -228,12 +233,16 @@ class CallService:
             raise invalid("Idempotency-Key was used for another call")
         return same
 
-    def _withdraw(self, record: CallRecord) -> None:
+    def _withdraw(self, record: CallRecord, *, is_rung: bool) -> None:
         with self._store.transaction():
             now_is = self._store.call(record.call_id)
-            if now_is is not None and now_is.rev == record.rev:
-                self._store.delete_call(record.call_id)
+            if now_is is None or not now_is.is_unanswered:
+                return  # answered or over: the poll makes the room, or has nothing to do
+            self._store.delete_call(record.call_id)
         _log.warning("call %s withdrawn: it has no media room", record.call_id)
+        if is_rung:
+            over = calls.end(now_is, now_is.caller, _now())
+            self._events.publish(messages.CALL_CANCELLED, over.callee, over.call, _now())
 
     async def _ensure_room(self, record: CallRecord) -> None:
         if record.is_open:

@@ -280,7 +280,7 @@ def events_after(before: UTDCallStatus, record: CallRecord) -> tuple[tuple[str, 
     """`(event, identity)` of every call event that this step sends over MQTT.
 
     All devices of the callee listen on one topic, so "answered elsewhere" also reaches the one that
-    answered; it knows. The ring itself is sent by whoever creates the room.
+    answered; it knows. The ring itself is sent by whoever creates the call.
     """
     after = record.status
     if after is before or after in UNANSWERED:
