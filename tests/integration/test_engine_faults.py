@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from engine_site import EventReader, Site, fresh, rooms_of
@@ -102,6 +105,31 @@ def test_a_ring_that_came_before_its_room_is_taken_back_when_there_is_none(
         device.wait_for(messages.CALL_CANCELLED, rung.call.call_id)
     assert door.ask("GET", f"{routes.CALLS}/{rung.call.call_id}").json()["code"] == "call_not_found"
     fragile.start("livekit")
+
+
+def test_a_callee_who_refuses_before_there_is_a_room_leaves_none_behind(
+    fragile: LocalStack, site: Site
+) -> None:
+    """The media server stands still while the callee hears the ring and says no."""
+    door, house = site.person(fresh("door")), site.person(fresh("house"))
+    before = door.call(house.identity)
+    door.act(before.call_id, "end")
+    eventually(lambda: not rooms_of(fragile, before.call_id), "the media server has answered")
+    livekit = fragile.pid("livekit")
+    assert livekit is not None
+    with EventReader(fragile.mqtt_login(house.identity)) as device, ThreadPoolExecutor(1) as caller:
+        os.kill(livekit, signal.SIGSTOP)
+        try:
+            asked = caller.submit(door.ask, "POST", routes.CALLS, {"callee_identity": house.identity})
+            rung = device.wait_for(messages.CALL_INITIATED)
+            refused = house.act(rung.call.call_id, "reject")
+            assert not asked.done()
+        finally:
+            os.kill(livekit, signal.SIGCONT)
+        answer = asked.result()
+    assert refused.status is S.REJECTED
+    assert (answer.status_code, answer.json()["status"]) == (201, "rejected")
+    eventually(lambda: not rooms_of(fragile, rung.call.call_id), "the room is gone")
 
 
 def test_a_call_survives_a_restart_of_the_media_server(fragile: LocalStack, site: Site) -> None:

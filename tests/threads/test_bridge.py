@@ -6,6 +6,8 @@ import asyncio
 import gc
 import logging
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -325,3 +327,16 @@ def test_log_of_the_core_when_it_holds_a_token_is_masked(
     assert token not in caplog.text
     assert "c2lnbmF0dXJl" not in caplog.text
     assert "access_token=***" in caplog.text
+
+
+def test_a_script_without_logging_sees_none_of_the_cores_lines() -> None:
+    """With logging it does."""
+    for set_up, is_seen in (("", False), ("logging.basicConfig(); ", True)):
+        script = (
+            f"import logging; {set_up}from utdstream._livekit.loop import loop_thread; loop_thread(); "
+            "logging.getLogger('livekit').error('peer_transport: something')"
+        )
+        ended = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+        )
+        assert ("peer_transport" in ended.stderr) is is_seen, ended.stderr
