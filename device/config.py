@@ -220,6 +220,7 @@ class MachineConfig:
     def secret(self, section: str, name: str, file: Path | None) -> str | None:
         """A secret from its file, else from the service manager's credential; None when there is neither."""
         source = file
+        key = f"{name.removeprefix(f'{section}_')}_file"
         if source is None:
             folder = os.environ.get("CREDENTIALS_DIRECTORY")
             if folder is None or not (Path(folder) / name).exists():
@@ -229,11 +230,11 @@ class MachineConfig:
             text = source.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(
-                f"{self.path}: [{section}] {name}_file: {source} cannot be read ({error}); "
+                f"{self.path}: [{section}] {key}: {source} cannot be read ({error}); "
                 "give a readable file with the secret and nothing else"
             ) from error
         if not text:
-            raise ConfigError(f"{self.path}: [{section}] {name}_file: {source} is empty")
+            raise ConfigError(f"{self.path}: [{section}] {key}: {source} is empty")
         return text
 
 

@@ -93,8 +93,8 @@ class UTDLiveStreamSession(RoomSession):
         _, connection = self._room._require_connection("go_live")
         if not self._room.can_publish.value:
             raise connection.publisher.refusal(connection.publisher.microphone)
-        wishes = {"microphone": True, "camera": True} if with_video else {"microphone": True}
-        self._room._publish(wishes, deadline, "go_live")
+        devices = ("microphone", "camera") if with_video else ("microphone",)
+        self._room._publish(dict.fromkeys(devices, lambda: True), deadline, "go_live")
         self._is_live = True
 
     def invite_to_stage(self, identity: str, *, timeout: float | None = None) -> None:

@@ -267,20 +267,21 @@ class UTDRoom:
         wish = Wish.ON if enabled else Wish.MUTED
         life.loop.run(lambda: connection.set_wish(kind, wish), deadline=deadline)
 
-    def _publish(self, wishes: Mapping[str, bool], deadline: Deadline, doing: str) -> None:
-        """Wishes for several devices at once and waits until each is so; missing ones are left out.
+    def _publish(self, wanted: Mapping[str, Callable[[], bool]], deadline: Deadline, doing: str) -> None:
+        """Publishes several devices at once, on or muted, and waits until each is so; missing ones are left out.
 
+        Each is asked on the loop, in the same turn in which its wish counts: who mutes meanwhile is never heard.
         Raises: what the first that failed raised.
         """
         from utdstream._livekit.publishing import Wish
 
         life, connection = self._require_connection(doing)
-        present = {kind: on for kind, on in wishes.items() if getattr(self._devices, kind) is not None}
+        present = {kind: is_on for kind, is_on in wanted.items() if getattr(self._devices, kind) is not None}
         for kind in present:
             life.loop.call(connection.refuse_publishing, kind == "microphone", deadline=deadline)
         life.loop.run(
             lambda: connection.set_wishes(
-                {kind: Wish.ON if on else Wish.MUTED for kind, on in present.items()}
+                {kind: Wish.ON if is_on() else Wish.MUTED for kind, is_on in present.items()}
             ),
             deadline=deadline,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 from facts import eventually
@@ -115,6 +116,24 @@ def test_seat_taken_muted_is_published_muted(lobby: Lobby) -> None:
     guest.set_microphone(True)
     assert guest.microphone_on.value
     assert heard(host, guest)
+
+
+def test_somebody_who_mutes_while_the_seat_is_being_given_is_not_heard(
+    lobby: Lobby, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The wish for silence comes after the grant and before the microphone is published."""
+    lobby.join("host", as_host=True, seat_count=4)
+    speaker = lobby.join("ann")
+    publish = speaker._room._publish
+
+    def mute_first(*arguments: Any) -> None:
+        speaker.set_microphone(False)
+        publish(*arguments)
+
+    monkeypatch.setattr(speaker._room, "_publish", mute_first)
+    speaker.take_seat(1)
+    assert speaker.can_publish.value
+    assert not speaker.microphone_on.value
 
 
 def test_seat_without_a_microphone_is_a_seat(lobby: Lobby) -> None:

@@ -431,9 +431,10 @@ def test_h264_camera_resumes_with_a_key_frame_after_mute(hall: MediaRoom) -> Non
     sender.set_camera(True)
     assert sender.camera_on.value
     began = time.monotonic()
-    while (counter := read_counter(next(frames))) is None or counter > 60:  # the pattern starts again at 0
+    counter = None
+    while camera.key_frames_sent == keys or counter is None or counter > 60:  # the pattern starts again at 0
+        counter = read_counter(next(frames))
         assert time.monotonic() - began < 5.0
-    assert camera.key_frames_sent > keys
 
 
 def test_rule_2_a_connect_given_up_before_it_began_joins_nothing(

@@ -7,6 +7,7 @@ kept connection turns out to be dead (each of them may be repeated).
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections import OrderedDict
@@ -25,7 +26,6 @@ from utdstream.engine.grants import ALL_SOURCES, Rights
 from utdstream.engine.rooms import CAMERA, MICROPHONE, SCREEN, SCREEN_AUDIO
 
 REQUEST_TIMEOUT_S = 4.0
-CONNECT_TIMEOUT_S = 2.0
 SIGNED_FOR_S = 60.0
 """How long a signed token is used again; livekit-api's are good for six hours."""
 SIGNED_ROOMS = 1000
@@ -134,8 +134,7 @@ class Sfu:
     """A client of one livekit-server. Make it inside a running loop, `close()` it there."""
 
     def __init__(self, settings: LiveKitSection) -> None:
-        timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S)
-        self._session = aiohttp.ClientSession(timeout=timeout)
+        self._session = aiohttp.ClientSession()
         self._rooms = _Rooms(self._session, settings)
         self._hooks = api.WebhookReceiver(api.TokenVerifier(settings.api_key, settings.api_secret))
         self.is_up: bool | None = None
@@ -276,11 +275,11 @@ class Sfu:
     async def _ask(self, request: Callable[[], Awaitable[_Answer]]) -> _Answer:
         try:
             try:
-                answer = await request()
+                answer = await _bounded(request)
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
                 if isinstance(error, aiohttp.ClientConnectorError):
                     raise
-                answer = await request()
+                answer = await _bounded(request)
         except api.TwirpError as error:
             if error.code == api.TwirpErrorCode.NOT_FOUND:
                 self._set_up(True)
@@ -351,3 +350,10 @@ def _permission(rights: Rights) -> lk.ParticipantPermission:
         can_subscribe=rights.can_subscribe,
         can_publish_data=rights.can_publish_data,
     )
+
+
+async def _bounded(request: Callable[[], Awaitable[_Answer]]) -> _Answer:
+    # Not by the session's own timeout: livekit-api 1.2.2 gives `timeout=None` with each request, which newer
+    # releases of aiohttp read as "no limit".
+    async with asyncio.timeout(REQUEST_TIMEOUT_S):
+        return await request()
