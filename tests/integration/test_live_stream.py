@@ -185,10 +185,10 @@ def test_every_viewer_sees_and_hears_exactly_the_stage(show: Show) -> None:
         session.can_publish.wait_for(True, timeout=10)
         session.set_microphone(True)
     everybody_sees([host, *co_publishers])
-    pictures = [read_counter(frame) for frame in itertools.islice(viewers[0].video_frames(timeout=20), 5)]
+    pictures = [read_counter(frame) for frame in itertools.islice(viewers[0].video_frames(timeout=40), 5)]
     assert len([counter for counter in pictures if counter is not None]) >= 3
     for speaker in speakers:
-        eventually(lambda heard=speaker: any(heard.pcm[-9600:]), "every viewer hears", within_s=20)
+        eventually(lambda heard=speaker: any(heard.pcm[-9600:]), "every viewer hears", within_s=40)
     host.remove_from_stage(identity_of(co_publishers[1]))
     everybody_sees([host, co_publishers[0], co_publishers[2]])
     co_publishers[2].leave_stage()
