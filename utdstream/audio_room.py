@@ -269,7 +269,7 @@ class UTDAudioRoomSession(RoomSession):
         with contextlib.suppress(UTDStreamException):
             self._room.can_publish.wait_for(True, timeout=deadline.remaining())
             if self.seat.value is not None:
-                self._room._publish({"microphone": lambda: not self._muted}, deadline, "speaking")
+                self._publish_microphone(deadline, "speaking")
 
     def _close_facts(self) -> None:
         for fact in (self.seats, self.seat, self.speak_requests, self.chat_locked, self.roles):

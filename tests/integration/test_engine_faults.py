@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from engine_site import EventReader, Site, fresh, rooms_of
+from engine_site import Asker, EventReader, Site, fresh, rooms_of
 from facts import eventually
 
 from utdstream._wire import messages, routes
@@ -90,13 +90,19 @@ def test_without_the_media_server_a_call_is_refused_and_comes_later(fragile: Loc
     door.call(house.identity)
 
 
-def test_a_ring_that_came_before_its_room_is_taken_back_when_there_is_none(
-    fragile: LocalStack, site: Site
-) -> None:
+def two_after_a_call(fragile: LocalStack, site: Site) -> tuple[Asker, Asker]:
+    """Two people whose call is over: the engine's last request to the media server was answered."""
     door, house = site.person(fresh("door")), site.person(fresh("house"))
     before = door.call(house.identity)
     door.act(before.call_id, "end")
-    eventually(lambda: not rooms_of(fragile, before.call_id), "the media server has answered")
+    eventually(lambda: not rooms_of(fragile, before.call_id), "the room is gone")
+    return door, house
+
+
+def test_a_ring_that_came_before_its_room_is_taken_back_when_there_is_none(
+    fragile: LocalStack, site: Site
+) -> None:
+    door, house = two_after_a_call(fragile, site)
     with EventReader(fragile.mqtt_login(house.identity)) as device:
         fragile.kill("livekit")
         answer = door.ask("POST", routes.CALLS, {"callee_identity": house.identity})
@@ -111,10 +117,7 @@ def test_a_callee_who_refuses_before_there_is_a_room_leaves_none_behind(
     fragile: LocalStack, site: Site
 ) -> None:
     """The media server stands still while the callee hears the ring and says no."""
-    door, house = site.person(fresh("door")), site.person(fresh("house"))
-    before = door.call(house.identity)
-    door.act(before.call_id, "end")
-    eventually(lambda: not rooms_of(fragile, before.call_id), "the media server has answered")
+    door, house = two_after_a_call(fragile, site)
     livekit = fragile.pid("livekit")
     assert livekit is not None
     with EventReader(fragile.mqtt_login(house.identity)) as device, ThreadPoolExecutor(1) as caller:

@@ -49,7 +49,7 @@ class CallRooms:
         return self._sfu.is_up is True
 
     async def create(self, record: CallRecord) -> None:
-        """Makes the room of this call, and tells it what happened meanwhile. Raises: SfuUnavailable."""
+        """Makes the room of this call, before whatever else is put in its lane. Raises: SfuUnavailable."""
         made: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         made.add_done_callback(lambda done: done.cancelled() or done.exception())  # also when nobody waits
         self._lanes.put(record.call_id, lambda: self._create(record, made))
@@ -92,13 +92,13 @@ class CallRooms:
                 max_participants=PARTIES,
                 metadata=messages.room_metadata(record.call),
             )
-        except SfuUnavailable as error:
+        except asyncio.CancelledError:
+            made.cancel()  # the engine stops
+            raise
+        except Exception as error:  # noqa: BLE001  # handed to who waits
             if not made.done():
                 made.set_exception(error)
             return
-        except BaseException:
-            made.cancel()
-            raise
         self._told[record.call_id] = record.rev
         if not made.done():
             made.set_result(None)
