@@ -130,10 +130,14 @@ def test_somebody_who_mutes_while_the_seat_is_being_given_is_not_heard(
         speaker.set_microphone(False)
         publish(*arguments)
 
+    was_on: list[bool] = []
+    speaker.microphone_on.subscribe(lambda change: was_on.append(change.new))
     monkeypatch.setattr(speaker._room, "_publish", mute_first)
     speaker.take_seat(1)
     assert speaker.can_publish.value
     assert not speaker.microphone_on.value
+    speaker.leave()  # every change has been told when this returns
+    assert True not in was_on
 
 
 def test_seat_without_a_microphone_is_a_seat(lobby: Lobby) -> None:
