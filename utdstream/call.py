@@ -527,15 +527,13 @@ class UTDCallSession(UTDSession):
         life.timer = self._work.call_later(pause_s, lambda: self._poll(life, pause_s))
 
     def _pause_s(self, life: CallLife) -> float:
-        if life.status is S.ACTIVE:
-            return ACTIVE_POLL_S
         joined = self._room.connection.value.state in (
             ConnectionState.CONNECTED,
             ConnectionState.RECONNECTING,
         )
         if life.ours and not joined:
             return min(JOINING_POLL_S, self._config.call_poll_s)
-        return self._config.call_poll_s
+        return ACTIVE_POLL_S if life.status is S.ACTIVE else self._config.call_poll_s
 
     def _poll(self, life: CallLife, pause_s: float) -> None:
         if life.over:
