@@ -201,6 +201,11 @@ class Watched(Generic[T]):
                 waiter.close()
 
 
+SIGNALS_SEEN_S = 0.5
+"""A wait looks up so often: a signal that comes just before its thread sleeps, or to another thread, does not wake
+it, and Ctrl-C would be lost for as long as the wait lasts."""
+
+
 class _Waiter(Generic[T]):
     """The values one blocked thread has still to look at.
 
@@ -236,8 +241,10 @@ class _Waiter(Generic[T]):
         seen = "nothing happened"
         while True:
             try:
-                item = self._queue.get(timeout=deadline.remaining())
+                item = self._queue.get(timeout=min(deadline.remaining(), SIGNALS_SEEN_S))
             except Empty:
+                if not deadline.passed:
+                    continue
                 raise deadline.error(f"what was waited for did not come, {seen}") from None
             if item is None:
                 raise SessionClosed("wait_for: the object was disposed before the fact came true")

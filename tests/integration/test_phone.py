@@ -167,7 +167,7 @@ def test_the_other_side_hears_the_hang_up_when_the_caller_gets_sigterm(start: St
         while calling.stdout.readline().strip() != "active":
             assert calling.poll() is None
         calling.send_signal(number)
-        said, errors = answering.communicate(timeout=90)
+        said, errors = answering.communicate(timeout=PATIENCE_S)
         # 3 when the hang-up came while the house was still joining the room.
         assert answering.returncode in (0, 3), errors
         assert json.loads(said)["statuses"] == ["ringing", "active", "ended"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -176,6 +177,23 @@ def test_wait_when_infinite_is_legal_and_ends_with_the_object() -> None:
     with pytest.raises(SessionClosed):
         fact.wait_for(1)
     assert fact.wait_for(0) == 0
+
+
+def test_wait_when_a_signal_does_not_wake_its_thread_is_interrupted_all_the_same(lane: EventsLane) -> None:
+    """Control-C that another thread of the process receives."""
+    fact = Watched(0, lane)
+
+    def interrupt() -> None:
+        eventually(lambda: len(fact._waiters) == 1, "the main thread waits")
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+    other = threading.Thread(target=interrupt)
+    began = time.monotonic()
+    other.start()
+    with pytest.raises(KeyboardInterrupt):
+        fact.wait_for(1, timeout=20)
+    assert time.monotonic() - began < 5.0
+    other.join()
 
 
 def test_wait_when_its_predicate_raises_passes_it_on_and_forgets_the_waiter() -> None:
