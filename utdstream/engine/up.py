@@ -19,6 +19,7 @@ from utdstream.engine import stack_file
 from utdstream.engine.service_manager import ServiceManager
 from utdstream.engine.stack import PARTS, Part
 from utdstream.engine.supervisor import PartEvent, Supervisor
+from utdstream.observe import SIGNALS_SEEN_S
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -113,9 +114,10 @@ class _Report:
 
 def _hold(supervisor: Supervisor, manager: ServiceManager) -> None:
     """Wait for a signal, and say that the supervisor is alive as often as the service manager wants it."""
-    pause_s = manager.watchdog_s / 3 or None
+    # Never longer: a signal that comes just before this thread sleeps does not wake it.
+    pause_s = min(manager.watchdog_s / 3 or SIGNALS_SEEN_S, SIGNALS_SEEN_S)
     while True:
-        if pause_s is not None and supervisor.responds(timeout=pause_s):
+        if manager.watchdog_s and supervisor.responds(timeout=pause_s):
             manager.alive()
         threading.Event().wait(pause_s)
 
