@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import threading
 import time
@@ -16,6 +17,11 @@ __all__ = ["own_people", "own_stack", "people", "programs", "stack"]
 PROCESS_WIDE = ("utdstream-loop", "utd-cards", "Dummy-")
 """Threads that are started once and live as long as the process, by the beginning of their name."""
 GRACE_S = 3.0
+
+# Run in the background or under nohup, a process is started deaf to these, and so are its children: many tests
+# send them.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)

@@ -69,7 +69,12 @@ def test_call_when_one_of_three_answers_is_his_and_the_others_are_told(people: P
     """One call each, media for the winner alone, `answered elsewhere` for the rest."""
     door = people("door")
     first, second = House(people("a")), House(people("b"))
-    third = House(people("c"), lambda incoming: incoming.accept())
+
+    def answer_when_all_ring(incoming: IncomingCall) -> UTDCallSession:
+        eventually(lambda: first.rings and second.rings, "the others ring too")
+        return incoming.accept()
+
+    third = House(people("c"), answer_when_all_ring)
     with door.call(KIND) as call:
         seen: list[S | None] = []
         call.status.subscribe(lambda change: seen.append(change.new))
