@@ -140,11 +140,18 @@ def test_publish_right_equals_seat_after_a_fight_with_failures(
         for future in fights:
             future.result(30)
         quiet = time.monotonic()
-        eventually(
-            lambda: speakers(stack) == set(seated(stack)),
-            "the publish right equals the seat",
-            within_s=10,
-        )
+        wrong: set[str] = set()
+
+        def right_equals_seat() -> bool:
+            wrong.clear()
+            wrong.update(speakers(stack) ^ set(seated(stack)))
+            return not wrong
+
+        try:
+            eventually(right_equals_seat, "the publish right equals the seat", within_s=10)
+        except AssertionError as error:
+            asked = {who: session.connection.value for who, (_, session) in enumerate(joined)}
+            raise AssertionError(f"{error}: {wrong}; the sessions: {asked}") from None
         took_s = time.monotonic() - quiet
         assert twice == []
         assert took_s < 5.0, "the bar is 1 s; a test allows five times that"
