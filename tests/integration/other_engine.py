@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,20 +16,26 @@ PROGRAMS = Path(__file__).parent / "programs"
 
 
 class OtherEngine:
-    """Runs `program` instead of the stack's engine from now on."""
+    """Runs `program` instead of the stack's engine from now on.
 
-    def __init__(self, stack: LocalStack, program: str) -> None:
+    `environment` adds to the program's; a change of it counts from the next start.
+    """
+
+    def __init__(self, stack: LocalStack, program: str, **environment: str) -> None:
         stack.stop("engine")
         assert stack._supervisor is not None
         self._stack = stack
         settings = str(stack._supervisor.settings.file("engine.toml"))
         self._command = [sys.executable, str(PROGRAMS / program), "--config", settings]
         self._process: subprocess.Popen[bytes] | None = None
+        self.environment = environment
         self.start()
 
     def start(self) -> None:
         """Returns when it serves."""
-        self._process = subprocess.Popen(self._command, stderr=subprocess.DEVNULL)
+        self._process = subprocess.Popen(
+            self._command, stderr=subprocess.DEVNULL, env=os.environ | self.environment
+        )
         eventually(self._serves, "the other engine serves", within_s=20)
 
     def _serves(self) -> bool:

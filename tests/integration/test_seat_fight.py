@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 
 import pytest
 import requests
@@ -35,14 +35,23 @@ ROOM = "arena"
 
 
 @pytest.fixture
-def flaky_stack(programs: None) -> Iterator[tuple[LocalStack, OtherEngine]]:
-    """A stack whose engine sees every third grant fail."""
+def stack(programs: None) -> Iterator[LocalStack]:
     with LocalStack() as stack:
-        engine = OtherEngine(stack, "flaky_engine.py")
-        try:
-            yield stack, engine
-        finally:
-            engine.close()
+        yield stack
+
+
+@pytest.fixture
+def flaky_engine(stack: LocalStack) -> Iterator[OtherEngine]:
+    """The stack's engine, but every third grant fails."""
+    with closing(OtherEngine(stack, "flaky_engine.py")) as engine:
+        yield engine
+
+
+@pytest.fixture
+def refusing_engine(stack: LocalStack) -> Iterator[OtherEngine]:
+    """The stack's engine, but no grant works."""
+    with closing(OtherEngine(stack, "flaky_engine.py", REFUSE_EVERY="1")) as engine:
+        yield engine
 
 
 def join(stack: LocalStack, number: int) -> tuple[UTDStreamClient, UTDAudioRoomSession]:
@@ -108,10 +117,9 @@ def speakers(stack: LocalStack) -> set[str]:
 
 @pytest.mark.timeout(180)
 def test_publish_right_equals_seat_after_a_fight_with_failures(
-    flaky_stack: tuple[LocalStack, OtherEngine],
+    stack: LocalStack, flaky_engine: OtherEngine
 ) -> None:
     """Never one on two seats; within 1 s of quiet exactly the seated may publish."""
-    stack, engine = flaky_stack
     over = threading.Event()
     with ExitStack() as cleaning, ThreadPoolExecutor(CLIENTS) as pool:
         joined = list(pool.map(lambda number: join(stack, number), range(CLIENTS)))
@@ -131,8 +139,8 @@ def test_publish_right_equals_seat_after_a_fight_with_failures(
         ]
         try:
             eventually(lambda: len(moves) > MOVES, "they fight", within_s=40)
-            engine.kill()
-            engine.start()
+            flaky_engine.kill()
+            flaky_engine.start()
             before = len(moves)
             eventually(lambda: len(moves) > before + MOVES, "they fight again", within_s=40)
         finally:
@@ -155,3 +163,19 @@ def test_publish_right_equals_seat_after_a_fight_with_failures(
         took_s = time.monotonic() - quiet
         assert twice == []
         assert took_s < 5.0, "the bar is 1 s; a test allows five times that"
+
+
+def test_an_engine_killed_before_it_granted_grants_after_its_start(
+    stack: LocalStack, refusing_engine: OtherEngine
+) -> None:
+    """Also within the first seconds of the room, when the media server still counts nobody in it."""
+    client, session = join(stack, 0)
+    with ExitStack() as cleaning, ThreadPoolExecutor(1) as pool:
+        cleaning.callback(client.dispose)
+        taking = pool.submit(session.take_seat, 1, timeout=20)
+        eventually(lambda: seated(stack) == {"fighter-0": 1}, "the engine gave the seat")
+        refusing_engine.kill()
+        refusing_engine.environment = {"REFUSE_EVERY": "1000000"}
+        refusing_engine.start()
+        taking.result(20)
+        assert speakers(stack) == {"fighter-0"}

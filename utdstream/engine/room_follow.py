@@ -171,7 +171,7 @@ class RoomFollower:
         await asyncio.sleep(GAP_S)
 
     def _again(self, name: str, todo: _Todo) -> None:
-        todo.everybody = True
+        todo.everybody, todo.people, todo.looks = True, set(), set()
         self._todo.setdefault(name, _Todo()).add(todo)
         failures = self._failures.get(name, 0)
         self._failures[name] = failures + 1
@@ -238,7 +238,9 @@ class RoomFollower:
         if found is None:
             raise SfuNotFound(name)
         failed = False
-        for person in await self._sfu.participants(name):
+        state = self._records.state(room)
+        people = await self._sfu.participants(name)
+        for person in sorted(people, key=lambda found: bool(rights(room, state, found.identity).sources)):
             failed |= await self._repair(room, person)
         self._told[room.name] = room_views.read(found.metadata)
         return failed

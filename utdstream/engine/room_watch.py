@@ -9,7 +9,7 @@ thread.
    when he is gone, seat, request, invitation and stage are free again. Who never came loses nothing.
 3. A poll makes up for lost webhooks, in one request for all rooms in which somebody holds something.
    Rooms in which nobody does cost nothing.
-4. After a start of the engine every room with people in it is looked at as a whole.
+4. After a start of the engine every room that is there is looked at as a whole.
 """
 
 from __future__ import annotations
@@ -148,8 +148,8 @@ class RoomWatch:
             self._look_for(room, frozenset(), REJOIN_WITHIN_S)
             return
         state = self._desk.state(room)
-        if first and found.participant_count:
-            self._follower.look(name)
+        if first:
+            self._follower.look(name)  # whatever the count says: it may be seconds old
         elif state.muted:
             self._follower.look(name, state.muted & state.holders())
         holders = state.holders()
@@ -162,8 +162,7 @@ class RoomWatch:
         if room is None:
             return
         for person in people:
-            if first or self._records.presence(name, person.identity) is not Presence.HERE:
-                self._arrived(room, person)
+            self._arrived(room, person)
         self._look_for(room, frozenset(person.identity for person in people), calls.LEFT_GRACE_S)
         if first:
             self._forget_absent(room, frozenset(person.identity for person in people) | holders)
