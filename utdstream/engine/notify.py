@@ -1,8 +1,7 @@
 """Call events over MQTT, and the broker logins of the devices that wait for them.
 
-Owns: the paho client and its thread. Public methods run on the loop thread and never block it; the
-paho thread only hands over to the loop. The only importer of `paho` in the engine. Must not decide
-anything about calls.
+Owns: the paho client and what it says. Runs on the loop thread, as `PahoLoop` drives the client, and never
+blocks it. Must not decide anything about calls.
 
 1. While the broker is away nothing is kept for it: `on_up` lets the owner say again what still holds.
    A device that is cut off asks over REST.
@@ -13,9 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from itertools import count
 
 from paho.mqtt import client as paho
@@ -28,6 +27,7 @@ from utdstream._wire import messages
 from utdstream._wire.messages import CallEvent
 from utdstream.engine import logins
 from utdstream.engine.config import MqttSection
+from utdstream.engine.paho_loop import PahoLoop
 from utdstream.models import MqttLogin
 
 LOGIN_WAIT_S = 2.0
@@ -71,19 +71,19 @@ class Notifier:
         self._refusal_logged = False
         self._stopping = False
         self._client = self._make_client()
+        self._connection = PahoLoop(
+            self._client, settings.host, settings.port, lambda: self._down("nobody listens there")
+        )
 
     def _make_client(self) -> paho.Client:
         client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
         client.username_pw_set(self._settings.username, self._settings.password)
-        client.reconnect_delay_set(min_delay=0.2, max_delay=1)  # type: ignore[arg-type]  # paho only adds and compares
         client.max_queued_messages_set(2000)
         client.max_inflight_messages_set(500)
-        client.on_socket_open = _no_delay
-        client.on_connect = self._paho_connected
-        client.on_connect_fail = self._paho_failed
-        client.on_disconnect = self._paho_disconnected
-        client.on_message = self._paho_message
-        client.on_publish = self._paho_published
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_message = self._on_message
+        client.on_publish = self._on_publish
         return client
 
     @property
@@ -91,20 +91,13 @@ class Notifier:
         return self._connected
 
     def start(self) -> None:
-        """Starts the paho thread, which connects now or as soon as there is a broker."""
-        self._client.connect_async(
-            self._settings.host,
-            self._settings.port,
-            keepalive=15,
-            clean_start=True,
-        )
-        self._client.loop_start()
+        """Connects now or as soon as there is a broker."""
+        self._connection.start()
 
     async def stop(self) -> None:
-        """Says goodbye and ends the thread."""
+        """Says goodbye."""
         self._stopping = True
-        self._client.disconnect()
-        await asyncio.to_thread(self._client.loop_stop)
+        await self._connection.stop()
 
     def publish(self, identity: str, event: CallEvent) -> None:
         """Sends one call event to one identity; it expires with the ring."""
@@ -114,13 +107,11 @@ class Notifier:
         left_s = (call.expires_at - event.sent_at).total_seconds() if call.expires_at else 0.0
         if event.event != messages.CALL_INITIATED:
             left_s = max(left_s, _MIN_EXPIRY_S)
-        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-        properties.MessageExpiryInterval = max(1, int(left_s))
         self._client.publish(
             messages.calls_topic(self._app_id, identity),
             messages.encode_call_event(event),
             qos=1,
-            properties=properties,
+            properties=_expiring_in(max(1, int(left_s))),
         )
         _log.debug("published %s of call %s to %s", event.event, call.call_id, identity)
 
@@ -161,8 +152,6 @@ class Notifier:
             self._client.publish(
                 logins.CONTROL_TOPIC, logins.encode(commands[start : start + 2 * _BATCH]), qos=1
             )
-
-    # On the loop, handed over by the paho thread.
 
     def _up(self) -> None:
         self._connected = True
@@ -213,9 +202,9 @@ class Notifier:
                 if waiting is not None:
                     waiting.set()
 
-    # On the paho thread: hand over, nothing else.
+    # What paho says.
 
-    def _paho_connected(
+    def _on_connect(
         self,
         client: paho.Client,
         userdata: object,
@@ -224,15 +213,12 @@ class Notifier:
         properties: Properties | None,
     ) -> None:
         if reason.is_failure:
-            self._hand_over(self._down, str(reason))
+            self._down(str(reason))
             return
         client.subscribe(logins.ANSWER_TOPIC, qos=1)
-        self._hand_over(self._up)
+        self._up()
 
-    def _paho_failed(self, client: paho.Client, userdata: object) -> None:
-        self._hand_over(self._down, "nobody listens there")
-
-    def _paho_disconnected(
+    def _on_disconnect(
         self,
         client: paho.Client,
         userdata: object,
@@ -240,12 +226,12 @@ class Notifier:
         reason: ReasonCode,
         properties: Properties | None,
     ) -> None:
-        self._hand_over(self._down, str(reason))
+        self._down(str(reason))
 
-    def _paho_message(self, client: paho.Client, userdata: object, message: paho.MQTTMessage) -> None:
-        self._hand_over(self._answered, message.payload)
+    def _on_message(self, client: paho.Client, userdata: object, message: paho.MQTTMessage) -> None:
+        self._answered(bytes(message.payload))
 
-    def _paho_published(
+    def _on_publish(
         self,
         client: paho.Client,
         userdata: object,
@@ -255,16 +241,11 @@ class Notifier:
     ) -> None:
         # "No matching subscribers" is no failure: the device is away and will ask over REST.
         if reason.is_failure:
-            self._hand_over(self._refused, str(reason))
-
-    def _hand_over(self, what: Callable[..., None], *values: object) -> None:
-        try:
-            self._loop.call_soon_threadsafe(what, *values)
-        except RuntimeError:  # the loop is closed: the engine is stopping
-            return
+            self._refused(str(reason))
 
 
-def _no_delay(client: paho.Client, userdata: object, sock: paho.SocketLike) -> None:
-    # Without it the first message after a connect waits 40 ms for Nagle and the delayed ACK.
-    if isinstance(sock, socket.socket):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+@lru_cache(maxsize=128)
+def _expiring_in(seconds: int) -> Properties:
+    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+    properties.MessageExpiryInterval = seconds
+    return properties
