@@ -69,6 +69,9 @@ def test_the_lan_address_is_named_everywhere_when_the_stack_is_on_the_lan(tmp_pa
     assert livekit["webhook"] == {
         "api_key": settings.secrets.livekit_api_key,
         "urls": ["http://127.0.0.1:8080/internal/livekit"],
+        "filter_params": {
+            "include_events": ["participant_joined", "participant_left", "track_published", "room_finished"]
+        },
     }
     tables = stack.engine_config(settings)
     assert tables["engine"]["host"] == "0.0.0.0"

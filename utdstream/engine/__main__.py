@@ -95,6 +95,8 @@ def _set_up_logging(level: str) -> None:
     logging.basicConfig(
         level=level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
     )
+    # Half of the cost of a line is for what none of ours says.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     # Libraries at DEBUG write request headers: they stay at WARNING whatever the engine's level is.
     for name in ("aiohttp", "asyncio", "livekit", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 
 from utdstream._wire import messages
-from utdstream.engine import bans, moderation, roles, rooms
+from utdstream.engine import bans, moderation, moments, roles, rooms
 from utdstream.engine.background import Lanes, Timers
 from utdstream.engine.bans import Ban
 from utdstream.engine.call_service import CallService
@@ -26,12 +26,11 @@ from utdstream.engine.room_service import Place, RoomService
 from utdstream.engine.rooms import Room
 from utdstream.engine.sfu import Sfu, SfuUnavailable, Webhook
 from utdstream.engine.store import Store
-from utdstream.engine.tokens import MEDIA_TTL
+from utdstream.engine.tokens import MEDIA_TTL_S
 
 POLL_S = 5.0
-WATCHED_FOR = MEDIA_TTL + timedelta(minutes=5)
+WATCHED_FOR = timedelta(seconds=MEDIA_TTL_S, minutes=5)
 """How long after a ban a token from before it may still open the room."""
-_EPOCH = datetime.fromtimestamp(0, timezone.utc)
 
 _log = logging.getLogger(__name__)
 
@@ -74,7 +73,7 @@ class BanService:
 
     def holding(self, identity: str, room: str | None = None) -> Ban | None:
         """The ban that keeps this identity out, or None."""
-        now = _now()
+        now = moments.now()
         return bans.heaviest(self._store.bans.of(identity, now, room=room), now)
 
     def may_moderate(self, room: Room, identity: str) -> bool:
@@ -97,14 +96,14 @@ class BanService:
 
     def page(self, in_rooms: Sequence[str] | None, *, page: int, per_page: int) -> tuple[list[Ban], int]:
         """One page of the bans in force, newest first, and their number; `in_rooms` None: all of them."""
-        return self._store.bans.page(_now(), rooms=in_rooms, page=page, per_page=per_page)
+        return self._store.bans.page(moments.now(), rooms=in_rooms, page=page, per_page=per_page)
 
     def ban(
         self, identity: str, room: str | None, *, reason: str | None, duration_s: int | None, by: str
     ) -> Ban:
         """Writes the ban and begins to remove the person; removal goes on beside it, nothing waits."""
         name = None if room is None else self._desk.records.name(room, identity)
-        now = _now()
+        now = moments.now()
         wanted = Ban(0, identity, room, now, bans.end_of(now, duration_s), reason, name)
         with self._store.transaction():
             ban = self._store.bans.put(wanted)
@@ -120,7 +119,7 @@ class BanService:
                 self._desk.mutate(place, lambda room, state: moderation.put_out(room, state, identity))
         if room is None:
             self.on_banned(identity)
-            for record in self._store.open_calls_of(identity):
+            for record in self._store.calls.open_of(identity):
                 self._calls.end(record.call_id, identity)
         self._lanes.put(f"ban {identity}", lambda: self._enforce(ban))
         return ban
@@ -128,7 +127,7 @@ class BanService:
     def lift(self, identity: str, room: str | None, by: str, *, everywhere: bool = False) -> int:
         """Lifts the ban of one room (None: of the project), or every ban; how many were in force."""
         with self._store.transaction():
-            removed = self._store.bans.lift(identity, room, _now(), everywhere=everywhere)
+            removed = self._store.bans.lift(identity, room, moments.now(), everywhere=everywhere)
         _log.info("%d bans of %s lifted by %s", removed, identity, by)
         return removed
 
@@ -145,8 +144,8 @@ class BanService:
 
     async def _look_and_again(self) -> None:
         try:
-            now = _now()
-            recent = self._store.bans.since(now - WATCHED_FOR if self._looked else _EPOCH, now)
+            now = moments.now()
+            recent = self._store.bans.since(now - WATCHED_FOR if self._looked else moments.EPOCH, now)
             self._looked = await self._sweep(recent) or self._looked
         finally:
             self._timers.after(POLL_S, "bans", self._look_and_again)
@@ -192,9 +191,3 @@ class BanService:
 
     def _role(self, room: Room, identity: str) -> str:
         return roles.role_of(room, self._desk.state(room), identity)
-
-
-def _now() -> datetime:
-    """Now, to the millisecond: what the store and the wire can hold."""
-    now = datetime.now(timezone.utc)
-    return now.replace(microsecond=now.microsecond // 1000 * 1000)

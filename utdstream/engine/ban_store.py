@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from datetime import datetime, timezone
+from datetime import datetime
 
 from utdstream.engine.bans import Ban
+from utdstream.engine.moments import from_ms, to_ms
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS bans (
@@ -28,10 +29,13 @@ class BanStore:
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
         self._db.executescript(SCHEMA)
+        self._identities = {row[0] for row in self._db.execute("SELECT identity FROM bans")}
+        """Everybody with a ban, perhaps one that is over: nobody else costs a look into the database."""
 
     def put(self, ban: Ban) -> Ban:
         """Writes a ban in the place of the old one; the ban with its number. Inside a transaction."""
-        self._db.execute("DELETE FROM bans WHERE expires_ms <= ?", (_ms(ban.banned_at),))
+        self._identities.add(ban.identity)
+        self._db.execute("DELETE FROM bans WHERE expires_ms <= ?", (to_ms(ban.banned_at),))
         self._db.execute(
             "DELETE FROM bans WHERE identity = ? AND coalesce(room, '') = ?", (ban.identity, ban.room or "")
         )
@@ -43,8 +47,8 @@ class BanStore:
                 ban.room,
                 ban.name,
                 ban.reason,
-                _ms(ban.banned_at),
-                None if ban.expires_at is None else _ms(ban.expires_at),
+                to_ms(ban.banned_at),
+                None if ban.expires_at is None else to_ms(ban.expires_at),
             ),
         )
         found = self._db.execute("SELECT * FROM bans WHERE id = ?", (written.lastrowid,)).fetchone()
@@ -53,7 +57,7 @@ class BanStore:
     def lift(self, identity: str, room: str | None, now: datetime, *, everywhere: bool = False) -> int:
         """Deletes the ban of `room` (None: of the project), or every ban; how many were in force."""
         where = "identity = :identity" + ("" if everywhere else " AND coalesce(room, '') = :room")
-        values = {"identity": identity, "room": room or "", "now": _ms(now)}
+        values = {"identity": identity, "room": room or "", "now": to_ms(now)}
         active = self._db.execute(f"SELECT count(*) FROM bans WHERE {where} AND {_ACTIVE}", values)
         number = int(active.fetchone()[0])
         self._db.execute(f"DELETE FROM bans WHERE {where}", values)
@@ -61,6 +65,8 @@ class BanStore:
 
     def of(self, identity: str, now: datetime, *, room: str | None = None) -> list[Ban]:
         """The bans in force that keep this identity out of `room`; None: out of the project."""
+        if identity not in self._identities:
+            return []
         return self._many(
             f"SELECT * FROM bans WHERE identity = :identity AND {_ACTIVE} AND (room IS NULL OR room = :room)",
             now,
@@ -71,7 +77,7 @@ class BanStore:
     def since(self, moment: datetime, now: datetime) -> list[Ban]:
         """The bans in force that were pronounced after `moment`."""
         return self._many(
-            f"SELECT * FROM bans WHERE banned_ms >= :since AND {_ACTIVE}", now, since=_ms(moment)
+            f"SELECT * FROM bans WHERE banned_ms >= :since AND {_ACTIVE}", now, since=to_ms(moment)
         )
 
     def page(
@@ -82,7 +88,7 @@ class BanStore:
         """
         names = {} if rooms is None else {f"room_{number}": name for number, name in enumerate(rooms)}
         where = _ACTIVE + ("" if rooms is None else f" AND room IN ({', '.join(f':{n}' for n in names)})")
-        values = {"now": _ms(now), **names}
+        values = {"now": to_ms(now), **names}
         total = int(self._db.execute(f"SELECT count(*) FROM bans WHERE {where}", values).fetchone()[0])
         found = self._many(
             f"SELECT * FROM bans WHERE {where} ORDER BY id DESC LIMIT :limit OFFSET :offset",
@@ -94,7 +100,7 @@ class BanStore:
         return found, total
 
     def _many(self, sql: str, now: datetime, **values: object) -> list[Ban]:
-        return [_ban(row) for row in self._db.execute(sql, {"now": _ms(now), **values}).fetchall()]
+        return [_ban(row) for row in self._db.execute(sql, {"now": to_ms(now), **values}).fetchall()]
 
 
 def _ban(row: sqlite3.Row) -> Ban:
@@ -104,14 +110,6 @@ def _ban(row: sqlite3.Row) -> Ban:
         room=row["room"],
         name=row["name"],
         reason=row["reason"],
-        banned_at=_moment(row["banned_ms"]),
-        expires_at=None if row["expires_ms"] is None else _moment(row["expires_ms"]),
+        banned_at=from_ms(row["banned_ms"]),
+        expires_at=None if row["expires_ms"] is None else from_ms(row["expires_ms"]),
     )
-
-
-def _ms(moment: datetime) -> int:
-    return round(moment.timestamp() * 1000)
-
-
-def _moment(milliseconds: int) -> datetime:
-    return datetime.fromtimestamp(milliseconds / 1000, timezone.utc)

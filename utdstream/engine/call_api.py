@@ -13,12 +13,12 @@ from dataclasses import replace
 from utdstream._wire import answers, codec
 from utdstream.engine import calls
 from utdstream.engine.call_service import CallService, NewCall
+from utdstream.engine.call_store import CallFilter
 from utdstream.engine.calls import CallRecord
 from utdstream.engine.fields import checked_identity
 from utdstream.engine.http import Answer, Ask, Handler
 from utdstream.engine.problems import invalid
 from utdstream.engine.rooms import call_sources
-from utdstream.engine.store import CallFilter
 from utdstream.engine.tokens import Tokens
 from utdstream.models import UTDCallStatus, UTDStreamType
 

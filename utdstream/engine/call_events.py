@@ -21,10 +21,11 @@ from datetime import datetime, timezone
 from utdstream._wire import messages
 from utdstream._wire.messages import CallEvent
 from utdstream.engine import calls
+from utdstream.engine.call_store import CallFilter
 from utdstream.engine.calls import CallRecord
 from utdstream.engine.notify import Notifier
 from utdstream.engine.problems import Refusal
-from utdstream.engine.store import CallFilter, Store
+from utdstream.engine.store import Store
 from utdstream.models import UTDCall, UTDCallStatus
 
 MAX_STREAMS = 1000
@@ -144,9 +145,9 @@ class CallEvents:
 
     def _calls_of(self, identity: str, *, ringing_only: bool) -> list[CallRecord]:
         if ringing_only:
-            return [record for record in self._store.open_calls_of(identity) if record.is_unanswered]
+            return [record for record in self._store.calls.open_of(identity) if record.is_unanswered]
         wanted = CallFilter(identity=identity)
-        return self._store.calls_page(wanted, page=1, per_page=MAX_CALLS_LOOKED_AT)[0]
+        return self._store.calls.page(wanted, page=1, per_page=MAX_CALLS_LOOKED_AT)[0]
 
 
 def newest_event(record: CallRecord, identity: str) -> CallEvent | None:

@@ -15,18 +15,19 @@ import logging
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime
 
 from utdstream._wire import messages
-from utdstream.engine import calls
+from utdstream.engine import calls, moments
 from utdstream.engine.background import Timers
 from utdstream.engine.call_events import CallEvents
 from utdstream.engine.call_rooms import CallRooms
+from utdstream.engine.call_store import CallFilter
 from utdstream.engine.calls import CallRecord
 from utdstream.engine.config import ProjectSection
 from utdstream.engine.problems import Refusal, invalid
 from utdstream.engine.sfu import SfuUnavailable
-from utdstream.engine.store import CallFilter, Store
+from utdstream.engine.store import Store
 from utdstream.models import UTDCallStatus, UTDStreamType
 
 _log = logging.getLogger(__name__)
@@ -71,15 +72,15 @@ class CallService:
         """
         self._watch_answered = when_answered
         self._forget_old_calls()
-        for record in self._store.calls_with_room():
+        for record in self._store.calls.with_room():
             if record.is_open:
                 self._set_deadlines(record)
             else:
-                self._rooms.close(record.call_id)
+                self._rooms.close(record)
 
     def ring_all_again(self) -> None:
         """Sends the ring of every call nobody has reacted to (the broker is back)."""
-        for record in self._store.open_calls():
+        for record in self._store.calls.open():
             if record.status is UTDCallStatus.INITIATING:
                 self._publish_ring(record, is_repetition=True)
 
@@ -110,26 +111,26 @@ class CallService:
 
     def ringing(self, call_id: str, actor: str) -> CallRecord:
         """A device of the callee rings."""
-        return self._step(call_id, lambda record: calls.ring(record, actor, _now()))
+        return self._step(call_id, lambda record: calls.ring(record, actor, moments.now()))
 
     async def accept(self, call_id: str, actor: str, key: str | None) -> CallRecord:
         """The callee answers; the room exists when this returns. The others of the call's group end."""
         record = self.get(call_id)
-        calls.accept(record, actor, _now(), key)
+        calls.accept(record, actor, moments.now(), key)
         try:
             await self._ensure_room(record)
         except SfuUnavailable:
             raise unavailable() from None
-        now = _now()
+        now = moments.now()
         ended: list[tuple[UTDCallStatus, CallRecord]] = []
 
         def answer(record: CallRecord) -> CallRecord:
             after = calls.accept(record, actor, now, key)
             if record.call.group is not None:
-                for other in self._store.open_calls_of(record.caller):
+                for other in self._store.calls.open_of(record.caller):
                     over = calls.answered_elsewhere(other, after, now)
                     if over is not other:
-                        self._store.save_call(over)
+                        self._store.calls.save(over)
                         ended.append((other.status, over))
             return after
 
@@ -140,41 +141,41 @@ class CallService:
 
     def reject(self, call_id: str, actor: str) -> CallRecord:
         """The callee refuses."""
-        return self._step(call_id, lambda record: calls.reject(record, actor, _now()))
+        return self._step(call_id, lambda record: calls.reject(record, actor, moments.now()))
 
     def busy(self, call_id: str, actor: str) -> CallRecord:
         """The callee is on another call."""
-        return self._step(call_id, lambda record: calls.busy(record, actor, _now()))
+        return self._step(call_id, lambda record: calls.busy(record, actor, moments.now()))
 
     def end(self, call_id: str, actor: str) -> CallRecord:
         """Either side hangs up."""
-        return self._step(call_id, lambda record: calls.end(record, actor, _now()))
+        return self._step(call_id, lambda record: calls.end(record, actor, moments.now()))
 
     def leg_lost(self, call_id: str) -> CallRecord:
         """Somebody vanished from the room for good."""
-        return self._step(call_id, lambda record: calls.leg_lost(record, _now()))
+        return self._step(call_id, lambda record: calls.leg_lost(record, moments.now()))
 
     def seen(self, call_id: str, present: frozenset[str]) -> CallRecord | None:
         """Writes down who has been in the room; the call, or None when there is no such call."""
         with self._store.transaction():
-            record = self._store.call(call_id)
+            record = self._store.calls.get(call_id)
             if record is None:
                 return None
             after = calls.see(record, present)
             if after is not record:
-                self._store.save_call(after)
+                self._store.calls.save(after)
         return after
 
     def get(self, call_id: str) -> CallRecord:
         """The call of this id. Raises: Refusal (`call_not_found`)."""
-        record = self._store.call(call_id)
+        record = self._store.calls.get(call_id)
         if record is None:
             raise Refusal("call_not_found", "There is no such call")
         return record
 
     def page(self, wanted: CallFilter, *, page: int, per_page: int) -> tuple[list[CallRecord], int]:
         """One page of calls, newest first, and their number."""
-        return self._store.calls_page(wanted, page=page, per_page=per_page)
+        return self._store.calls.page(wanted, page=page, per_page=per_page)
 
     def _check_enabled(self, type: UTDStreamType) -> None:
         if not self._project.calls_enabled:
@@ -183,7 +184,7 @@ class CallService:
             raise Refusal("feature_disabled", "Video is not enabled for this project")
 
     def _insert(self, wanted: NewCall) -> tuple[CallRecord, bool]:
-        now = _now()
+        now = moments.now()
         record = calls.new_call(
             call_id=f"call_{secrets.token_hex(12)}",
             type=wanted.type,
@@ -202,16 +203,16 @@ class CallService:
             same = self._same_call(wanted, now)
             if same is not None:
                 return same, False
-            own = self._store.open_calls_of(wanted.caller)
+            own = self._store.calls.open_of(wanted.caller)
             calls.check_group(own, wanted.caller, wanted.group)
             for other in own:
                 if calls.superseded_by_new_call(other, wanted.caller, wanted.callee, wanted.group):
                     after = calls.end(other, wanted.caller, now)
-                    self._store.save_call(after)
+                    self._store.calls.save(after)
                     ended.append((other.status, after))
-            if self._store.open_calls_of(wanted.callee):
+            if self._store.calls.open_of(wanted.callee):
                 raise Refusal("callee_busy", "Callee is already on a call")
-            self._store.insert_call(record, wanted.idempotency_key)
+            self._store.calls.insert(record, wanted.idempotency_key)
         for before, after in ended:
             self._committed(before, after)
         _log.info(
@@ -226,7 +227,7 @@ class CallService:
     def _same_call(self, wanted: NewCall, now: datetime) -> CallRecord | None:
         if wanted.idempotency_key is None:
             return None
-        same = self._store.call_by_key(wanted.caller, wanted.idempotency_key)
+        same = self._store.calls.by_key(wanted.caller, wanted.idempotency_key)
         if same is None or same.call.expires_at is None or now >= same.call.expires_at:
             return None
         if (same.callee, same.call.type) != (wanted.callee, wanted.type):
@@ -235,14 +236,14 @@ class CallService:
 
     def _withdraw(self, record: CallRecord, *, is_rung: bool) -> None:
         with self._store.transaction():
-            now_is = self._store.call(record.call_id)
+            now_is = self._store.calls.get(record.call_id)
             if now_is is None or not now_is.is_unanswered:
                 return  # answered or over: the poll makes the room, or has nothing to do
-            self._store.delete_call(record.call_id)
+            self._store.calls.delete(record.call_id)
         _log.warning("call %s withdrawn: it has no media room", record.call_id)
         if is_rung:
-            over = calls.end(now_is, now_is.caller, _now())
-            self._events.publish(messages.CALL_CANCELLED, over.callee, over.call, _now())
+            over = calls.end(now_is, now_is.caller, moments.now())
+            self._events.publish(messages.CALL_CANCELLED, over.callee, over.call, moments.now())
 
     async def _ensure_room(self, record: CallRecord) -> None:
         if record.is_open:
@@ -253,7 +254,7 @@ class CallService:
             record = self.get(call_id)
             after = decide(record)
             if after is not record:
-                self._store.save_call(after)
+                self._store.calls.save(after)
         if after.rev != record.rev:
             self._committed(record.status, after)
         return after
@@ -268,18 +269,18 @@ class CallService:
             record.callee,
             f", {record.call.end_reason}" if record.call.end_reason else "",
         )
-        self._rooms.tell(record.call_id)
+        self._rooms.tell(record)
         for event, identity in calls.events_after(before, record):
-            self._events.publish(event, identity, record.call, _now())
+            self._events.publish(event, identity, record.call, moments.now())
         if not record.is_open:
-            self._rooms.close(record.call_id)
+            self._rooms.close(record)
         elif record.status is UTDCallStatus.ACTIVE:
             self._set_deadlines(record)
             self._watch_answered(record.call_id)
 
     def _publish_ring(self, record: CallRecord, *, is_repetition: bool = False) -> None:
         self._events.publish(
-            messages.CALL_INITIATED, record.callee, record.call, _now(), is_repetition=is_repetition
+            messages.CALL_INITIATED, record.callee, record.call, moments.now(), is_repetition=is_repetition
         )
 
     # Deadlines.
@@ -294,21 +295,21 @@ class CallService:
             self._timers.after(left_s, call_id, lambda: self._time_up(call_id))
 
     async def _miss(self, call_id: str) -> None:
-        if self._store.call(call_id) is not None:
-            self._step(call_id, lambda record: calls.miss(record, _now()))
+        if self._store.calls.get(call_id) is not None:
+            self._step(call_id, lambda record: calls.miss(record, moments.now()))
 
     async def _time_up(self, call_id: str) -> None:
-        if self._store.call(call_id) is not None:
-            self._step(call_id, lambda record: calls.time_up(record, _now()))
+        if self._store.calls.get(call_id) is not None:
+            self._step(call_id, lambda record: calls.time_up(record, moments.now()))
 
     async def _ring_again(self, call_id: str) -> None:
-        record = self._store.call(call_id)
+        record = self._store.calls.get(call_id)
         if record is not None and record.status is UTDCallStatus.INITIATING:
             self._publish_ring(record, is_repetition=True)
             self._timers.after(calls.RING_AGAIN_S, call_id, lambda: self._ring_again(call_id))
 
     def _forget_old_calls(self) -> None:
-        self._store.forget_old_calls(_now())
+        self._store.calls.forget_old(moments.now())
         self._timers.after(_FORGET_EVERY_S, "forget old calls", self._forget_again)
 
     async def _forget_again(self) -> None:
@@ -320,11 +321,5 @@ def unavailable() -> Refusal:
     return Refusal("unavailable", "The media server cannot be reached; try again", retry_after_s=1.0)
 
 
-def _now() -> datetime:
-    """Now, to the millisecond: what the store and the wire can hold."""
-    now = datetime.now(timezone.utc)
-    return now.replace(microsecond=now.microsecond // 1000 * 1000)
-
-
 def _left_s(moment: datetime | None) -> float:
-    return 0.0 if moment is None else (moment - _now()).total_seconds()
+    return 0.0 if moment is None else (moment - moments.now()).total_seconds()

@@ -45,7 +45,7 @@ class CallWatch:
 
     def start(self) -> None:
         """Begins to poll, and to wait for the parties of calls that are active."""
-        for record in self._store.open_calls():
+        for record in self._store.calls.open():
             if record.call.answered_at is not None:
                 self.answered(record.call_id)
         self._timers.after(0.0, "poll", self._poll_and_again)
@@ -57,7 +57,7 @@ class CallWatch:
     def webhook(self, hook: Webhook) -> None:
         """Takes one event of the media server about the room of a call."""
         if hook.event == "participant_joined":
-            self._service.seen(hook.room, frozenset({hook.identity}))
+            self._arrived(hook.room, frozenset({hook.identity}))
         elif hook.event == "participant_left":
             self._service.seen(hook.room, frozenset({hook.identity}))
             self._rooms.somebody_left(hook.room)
@@ -65,6 +65,12 @@ class CallWatch:
             self._check_in(grace_s, hook.room)
         elif hook.event == "room_finished":
             self._timers.after(0.0, hook.room, lambda: self._finished(hook.room))
+
+    def _arrived(self, call_id: str, present: frozenset[str]) -> CallRecord | None:
+        record = self._service.seen(call_id, present)
+        if record is not None:
+            self._rooms.tell(record)
+        return record
 
     def _check_in(self, delay_s: float, call_id: str) -> None:
         check = (call_id, delay_s)
@@ -75,7 +81,7 @@ class CallWatch:
     async def _check(self, check: tuple[str, float]) -> None:
         self._checks.discard(check)
         call_id = check[0]
-        record = self._store.call(call_id)
+        record = self._store.calls.get(call_id)
         if record is None or not record.is_open or call_id in self._rejoining:
             return
         try:
@@ -96,7 +102,7 @@ class CallWatch:
             self._service.leg_lost(call_id)
 
     async def _finished(self, call_id: str) -> None:
-        record = self._store.call(call_id)
+        record = self._store.calls.get(call_id)
         if record is None or not record.is_open:
             return
         try:
@@ -119,11 +125,11 @@ class CallWatch:
             self._timers.after(interval_s, "poll", self._poll_and_again)
 
     async def _poll(self) -> bool:
-        records = self._store.calls_with_room()
+        records = self._store.calls.with_room()
         if not records:
             return True
         try:
-            states = await self._sfu.rooms([record.call_id for record in records])
+            states = await self._sfu.rooms([record.call_id for record in records if record.is_open])
             for record in records:
                 await self._follow(record, states.get(record.call_id))
         except SfuUnavailable:
@@ -133,27 +139,25 @@ class CallWatch:
     async def _follow(self, record: CallRecord, state: RoomState | None) -> None:
         call_id = record.call_id
         if not record.is_open:
-            if not self._rooms.is_told(record):
-                self._rooms.tell(call_id)
-            self._rooms.close(call_id)
+            self._rooms.tell(record)
+            self._rooms.close(record)
             return
         if state is None:
             await self._make_again(call_id)
             return
-        if not self._rooms.is_told(record):
-            self._rooms.tell(call_id)
+        self._rooms.tell(record)
         seen = record.caller_seen + record.callee_seen
         if state.participant_count == seen and (seen == _parties(record) or not _is_join_over(record)):
             return
         present = await self._sfu.identities(call_id)
-        after = self._service.seen(call_id, present)
+        after = self._arrived(call_id, present)
         if after is None or call_id in self._rejoining:
             return
         if calls.absent_leg(after, present, must_have_joined=_is_join_over(after)) is not None:
             self._check_in(calls.LEFT_GRACE_S, call_id)
 
     async def _make_again(self, call_id: str) -> None:
-        record = self._store.call(call_id)
+        record = self._store.calls.get(call_id)
         if record is None or not record.is_open:
             return
         _log.warning("call %s: the media server lost its room; it is made again", call_id)

@@ -109,6 +109,11 @@ class CallRecord:
     def is_unanswered(self) -> bool:
         return self.call.status in UNANSWERED
 
+    @property
+    def was_joined(self) -> bool:
+        """True when somebody was seen in the room."""
+        return self.caller_seen or self.callee_seen
+
     def has_party(self, identity: str) -> bool:
         return identity in (self.caller, self.callee)
 

@@ -5,7 +5,8 @@ uvicorn). Knows no rule of calls or rooms.
 
 1. Every answer is JSON; every refusal has `message` and `code`. Nothing of an unexpected error goes
    out: a 500 says that it happened, the log says what.
-2. A path is split before it is decoded, so that an identity may hold a slash.
+2. A path is split before it is decoded, so that an identity may hold a slash. Starlette reads the request
+   and writes the answer; its router and its layers, which do nothing here, stay out of the way.
 3. No credential is logged, and no query either: one operation takes a user token there.
 """
 
@@ -17,21 +18,21 @@ import logging
 import math
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
 from utdstream._wire import answers, routes
 from utdstream.engine.config import LimitsSection
 from utdstream.engine.fields import MAX_KEY, Fields, Query, body_object, checked_identity, checked_text
 from utdstream.engine.limits import Buckets
-from utdstream.engine.operations import OPERATIONS, Access, Operation
+from utdstream.engine.operations import OPERATIONS, WEBHOOK_PATH, Access, Operation
+from utdstream.engine.paths import Paths
 from utdstream.engine.problems import STATUS_OF_CODE, Refusal
 from utdstream.engine.tokens import Tokens
 
@@ -176,21 +177,27 @@ def make_app(
     by_path: dict[str, dict[str, Operation]] = {}
     for operation in OPERATIONS:
         by_path.setdefault(operation.path, {})[operation.method] = operation
-    app_routes = [
-        Route(path, _endpoint(operations, handlers, gate), methods=None)
-        for path, operations in sorted(by_path.items(), key=lambda item: item[0].count("{"))
-    ]
-    app_routes.append(Route("/internal/livekit", _webhook_endpoint(webhook), methods=None))
-    for route in app_routes:
-        route.methods = None  # every method comes to the endpoint, which answers 405 in our words
-    by_length: dict[int, list[Route]] = {}
-    for route in app_routes:
-        by_length.setdefault(route.path.count("/"), []).append(route)
-    shelves = [_Shelf(length, kept) for length, kept in by_length.items()]
-    app = Starlette(routes=shelves, lifespan=lifespan)
-    app.router.redirect_slashes = False
-    app.router.default = _not_found
-    return _RawPath(app)
+    paths = Paths(
+        {
+            **{path: _endpoint(operations, handlers, gate) for path, operations in by_path.items()},
+            WEBHOOK_PATH: _webhook_endpoint(webhook),
+        }
+    )
+    beginning_and_end = Starlette(lifespan=lifespan)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await beginning_and_end(scope, receive, send)
+            return
+        found = paths.find(scope["raw_path"].partition(b"?")[0].decode("latin-1"))
+        if found is None:
+            response = error_response(Refusal("not_found", "There is nothing here"))
+        else:
+            endpoint, scope["path_params"] = found
+            response = await endpoint(Request(scope, receive, send))
+        await response(scope, receive, send)
+
+    return app
 
 
 def _endpoint(
@@ -245,6 +252,8 @@ async def _ask(request: Request, operation: Operation, gate: Gate) -> Ask:
 async def _body(request: Request) -> bytes:
     too_large = Refusal("payload_too_large", f"The body must have at most {MAX_BODY_BYTES} bytes")
     length = request.headers.get("content-length", "")
+    if length == "0":
+        return b""
     if length.isdigit() and int(length[:12]) > MAX_BODY_BYTES:
         raise too_large
     raw = bytearray()
@@ -319,41 +328,3 @@ def _json_response(status: int, body: Mapping[str, object]) -> Response:
         media_type="application/json",
         headers={"Cache-Control": "no-store"},
     )
-
-
-async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
-    if scope["type"] == "http":
-        await error_response(Refusal("not_found", "There is nothing here"))(scope, receive, send)
-
-
-class _Shelf(BaseRoute):
-    """The routes of one number of segments, so that a path is compared with a few of them, not with all."""
-
-    def __init__(self, length: int, kept: Sequence[Route]) -> None:
-        self._length = length
-        self._kept = kept
-
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        if scope["type"] == "http" and scope["path"].count("/") == self._length:
-            for route in self._kept:
-                match, found = route.matches(scope)
-                if match is Match.FULL:
-                    return match, {**found, "shelf_route": route}
-        return Match.NONE, {}
-
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        route: Route = scope["shelf_route"]
-        await route.handle(scope, receive, send)
-
-
-class _RawPath:
-    """Routes by the path as it was sent: `%2F` in an identity is no separator."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and "raw_path" in scope:
-            raw = scope["raw_path"].partition(b"?")[0].decode("latin-1")
-            scope = {**scope, "path": raw}
-        await self._app(scope, receive, send)

@@ -141,7 +141,7 @@ class RoomService:
 
     def place(self, spelling: str) -> Place:
         """The room of this name in either spelling, or the room of a call. Raises: Refusal."""
-        call = self._store.call(spelling)
+        call = self._store.calls.get(spelling)
         if call is not None and call.room_open:
             return Place(spelling, spelling, parties=(call.caller, call.callee))
         name = rooms.room_name(spelling, self._app_id)

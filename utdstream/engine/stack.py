@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from utdstream.engine.operations import WEBHOOK_EVENTS, WEBHOOK_PATH
 from utdstream.errors import InvalidConfig
 
 Part = Literal["livekit", "engine", "mqtt"]
@@ -28,7 +29,6 @@ PARTS: tuple[Part, ...] = ("livekit", "mqtt", "engine")
 
 LOOPBACK = "127.0.0.1"
 ENGINE_LOGIN = "engine"
-WEBHOOK_PATH = "/internal/livekit"
 _HASH_ROUNDS = 10_000
 
 
@@ -181,6 +181,7 @@ def livekit_config(settings: StackSettings) -> dict[str, object]:
         "webhook": {
             "api_key": keys.livekit_api_key,
             "urls": [f"http://{LOOPBACK}:{ports.engine}{WEBHOOK_PATH}"],
+            "filter_params": {"include_events": list(WEBHOOK_EVENTS)},
         },
         "logging": {"level": "warn", "json": False},
     }

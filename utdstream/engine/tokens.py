@@ -11,17 +11,18 @@ import hmac
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
-from datetime import timedelta
+from functools import lru_cache
 
 import jwt
 from livekit import api
+from livekit.api.access_token import Claims
 
 from utdstream.engine.config import EngineConfig
 from utdstream.engine.problems import Refusal
 
 BEARER_TTL_S = 24 * 3600
 MAX_KNOWN_BEARERS = 10_000
-MEDIA_TTL = timedelta(minutes=10)
+MEDIA_TTL_S = 600
 """A media token counts at the join only; inside a session the media server refreshes it."""
 _AUDIENCE = "utdstream-user"
 
@@ -100,23 +101,18 @@ class Tokens:
         can_publish_data: bool = True,
     ) -> str:
         """A media token: join `room`, hear everybody, send data, publish `sources` (empty: nothing)."""
-        grants = api.VideoGrants(
-            room_join=True,
-            room=room,
-            can_publish=bool(sources),
-            can_publish_sources=list(sources) or None,
-            can_subscribe=can_subscribe,
-            can_publish_data=can_publish_data,
-            can_update_own_metadata=False,
-        )
-        token = (
-            api.AccessToken(self._livekit.api_key, self._livekit.api_secret)
-            .with_identity(identity)
-            .with_name(name or identity)
-            .with_ttl(MEDIA_TTL)
-            .with_grants(grants)
-        )
-        return (token.with_metadata(metadata) if metadata else token).to_jwt()
+        now = int(time.time())
+        claims = {
+            "sub": identity,
+            "iss": self._livekit.api_key,
+            "nbf": now,
+            "exp": now + MEDIA_TTL_S,
+            "name": name or identity,
+            "video": {**_grants(tuple(sources), can_subscribe, can_publish_data), "room": room},
+        }
+        if metadata:
+            claims["metadata"] = metadata
+        return jwt.encode(claims, self._livekit.api_secret, algorithm="HS256")
 
     def mqtt_password(self, identity: str) -> str:
         """The broker password of one identity.
@@ -126,3 +122,18 @@ class Tokens:
         """
         seed = f"mqtt|{self._app_id}|{identity}".encode()
         return hmac.new(self._token_secret, seed, hashlib.sha256).hexdigest()
+
+
+@lru_cache(maxsize=64)
+def _grants(sources: tuple[str, ...], can_subscribe: bool, can_publish_data: bool) -> dict[str, object]:
+    """LiveKit's spelling of these rights, from LiveKit's own library; made once, as that takes 80 us."""
+    grants = api.VideoGrants(
+        room_join=True,
+        can_publish=bool(sources),
+        can_publish_sources=list(sources) or None,
+        can_subscribe=can_subscribe,
+        can_publish_data=can_publish_data,
+        can_update_own_metadata=False,
+    )
+    spelled: dict[str, object] = Claims(video=grants).asdict()["video"]
+    return spelled

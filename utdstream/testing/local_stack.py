@@ -39,7 +39,8 @@ class LocalStack:
 
     `project` overrides settings of the project (for example `{"call_ring_timeout_s": 1.5}`). Rate limits are
     off unless `limits` sets them (`{"enabled": True, "requests_per_minute": 10}`). The folder with the
-    secrets is deleted at the end; the programs' logs are copied to `log_dir` first when one is given.
+    secrets is deleted at the end; the programs' logs are copied to `log_dir` first when one is given. The
+    engine logs at `log_level`; a benchmark takes "info", which is what a service has.
     Nothing is left behind, also when this process is killed.
 
     Blocks: entering about 1 s, 20 s at most; `close` 9 s at most.
@@ -52,7 +53,9 @@ class LocalStack:
         project: Mapping[str, object] | None = None,
         limits: Mapping[str, object] | None = None,
         log_dir: str | os.PathLike[str] | None = None,
+        log_level: str = "debug",
     ) -> None:
+        self._log_level = log_level
         self._project = dict(project or {})
         self._limits = dict(limits or {})
         self._log_dir = Path(log_dir) if log_dir is not None else None
@@ -199,7 +202,9 @@ class LocalStack:
             _sweep()
             self._folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
             self._folder_lock = _lock(self._folder)
-            settings = StackSettings(folder=self._folder, project=project, limits=limits, log_level="debug")
+            settings = StackSettings(
+                folder=self._folder, project=project, limits=limits, log_level=self._log_level
+            )
             self._supervisor = Supervisor(settings)
         atexit.register(self.close)
         try:

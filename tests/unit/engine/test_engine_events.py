@@ -63,9 +63,9 @@ def publish(events: CallEvents, record: CallRecord, event: str = messages.CALL_I
 
 def test_a_new_reader_gets_what_rings_now(store: Store) -> None:
     ringing, over = new_call(1), new_call(2)
-    store.insert_call(ringing)
-    store.insert_call(over)
-    store.save_call(calls.end(over, "door", NOW))
+    store.calls.insert(ringing)
+    store.calls.insert(over)
+    store.calls.save(calls.end(over, "door", NOW))
     events = CallEvents(store)
     assert named(events.open("house", None)) == [(messages.CALL_INITIATED, ringing.call_id)]
     assert named(events.open("door", None)) == []
@@ -90,10 +90,10 @@ def test_after_a_restart_the_calls_themselves_say_what_happened(store: Store) ->
     long_ago = NOW - timedelta(hours=1)
     last_seen = round((NOW - timedelta(minutes=30)).timestamp() * 1000)
     old, ended, answered, ringing = (new_call(number, at=long_ago) for number in range(4))
-    store.insert_call(calls.end(old, "door", long_ago))
-    store.insert_call(calls.miss(ended, NOW))
-    store.insert_call(calls.accept(answered, "house", NOW + timedelta(seconds=1), None))
-    store.insert_call(new_call(9, at=NOW + timedelta(seconds=2)))
+    store.calls.insert(calls.end(old, "door", long_ago))
+    store.calls.insert(calls.miss(ended, NOW))
+    store.calls.insert(calls.accept(answered, "house", NOW + timedelta(seconds=1), None))
+    store.calls.insert(new_call(9, at=NOW + timedelta(seconds=2)))
     assert ringing.is_unanswered
     assert named(CallEvents(store).open("house", last_seen)) == [
         (messages.CALL_MISSED, ended.call_id),
@@ -109,7 +109,7 @@ def test_what_is_no_longer_in_memory_comes_from_the_calls(store: Store) -> None:
     publish(events, first)
     before = waiting(stream)[0].seq
     lost = new_call(1, at=datetime.now(timezone.utc) + timedelta(seconds=1))
-    store.insert_call(lost)
+    store.calls.insert(lost)
     for number in range(call_events.KEPT_EACH + 1):
         publish(events, new_call(100 + number))
     assert (messages.CALL_INITIATED, lost.call_id) in named(events.open("house", before))

@@ -10,13 +10,15 @@ from pathlib import Path
 
 import jwt
 import pytest
+from livekit import api
 
 from utdstream.engine import calls, config
 from utdstream.engine.background import Lanes, Timers
+from utdstream.engine.call_store import KEEP_CALLS_S, CallFilter
 from utdstream.engine.calls import CallRecord
 from utdstream.engine.problems import Refusal
 from utdstream.engine.rooms import Room
-from utdstream.engine.store import KEEP_CALLS_S, CallFilter, Store
+from utdstream.engine.store import Store
 from utdstream.engine.tokens import Tokens
 from utdstream.models import UTDCallStatus, UTDStreamType
 
@@ -57,13 +59,13 @@ def test_a_call_is_the_same_after_the_file_was_opened_again(path: str) -> None:
     record = replace(record, caller_seen=True)
     over = calls.end(a_call("call_2", "x", "y"), "x", NOW)
     for each in (record, over):
-        store.insert_call(each)
+        store.calls.insert(each)
     store.close()
     store = Store(path)
-    assert store.call("call_1") == record
-    assert store.call("call_2") == over
-    assert store.call("call_3") is None
-    assert store.open_calls() == [record]
+    assert store.calls.get("call_1") == record
+    assert store.calls.get("call_2") == over
+    assert store.calls.get("call_3") is None
+    assert store.calls.open() == [record]
     store.close()
 
 
@@ -71,9 +73,9 @@ def test_a_commit_is_in_the_file_without_a_close(path: str) -> None:
     """What a killed engine leaves behind: another connection reads it."""
     first = Store(path)
     with first.transaction():
-        first.insert_call(a_call())
+        first.calls.insert(a_call())
     second = Store(path)
-    assert second.call("call_1") == a_call()
+    assert second.calls.get("call_1") == a_call()
     second.close()
     first.close()
 
@@ -83,48 +85,48 @@ def test_a_transaction_that_raises_leaves_nothing(path: str) -> None:
 
     def insert_and_refuse() -> None:
         with store.transaction():
-            store.insert_call(a_call())
+            store.calls.insert(a_call())
             raise Refusal("callee_busy", "no")
 
     with pytest.raises(Refusal):
         insert_and_refuse()
-    assert store.call("call_1") is None
+    assert store.calls.get("call_1") is None
     with store.transaction():
-        store.insert_call(a_call())
+        store.calls.insert(a_call())
     store.close()
 
 
 def test_open_calls_are_found_from_either_side(path: str) -> None:
     store = Store(path)
-    store.insert_call(a_call())
-    assert [r.call_id for r in store.open_calls_of("house")] == ["call_1"]
-    assert [r.call_id for r in store.open_calls_of("door")] == ["call_1"]
-    store.save_call(calls.end(a_call(), "door", NOW))
-    assert store.open_calls_of("house") == []
-    assert [r.call_id for r in store.calls_with_room()] == ["call_1"]
+    store.calls.insert(a_call())
+    assert [r.call_id for r in store.calls.open_of("house")] == ["call_1"]
+    assert [r.call_id for r in store.calls.open_of("door")] == ["call_1"]
+    store.calls.save(calls.end(a_call(), "door", NOW))
+    assert store.calls.open_of("house") == []
+    assert [r.call_id for r in store.calls.with_room()] == ["call_1"]
     store.close()
 
 
 def test_a_key_finds_the_newest_call_of_its_caller_only(path: str) -> None:
     store = Store(path)
-    store.insert_call(a_call("call_1", age_s=9), "key")
-    store.insert_call(a_call("call_2"), "key")
-    store.insert_call(a_call("call_3", caller="other"), "key")
-    found = store.call_by_key("door", "key")
+    store.calls.insert(a_call("call_1", age_s=9), "key")
+    store.calls.insert(a_call("call_2"), "key")
+    store.calls.insert(a_call("call_3", caller="other"), "key")
+    found = store.calls.by_key("door", "key")
     assert found is not None
     assert found.call_id == "call_2"
-    assert store.call_by_key("door", "none") is None
+    assert store.calls.by_key("door", "none") is None
     store.close()
 
 
 def test_pages_are_filtered_and_newest_first(path: str) -> None:
     store = Store(path)
     for number in range(5):
-        store.insert_call(a_call(f"call_{number}", callee=f"house{number % 2}", age_s=10 * number))
-    store.save_call(calls.end(a_call("call_4", callee="house0", age_s=40), "door", NOW))
+        store.calls.insert(a_call(f"call_{number}", callee=f"house{number % 2}", age_s=10 * number))
+    store.calls.save(calls.end(a_call("call_4", callee="house0", age_s=40), "door", NOW))
 
     def ids(wanted: CallFilter, page: int = 1, per_page: int = 10) -> tuple[list[str], int]:
-        records, total = store.calls_page(wanted, page=page, per_page=per_page)
+        records, total = store.calls.page(wanted, page=page, per_page=per_page)
         return [record.call_id for record in records], total
 
     assert ids(CallFilter()) == (["call_0", "call_1", "call_2", "call_3", "call_4"], 5)
@@ -141,11 +143,11 @@ def test_pages_are_filtered_and_newest_first(path: str) -> None:
 def test_old_calls_are_forgotten_and_open_ones_never(path: str) -> None:
     store = Store(path)
     old = a_call("call_1", age_s=KEEP_CALLS_S + 1)
-    store.insert_call(replace(calls.end(old, "door", NOW), room_open=False))
-    store.insert_call(a_call("call_2", age_s=KEEP_CALLS_S + 1))
-    store.forget_old_calls(NOW)
-    assert store.call("call_1") is None
-    assert store.call("call_2") is not None
+    store.calls.insert(replace(calls.end(old, "door", NOW), room_open=False))
+    store.calls.insert(a_call("call_2", age_s=KEEP_CALLS_S + 1))
+    store.calls.forget_old(NOW)
+    assert store.calls.get("call_1") is None
+    assert store.calls.get("call_2") is not None
     store.close()
 
 
@@ -201,6 +203,42 @@ def test_a_media_token_publishes_what_it_names_and_lives_ten_minutes() -> None:
     )
     assert mute["video"]["canPublish"] is False
     assert mute["video"]["canSubscribe"] is True
+
+
+def test_a_media_token_is_the_one_that_livekit_would_make() -> None:
+    grants = api.VideoGrants(
+        room_join=True,
+        room="r",
+        can_publish=True,
+        can_publish_sources=["microphone", "camera"],
+        can_subscribe=True,
+        can_publish_data=False,
+        can_update_own_metadata=False,
+    )
+    theirs = (
+        api.AccessToken(SETTINGS.livekit.api_key, SETTINGS.livekit.api_secret)
+        .with_identity("door")
+        .with_name("Door")
+        .with_metadata("{}")
+        .with_ttl(timedelta(minutes=10))
+        .with_grants(grants)
+        .to_jwt()
+    )
+    ours = Tokens(SETTINGS).media(
+        room="r",
+        identity="door",
+        name="Door",
+        sources=("microphone", "camera"),
+        metadata="{}",
+        can_publish_data=False,
+    )
+
+    def claims(token: str) -> dict[str, object]:
+        times = ("nbf", "exp")
+        found = jwt.decode(token, LIVEKIT_SECRET, algorithms=["HS256"])
+        return {name: value for name, value in found.items() if name not in times and value != ""}
+
+    assert claims(ours) == claims(theirs)
 
 
 def test_credentials_compare_whole_and_take_any_text() -> None:
