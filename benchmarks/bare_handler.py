@@ -42,5 +42,5 @@ def app(database: str) -> Starlette:
 if __name__ == "__main__":
     uvicorn.run(
         app(sys.argv[2]), port=int(sys.argv[1]), http="h11", ws="none", loop="asyncio", log_config=None,
-        access_log=False,
+        access_log=False, timeout_keep_alive=75,
     )  # fmt: skip
