@@ -92,6 +92,12 @@ class HomeAssistant:
         with self._lock:
             self._publish(self._topics.bell, json.dumps(event), retain=False)
 
+    def missed(self, reason: str) -> None:
+        """Somebody rang and nobody answered; `reason` becomes an attribute. As `ring`, never told later."""
+        with self._lock:
+            event = {"event_type": "missed", "reason": reason}
+            self._publish(self._topics.missed, json.dumps(event), retain=False)
+
     def snapshot(self, jpeg: bytes) -> None:
         """The picture of the last press. Not retained: it stays in no broker."""
         with self._lock:

@@ -44,6 +44,7 @@ class Topics:
         self.birth = f"{prefix}/status"
         self.availability = f"{base}/availability"
         self.bell = f"{base}/event/doorbell"
+        self.missed = f"{base}/event/missed"
         self.picture = f"{base}/snapshot"
         self.call_state = f"{base}/state/call"
         self.quiet = f"{base}/state/do_not_disturb"
@@ -84,6 +85,14 @@ def discovery(config: MachineConfig, topics: Topics) -> dict[str, object]:
             "device_class": "doorbell",
             "event_types": ["ring"],
             "state_topic": topics.bell,
+        },
+        "missed": {
+            "platform": "event",
+            "unique_id": f"{node}_missed",
+            "name": "Nobody answered",
+            "icon": "mdi:bell-alert",
+            "event_types": ["missed"],
+            "state_topic": topics.missed,
         },
         "call": {
             "platform": "sensor",

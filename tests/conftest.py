@@ -30,14 +30,8 @@ def no_leaked_threads() -> Iterator[None]:
     before = set(threading.enumerate())
     yield
     deadline = time.monotonic() + GRACE_S
-    for thread in set(threading.enumerate()) - before:
-        if not thread.name.startswith(PROCESS_WIDE):
-            thread.join(max(0.0, deadline - time.monotonic()))
-    left = [
-        thread
-        for thread in set(threading.enumerate()) - before
-        if thread.is_alive() and not thread.name.startswith(PROCESS_WIDE)
-    ]
+    while (left := _others(before)) and time.monotonic() < deadline:
+        left[0].join(max(0.0, deadline - time.monotonic()))  # its end may be the beginning of another one
     if left:
         frames = sys._current_frames()
         where = "".join(
@@ -47,3 +41,11 @@ def no_leaked_threads() -> Iterator[None]:
         )
         names = ", ".join(sorted(thread.name for thread in left))
         pytest.fail(f"threads that outlive the test: {names}{where}", pytrace=False)
+
+
+def _others(before: set[threading.Thread]) -> list[threading.Thread]:
+    return [
+        thread
+        for thread in threading.enumerate()
+        if thread not in before and not thread.name.startswith(PROCESS_WIDE)
+    ]

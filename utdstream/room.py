@@ -247,7 +247,11 @@ class UTDRoom:
         self._set_device("microphone", enabled, timeout)
 
     def set_camera(self, enabled: bool, *, timeout: float | None = None) -> None:
-        """Publishes or unmutes the camera, or mutes it (its device stops too). As `set_microphone`."""
+        """Publishes or unmutes the camera, or mutes it (its device stops too). As `set_microphone`.
+
+        One that gives no frame within 3 s raises DeviceError; it stays wished, and its first frame publishes
+        it, unless `set_camera(False)` comes first.
+        """
         self._set_device("camera", enabled, timeout)
 
     def _set_device(self, kind: str, enabled: bool, timeout: float | None) -> None:

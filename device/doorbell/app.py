@@ -181,6 +181,8 @@ class Doorbell:
             case logic.NobodyAnswered(reason):
                 self._last_reason = reason
                 _log.info("nobody answered: %s", reason)
+                if self._home is not None:
+                    self._home.missed(reason)
                 if self._config.doorbell.no_answer_file is not None:
                     self._play(self._config.doorbell.no_answer_file)
 

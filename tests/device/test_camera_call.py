@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 from facts import eventually
+from films import film
 from people import People
 
 from device.camera.encoder import EncodedCamera
@@ -82,3 +84,21 @@ def test_camera_when_its_file_is_missing_ends_no_call(people: People) -> None:
         eventually(lambda: door.errors, "it is reported")
         assert "the camera delivered no frame" in str(door.errors[0].error)
         assert call.status.value is UTDCallStatus.ACTIVE
+
+
+def test_camera_when_it_comes_late_is_seen_from_its_first_picture(people: People, tmp_path: Path) -> None:
+    """A camera that was not there at the call's start is reported, opened again, and published then."""
+    path = tmp_path / "film.mp4"
+    door = people("door", devices=Devices(camera=EncodedCamera(PyAvCamera(str(path), 320, 240, 20))))
+    house = people("house", devices=Devices())
+    answered: list[UTDCallSession] = []
+    house.inbox().ringing.subscribe(lambda incoming: answered.append(incoming.accept()))
+    with door.call() as call:
+        call.start(callee_identity=house.identity)
+        call.wait_for_answer(timeout=20)
+        eventually(lambda: door.errors, "it is reported")
+        assert not call.camera_on.value
+        film(tmp_path / "new.mp4").rename(path)
+        eventually(lambda: answered, "the house is in the call")
+        assert next(answered[0].video_frames(timeout=15)).width == 320
+        assert call.camera_on.value

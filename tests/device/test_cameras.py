@@ -11,6 +11,7 @@ import av
 import numpy
 import pytest
 from facts import eventually
+from films import film
 
 from device.camera import capture
 from device.camera.capture import CapturingCamera, Frame
@@ -22,20 +23,6 @@ from device.errors import CameraFailed, DeviceNotFound, PackageMissing
 from utdstream.media import PixelFormat, RawFrame
 
 SIZE = (320, 240, 20)
-
-
-def film(path: Path, pictures: int = 20) -> Path:
-    """A film that gets lighter."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=20)
-        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
-        for number in range(pictures):
-            grey = numpy.full((240, 320, 3), number * 4, dtype=numpy.uint8)
-            for packet in stream.encode(av.VideoFrame.from_ndarray(grey, format="rgb24")):
-                container.mux(packet)
-        for packet in stream.encode(None):
-            container.mux(packet)
-    return path
 
 
 def test_file_when_it_ends_begins_again_at_its_own_pace(tmp_path: Path) -> None:

@@ -138,7 +138,7 @@ def test_device_when_it_connects_is_announced_by_the_documented_rules(home: Home
     message = json.loads(listener.wait(topic))
     check_discovery(message)
     assert set(message["components"]) == {
-        "doorbell", "call", "do_not_disturb", "answer", "hang_up", "ring", "visitor", "door"
+        "doorbell", "missed", "call", "do_not_disturb", "answer", "hang_up", "ring", "visitor", "door"
     }  # fmt: skip
     assert message["components"]["call"]["options"] == list(STATES)
     del listener.newest[topic]
@@ -155,11 +155,15 @@ def test_ring_when_told_is_an_event_that_no_broker_keeps(home: Home) -> None:
     made, listener, _ = home
     made.ring()
     assert json.loads(listener.wait("utdstream/front-door/event/doorbell")) == {"event_type": "ring"}
+    made.missed("no answer")
+    missed = json.loads(listener.wait("utdstream/front-door/event/missed"))
+    assert missed == {"event_type": "missed", "reason": "no answer"}
     made.snapshot(b"\xff\xd8jpeg")
     listener.wait("utdstream/front-door/snapshot", b"\xff\xd8jpeg")
     late = Listener(int(made._settings.port))
     late.wait("utdstream/front-door/availability")
-    assert not {"utdstream/front-door/event/doorbell", "utdstream/front-door/snapshot"} & set(late.newest)
+    events = {f"utdstream/front-door/{what}" for what in ("event/doorbell", "event/missed", "snapshot")}
+    assert not events & set(late.newest)
     late.close()
 
 

@@ -7,7 +7,8 @@ Owns: the two slots (microphone, camera) of one connection. Thread: all of it on
 3. While published, on and off are unmute and mute, and the device stops while muted.
 4. Publish and unpublish are never cancelled and always raced against the end of the room.
 5. While reconnecting an unpublish would hang: mute now, unpublish when it is back.
-6. A raw camera's first frame comes before its track is published (viewers would see black).
+6. A camera's first frame comes before its track is published (viewers would see black). One that is late is
+   reported and stays open: its first frame publishes it, as long as that is still wished.
 7. A room that ended under us: unpublish at once, without waiting (else threads leak, rust-sdks #1443).
 """
 
@@ -212,6 +213,8 @@ class Slot:
         self._make_feed()
         feed = self.feed
         assert feed is not None
+        if muted:
+            await self._stop_capture()  # it may have been opened for a wish that has changed
         if isinstance(feed, MicrophoneFeed):
             track: rtc.LocalTrack = rtc.LocalAudioTrack.create_audio_track("microphone", feed.source)
             options = rtc.TrackPublishOptions(source=self.source)
@@ -221,9 +224,10 @@ class Slot:
             if not muted:
                 await self._start_capture()
                 if not await feed.wait_for_first_frame(FIRST_FRAME_S):
-                    await self._drop_feed()
+                    feed.on_first_frame(self.reconcile)
                     raise DeviceError(
-                        f"the camera delivered no frame within {FIRST_FRAME_S:g} s of its start"
+                        f"the camera delivered no frame within {FIRST_FRAME_S:g} s of its start;"
+                        " it is published with its first one"
                     )
             track = feed.make_track()
             options = self._video_options(feed)

@@ -110,6 +110,10 @@ class _Feed:
         done, _ = await asyncio.wait({self._first}, timeout=seconds)
         return bool(done)
 
+    def on_first_frame(self, callback: Callable[[], None]) -> None:
+        """Calls back on the loop when the device delivers for the first time."""
+        self._first.add_done_callback(lambda _: callback())
+
     def _delivered(self) -> None:
         if not self._first.done():
             self._loop.post(self._settle_first)

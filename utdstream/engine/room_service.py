@@ -157,12 +157,20 @@ class RoomService:
             return [], 0
         async with _sfu_refusals():
             states = await self._sfu.rooms()
-        found = [
-            (room, states[name])
-            for room in known
-            if (name := rooms.livekit_name(room.name, self._app_id)) in states
-        ]
-        return found[(page - 1) * per_page : page * per_page], len(found)
+            found = [
+                (room, states[name])
+                for room in known
+                if (name := rooms.livekit_name(room.name, self._app_id)) in states
+            ]
+            chosen = found[(page - 1) * per_page : page * per_page]
+            counted = await asyncio.gather(*(self._with_count(room, state) for room, state in chosen))
+        return list(zip((room for room, _ in chosen), counted, strict=True)), len(found)
+
+    async def _with_count(self, room: Room, state: MediaRoom) -> MediaRoom:
+        """The state with how many there are now: livekit-server's own count is up to 5 s old."""
+        if state.participant_count == len(self._desk.records.here(room.name)):
+            return state
+        return replace(state, participant_count=len(await self._sfu.participants(state.name)))
 
     async def state(self, place: Place) -> tuple[MediaRoom, list[Participant]]:
         """What the media server knows of a room. Raises: Refusal."""
@@ -170,7 +178,8 @@ class RoomService:
             states = await self._sfu.rooms([place.livekit_name])
             if place.livekit_name not in states:
                 raise Refusal("room_not_found", "The room is not open")
-            return states[place.livekit_name], await self._sfu.participants(place.livekit_name)
+            people = await self._sfu.participants(place.livekit_name)
+        return replace(states[place.livekit_name], participant_count=len(people)), people
 
     async def people(self, place: Place) -> list[Participant]:
         """Who is in a room. Raises: Refusal."""
