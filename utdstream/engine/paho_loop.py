@@ -11,6 +11,7 @@ loop thread; only the connecting itself, which blocks, runs on a helper thread. 
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections.abc import Callable
 
@@ -20,6 +21,8 @@ KEEPALIVE_S = 15
 CONNECT_WITHIN_S = 2.0
 FIRST_RETRY_S, LONGEST_RETRY_S = 0.2, 1.0
 _LOOK_EVERY_S = 1.0
+
+_log = logging.getLogger(__name__)
 
 
 class PahoLoop:
@@ -64,10 +67,11 @@ class PahoLoop:
                 await asyncio.to_thread(
                     self._client.connect, self._host, self._port, keepalive=KEEPALIVE_S, clean_start=True
                 )
+                await self._drive()
             except (OSError, UnicodeError):
                 self._on_unreachable()
-            else:
-                await self._drive()
+            except Exception:  # noqa: BLE001  # the outermost frame of a background task
+                _log.exception("the connection to the broker failed; it is made again")
             if self._loop.time() - began > CONNECT_WITHIN_S:
                 retry_s = FIRST_RETRY_S
             await asyncio.sleep(retry_s)
@@ -81,13 +85,16 @@ class PahoLoop:
         self._closed.clear()
         self._is_driving = True
         self._loop.add_reader(sock, self._client.loop_read)
-        self._write()
-        while not self._closed.is_set():
-            try:
-                async with asyncio.timeout(_LOOK_EVERY_S):
-                    await self._closed.wait()
-            except TimeoutError:
-                self._client.loop_misc()
+        try:
+            self._write()
+            while not self._closed.is_set():
+                try:
+                    async with asyncio.timeout(_LOOK_EVERY_S):
+                        await self._closed.wait()
+                except TimeoutError:
+                    self._client.loop_misc()
+        finally:
+            self._leave(sock)
 
     def _wants_to_write(self, client: paho.Client, userdata: object, sock: paho.SocketLike) -> None:
         if self._is_driving:  # else on the thread that connects: `_drive` writes first of all
@@ -103,6 +110,9 @@ class PahoLoop:
             self._loop.add_writer(sock, self._write)
 
     def _closing(self, client: paho.Client, userdata: object, sock: paho.SocketLike) -> None:
+        self._leave(sock)
+
+    def _leave(self, sock: paho.SocketLike) -> None:
         if self._is_driving:
             self._is_driving = False
             self._loop.remove_reader(sock)

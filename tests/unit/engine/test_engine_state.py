@@ -96,6 +96,66 @@ def test_a_transaction_that_raises_leaves_nothing(path: str) -> None:
     store.close()
 
 
+def test_a_transaction_that_raises_leaves_the_memory_as_the_file(path: str) -> None:
+    """Ended, begun and forgotten calls are as they were, also for who asks by identity."""
+    store = Store(path)
+    store.calls.insert(a_call("call_1", callee="first"))
+    store.calls.insert(a_call("call_2", callee="second"))
+
+    def change_and_refuse() -> None:
+        with store.transaction():
+            store.calls.save(calls.end(a_call("call_1", callee="first"), "door", NOW))
+            store.calls.delete("call_2")
+            store.calls.insert(a_call("call_3", callee="third"))
+            assert [record.call_id for record in store.calls.open_of("door")] == ["call_3"]
+            raise Refusal("callee_busy", "no")
+
+    with pytest.raises(Refusal):
+        change_and_refuse()
+    assert sorted(record.call_id for record in store.calls.open_of("door")) == ["call_1", "call_2"]
+    assert store.calls.open_of("third") == []
+    store.close()
+    again = Store(path)
+    assert sorted(record.call_id for record in again.calls.open_of("door")) == ["call_1", "call_2"]
+    again.close()
+
+
+def test_a_full_disk_leaves_what_was_there(path: str) -> None:
+    """The call that cannot be written is in no memory either, and the next one works."""
+    store = Store(path)
+    pages = store.db.execute("PRAGMA page_count").fetchone()[0]
+    store.db.execute(f"PRAGMA max_page_count = {pages}")
+
+    def fill() -> None:
+        for number in range(1000):
+            with store.transaction():
+                store.calls.insert(a_call(f"call_{number}", callee=f"house-{number}"))
+
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        fill()
+    written = store.db.execute("SELECT count(*) FROM calls").fetchone()[0]
+    assert len(store.calls.open()) == written
+    store.db.execute("PRAGMA max_page_count = 100000")
+    with store.transaction():
+        store.calls.insert(a_call("call_again"))
+    store.close()
+
+
+def test_a_file_of_the_last_release_is_taken_over(path: str) -> None:
+    """Its calls are read; the index that nobody uses any more is gone."""
+    store = Store(path)
+    store.calls.insert(a_call())
+    store.db.execute("CREATE INDEX calls_open ON calls (caller, callee) WHERE status = 'ringing'")
+    store.db.execute("PRAGMA user_version = 2")
+    store.close()
+    again = Store(path)
+    assert again.calls.open() == [a_call()]
+    indexes = [row[0] for row in again.db.execute("SELECT name FROM sqlite_master WHERE type = 'index'")]
+    assert "calls_with_room" in indexes
+    assert "calls_open" not in indexes
+    again.close()
+
+
 def test_open_calls_are_found_from_either_side(path: str) -> None:
     store = Store(path)
     store.calls.insert(a_call())
