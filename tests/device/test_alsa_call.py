@@ -254,8 +254,8 @@ def test_call_when_the_sound_server_fails_goes_on_and_is_heard_again(
     assert not {"status ended", "status missed"} & set(said)
 
 
-def is_tone(sound: numpy.ndarray) -> bool:
-    return len(sound) > 4800 and numpy.abs(sound).max() > 2000 and abs(pitch_hz(sound) - 1000) < 20
+def is_tone(sound: numpy.ndarray, level: int = 2000) -> bool:
+    return len(sound) > 4800 and numpy.abs(sound).max() > level and abs(pitch_hz(sound) - 1000) < 20
 
 
 @pytest.mark.integration
@@ -274,8 +274,14 @@ def test_call_when_the_core_has_the_cards_is_heard_both_ways(cards: PulseCards, 
             Speech("door-mouth", "house-ear", 1000.0) as there,
             Speech("house-mouth", "door-ear", 1000.0) as back,
         ):
-            eventually(lambda: is_tone(there.sound(time.monotonic() - 0.5)), "the house hears the door", 15)
-            eventually(lambda: is_tone(back.sound(time.monotonic() - 0.5)), "the door hears the house", 15)
+
+            def is_heard(speech: Speech) -> bool:
+                # The core's processing takes a steady tone for noise, and the other side's for its echo: it is
+                # heard at a quarter of its level, after some seconds of less.
+                return is_tone(speech.sound(time.monotonic() - 0.5), level=500)
+
+            eventually(lambda: is_heard(there), "the house hears the door", 15)
+            eventually(lambda: is_heard(back), "the door hears the house", 15)
     finally:
         for phone in (door, house):
             if phone is not None:
