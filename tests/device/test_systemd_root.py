@@ -18,7 +18,7 @@ from booted import HOME, Machine, Unit
 from people import People
 from presses import as_toml, config_tables
 
-from utdstream import UTDStreamClient, UTDStreamType
+from utdstream import DeadlineExceeded, UTDStreamClient, UTDStreamType
 from utdstream.testing import LocalStack
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -67,7 +67,11 @@ def test_doorbell_when_installed_lives_under_systemd(
         with house.call_session(UTDStreamType.VIDEO_CALL) as call:  # the core runs inside the hardened unit
             call.start(callee_identity="unit-door")
             call.wait_for_answer(timeout=20)
-            assert call.snapshot(timeout=20).startswith(b"\x89PNG"), "the door is seen"
+            try:
+                picture = call.snapshot(timeout=20)
+            except DeadlineExceeded as error:
+                raise AssertionError(f"{error}\n{unit.journal()}") from None
+            assert picture.startswith(b"\x89PNG"), "the door is seen"
     unit.is_said("ready")
 
     unit.kill("-9")

@@ -42,6 +42,7 @@ UNPUBLISH_TIMEOUT_S = 5.0
 OPEN_TIMEOUT_S = 5.0
 FIRST_FRAME_S = 3.0
 ENDED_UNPUBLISH_S = 0.5
+END_TOLD_WITHIN_S = 1.0
 MIN_VIDEO_BITRATE_BPS = 250_000
 VIDEO_BITS_PER_PIXEL = 0.1
 
@@ -519,6 +520,10 @@ class Publisher:
             try:
                 return task.result()
             except Exception as error:
+                if "engine is closed" in str(error):  # the core knows of the end before it tells it
+                    await asyncio.wait({self.over}, timeout=END_TOLD_WITHIN_S)
+                if self.ended:
+                    raise room_lost(doing, self.end_reason) from error
                 raise translate(error, doing) from error
         if self.ended:
             task.cancel()  # the room is gone: nothing will ever answer
