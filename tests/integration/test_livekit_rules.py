@@ -13,10 +13,12 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from facts import eventually
 from h264_camera import H264Camera
+from livekit import rtc
 from media_rooms import (
     CountedMicrophone,
     HandCamera,
@@ -413,6 +415,35 @@ def test_h264_camera_is_seen_and_its_feedback_is_passed_on(hall: MediaRoom) -> N
     assert camera.key_frames_sent >= 2, "one for the viewer who came later"
     eventually(lambda: camera.bitrates, "the estimate reached the encoder", PATIENCE_S)
     assert all(bitrate > 0 for bitrate in camera.bitrates)
+
+
+def test_microphone_and_camera_are_published_one_after_the_other(
+    hall: MediaRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two at once may be negotiated wrongly: an H.264 camera as VP8, which nobody can decode."""
+    under_way, most = 0, 0
+    publish_track = rtc.LocalParticipant.publish_track
+
+    async def counted(self: rtc.LocalParticipant, *arguments: Any) -> rtc.LocalTrackPublication:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0.05)  # the other one has all the time to come in between
+        try:
+            return await publish_track(self, *arguments)
+        finally:
+            under_way -= 1
+
+    monkeypatch.setattr(rtc.LocalParticipant, "publish_track", counted)
+    door = hall.join("door", Devices(microphone=ToneMicrophone(), camera=PatternCamera(320, 240, 15)))
+    both = [threading.Thread(target=on, args=(True,)) for on in (door.set_microphone, door.set_camera)]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join(PATIENCE_S)
+    assert door.microphone_on.value
+    assert door.camera_on.value
+    assert most == 1
 
 
 def test_h264_camera_resumes_with_a_key_frame_after_mute(hall: MediaRoom) -> None:
