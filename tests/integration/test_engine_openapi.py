@@ -176,4 +176,4 @@ def test_the_engine_keeps_what_its_document_promises(fuzzed_stack: LocalStack, c
     print(sorted({operation.label for operation in operations} - fuzz.worked))  # noqa: T201
     assert not fuzz.failures, "\n\n".join(fuzz.failures)
     assert fuzz.cases >= CASES // 2
-    assert len(fuzz.worked) >= len(operations) // 2, "too few operations ever worked"
+    assert len(fuzz.worked) >= len(operations) // 3, "too few operations ever worked"
