@@ -36,7 +36,7 @@ from utdstream.engine.room_service import RoomService
 from utdstream.engine.room_store import RoomStore
 from utdstream.engine.room_watch import RoomWatch
 from utdstream.engine.seat_api import SeatApi
-from utdstream.engine.sfu import Sfu, peek
+from utdstream.engine.sfu import Sfu
 from utdstream.engine.stage_api import StageApi
 from utdstream.engine.store import Store
 from utdstream.engine.takeovers import Takeovers
@@ -143,18 +143,8 @@ class Engine:
             parts["mqtt"] = _word(self.notifier.is_up)
         return Answer({"status": "ok", "parts": parts})
 
-    def _is_old_news(self, body: str) -> bool:
-        """True for the end of a room that the engine has ended itself: one for each call, and checking who
-        says so costs twice as much as a request.
-        """
-        event, room = peek(body)
-        call = self.store.calls.get(room) if event == "room_finished" else None
-        return call is not None and not call.is_open
-
     def webhook(self, body: str, authorization: str) -> bool:
         """Takes a webhook of the media server; False when it is not signed with our key."""
-        if self._is_old_news(body):
-            return True
         hook = self.sfu.webhook(body, authorization)
         if hook is None:
             return False

@@ -82,10 +82,8 @@ class CallRooms:
         if call_id in self._closing:
             return
         self._closing[call_id] = asyncio.Event()
-        if record.was_joined:
-            self._lanes.put(call_id, lambda: self._close(call_id))
-        else:
-            self._timers.after(LEAVE_GRACE_S, call_id, lambda: self._close_unseen(call_id))
+        grace_s = 0.0 if record.was_joined else LEAVE_GRACE_S
+        self._timers.after(grace_s, call_id, lambda: self._close_in_turn(call_id))
 
     def somebody_left(self, call_id: str) -> None:
         """Looks at once whether a closing room is empty."""
@@ -126,18 +124,14 @@ class CallRooms:
             return
         self._told[call_id] = max(self._told.get(call_id, 0), record.rev)
 
+    async def _close_in_turn(self, call_id: str) -> None:
+        self._lanes.put(call_id, lambda: self._close(call_id))
+
     async def _close(self, call_id: str) -> None:
+        record = self._store.calls.get(call_id)
         try:
-            await self._wait_until_empty(call_id)
-            await self._delete(call_id)
-        except SfuUnavailable:
-            self._closing.pop(call_id, None)  # the poll closes it
-
-    async def _close_unseen(self, call_id: str) -> None:
-        self._lanes.put(call_id, lambda: self._delete(call_id))
-
-    async def _delete(self, call_id: str) -> None:
-        try:
+            if record is not None and record.was_joined:
+                await self._wait_until_empty(call_id)
             await self._sfu.delete_room(call_id)
         except SfuUnavailable:
             _log.debug("the room of call %s cannot be closed now", call_id)

@@ -39,11 +39,6 @@ CREATE INDEX IF NOT EXISTS calls_by_callee ON calls (callee, created_ms);
 CREATE INDEX IF NOT EXISTS calls_with_room ON calls (call_id) WHERE room_open = 1;
 CREATE INDEX IF NOT EXISTS calls_by_key ON calls (caller, idempotency_key) WHERE idempotency_key IS NOT NULL;
 """
-_CHANGING = (
-    "status", "answered_ms", "ended_ms", "duration_s", "end_reason", "rev", "caller_seen", "callee_seen",
-    "room_open", "accept_key",
-)  # fmt: skip
-_UPDATE = f"UPDATE calls SET {', '.join(f'{name} = :{name}' for name in _CHANGING)} WHERE call_id = :call_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +84,9 @@ class CallStore:
 
     def save(self, record: CallRecord) -> None:
         """Overwrites what may change of a call."""
-        self._db.execute(_UPDATE, {"call_id": record.call_id, **_changing(record)})
+        row = _changing(record)
+        assignments = ", ".join(f"{name} = ?" for name in row)
+        self._db.execute(f"UPDATE calls SET {assignments} WHERE call_id = ?", (*row.values(), record.call_id))
         self._remember(record.call_id, record)
 
     def room_closed(self, call_id: str) -> None:

@@ -244,20 +244,8 @@ class Notifier:
             self._refused(str(reason))
 
 
-class _Packed(Properties):
-    """Properties that are packed once: paho packs them again for every message."""
-
-    packed: bytes
-
-    def __init__(self, properties: Properties) -> None:
-        object.__setattr__(self, "packed", properties.pack())  # type: ignore[no-untyped-call]
-
-    def pack(self) -> bytes:
-        return self.packed
-
-
 @lru_cache(maxsize=128)
 def _expiring_in(seconds: int) -> Properties:
     properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
     properties.MessageExpiryInterval = seconds
-    return _Packed(properties)
+    return properties

@@ -73,8 +73,9 @@ class RoomWatch:
                 self._timers.after(0.0, name, lambda: self._follower.mute(name, hook.identity, track.sid))
 
     def _arrived(self, room: Room, person: Participant) -> None:
-        with self._store.transaction():
-            self._records.arrived(room.name, person.identity, person.name or None)
+        if self._records.presence(room.name, person.identity) is not Presence.HERE:
+            with self._store.transaction():
+                self._records.arrived(room.name, person.identity, person.name or None)
         state = self._desk.state(room)
         metadata = room_views.person_metadata(person.metadata, room, state, person.identity)
         is_right = rights(room, state, person.identity) == person.rights and metadata is None

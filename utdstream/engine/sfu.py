@@ -21,7 +21,6 @@ from livekit.api.room_service import RoomService
 from livekit.protocol import models as lk
 from livekit.protocol import room as lk_room
 
-from utdstream._wire import codec
 from utdstream.engine.config import LiveKitSection
 from utdstream.engine.grants import ALL_SOURCES, Rights
 from utdstream.engine.rooms import CAMERA, MICROPHONE, SCREEN, SCREEN_AUDIO
@@ -101,13 +100,6 @@ class Webhook:
     replaced: bool = False
     person: Participant | None = None
     track: Track | None = None
-
-
-def peek(body: str) -> tuple[str, str]:
-    """Event and room of a webhook that nobody has checked yet; empty when it is none."""
-    found = codec.json_object(body) or {}
-    room = codec.mapping(found.get("room")) or {}
-    return codec.text(found.get("event")) or "", codec.text(room.get("name")) or ""
 
 
 class _Rooms(RoomService):
