@@ -24,6 +24,8 @@ from utdstream.testing import LocalStack
 
 PROGRAMS = Path(__file__).parent / "programs"
 PATIENCE_S = 15.0
+GONE_S = 30.0
+"""Who left is gone at once; only when its leave was lost with a reset connection, after the server's 21 s."""
 WINDOW = 20
 _numbers = itertools.count(1)
 
