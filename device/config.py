@@ -188,7 +188,10 @@ class HomeAssistantSection:
     tls: bool = setting(False, "encrypt the connection")
     ca_file: Path | None = setting(None, "certificate authority of the broker, as PEM")
     discovery_prefix: str = setting("homeassistant", "discovery prefix set in Home Assistant")
-    node: str | None = setting(None, "this device's id in topics; not set: made from its identity")
+    node: str | None = setting(
+        None,
+        "this device's id in topics, 1 to 64 of A-Z a-z 0-9 _ -; not set: its identity, other signs made -",
+    )
 
 
 @dataclass(frozen=True, slots=True)

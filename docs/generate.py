@@ -439,8 +439,8 @@ for _path in sorted((DOCS / "examples").glob("*.py")):
 
 
 def pages() -> dict[Path, str]:
-    """Every page that has a generated part, as it should be."""
-    found: dict[Path, str] = {}
+    """Every page that has a generated part, and every example configuration, as it should be."""
+    found = {DOCS / "examples" / f"{app}.toml": device_examples.example(app) for app in ("doorbell", "kiosk")}
     for path in [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]:
         text = path.read_text(encoding="utf-8")
         if "<!-- generated:" in text:
@@ -450,7 +450,11 @@ def pages() -> dict[Path, str]:
 
 def stale() -> list[Path]:
     """The pages that are not as they should be."""
-    return [path for path, text in pages().items() if path.read_text(encoding="utf-8") != text]
+    return [
+        path
+        for path, text in pages().items()
+        if not path.exists() or path.read_text(encoding="utf-8") != text
+    ]
 
 
 def main() -> int:

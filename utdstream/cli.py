@@ -233,7 +233,8 @@ def _add_engine(verbs: Verbs) -> None:
         "up",
         help="engine, media server and broker, until Ctrl-C",
         description="Run engine, livekit-server and mosquitto until Ctrl-C, and start again what dies. "
-        "The first run makes a data folder with the project's keys; later runs keep them.",
+        "The first run makes a data folder with the project's keys; later runs keep them. Under systemd "
+        "(Type=notify) it says when all is ready, what died, and that it is alive.",
         epilog="examples:\n  utdstream engine up\n  utdstream engine up --lan --data /srv/utdstream\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

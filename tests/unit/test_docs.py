@@ -92,14 +92,6 @@ def test_no_page_names_what_a_reader_does_not_have() -> None:
         assert not re.search(r"/(work|tmp/w|root|home)/", path.read_text(encoding="utf-8")), path
 
 
-@pytest.mark.parametrize("app", ["doorbell", "kiosk"])
-def test_every_example_configuration_is_as_the_code_says(app: str) -> None:
-    """`utd-device config --example` wrote it."""
-    from device.examples import example
-
-    assert (DOCS / "examples" / f"{app}.toml").read_text(encoding="utf-8") == example(app)
-
-
 def test_the_configuration_of_the_doorbells_tutorial_is_one() -> None:
     """A stranger copies it."""
     import tomllib
