@@ -196,7 +196,9 @@ def one_way_ms(mouth: str, ear: str, other_mouth: str, other_ear: str) -> float:
     with Speech(mouth, ear, 1000.0) as speech, Speech(other_mouth, other_ear, 700.0):
         speech.burst = True
         eventually(lambda: len(speech.said) >= 16, "some bursts", within_s=30)
-    return float(numpy.mean(delays_ms(speech.said[4:-1], speech.heard)))
+    delays = delays_ms(speech.said[4:-1], speech.heard)
+    assert len(delays) > 0, f"none of {len(speech.said)} bursts was heard"
+    return float(numpy.mean(delays))
 
 
 @pytest.mark.integration
