@@ -10,7 +10,7 @@ requests a second, lifecycles at least 0.12 of them.
 The second bar is out of reach on two cores as long as the engine makes a media room for each call and
 deletes it (the rule by which no token brings a finished call back). The ceiling says so: four requests of the
 bare handler, and a room made and deleted by the load client itself, with nothing of the engine in between,
-were 0.09 to 0.10 when this was written (the engine: 0.04 to 0.05). What each program takes for a lifecycle is
+were 0.09 to 0.11 when this was written (the engine: 0.04 to 0.05). What each program takes for a lifecycle is
 printed too.
 """
 

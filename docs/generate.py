@@ -450,11 +450,7 @@ def pages() -> dict[Path, str]:
 
 def stale() -> list[Path]:
     """The pages that are not as they should be."""
-    return [
-        path
-        for path, text in pages().items()
-        if not path.exists() or path.read_text(encoding="utf-8") != text
-    ]
+    return [path for path, text in pages().items() if path.read_text(encoding="utf-8") != text]
 
 
 def main() -> int:

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -104,6 +104,28 @@ def test_rule_3_publish_while_the_room_is_deleted_fails_at_once(hall: MediaRoom)
     assert time.monotonic() - began < 5.0
     assert "room" in str(lost.value)
     eventually(lambda: not microphone.running, "the microphone is closed")
+
+
+@pytest.mark.parametrize(
+    ("request_name", "ask"),
+    [
+        ("publish_track", lambda room: room.set_microphone(True)),
+        ("publish_data", lambda room: room.send_data(b"hello")),
+    ],
+)
+def test_rule_3_an_end_that_the_core_knows_before_it_tells_it_is_the_rooms_end(
+    hall: MediaRoom, monkeypatch: pytest.MonkeyPatch, request_name: str, ask: Callable[[UTDRoom], None]
+) -> None:
+    """A request fails with "engine is closed" while `disconnected` is still on its way."""
+
+    async def closed(*_: object, **__: object) -> None:
+        hall.delete()  # the loop stands still meanwhile: it cannot have heard of it
+        raise RuntimeError("engine is closed")
+
+    room = hall.join("door", Devices(ToneMicrophone()))
+    monkeypatch.setattr(rtc.LocalParticipant, request_name, closed)
+    with pytest.raises(RoomLost, match="ROOM_DELETED"):
+        ask(room)
 
 
 def test_rule_3_publish_while_the_room_is_left_fails_at_once(hall: MediaRoom) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from facts import eventually
-from media_rooms import GONE_S, CountedMicrophone, CountedSpeaker, MediaRoom, hear
+from media_rooms import CountedMicrophone, CountedSpeaker, MediaRoom, hear
 
 from utdstream import (
     ClientConfig,
@@ -446,7 +446,7 @@ def test_disconnect_twice_and_without_a_room_is_nothing(hall: MediaRoom) -> None
     room.connect(hall.url, hall.token("talker"))
     room.disconnect()
     room.disconnect()
-    eventually(lambda: hall.present() == [], "nobody is left", GONE_S)
+    eventually(lambda: hall.present() == [], "nobody is left", PATIENCE_S)
 
 
 def test_dispose_is_fine_twice_and_ends_waits(hall: MediaRoom) -> None:
@@ -470,7 +470,7 @@ def test_dispose_is_fine_twice_and_ends_waits(hall: MediaRoom) -> None:
     assert [type(error) for error in outcome] == [SessionClosed]
     with pytest.raises(SessionClosed, match="disposed"):
         room.connect(hall.url, hall.token("talker"))
-    eventually(lambda: hall.present() == [], "nobody is left", GONE_S)
+    eventually(lambda: hall.present() == [], "nobody is left", PATIENCE_S)
 
 
 def test_dispose_from_a_callback_does_not_wait_for_itself(hall: MediaRoom) -> None:
@@ -500,7 +500,7 @@ def test_dispose_from_several_threads_at_once_ends_once(hall: MediaRoom) -> None
     for ender in enders:
         ender.join(PATIENCE_S)
     assert not any(ender.is_alive() for ender in enders)
-    eventually(lambda: hall.present() == [], "nobody is left", GONE_S)
+    eventually(lambda: hall.present() == [], "nobody is left", PATIENCE_S)
     assert hall.errors[room] == []
 
 
@@ -509,4 +509,4 @@ def test_with_statement_leaves_the_room(hall: MediaRoom) -> None:
     with UTDRoom() as room:
         room.connect(hall.url, hall.token("talker"))
         assert hall.present() == ["talker"]
-    eventually(lambda: hall.present() == [], "nobody is left", GONE_S)
+    eventually(lambda: hall.present() == [], "nobody is left", PATIENCE_S)

@@ -386,10 +386,7 @@ class RoomConnection:
         if not task.done():
             task.cancel()
             raise room_lost(doing, self.publisher.end_reason)
-        try:
-            return task.result()
-        except Exception as error:
-            raise translate(error, doing) from error
+        return await self.publisher.outcome(task, doing)
 
     def add_consumer(self, consumer: Consumer) -> None:
         self.require_room("receiving")

@@ -521,19 +521,23 @@ class Publisher:
         race: list[asyncio.Future[Any]] = [task, self.over]
         await asyncio.wait(race, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
-            try:
-                return task.result()
-            except Exception as error:
-                if "engine is closed" in str(error):  # the core knows of the end before it tells it
-                    await asyncio.wait({self.over}, timeout=END_TOLD_WITHIN_S)
-                if self.ended:
-                    raise room_lost(doing, self.end_reason) from error
-                raise translate(error, doing) from error
+            return await self.outcome(task, doing)
         if self.ended:
             task.cancel()  # the room is gone: nothing will ever answer
             raise room_lost(doing, self.end_reason)
         self.over.add_done_callback(lambda _: task.cancel())
         raise MediaError(f"{doing}: the media server did not answer within {seconds:g} s")
+
+    async def outcome(self, task: asyncio.Task[T], doing: str) -> T:
+        """What a finished request to the core gave. Raises: RoomLost when it failed because the room ended."""
+        try:
+            return task.result()
+        except Exception as error:
+            if "engine is closed" in str(error):  # the core knows of the end before it tells it
+                await asyncio.wait({self.over}, timeout=END_TOLD_WITHIN_S)
+            if self.ended:
+                raise room_lost(doing, self.end_reason) from error
+            raise translate(error, doing) from error
 
     async def close(self, *, unpublish: bool) -> None:
         """Before leaving: devices stop, tracks are unpublished (leaves no memory behind)."""
