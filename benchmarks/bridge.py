@@ -14,8 +14,8 @@ import sys
 import time
 
 from benchmarks.pairs import Comparison, compare, report
-from utdstream._deadline import Deadline
 from utdstream._livekit.loop import loop_thread
+from utdstream._threads.deadline import Deadline
 
 CALLS_A_BLOCK = 400
 BAR = 0.6

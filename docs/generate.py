@@ -29,11 +29,13 @@ import device.__main__ as device_command  # noqa: E402
 import utdstream  # noqa: E402
 from device import config as device_config  # noqa: E402
 from device import examples as device_examples  # noqa: E402
-from utdstream import call_states, cli, errors  # noqa: E402
+from utdstream import cli, errors  # noqa: E402
+from utdstream._calls import states  # noqa: E402
 from utdstream.config import ClientConfig  # noqa: E402
-from utdstream.engine import config, stack, stack_file  # noqa: E402
-from utdstream.engine.operations import OPERATIONS  # noqa: E402
-from utdstream.engine.problems import STATUS_OF_CODE  # noqa: E402
+from utdstream.engine import config  # noqa: E402
+from utdstream.engine.api.operations import OPERATIONS  # noqa: E402
+from utdstream.engine.rules.refusals import STATUS_OF_CODE  # noqa: E402
+from utdstream.engine.stack import data_folder, settings  # noqa: E402
 
 os.environ["COLUMNS"] = "110"  # argparse wraps its help by the terminal's width
 _BLOCK = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -106,7 +108,7 @@ def call_state_table() -> str:
             row.target.wire,
             row.meaning,
         )
-        for row in call_states.TRANSITIONS
+        for row in states.TRANSITIONS
     ]
     return _table(("trigger", "from", "to", "when"), rows)
 
@@ -114,12 +116,12 @@ def call_state_table() -> str:
 def call_state_diagram() -> str:
     """The same as a drawing."""
     lines = ["```mermaid", "stateDiagram-v2"]
-    for row in call_states.TRANSITIONS:
+    for row in states.TRANSITIONS:
         for source in row.sources:
             lines.append(
                 f"    {'[*]' if source is None else source.wire} --> {row.target.wire}: {row.trigger}"
             )
-    lines += [f"    {state.wire} --> [*]" for state in call_states.FINAL_STATES]
+    lines += [f"    {state.wire} --> [*]" for state in states.FINAL_STATES]
     return "\n".join([*lines, "```", ""])
 
 
@@ -154,11 +156,12 @@ def engine_settings() -> str:
 def stack_settings() -> str:
     """The file of `utdstream engine up`."""
     rows = [
-        (f"`{key}`", kind.__name__, _MEANINGS[f"stack.{key}"]) for key, kind in stack_file._STACK_KEYS.items()
+        (f"`{key}`", kind.__name__, _MEANINGS[f"stack.{key}"])
+        for key, kind in data_folder._STACK_KEYS.items()
     ]
     ports = [
-        (f"`{item.name}`", f"`{getattr(stack.DEFAULT_PORTS, item.name)}`", _MEANINGS[f"ports.{item.name}"])
-        for item in dataclasses.fields(stack.Ports)
+        (f"`{item.name}`", f"`{getattr(settings.DEFAULT_PORTS, item.name)}`", _MEANINGS[f"ports.{item.name}"])
+        for item in dataclasses.fields(settings.Ports)
     ]
     return (
         "### `[stack]`\n\n"
@@ -166,7 +169,7 @@ def stack_settings() -> str:
         + "\n### `[ports]`\n\n"
         + _table(("key", "default", "meaning"), ports)
         + "\n"
-        + _settings({"project": stack.Project, "limits": stack.Limits})
+        + _settings({"project": settings.Project, "limits": settings.Limits})
     )
 
 

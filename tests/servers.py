@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from people import People
 
-from utdstream.engine import binaries
+from utdstream.engine.stack import binaries
 from utdstream.testing import LocalStack
 
 

@@ -1,7 +1,7 @@
 """Set-up, second step: `.venv`, the Python packages, mosquitto, livekit-server.
 
 Owns: what is fetched, from where, and where it is put. Standard library only; the finding of programs
-is the engine's own (`utdstream/engine/binaries.py`, loaded by its path: nothing is installed yet).
+is the engine's own (`utdstream/engine/stack/binaries.py`, loaded by its path: nothing is installed yet).
 
 1. Every step looks first, so a second run does nothing, and a run that was broken off goes on.
 2. What is fetched is written beside its place and moved there whole; archives are checked first.
@@ -83,8 +83,8 @@ def main() -> int:
 
 
 def load_binaries() -> ModuleType:
-    """`utdstream.engine.binaries`, without importing the package."""
-    path = ROOT / "utdstream" / "engine" / "binaries.py"
+    """`utdstream.engine.stack.binaries`, without importing the package."""
+    path = ROOT / "utdstream" / "engine" / "stack" / "binaries.py"
     spec = importlib.util.spec_from_file_location("utdstream_binaries", path)
     assert spec is not None
     assert spec.loader is not None

@@ -1,7 +1,11 @@
 """utdstream: blocking LiveKit calls for devices. No asyncio in sight, no heavy import at import."""
 
-from utdstream.audio_room import UTDAudioRoomSession
-from utdstream.call import UTDCallSession
+from utdstream._calls.session import UTDCallSession
+from utdstream._rings.inbox import CallCancelled, IncomingCall, IncomingCallInbox, IncomingCalls
+from utdstream._rooms.audio_room import UTDAudioRoomSession
+from utdstream._rooms.live_stream import StageRequest, StreamEnded, UTDLiveStreamSession
+from utdstream._session.base import UTDSession
+from utdstream._session.room import UTDRoom
 from utdstream.client import UTDStreamClient
 from utdstream.config import DEFAULT_BASE_URL, DEFAULT_TOKEN_BASE_URL, ClientConfig
 from utdstream.errors import (
@@ -30,8 +34,6 @@ from utdstream.errors import (
     UTDStreamException,
     WrongThread,
 )
-from utdstream.incoming import CallCancelled, IncomingCall, IncomingCallInbox, IncomingCalls
-from utdstream.live_stream import StageRequest, StreamEnded, UTDLiveStreamSession
 from utdstream.media import (
     Camera,
     Devices,
@@ -63,8 +65,6 @@ from utdstream.models import (
     UTDTokenResponse,
 )
 from utdstream.observe import CallbackError, Change, Signal, Subscription, Watched
-from utdstream.room import UTDRoom
-from utdstream.session import UTDSession
 
 __version__ = "0.1.0"
 

@@ -21,7 +21,7 @@ from utdstream import __version__
 from utdstream.errors import InvalidConfig, UTDStreamException
 
 if TYPE_CHECKING:
-    from utdstream._phone import Phone
+    from utdstream._command.phone import Phone
 
     Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -97,7 +97,7 @@ def _talk_seconds(text: str) -> float:
 
 
 def _demo(arguments: argparse.Namespace) -> int:
-    from utdstream._demo import parent
+    from utdstream._command.demo import parent
 
     return parent.run(seconds=arguments.seconds, out=arguments.out, as_json=arguments.json)
 
@@ -181,12 +181,12 @@ def _seconds(text: str) -> float:
 
 
 def _phone(arguments: argparse.Namespace) -> Phone:
-    from utdstream import _phone
+    from utdstream._command import phone
 
-    base_url, app_id, app_key = _phone.credentials(
+    base_url, app_id, app_key = phone.credentials(
         arguments.base_url, arguments.app_id, arguments.app_key_file, os.environ
     )
-    return _phone.Phone(
+    return phone.Phone(
         identity=arguments.identity,
         base_url=base_url,
         app_id=app_id,
@@ -202,7 +202,7 @@ def _phone(arguments: argparse.Namespace) -> Phone:
 
 
 def _call(arguments: argparse.Namespace) -> int:
-    from utdstream import _phone as phone
+    from utdstream._command import phone
 
     return phone.call(
         _phone(arguments), arguments.callee, video=arguments.video, patience_s=arguments.patience
@@ -210,7 +210,7 @@ def _call(arguments: argparse.Namespace) -> int:
 
 
 def _answer(arguments: argparse.Namespace) -> int:
-    from utdstream import _phone as phone
+    from utdstream._command import phone
 
     return phone.answer(
         _phone(arguments),
@@ -256,7 +256,7 @@ def _add_engine(verbs: Verbs) -> None:
 
 
 def _engine_up(arguments: argparse.Namespace) -> int:
-    from utdstream.engine import up
+    from utdstream.engine.stack import up
 
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
 
@@ -304,10 +304,10 @@ def _add_doctor(verbs: Verbs) -> None:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
-    from utdstream import _doctor
+    from utdstream._command import doctor
 
-    checks = _doctor.examine(base_url=arguments.base_url)
-    print(_doctor.as_json(checks) if arguments.json else _doctor.as_table(checks))
+    checks = doctor.examine(base_url=arguments.base_url)
+    print(doctor.as_json(checks) if arguments.json else doctor.as_table(checks))
     return 1 if any(check.status == "fail" for check in checks) else 0
 
 

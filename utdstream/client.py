@@ -13,20 +13,20 @@ from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from typing import Self, TypeVar
 
-from utdstream._deadline import Deadline
-from utdstream._events import EventsLane
+from utdstream._calls.session import UTDCallSession
 from utdstream._rest.api import Actor, EngineApi
-from utdstream._room_session import Joining
-from utdstream.audio_room import UTDAudioRoomSession
-from utdstream.call import UTDCallSession
+from utdstream._rings.inbox import IncomingCallInbox, IncomingCalls, PollingOnly
+from utdstream._rooms.audio_room import UTDAudioRoomSession
+from utdstream._rooms.live_stream import UTDLiveStreamSession
+from utdstream._rooms.session import Joining
+from utdstream._session.base import SessionParts, UTDSession
+from utdstream._threads.deadline import Deadline
+from utdstream._threads.lanes import EventsLane
 from utdstream.config import DEFAULT_BASE_URL, DEFAULT_TOKEN_BASE_URL, ClientConfig
 from utdstream.errors import InvalidConfig, NotAuthenticated, SessionClosed, UsageError
-from utdstream.incoming import IncomingCallInbox, IncomingCalls, PollingOnly
-from utdstream.live_stream import UTDLiveStreamSession
 from utdstream.media import Devices
 from utdstream.models import SessionMint, UTDStreamType
 from utdstream.observe import CallbackError, Signal
-from utdstream.session import SessionParts, UTDSession
 
 RoomSessionT = TypeVar("RoomSessionT", UTDLiveStreamSession, UTDAudioRoomSession)
 

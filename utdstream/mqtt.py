@@ -9,7 +9,7 @@ reached late, when the transport is started. Must not import `_rest`, `_livekit`
    a malformed packet cannot end the thread, and a connection without an answer has a deadline.
 3. MQTT 5, clean start false, a session expiry and a fixed client id: all of them, or a call that rings while
    the device reconnects is lost. TCP_NODELAY, or the first ring after a connect takes 41-45 ms, not one.
-4. A retained call event is a stale one and is ignored. Whatever arrives is a hint (see `utdstream.incoming`).
+4. A retained call event is a stale one and is ignored. Whatever arrives is a hint (see `utdstream._rings.inbox`).
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from utdstream._mqtt_settings import CONNECT_TIMEOUT_S, check_address, default_client_id, tidy, tls_context
+from utdstream._rings.broker import CONNECT_TIMEOUT_S, check_address, default_client_id, tidy, tls_context
+from utdstream._rings.inbox import IncomingSink
 from utdstream._wire import messages
 from utdstream.errors import InvalidConfig, UsageError
-from utdstream.incoming import IncomingSink
 from utdstream.models import MqttLogin
 
 if TYPE_CHECKING:

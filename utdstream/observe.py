@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Generic, Protocol, TypeVar
 
-from utdstream._deadline import Deadline
+from utdstream._threads.deadline import Deadline
 from utdstream.errors import InvalidConfig, SessionClosed
 
 T = TypeVar("T")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from facts import eventually
 
-from utdstream.engine import binaries
+from utdstream.engine.stack import binaries
 
 HOME = "/home/pi"
 PYTHONPATH = f"PYTHONPATH={HOME}/utdstream:/opt/site PYTHONDONTWRITEBYTECODE=1"

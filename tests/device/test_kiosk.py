@@ -21,7 +21,7 @@ from device.kiosk.app import Kiosk
 from device.kiosk.logic import BANNED_S
 from device.service import Service
 from utdstream import Devices, UTDAudioRoomSession, UTDStreamClient
-from utdstream.engine.rooms import livekit_name
+from utdstream.engine.rules.rooms import livekit_name
 from utdstream.synthetic import NullSpeaker, ToneMicrophone
 from utdstream.testing import LocalStack
 

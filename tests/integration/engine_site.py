@@ -15,9 +15,9 @@ from livekit import api
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
+from utdstream._session.room import UTDRoom
 from utdstream._wire import codec, messages, routes
 from utdstream.models import MqttLogin, UTDCall
-from utdstream.room import UTDRoom
 from utdstream.testing import LocalStack
 
 TIMEOUT_S = 8.0

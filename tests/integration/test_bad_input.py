@@ -39,8 +39,8 @@ from utdstream import (
     UTDStreamType,
     WrongThread,
 )
-from utdstream._deadline import Deadline
 from utdstream._livekit.loop import loop_thread
+from utdstream._threads.deadline import Deadline
 from utdstream.testing import LocalStack
 
 pytestmark = pytest.mark.integration

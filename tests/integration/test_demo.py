@@ -185,8 +185,8 @@ def test_the_terminal_shows_one_live_line_and_a_table_when_there_is_one() -> Non
     """The live line is written over itself; without a terminal every line stays."""
     import io
 
-    from utdstream._demo.measure import Bar
-    from utdstream._demo.show import Screen
+    from utdstream._command.demo.measure import Bar
+    from utdstream._command.demo.show import Screen
 
     class Terminal(io.StringIO):
         encoding = "utf-8"

@@ -11,9 +11,9 @@ import pytest
 from engine_site import EventReader, Site, UpdateReader, fresh, people_of, rooms_of
 from facts import eventually
 
+from utdstream._session.room import UTDRoom
 from utdstream._wire import codec, messages, routes
 from utdstream.models import UTDCallStatus
-from utdstream.room import UTDRoom
 from utdstream.testing import LocalStack
 
 pytestmark = pytest.mark.integration

@@ -12,9 +12,9 @@ import pytest
 from engine_site import Asker, EventReader, Site, fresh, rooms_of
 from facts import eventually
 
+from utdstream._session.room import UTDRoom
 from utdstream._wire import messages, routes
 from utdstream.models import UTDCallStatus
-from utdstream.room import UTDRoom
 from utdstream.testing import LocalStack
 
 pytestmark = pytest.mark.integration

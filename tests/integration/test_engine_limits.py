@@ -8,8 +8,8 @@ import pytest
 from engine_site import Site, fresh, people_of, rooms_of
 from facts import eventually
 
+from utdstream._session.room import UTDRoom
 from utdstream._wire import routes
-from utdstream.room import UTDRoom
 from utdstream.testing import LocalStack
 
 pytestmark = pytest.mark.integration

@@ -11,8 +11,8 @@ from engine_site import Asker, Site, fresh, people_of
 from facts import eventually
 from people import small_devices
 
+from utdstream._session.room import UTDRoom
 from utdstream._wire import codec, messages, routes
-from utdstream.room import UTDRoom
 from utdstream.testing import LocalStack
 
 pytestmark = pytest.mark.integration

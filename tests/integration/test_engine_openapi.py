@@ -13,7 +13,7 @@ import requests
 from engine_site import Site
 
 from utdstream._wire import routes
-from utdstream.engine.openapi import document
+from utdstream.engine.api.openapi import document
 from utdstream.testing import LocalStack
 
 schemathesis = pytest.importorskip("schemathesis", reason="pip install schemathesis, or -e '.[dev]'")

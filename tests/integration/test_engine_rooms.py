@@ -13,9 +13,9 @@ from engine_site import Asker, Site, fresh, person_of, rooms_of
 from facts import eventually
 
 from utdstream import Devices
+from utdstream._session.room import UTDRoom
 from utdstream._wire import codec, messages, routes
 from utdstream.models import SeatGrid
-from utdstream.room import UTDRoom
 from utdstream.synthetic import ToneMicrophone
 from utdstream.testing import LocalStack
 

@@ -54,7 +54,7 @@ class House:
 
 def open_calls(person: Person) -> int:
     api = person.client._api
-    from utdstream._deadline import Deadline
+    from utdstream._threads.deadline import Deadline
 
     return len(
         api.list_calls(

@@ -635,7 +635,7 @@ def simulate(room: UTDRoom, scenario: object) -> None:
         assert native is not None
         await asyncio.wait({asyncio.ensure_future(native.simulate_scenario(scenario))}, timeout=5.0)  # type: ignore[arg-type]
 
-    from utdstream._deadline import Deadline
+    from utdstream._threads.deadline import Deadline
 
     loop.run(ask, deadline=Deadline(PATIENCE_S, PATIENCE_S, "simulate"))
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy
 import pytest
 
-from utdstream._demo.measure import tone_hz
+from utdstream._command.demo.measure import tone_hz
 from utdstream.testing import LocalStack
 
 pytestmark = pytest.mark.integration

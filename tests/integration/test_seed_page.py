@@ -31,8 +31,8 @@ from utdstream import (
     UTDStreamType,
     UTDTokenResponse,
 )
-from utdstream._deadline import Deadline
 from utdstream._rest.api import Actor
+from utdstream._threads.deadline import Deadline
 from utdstream.testing import LocalStack
 
 pytestmark = pytest.mark.integration

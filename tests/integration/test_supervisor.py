@@ -19,10 +19,10 @@ from pathlib import Path
 
 import pytest
 
-from utdstream.engine import ready
-from utdstream.engine.ports import PortTaken, is_free
-from utdstream.engine.stack import PARTS, PORT_KINDS, Limits, Part, StackSettings
-from utdstream.engine.supervisor import PartEvent, StackError, Supervisor
+from utdstream.engine.stack import ready
+from utdstream.engine.stack.ports import PortTaken, is_free
+from utdstream.engine.stack.settings import PARTS, PORT_KINDS, Limits, Part, StackSettings
+from utdstream.engine.stack.supervisor import PartEvent, StackError, Supervisor
 from utdstream.errors import EngineUnreachable, InvalidConfig, SessionClosed
 from utdstream.testing import LocalStack
 

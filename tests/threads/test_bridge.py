@@ -15,8 +15,8 @@ from collections.abc import Callable
 import pytest
 from facts import eventually
 
-from utdstream._deadline import Deadline
 from utdstream._livekit.loop import LoopThread, bounded, loop_thread
+from utdstream._threads.deadline import Deadline
 from utdstream.errors import ConnectFailed, DeadlineExceeded, SessionClosed, WrongThread
 
 MARGIN_S = 0.25

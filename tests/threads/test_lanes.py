@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 from facts import eventually
 
-from utdstream import _events
-from utdstream._events import EventsLane, WorkLane
+from utdstream._threads import lanes as lanes_module
+from utdstream._threads.lanes import EventsLane, WorkLane
 from utdstream.observe import CallbackError
 
 
@@ -92,7 +92,7 @@ def test_queue_when_a_callback_hangs_drops_the_oldest_and_counts(
     events: EventsLane, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Bounded, said once."""
-    monkeypatch.setattr(_events, "MAX_QUEUED", 10)
+    monkeypatch.setattr(lanes_module, "MAX_QUEUED", 10)
     begun, go_on = threading.Event(), threading.Event()
     seen: list[int] = []
 

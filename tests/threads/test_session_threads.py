@@ -25,10 +25,10 @@ from utdstream import (
     Watched,
     WrongThread,
 )
-from utdstream._deadline import Deadline
-from utdstream._events import EventsLane
 from utdstream._livekit.loop import loop_thread
-from utdstream.incoming import PollingOnly
+from utdstream._rings.inbox import PollingOnly
+from utdstream._threads.deadline import Deadline
+from utdstream._threads.lanes import EventsLane
 
 CALL = {"call_id": "c1", "status": "ringing", "type": "audio_call", "caller_identity": "house"}
 
@@ -322,7 +322,7 @@ def test_close_when_called_by_a_callback_does_not_wait_for_itself(client: UTDStr
 
 def test_life_when_it_is_over_changes_no_fact_of_the_next() -> None:
     """A stale epoch is thrown away: what the room of an earlier connect still says is not heard."""
-    from utdstream._room_life import RoomLife
+    from utdstream._session.connect import RoomLife
 
     with UTDRoom() as room:
         old = RoomLife(room, loop_thread(), auto_subscribe=True, publish={}, open_early=False)

@@ -7,7 +7,7 @@ import itertools
 
 import pytest
 
-from utdstream.call_states import FINAL_STATES, OPEN_STATES, TRANSITIONS, CallMachine, allowed
+from utdstream._calls.states import FINAL_STATES, OPEN_STATES, TRANSITIONS, CallMachine, allowed
 from utdstream.errors import InvalidCallTransition
 from utdstream.models import UTDCallStatus
 

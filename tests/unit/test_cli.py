@@ -73,7 +73,7 @@ def test_ctrl_c_ends_with_130_when_a_verb_is_running(monkeypatch: pytest.MonkeyP
     def interrupted(**_: object) -> list[object]:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("utdstream._doctor.examine", interrupted)
+    monkeypatch.setattr("utdstream._command.doctor.examine", interrupted)
     assert cli.main(["doctor"]) == 130
 
 

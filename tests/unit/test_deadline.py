@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from utdstream._deadline import Deadline, forbid_blocking_on_loop, mark_loop_thread
+from utdstream._threads.deadline import Deadline, forbid_blocking_on_loop, mark_loop_thread
 from utdstream.errors import DeadlineExceeded, InvalidConfig, WrongThread
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy
 import pytest
 
-from utdstream._demo import measure
-from utdstream._demo.measure import RATE_HZ, Picture, Samples
+from utdstream._command.demo import measure
+from utdstream._command.demo.measure import RATE_HZ, Picture, Samples
 
 
 def tone(frequency_hz: float, seconds: float, level: float = 0.3) -> Samples:

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 import utdstream
-from utdstream import call_states, errors
-from utdstream.engine.problems import STATUS_OF_CODE
+from utdstream import errors
+from utdstream._calls import states
+from utdstream.engine.rules.refusals import STATUS_OF_CODE
 from utdstream.models import UTDCallStatus
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,7 +66,7 @@ def test_every_state_and_transition_is_in_the_table_and_the_diagram() -> None:
     text = page("reference/call-states.md")
     for status in UTDCallStatus:
         assert f"    {status.wire} --> " in text
-    for row in call_states.TRANSITIONS:
+    for row in states.TRANSITIONS:
         assert f"--> {row.target.wire}: {row.trigger}" in text
         assert f"| {row.trigger} |" in text
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from utdstream import _doctor
-from utdstream._doctor import Check
+from utdstream._command import doctor
+from utdstream._command.doctor import Check
 
 
 @contextmanager
@@ -51,7 +51,7 @@ def only(name: str, checks: list[Check]) -> Check:
 
 def test_every_advice_is_given_when_something_is_not_ok() -> None:
     """A check that is not ok says what to do."""
-    for check in _doctor.examine():
+    for check in doctor.examine():
         assert check.status in ("ok", "warn", "fail")
         assert check.found
         assert bool(check.fix) == (check.status != "ok"), check
@@ -63,21 +63,21 @@ def test_every_advice_is_given_when_something_is_not_ok() -> None:
 )
 def test_the_c_library_is_judged_when_its_name_is_known(name: str, status: str) -> None:
     """livekit's wheels need glibc 2.28."""
-    assert _doctor._glibc(name).status == status
+    assert doctor._glibc(name).status == status
 
 
 def test_a_32_bit_system_fails_when_python_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """livekit has no 32-bit build."""
-    monkeypatch.setattr(_doctor.platform, "machine", lambda: "armv7l")
-    (check,) = _doctor._machine()
+    monkeypatch.setattr(doctor.platform, "machine", lambda: "armv7l")
+    (check,) = doctor._machine()
     assert check.status == "fail"
     assert "64-bit" in check.fix
 
 
 def test_an_old_python_fails_when_it_runs_the_doctor(monkeypatch: pytest.MonkeyPatch) -> None:
     """The floor is 3.11."""
-    monkeypatch.setattr(_doctor.sys, "version_info", (3, 10, 4, "final", 0))
-    (check,) = _doctor._python()
+    monkeypatch.setattr(doctor.sys, "version_info", (3, 10, 4, "final", 0))
+    (check,) = doctor._python()
     assert (check.status, check.found) == ("fail", "3.10.4")
 
 
@@ -91,8 +91,8 @@ def test_packages_are_judged_when_they_are_missing_or_of_another_version(
             return "1.0.0"
         raise metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(_doctor.metadata, "version", version)
-    checks = list(_doctor._packages())
+    monkeypatch.setattr(doctor.metadata, "version", version)
+    checks = list(doctor._packages())
     assert only("livekit", checks).status == "fail"
     assert "1.2.1" in only("livekit", checks).fix
     assert only("requests", checks).status == "fail"
@@ -108,7 +108,7 @@ def test_missing_servers_are_remarks_when_the_machine_is_a_device(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("UTD_LIVEKIT_SERVER", raising=False)
     monkeypatch.setenv("UTD_MOSQUITTO_DYNSEC", str(tmp_path / "missing.so"))
-    checks = list(_doctor._programs())
+    checks = list(doctor._programs())
     assert [check.status for check in checks] == ["warn", "warn"]
     assert "make setup" in only("livekit-server", checks).fix
 
@@ -121,7 +121,7 @@ def test_a_program_that_does_not_start_fails_when_it_is_found(
     broken.write_bytes(b"\x7fELF nonsense")
     broken.chmod(0o755)
     monkeypatch.setenv("UTD_LIVEKIT_SERVER", str(broken))
-    assert only("livekit-server", list(_doctor._programs())).status == "fail"
+    assert only("livekit-server", list(doctor._programs())).status == "fail"
 
 
 def test_a_taken_port_is_named_when_another_program_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,14 +130,14 @@ def test_a_taken_port_is_named_when_another_program_has_it(monkeypatch: pytest.M
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        monkeypatch.setattr("utdstream.engine.stack.DEFAULT_PORTS", _ports(engine=port))
-        (check,) = _doctor._ports()
+        monkeypatch.setattr("utdstream.engine.stack.settings.DEFAULT_PORTS", _ports(engine=port))
+        (check,) = doctor._ports()
     assert check.status == "warn"
     assert f"{port}/tcp (engine)" in check.found
 
 
 def _ports(**numbers: int) -> object:
-    from utdstream.engine.stack import DEFAULT_PORTS
+    from utdstream.engine.stack.settings import DEFAULT_PORTS
 
     free = dict.fromkeys(("livekit", "livekit_udp", "livekit_tcp", "stun", "mqtt"), 0)
     return type(DEFAULT_PORTS)(**{**free, **numbers})
@@ -146,7 +146,7 @@ def _ports(**numbers: int) -> object:
 @pytest.mark.parametrize(("moment", "status"), [(0.0, "fail"), (1.8e9, "ok"), (5e9, "fail")])
 def test_the_clock_is_judged_when_its_year_is_not_sane(moment: float, status: str) -> None:
     """A Pi without a battery wakes up in 1970."""
-    assert _doctor._clock(moment).status == status
+    assert doctor._clock(moment).status == status
 
 
 @pytest.mark.parametrize(("seconds_off", "status"), [(0, "ok"), (20, "warn"), (-20, "warn"), (4000, "fail")])
@@ -155,30 +155,30 @@ def test_the_clocks_are_compared_when_an_engine_is_named(seconds_off: int, statu
     import time
 
     with engine(date=formatdate(time.time() + seconds_off, usegmt=True)) as url:
-        assert _doctor._engine(url).status == status
+        assert doctor._engine(url).status == status
 
 
 def test_an_engine_without_a_date_is_fine_when_it_answers() -> None:
     """No comparison, no failure."""
     with engine() as url:
-        assert _doctor._engine(url).status == "ok"
+        assert doctor._engine(url).status == "ok"
 
 
 def test_an_engine_fails_when_it_is_none_or_not_there() -> None:
     """Refused, HTTP 500, no address: three sentences."""
     with engine(status=500) as url:
-        assert _doctor._engine(url).status == "fail"
-    assert _doctor._engine(url).status == "fail"
+        assert doctor._engine(url).status == "fail"
+    assert doctor._engine(url).status == "fail"
     for wrong in ("ftp://host", "nonsense", "http://host:port"):
-        assert "http://host:port" in _doctor._engine(wrong).fix
+        assert "http://host:port" in doctor._engine(wrong).fix
 
 
 def test_table_and_json_agree_when_checks_are_shown() -> None:
     """Same facts, two forms."""
     checks = [Check("a", "ok", "here"), Check("bee", "fail", "gone", "bring it")]
-    table = _doctor.as_table(checks)
+    table = doctor.as_table(checks)
     assert "-> bring it" in table
     assert "1 failed" in table
-    answer = json.loads(_doctor.as_json(checks))
+    answer = json.loads(doctor.as_json(checks))
     assert answer["ok"] is False
     assert answer["checks"][1] == {"name": "bee", "status": "fail", "found": "gone", "fix": "bring it"}

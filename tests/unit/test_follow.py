@@ -9,9 +9,9 @@ import pytest
 from facts import eventually
 
 from utdstream import SeatGrid, Watched
-from utdstream._deadline import Deadline
-from utdstream._events import EventsLane, WorkLane
-from utdstream._follow import Followed
+from utdstream._rooms.followed import Followed
+from utdstream._threads.deadline import Deadline
+from utdstream._threads.lanes import EventsLane, WorkLane
 from utdstream._wire import codec
 from utdstream.errors import EngineUnreachable
 

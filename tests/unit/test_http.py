@@ -14,10 +14,10 @@ import requests
 from facts import eventually
 from small_engine import Answer, Hangup, Request, SmallEngine, reply
 
-from utdstream._deadline import Deadline
 from utdstream._rest import http as rest
 from utdstream._rest.api import Actor, EngineApi
 from utdstream._rest.http import Http, check_base_url, map_error
+from utdstream._threads.deadline import Deadline
 from utdstream.errors import (
     AuthenticationFailed,
     Conflict,

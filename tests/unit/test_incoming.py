@@ -11,7 +11,16 @@ from typing import cast
 import pytest
 from facts import eventually
 
-from utdstream._deadline import Deadline
+from utdstream._rings.inbox import (
+    CallCancelled,
+    CallEngine,
+    CancelReason,
+    IncomingCall,
+    IncomingCallInbox,
+    IncomingCalls,
+    IncomingSink,
+)
+from utdstream._threads.deadline import Deadline
 from utdstream._wire import messages
 from utdstream.config import ClientConfig
 from utdstream.errors import (
@@ -22,15 +31,6 @@ from utdstream.errors import (
     PermissionDenied,
     RateLimited,
     SessionClosed,
-)
-from utdstream.incoming import (
-    CallCancelled,
-    CallEngine,
-    CancelReason,
-    IncomingCall,
-    IncomingCallInbox,
-    IncomingCalls,
-    IncomingSink,
 )
 from utdstream.models import UTDCall, UTDCallStatus, UTDStreamType
 

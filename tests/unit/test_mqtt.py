@@ -22,7 +22,7 @@ from paho.mqtt.client import MQTTv5
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from utdstream._mqtt_settings import default_client_id
+from utdstream._rings.broker import default_client_id
 from utdstream._wire import messages
 from utdstream.errors import InvalidConfig, UsageError
 from utdstream.models import MqttLogin

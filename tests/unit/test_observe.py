@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from facts import eventually
 
-from utdstream._events import EventsLane
+from utdstream._threads.lanes import EventsLane
 from utdstream.errors import DeadlineExceeded, InvalidConfig, SessionClosed
 from utdstream.observe import Change, Signal, Watched
 

@@ -7,10 +7,10 @@ import threading
 import numpy
 import pytest
 
-from utdstream._deadline import Deadline
 from utdstream._livekit.loop import loop_thread
 from utdstream._livekit.playout import LOOK_MS, PRIME_MS, RING_MS, Mixer, PcmRing, SharedSpeaker, mix
 from utdstream._livekit.subscribing import Subscriber, VideoConsumer
+from utdstream._threads.deadline import Deadline
 from utdstream.media import PcmFormat
 
 MONO = PcmFormat(48_000, 1)

@@ -19,7 +19,7 @@ from types import ModuleType
 
 import pytest
 
-from utdstream.engine import binaries
+from utdstream.engine.stack import binaries
 
 TOOLS = Path(__file__).parents[2] / "tools"
 VERSION = binaries.LIVEKIT_VERSION

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from utdstream.engine import config as engine_config
-from utdstream.engine import ports, stack, stack_file
-from utdstream.engine.stack import Ports, StackSettings
+from utdstream.engine.stack import data_folder, ports
+from utdstream.engine.stack import settings as stack
+from utdstream.engine.stack.settings import Ports, StackSettings
 from utdstream.errors import InvalidConfig
 
 ALL_PORTS = Ports(engine=8080, livekit=7880, livekit_udp=7882, livekit_tcp=7881, stun=3478, mqtt=1883)
@@ -153,10 +154,10 @@ def test_a_setting_is_refused_when_it_is_unknown_or_wrong(
 
 def test_keys_and_ports_are_kept_when_the_data_folder_is_used_again(tmp_path: Path) -> None:
     """Devices that were given a key once keep working."""
-    first, lock = stack_file.load(config=None, data=tmp_path / "data", lan=False)
+    first, lock = data_folder.load(config=None, data=tmp_path / "data", lan=False)
     os.close(lock)
-    stack_file.remember_ports(first)
-    second, lock = stack_file.load(config=None, data=tmp_path / "data", lan=False)
+    data_folder.remember_ports(first)
+    second, lock = data_folder.load(config=None, data=tmp_path / "data", lan=False)
     os.close(lock)
     assert second.project == first.project
     assert second.secrets == first.secrets
@@ -172,22 +173,22 @@ def test_the_given_file_wins_and_is_not_kept_when_one_is_named(tmp_path: Path) -
         f'[stack]\ndata = "{tmp_path}/data"\n[project]\ncall_ring_timeout_s = 5\n[ports]\nengine = 9999\n',
         encoding="utf-8",
     )
-    settings, lock = stack_file.load(config=given, data=None, lan=False)
+    settings, lock = data_folder.load(config=given, data=None, lan=False)
     os.close(lock)
     assert settings.folder == tmp_path / "data"
     assert settings.project.call_ring_timeout_s == 5.0
     assert settings.ports.engine == 9999
-    again, lock = stack_file.load(config=None, data=tmp_path / "data", lan=False)
+    again, lock = data_folder.load(config=None, data=tmp_path / "data", lan=False)
     os.close(lock)
     assert again.project.call_ring_timeout_s == 30.0
 
 
 def test_a_second_stack_is_refused_when_the_data_folder_is_in_use(tmp_path: Path) -> None:
     """Two engines on one database would lose calls."""
-    _, lock = stack_file.load(config=None, data=tmp_path, lan=False)
+    _, lock = data_folder.load(config=None, data=tmp_path, lan=False)
     try:
         with pytest.raises(InvalidConfig, match="already running"):
-            stack_file.load(config=None, data=tmp_path, lan=False)
+            data_folder.load(config=None, data=tmp_path, lan=False)
     finally:
         os.close(lock)
 
@@ -198,7 +199,7 @@ def test_a_wrong_file_is_refused_with_a_sentence_when_it_is_named(tmp_path: Path
     given = tmp_path / "given.toml"
     given.write_text(text, encoding="utf-8")
     with pytest.raises(InvalidConfig):
-        stack_file.load(config=given, data=tmp_path / "data", lan=False)
+        data_folder.load(config=given, data=tmp_path / "data", lan=False)
 
 
 def test_a_port_is_held_when_it_was_reserved() -> None:

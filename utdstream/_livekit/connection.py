@@ -20,7 +20,7 @@ from typing import Any, Protocol, TypeVar
 
 from livekit import rtc
 
-from utdstream._livekit import shared
+from utdstream._livekit import devices as in_use
 from utdstream._livekit.errors import room_lost, translate
 from utdstream._livekit.loop import LoopThread, bounded
 from utdstream._livekit.playout import SharedSpeaker
@@ -238,7 +238,7 @@ class RoomConnection:
     def _open_speaker(self) -> None:
         if self._devices.speaker is None:
             return
-        speaker = shared.speaker(self._devices.speaker)
+        speaker = in_use.speaker(self._devices.speaker)
         consumer = AudioConsumer(speaker.speaker.format)
         self._speaker = (speaker, consumer)
         self.subscriber.add(consumer)

@@ -28,7 +28,7 @@ from collections.abc import Callable, Coroutine
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol, TypeVar
 
-from utdstream._deadline import Deadline, mark_loop_thread
+from utdstream._threads.deadline import Deadline, mark_loop_thread
 from utdstream.errors import InvalidConfig, SessionClosed
 
 T = TypeVar("T")

@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 
 from livekit import rtc
 
-from utdstream._livekit import shared
+from utdstream._livekit import devices as in_use
 from utdstream._livekit.errors import room_lost, translate
 from utdstream._livekit.loop import LoopThread, bounded
 from utdstream._livekit.platform_audio import PlatformFeed
@@ -342,7 +342,7 @@ class Slot:
             return
         device = self._publisher.device(self.kind)
         assert device is not None
-        capture = shared.capture(device)
+        capture = in_use.capture(device)
         self._capture, self._capturing = capture, True
         sink = self.feed.sink
         opening = self._loop.in_thread(lambda: capture.attach(sink), f"utd-open-{self.kind}")

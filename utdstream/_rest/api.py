@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from utdstream._deadline import Deadline
 from utdstream._rest.http import Http, check_base_url
+from utdstream._threads.deadline import Deadline
 from utdstream._wire import codec, routes
 from utdstream.errors import AuthenticationFailed, InvalidConfig, NotAuthenticated
 from utdstream.models import (

@@ -22,7 +22,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from utdstream._deadline import Deadline
+from utdstream._threads.deadline import Deadline
 from utdstream._wire import codec
 from utdstream.errors import (
     EngineUnreachable,

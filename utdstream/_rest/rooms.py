@@ -5,8 +5,8 @@ Owns: which body goes where, and what of an answer is read. Any thread. Must not
 
 from __future__ import annotations
 
-from utdstream._deadline import Deadline
 from utdstream._rest.api import EngineApi
+from utdstream._threads.deadline import Deadline
 from utdstream._wire import codec, routes
 from utdstream.errors import EngineUnreachable
 from utdstream.models import UTDStageMember

@@ -14,33 +14,33 @@ from contextlib import asynccontextmanager
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
+from utdstream.engine.api.acting import Desk
+from utdstream.engine.api.bans import BanApi
+from utdstream.engine.api.calls import CallApi
+from utdstream.engine.api.events import EventApi
+from utdstream.engine.api.openapi import document
+from utdstream.engine.api.people import PeopleApi
+from utdstream.engine.api.rooms import RoomApi
+from utdstream.engine.api.seats import SeatApi
+from utdstream.engine.api.server import Answer, Ask, Gate, Handler, make_app
+from utdstream.engine.api.stage import StageApi
+from utdstream.engine.api.takeovers import Takeovers
 from utdstream.engine.background import Lanes, Timers
-from utdstream.engine.ban_api import BanApi
-from utdstream.engine.ban_service import BanService
-from utdstream.engine.call_api import CallApi
-from utdstream.engine.call_events import CallEvents
-from utdstream.engine.call_rooms import CallRooms
-from utdstream.engine.call_service import CallService
-from utdstream.engine.call_watch import CallWatch
 from utdstream.engine.config import EngineConfig
-from utdstream.engine.desk_api import Desk
-from utdstream.engine.event_api import EventApi
-from utdstream.engine.http import Answer, Ask, Gate, Handler, make_app
-from utdstream.engine.notify import Notifier
-from utdstream.engine.openapi import document
-from utdstream.engine.people_api import PeopleApi
-from utdstream.engine.room_api import RoomApi
-from utdstream.engine.room_desk import RoomDesk
-from utdstream.engine.room_follow import RoomFollower
-from utdstream.engine.room_service import RoomService
-from utdstream.engine.room_store import RoomStore
-from utdstream.engine.room_watch import RoomWatch
-from utdstream.engine.seat_api import SeatApi
-from utdstream.engine.sfu import Sfu
-from utdstream.engine.stage_api import StageApi
-from utdstream.engine.store import Store
-from utdstream.engine.takeovers import Takeovers
-from utdstream.engine.tokens import Tokens
+from utdstream.engine.flows.bans import BanService
+from utdstream.engine.flows.call_watch import CallWatch
+from utdstream.engine.flows.calls import CallService
+from utdstream.engine.flows.room_states import RoomDesk
+from utdstream.engine.flows.room_watch import RoomWatch
+from utdstream.engine.flows.rooms import RoomService
+from utdstream.engine.media.call_rooms import CallRooms
+from utdstream.engine.media.room_follower import RoomFollower
+from utdstream.engine.media.sfu import Sfu
+from utdstream.engine.media.tokens import Tokens
+from utdstream.engine.push.call_events import CallEvents
+from utdstream.engine.push.notifier import Notifier
+from utdstream.engine.store.database import Store
+from utdstream.engine.store.rooms import RoomStore
 
 CLOSE_WITHIN_S = 0.8
 

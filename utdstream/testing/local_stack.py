@@ -26,8 +26,8 @@ from utdstream.errors import EngineUnreachable, SessionClosed, error_from_answer
 from utdstream.models import MqttLogin
 
 if TYPE_CHECKING:
-    from utdstream.engine.stack import Part, StackSettings
-    from utdstream.engine.supervisor import Supervisor
+    from utdstream.engine.stack.settings import Part, StackSettings
+    from utdstream.engine.stack.supervisor import Supervisor
 
 _PREFIX = "utdstream-stack-"
 _LOCK = ".lock"
@@ -191,8 +191,8 @@ class LocalStack:
     # --- behind it
 
     def _open(self) -> None:
-        from utdstream.engine.stack import Limits, Project, StackSettings, changed
-        from utdstream.engine.supervisor import Supervisor
+        from utdstream.engine.stack.settings import Limits, Project, StackSettings, changed
+        from utdstream.engine.stack.supervisor import Supervisor
 
         with self._lock:
             if self._closed or self._folder is not None:

@@ -12,7 +12,7 @@ import os
 import sys
 
 from utdstream.engine import __main__ as engine_main
-from utdstream.engine.sfu import Sfu, SfuUnavailable
+from utdstream.engine.media.sfu import Sfu, SfuUnavailable
 
 
 def main() -> int:

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from utdstream.engine import __main__ as engine_main
 from utdstream.engine import app
-from utdstream.engine.sfu import Sfu
+from utdstream.engine.media.sfu import Sfu
 
 GONE = {"code", "rev", "details", "room_name_", "mqtt", "signaling_enabled", "user_token_"}
 TYPES = {"audio_call": "voice", "video_call": "video"}

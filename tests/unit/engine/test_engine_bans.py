@@ -7,10 +7,10 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from utdstream.engine import bans
-from utdstream.engine.ban_store import BanStore
-from utdstream.engine.bans import Ban
-from utdstream.engine.problems import Refusal
+from utdstream.engine.rules import bans
+from utdstream.engine.rules.bans import Ban
+from utdstream.engine.rules.refusals import Refusal
+from utdstream.engine.store.bans import BanStore
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
 SECOND = timedelta(seconds=1)

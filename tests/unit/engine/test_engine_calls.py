@@ -8,11 +8,11 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from utdstream import call_states
+from utdstream._calls import states
 from utdstream._wire import messages
-from utdstream.engine import calls
-from utdstream.engine.calls import CallRecord
-from utdstream.engine.problems import Refusal
+from utdstream.engine.rules import calls
+from utdstream.engine.rules.calls import CallRecord
+from utdstream.engine.rules.refusals import Refusal
 from utdstream.models import UTDCallStatus, UTDStreamType
 
 S = UTDCallStatus
@@ -51,12 +51,12 @@ def call_in(status: S = S.INITIATING, **changes: object) -> CallRecord:
 def test_the_table_is_the_one_of_the_sdk() -> None:
     """Engine and SDK hold the same table, row by row and pair by pair."""
     mine = {(rule.trigger, frozenset(rule.sources), rule.target) for rule in calls.TABLE}
-    theirs = {(row.trigger, frozenset(row.sources), row.target) for row in call_states.TRANSITIONS}
+    theirs = {(row.trigger, frozenset(row.sources), row.target) for row in states.TRANSITIONS}
     assert mine == theirs
     for source in (None, *S):
         for target in S:
             leads = any(source in rule.sources and rule.target is target for rule in calls.TABLE)
-            assert leads == call_states.allowed(source, target), (source, target)
+            assert leads == states.allowed(source, target), (source, target)
 
 
 @pytest.mark.parametrize("status", list(S))

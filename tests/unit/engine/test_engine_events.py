@@ -11,11 +11,12 @@ import pytest
 
 from utdstream._wire import messages
 from utdstream._wire.messages import CallEvent
-from utdstream.engine import call_events, calls, event_stream
-from utdstream.engine.call_events import CallEvents, Stream
-from utdstream.engine.calls import CallRecord
-from utdstream.engine.problems import Refusal
-from utdstream.engine.store import Store
+from utdstream.engine.push import call_events, event_stream
+from utdstream.engine.push.call_events import CallEvents, Stream
+from utdstream.engine.rules import calls
+from utdstream.engine.rules.calls import CallRecord
+from utdstream.engine.rules.refusals import Refusal
+from utdstream.engine.store.database import Store
 from utdstream.models import UTDStreamType
 
 NOW = datetime.now(timezone.utc)

@@ -6,11 +6,11 @@ import pytest
 from starlette.requests import Request
 
 from utdstream.engine import config
-from utdstream.engine.fields import Fields, Query
-from utdstream.engine.http import Ask, Asker, Gate, error_response
-from utdstream.engine.operations import Access
-from utdstream.engine.problems import Refusal
-from utdstream.engine.tokens import Tokens
+from utdstream.engine.api.fields import Fields, Query
+from utdstream.engine.api.operations import Access
+from utdstream.engine.api.server import Ask, Asker, Gate, error_response
+from utdstream.engine.media.tokens import Tokens
+from utdstream.engine.rules.refusals import Refusal
 
 SETTINGS = config.EngineConfig(
     engine=config.EngineSection(database="unused", token_secret="ts"),

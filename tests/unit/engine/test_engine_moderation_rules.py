@@ -8,11 +8,11 @@ from datetime import datetime, timezone
 import pytest
 
 from utdstream._wire import messages
-from utdstream.engine import grants, moderation
-from utdstream.engine.moderation import PermissionWish
-from utdstream.engine.problems import Refusal
-from utdstream.engine.room_state import Override, RoomState, SeatState, new_state
-from utdstream.engine.rooms import Room
+from utdstream.engine.rules import grants, moderation
+from utdstream.engine.rules.moderation import PermissionWish
+from utdstream.engine.rules.refusals import Refusal
+from utdstream.engine.rules.room_state import Override, RoomState, SeatState, new_state
+from utdstream.engine.rules.rooms import Room
 from utdstream.models import UTDStreamType
 
 NOW = datetime(2026, 1, 2, tzinfo=timezone.utc)

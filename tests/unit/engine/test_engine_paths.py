@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from utdstream.engine.paths import Paths
+from utdstream.engine.api.paths import Paths
 
 PATHS = Paths(
     {path: path for path in ("/health", "/rooms/ban", "/rooms/{room}", "/rooms/{room}/seats/{index}/take")}

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from utdstream._wire import routes
-from utdstream.engine.operations import OPERATIONS
+from utdstream.engine.api.operations import OPERATIONS
 
 IDENTITY = "Frau Müller/🚪"
 ON_CALL = ("ringing", "accept", "reject", "busy", "end")

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from utdstream.engine import config, logins, rooms
-from utdstream.engine.fields import Fields, Query, body_object, checked_identity
-from utdstream.engine.limits import MAX_KEYS, Buckets
-from utdstream.engine.openapi import document
-from utdstream.engine.operations import OPERATIONS, codes_of
-from utdstream.engine.problems import STATUS_OF_CODE, Refusal
+from utdstream.engine import config
+from utdstream.engine.api.fields import Fields, Query, body_object, checked_identity
+from utdstream.engine.api.limits import MAX_KEYS, Buckets
+from utdstream.engine.api.openapi import document
+from utdstream.engine.api.operations import OPERATIONS, codes_of
+from utdstream.engine.push import logins
+from utdstream.engine.rules import rooms
+from utdstream.engine.rules.refusals import STATUS_OF_CODE, Refusal
 from utdstream.errors import InvalidConfig
 from utdstream.models import UTDStreamType
 

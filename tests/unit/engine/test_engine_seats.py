@@ -9,11 +9,11 @@ from datetime import datetime, timezone
 import pytest
 
 from utdstream._wire import codec, messages
-from utdstream.engine import room_state, room_views, seats, speakers
-from utdstream.engine.problems import Refusal
-from utdstream.engine.room_state import Outcome, Override, RoomState, SeatState, new_state
-from utdstream.engine.rooms import Room
-from utdstream.engine.seats import GridWish
+from utdstream.engine.rules import room_state, room_views, seats, speakers
+from utdstream.engine.rules.refusals import Refusal
+from utdstream.engine.rules.room_state import Outcome, Override, RoomState, SeatState, new_state
+from utdstream.engine.rules.rooms import Room
+from utdstream.engine.rules.seats import GridWish
 from utdstream.models import UTDStreamType
 
 NOW = datetime(2026, 1, 2, tzinfo=timezone.utc)

@@ -10,11 +10,11 @@ from datetime import datetime, timezone
 import pytest
 
 from utdstream._wire import messages
-from utdstream.engine import roles, room_views, stage
-from utdstream.engine.grants import ALL_SOURCES, Rights, publish_rights, rights
-from utdstream.engine.problems import Refusal
-from utdstream.engine.room_state import Override, RoomState, SeatState
-from utdstream.engine.rooms import Room
+from utdstream.engine.rules import roles, room_views, stage
+from utdstream.engine.rules.grants import ALL_SOURCES, Rights, publish_rights, rights
+from utdstream.engine.rules.refusals import Refusal
+from utdstream.engine.rules.room_state import Override, RoomState, SeatState
+from utdstream.engine.rules.rooms import Room
 from utdstream.models import UTDStageMember, UTDStreamType
 
 NOW = datetime(2026, 1, 2, tzinfo=timezone.utc)

@@ -12,14 +12,15 @@ import jwt
 import pytest
 from livekit import api
 
-from utdstream.engine import calls, config
+from utdstream.engine import config
 from utdstream.engine.background import Lanes, Timers
-from utdstream.engine.call_store import KEEP_CALLS_S, CallFilter
-from utdstream.engine.calls import CallRecord
-from utdstream.engine.problems import Refusal
-from utdstream.engine.rooms import Room
-from utdstream.engine.store import Store
-from utdstream.engine.tokens import Tokens
+from utdstream.engine.media.tokens import Tokens
+from utdstream.engine.rules import calls
+from utdstream.engine.rules.calls import CallRecord
+from utdstream.engine.rules.refusals import Refusal
+from utdstream.engine.rules.rooms import Room
+from utdstream.engine.store.calls import KEEP_CALLS_S, CallFilter
+from utdstream.engine.store.database import Store
 from utdstream.models import UTDCallStatus, UTDStreamType
 
 S = UTDCallStatus
@@ -244,7 +245,7 @@ def test_a_bearer_speaks_for_its_identity_only_here() -> None:
 
 def test_a_bearer_that_ran_out_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     tokens = Tokens(SETTINGS)
-    monkeypatch.setattr("utdstream.engine.tokens.time.time", lambda: 1_000_000.0)
+    monkeypatch.setattr("utdstream.engine.media.tokens.time.time", lambda: 1_000_000.0)
     bearer = tokens.bearer("door")
     with pytest.raises(Refusal) as refusal:
         tokens.identity_of(bearer)

@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
+from utdstream.engine.api.limits import MAX_KEYS, Claims
+from utdstream.engine.api.takeovers import Takeovers
 from utdstream.engine.config import LimitsSection
-from utdstream.engine.limits import MAX_KEYS, Claims
-from utdstream.engine.problems import Refusal
-from utdstream.engine.takeovers import Takeovers
+from utdstream.engine.rules.refusals import Refusal
 
 
 def test_a_session_is_kept_for_its_device_for_a_while() -> None:

@@ -1,0 +1,1 @@
+"""What `utdstream` the command does: the telephone, the doctor, the demo."""

@@ -1,0 +1,1 @@
+"""Incoming calls: each rings once, in time, verified with the engine."""

@@ -1,0 +1,319 @@
+"""Incoming calls: each rings once, in time, and only after the engine confirmed it.
+
+Owns: `IncomingCall`, `CallCancelled`, the inbox that makes them, and the port (`IncomingCalls`) that a
+message transport implements. Must not import a transport, `_rest` or `_livekit`: the client hands in
+what the inbox needs of them.
+
+1. A message is a hint, the engine is the truth: nothing rings that `get_call` or `list_calls` has not shown
+   as initiating or ringing, for this identity, unexpired by the engine's clock.
+2. A call id rings once for ever. A second press of the button is a new call id and rings again.
+3. A ring whose message is lost is found by asking: at the start, on every (re)connect of the transport, and
+   every `config.ring_poll_s` in between, also while the transport is up (a broker may lose what it accepted).
+   That is one small GET on a kept connection every 4 s, the whole idle cost of an inbox.
+4. A cancel is confirmed too, told once, and only for a call that rang here and was not answered here.
+5. The transport's thread only decodes and hands over; asking happens on the work lane (`_ring_keeper`),
+   callbacks on the events lane. Every table (`_ring_book`) is bounded; a message for which there is no room
+   is dropped, counted, and its call left to the poll.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol
+
+from utdstream._rings.book import MAX_LIVE, CancelReason
+from utdstream._rings.keeper import CallEngine, RingKeeper
+from utdstream._threads.deadline import Deadline
+from utdstream._threads.lanes import EventsLane
+from utdstream.config import ClientConfig
+from utdstream.models import UTDCall, UTDStreamType
+from utdstream.observe import Report, Signal, Watched
+
+if TYPE_CHECKING:
+    from utdstream._calls.session import UTDCallSession
+
+__all__ = [
+    "CallAnswers",
+    "CallCancelled",
+    "CallEngine",
+    "CancelReason",
+    "InboxCounters",
+    "IncomingCall",
+    "IncomingCallInbox",
+    "IncomingCalls",
+    "IncomingSink",
+]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class CallCancelled:
+    """A call that rang here need not ring any more."""
+
+    call_id: str
+    reason: CancelReason
+    caller_identity: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class InboxCounters:
+    """What came in since the inbox was made, as a snapshot.
+
+    Every message counts under `received` and, when it leads to nothing, under one of the reasons:
+    `malformed` (unreadable, or of another version), `foreign` (for somebody else), `duplicates` (this
+    call is known), `expired` (too old by the engine's clock), `dropped` (no room), `unverified` (the
+    engine does not know it, or not for us), `suppressed` (over before it could ring), `stray_cancels`
+    (of a call that does not ring here). `rung`, `cancelled` and `found_by_poll` count calls;
+    `failed_polls` counts unanswered questions.
+    """
+
+    received: int = 0
+    rung: int = 0
+    cancelled: int = 0
+    found_by_poll: int = 0
+    duplicates: int = 0
+    expired: int = 0
+    malformed: int = 0
+    foreign: int = 0
+    unverified: int = 0
+    suppressed: int = 0
+    stray_cancels: int = 0
+    dropped: int = 0
+    failed_polls: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingCall:
+    """A verified call that rings now. `caller_identity` is empty when the engine does not tell it."""
+
+    call_id: str
+    type: UTDStreamType
+    caller_identity: str
+    caller_name: str | None = None
+    created_at: datetime | None = None
+    expires_at: datetime | None = None
+    metadata: Mapping[str, object] | None = field(default=None, hash=False)
+    _inbox: IncomingCallInbox = field(kw_only=True, repr=False, compare=False)
+
+    def accept(self, *, timeout: float | None = None) -> UTDCallSession:
+        """Answers; returns the session, connected. The same as `client.call_session(type).accept(call_id)`.
+
+        Blocks: to `timeout` (None: `config.join_timeout_s`). May be called from the ring callback.
+        Raises: Conflict when the call is over or was answered elsewhere; TransportError; MediaError.
+        """
+        with self._inbox.answering(self.call_id):
+            return self._inbox._answers.accept(self.call_id, self.type, timeout)
+
+    def reject(self, *, timeout: float | None = None) -> None:
+        """Refuses the call. Blocks: to `timeout` (None: `config.rest_timeout_s`). Raises: as `accept`."""
+        with self._inbox.answering(self.call_id):
+            self._inbox._answers.reject(self.call_id, timeout)
+
+    def busy(self, *, timeout: float | None = None) -> None:
+        """Says that this device is on another call. Blocks and raises as `reject`."""
+        with self._inbox.answering(self.call_id):
+            self._inbox._answers.busy(self.call_id, timeout)
+
+
+class IncomingSink(Protocol):
+    """Where a transport puts what it hears. Neither method blocks or raises; any thread, one at a time."""
+
+    def message(self, payload: bytes) -> None: ...
+
+    def connection(self, up: bool) -> None:
+        """True once messages can arrive (subscribed, not merely connected), False when they cannot."""
+        ...
+
+
+class IncomingCalls(Protocol):
+    """A message transport for incoming calls."""
+
+    def start(self, *, app_id: str, identity: str, sink: IncomingSink) -> None:
+        """Begins to deliver, from its own thread, and keeps trying for ever. Does not block.
+
+        Raises: InvalidConfig when it cannot work at all (a missing package, an unreadable file).
+        """
+        ...
+
+    def stop(self) -> None:
+        """No call of the sink begins after this returns. Idempotent. Blocks: two seconds at most."""
+        ...
+
+
+class CallAnswers(Protocol):
+    """How a ring is answered."""
+
+    def prepare(self) -> None:
+        """A call rings: what an answer needs may be made ready now. Never blocks, never raises."""
+
+    def accept(self, call_id: str, type: UTDStreamType, timeout: float | None) -> UTDCallSession: ...
+
+    def reject(self, call_id: str, timeout: float | None) -> None: ...
+
+    def busy(self, call_id: str, timeout: float | None) -> None: ...
+
+
+class _Answering:
+    """While inside, the inbox takes changes of the call for this device's own doing."""
+
+    __slots__ = ("_call_id", "_inbox")
+
+    def __init__(self, inbox: IncomingCallInbox, call_id: str) -> None:
+        self._inbox = inbox
+        self._call_id = call_id
+
+    def __enter__(self) -> None:
+        self._inbox._keeper.answer_begins(self._call_id)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._inbox._keeper.answer_ended(self._call_id, succeeded=kind is None)
+
+
+class IncomingCallInbox:
+    """Rings and cancels for one identity. Made by `client.incoming_calls()`.
+
+    `ringing` and `cancelled` happen on this inbox's events thread, in order, one at a time. A ring that comes
+    before anybody listens waits for the first `subscribe` or `wait`, as long as the call rings. `connected`
+    is whether the transport delivers (rings are found without it too, by asking, within 5 s).
+    """
+
+    def __init__(
+        self,
+        *,
+        app_id: str,
+        identity: str,
+        transport: IncomingCalls,
+        engine: CallEngine,
+        answers: CallAnswers,
+        config: ClientConfig,
+        report: Report | None = None,
+    ) -> None:
+        self._identity = identity
+        self._transport = transport
+        self._answers = answers
+        self._config = config
+        self._events = EventsLane(f"utdstream-events-inbox-{identity}", report)
+        self.ringing: Signal[IncomingCall] = Signal(self._events, hold=MAX_LIVE)
+        self.cancelled: Signal[CallCancelled] = Signal(self._events)
+        self.connected: Watched[bool] = Watched(False, self._events)
+        self._lock = threading.RLock()
+        self._closed = False
+        self._keeper = RingKeeper(
+            identity=identity,
+            engine=engine,
+            config=config,
+            report=report,
+            on_ring=self._ring,
+            on_cancel=self._cancel,
+        )
+        transport.start(app_id=app_id, identity=identity, sink=_Sink(self))
+        self._keeper.start()
+
+    @property
+    def counters(self) -> InboxCounters:
+        """What came in so far."""
+        return InboxCounters(**self._keeper.counts())
+
+    def dispose(self, *, timeout: float | None = None) -> None:
+        """Ends the inbox: nothing rings after it returned, calls that ring are left to the engine.
+
+        Blocks: for a callback that is running, at most `timeout` (None: `config.dispose_timeout_s`); not for
+        itself when called from a callback. Idempotent, any thread. Waits end with SessionClosed.
+        """
+        deadline = Deadline(timeout, self._config.dispose_timeout_s, "dispose the inbox")
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        self._keeper.stop()
+        self._transport.stop()
+        self.connected._set(False)
+        for observable in (self.ringing, self.cancelled, self.connected):
+            observable._close()
+        self._keeper.close(min(1.0, deadline.remaining()))
+        self._events.close(min(1.0, deadline.remaining()), forget_queued=True)
+
+    close = dispose
+
+    def __enter__(self) -> IncomingCallInbox:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.dispose()
+
+    def __repr__(self) -> str:
+        return f"IncomingCallInbox(identity={self._identity!r}, connected={self.connected.value})"
+
+    # -- answers of this device ------------------------------------------------------------------
+
+    def answering(self, call_id: str) -> _Answering:
+        """A context for whoever answers a call on this device (also past `IncomingCall`).
+
+        What becomes of the call inside is this device's doing and no `cancelled`; when the block raises, the
+        inbox asks the engine at once what the call is now.
+        """
+        return _Answering(self, call_id)
+
+    def _ring(self, call: UTDCall) -> None:
+        self.ringing._emit(
+            IncomingCall(
+                call_id=call.call_id,
+                type=call.type,
+                caller_identity=call.caller_identity or "",
+                caller_name=call.caller_name,
+                created_at=call.created_at,
+                expires_at=call.expires_at,
+                metadata=call.metadata,
+                _inbox=self,
+            )
+        )
+        self._answers.prepare()
+
+    def _cancel(self, call: UTDCall, reason: CancelReason) -> None:
+        if self.ringing._forget(lambda held: held.call_id == call.call_id):
+            return  # nobody was told that it rings
+        self.cancelled._emit(CallCancelled(call.call_id, reason, call.caller_identity or ""))
+
+    def _take_connection(self, up: bool) -> None:
+        with self._lock:
+            if self._closed or not self.connected._set(up):
+                return
+        _log.info("%s: incoming call messages are %s", self._identity, "up" if up else "down")
+        if up:
+            self._keeper.ask_now()
+
+
+class _Sink:
+    """The inbox as its transport sees it."""
+
+    __slots__ = ("connection", "message")
+
+    def __init__(self, inbox: IncomingCallInbox) -> None:
+        self.message = inbox._keeper.take_message
+        self.connection = inbox._take_connection
+
+
+class PollingOnly:
+    """No messages, for an engine that gives no broker login: the inbox asks every few seconds anyway."""
+
+    def start(self, *, app_id: str, identity: str, sink: IncomingSink) -> None:
+        """Nothing will ever arrive."""
+
+    def stop(self) -> None:
+        """Nothing to stop."""

@@ -1,0 +1,282 @@
+"""UTDAudioRoomSession: seats, speakers, listeners.
+
+Owns: what a participant of an audio room can do and sees. Publishing is seat occupancy, decided by the
+engine and granted by the media server; nothing here is optimistic. Threads: as `_room_session`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+from utdstream._rooms.followed import Followed
+from utdstream._rooms.session import Joining, RoomSession
+from utdstream._session.base import SessionParts
+from utdstream._threads.deadline import Deadline
+from utdstream._wire import codec, messages
+from utdstream.errors import InvalidConfig, PublishRefused, SessionClosed, UTDStreamException
+from utdstream.models import SeatGrid, SeatInvitation, SpeakRequest, UTDStreamType
+from utdstream.observe import Signal, Watched
+
+_EMPTY = SeatGrid(count=0)
+
+
+class UTDAudioRoomSession(RoomSession):
+    """An audio room: speakers sit on seats and publish, everybody else listens. Made by `join_audio_room`."""
+
+    def __init__(self, parts: SessionParts, joining: Joining) -> None:
+        super().__init__(UTDStreamType.AUDIO_ROOM, parts, joining)
+        self.seats: Watched[SeatGrid] = Watched(_EMPTY, self._lane)
+        """The whole grid, as the engine has it."""
+        self.seat: Watched[int | None] = Watched(None, self._lane)
+        """My seat's index, None while I listen."""
+        self.speak_requests: Watched[tuple[SpeakRequest, ...]] = Watched((), self._lane)
+        """Who asks to speak, oldest first."""
+        self.chat_locked: Watched[bool] = Watched(False, self._lane)
+        """Whether the host closed the chat to others."""
+        self.invitations: Signal[SeatInvitation] = Signal(self._lane)
+        """Invitations to speak, for me."""
+        self._muted = False
+        """What the program wants of its microphone on the next seat."""
+        self._grid = Followed(
+            self.seats,
+            parse=codec.parse_seat_grid,
+            ask=self._rooms.get_seats,
+            work=self._work,
+            poll_s=self._config.room_poll_s,
+            applied=self._seats_changed,
+        )
+        self._comments: Followed[bool] = Followed(
+            self.chat_locked, parse=_parse_lock, ask=None, work=self._work
+        )
+
+    # -- my seat ---------------------------------------------------------------------------------
+
+    def take_seat(self, index: int, *, timeout: float | None = None) -> None:
+        """Sits down and speaks.
+
+        Returns when the media server has granted it and the microphone is published: muted if that was the
+        wish (`set_microphone(False)` before), nothing published if there is none.
+        Blocks: to the deadline (default 12 s); a seat that was given later is given back.
+        Raises: NotFound (no such seat), Conflict (taken, or already seated), PermissionDenied (locked,
+        reserved, request mode, banned), DeadlineExceeded, SessionClosed.
+        """
+        deadline = Deadline(timeout, self._config.set_timeout_s, "take_seat")
+        self._check_index("take_seat", index)
+        self._require_room("take_seat")
+        self._rooms.seat(index, "take", deadline)
+        self._speak(deadline, "take_seat", index)
+
+    def accept_invitation(self, id: int, *, timeout: float | None = None) -> None:
+        """Takes the seat an invitation offers; returns as `take_seat` does. Raises: NotFound when stale."""
+        deadline = Deadline(timeout, self._config.set_timeout_s, "accept_invitation")
+        self._require_room("accept_invitation")
+        self._rooms.answer_invitation(id, "accept", deadline)
+        self._speak(deadline, "accept_invitation", None)
+
+    def _speak(self, deadline: Deadline, doing: str, index: int | None) -> None:
+        """The engine gave a seat: wait for the grant, publish. Whatever fails gives the seat back."""
+        try:
+            self._room.can_publish.wait_for(True, timeout=deadline.remaining())
+            self._publish_microphone(deadline, doing)
+            if self.seat.value is None or (index is not None and self.seat.value != index):
+                self._grid.refresh(deadline)
+        except BaseException as error:
+            self._room._withdraw()
+            if not isinstance(error, SessionClosed):
+                self._api.detached(self._give_back)
+            raise
+
+    def _publish_microphone(self, deadline: Deadline, doing: str) -> None:
+        try:
+            self._room._publish({"microphone": lambda: not self._muted}, deadline, doing)
+        except PublishRefused:
+            if self.seat.value is not None:  # still seated: a passing withdrawal; the grant comes back
+                return
+            raise
+
+    def _give_back(self) -> None:
+        self._rooms.leave_seat(Deadline(None, self._config.rest_timeout_s, "leave_seat"))
+
+    def leave_seat(self, *, timeout: float | None = None) -> None:
+        """Stands up: the microphone stops at once, and is unpublished when this returns.
+
+        Blocks: to the deadline (default 12 s). Raises: Conflict when not seated, SessionClosed.
+        """
+        deadline = Deadline(timeout, self._config.set_timeout_s, "leave_seat")
+        self._require_room("leave_seat")
+        self._room._withdraw()
+        self._rooms.leave_seat(deadline)
+        self._room._withdraw(deadline)
+        if self.seat.value is not None:
+            self._grid.refresh(deadline)
+
+    def move_seat(self, index: int, *, timeout: float | None = None) -> None:
+        """Changes seats without a gap in sound. Blocks: to the deadline (default 12 s). As `take_seat`."""
+        deadline = Deadline(timeout, self._config.set_timeout_s, "move_seat")
+        self._check_index("move_seat", index)
+        self._require_room("move_seat")
+        self._rooms.move_seat(index, deadline)
+        if self.seat.value != index:
+            self._grid.refresh(deadline)
+
+    def set_microphone(self, enabled: bool, *, timeout: float | None = None) -> None:
+        """Unmutes or mutes. Not seated, False is remembered for the next seat and True forgets it.
+
+        Raises: PublishRefused for True without a seat (the wish is kept), and as `UTDRoom.set_microphone`.
+        """
+        if isinstance(enabled, bool):
+            self._muted = not enabled
+        if enabled is False and not self._room.can_publish.value:
+            return
+        super().set_microphone(enabled, timeout=timeout)
+
+    # -- asking and being asked --------------------------------------------------------------------
+
+    def request_to_speak(self, *, timeout: float | None = None) -> int:
+        """Asks the host for a seat (mode request); the request's id. Raises: Conflict when one is pending."""
+        deadline = Deadline(timeout, self._config.set_timeout_s, "request_to_speak")
+        return self._rooms.request_to_speak(deadline)
+
+    def cancel_request(self, *, timeout: float | None = None) -> None:
+        """Takes my request back. Raises: NotFound when there is none."""
+        self._rooms.cancel_request(Deadline(timeout, self._config.set_timeout_s, "cancel_request"))
+
+    def decline_invitation(self, id: int, *, timeout: float | None = None) -> None:
+        """Refuses an invitation. Raises: NotFound when it is stale."""
+        deadline = Deadline(timeout, self._config.set_timeout_s, "decline_invitation")
+        self._rooms.answer_invitation(id, "decline", deadline)
+
+    # -- the host ----------------------------------------------------------------------------------
+
+    def setup_seats(
+        self,
+        *,
+        seat_count: int | None = None,
+        seat_mode: str | None = None,
+        mode_id: str | None = None,
+        timeout: float | None = None,
+    ) -> dict[str, object]:
+        """Host: sets the grid up (1 to 100 seats, mode free or request); the engine's raw answer."""
+        deadline = Deadline(timeout, self._config.set_timeout_s, "setup_seats")
+        answer = self._rooms.setup_seats(
+            deadline, seat_count=seat_count, seat_mode=seat_mode, mode_id=mode_id
+        )
+        self._grid.refresh(deadline)
+        return dict(answer)
+
+    def get_seats(self, *, timeout: float | None = None) -> dict[str, object]:
+        """The engine's raw grid; `seats` holds it typed. Blocks: to the deadline (default 12 s)."""
+        return dict(self._grid.refresh(Deadline(timeout, self._config.set_timeout_s, "get_seats")))
+
+    def approve_speaker(self, request_id: int, *, timeout: float | None = None) -> None:
+        """Host: seats whoever asked. Raises: NotFound, Conflict when no seat is free, PermissionDenied."""
+        self._answer_request(request_id, "approve", timeout)
+
+    def reject_speaker(self, id: int, *, timeout: float | None = None) -> None:
+        """Host: refuses whoever asked. Raises: NotFound, PermissionDenied."""
+        self._answer_request(id, "reject", timeout)
+
+    def _answer_request(self, request_id: int, action: str, timeout: float | None) -> None:
+        deadline = Deadline(timeout, self._config.set_timeout_s, action)
+        if isinstance(request_id, bool) or not isinstance(request_id, int):
+            raise InvalidConfig(f"{action}: the id of a request is a number, not {request_id!r}")
+        self._rooms.answer_request(request_id, action, deadline)
+
+    def invite_to_speak(
+        self, identity: str, *, seat_index: int | None = None, timeout: float | None = None
+    ) -> None:
+        """Host: invites a listener, to a certain seat or the first free one. Raises: NotFound, Conflict."""
+        deadline = Deadline(timeout, self._config.set_timeout_s, "invite_to_speak")
+        self._rooms.invite_to_speak(identity, seat_index, deadline)
+
+    def kick_seat(self, index: int, *, timeout: float | None = None) -> None:
+        """Host: empties a seat; its speaker is a listener again."""
+        self._seat_action("kick", index, timeout)
+
+    def lock_seat(self, index: int, *, timeout: float | None = None) -> None:
+        """Host: nobody may sit there; who does is kicked first."""
+        self._seat_action("lock", index, timeout)
+
+    def unlock_seat(self, index: int, *, timeout: float | None = None) -> None:
+        """Host: the seat may be taken again."""
+        self._seat_action("unlock", index, timeout)
+
+    def mute_seat(self, index: int, *, timeout: float | None = None) -> None:
+        """Host: mutes the speaker there on the media server; a changed client cannot ignore it."""
+        self._seat_action("mute", index, timeout)
+
+    def unmute_seat(self, index: int, *, timeout: float | None = None) -> None:
+        """Host: the speaker there may unmute again."""
+        self._seat_action("unmute", index, timeout)
+
+    def _seat_action(self, action: str, index: int, timeout: float | None) -> None:
+        deadline = Deadline(timeout, self._config.set_timeout_s, f"{action}_seat")
+        self._check_index(f"{action}_seat", index)
+        self._rooms.seat(index, action, deadline)
+
+    # -- inside ------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _check_index(doing: str, index: int) -> None:
+        if isinstance(index, bool) or not isinstance(index, int) or index < 0:
+            raise InvalidConfig(f"{doing}: a seat is a number from 0, not {index!r}")
+
+    def _require_room(self, doing: str) -> None:
+        self._room._require_connection(doing)
+
+    def _begin_life(self) -> None:
+        self._grid.forget()
+        self._comments.forget()
+
+    def _learn_all(self, deadline: Deadline) -> None:
+        if not self._grid.told:
+            with contextlib.suppress(UTDStreamException):  # the room works without; the next news tell
+                self._grid.refresh(deadline)
+            self._grid.poll_until_pushed()
+
+    def _is_open(self, deadline: Deadline) -> None:
+        self._rooms.get_seats(deadline)
+
+    def _on_metadata(self, metadata: str) -> None:
+        self._grid.metadata(messages.parse_metadata(metadata, messages.METADATA_SEATS))
+        self._comments.metadata(messages.parse_metadata(metadata, messages.METADATA_COMMENTS))
+
+    def _on_engine_message(self, message: messages.EngineMessage, sender: str | None) -> None:
+        super()._on_engine_message(message, sender)
+        if message.type in (messages.SEAT_UPDATE, messages.MODE_CHANGE, messages.SPEAKER_REQUEST):
+            self._grid.hint(message.fields)
+        elif message.type == messages.SPEAKER_INVITATION:
+            invitation = codec.parse_invitation(message.fields)
+            if invitation is not None and invitation.target_identity == self._actor.identity:
+                self.invitations._emit(invitation)
+
+    def _seats_changed(self, grid: SeatGrid) -> None:
+        """The one writer of everything that follows from the grid."""
+        mine = next((seat.index for seat in grid.seats if seat.identity == self._actor.identity), None)
+        was_seated = self.seat.value is not None
+        self.seat._set(mine)
+        self.speak_requests._set(grid.requests)
+        if was_seated and mine is None:
+            self._room._withdraw()
+        elif not was_seated and mine is not None:
+            self._work.post(self._speak_if_seated)
+
+    def _speak_if_seated(self) -> None:
+        """Work thread: an approval seated us without `take_seat`; the microphone follows."""
+        if self.seat.value is None or not self._room.connected.value:
+            return
+        deadline = Deadline(None, self._config.set_timeout_s, "speaking")
+        with contextlib.suppress(UTDStreamException):
+            self._room.can_publish.wait_for(True, timeout=deadline.remaining())
+            if self.seat.value is not None:
+                self._publish_microphone(deadline, "speaking")
+
+    def _close_facts(self) -> None:
+        for fact in (self.seats, self.seat, self.speak_requests, self.chat_locked, self.roles):
+            fact._close()
+        self.invitations._close()
+
+
+def _parse_lock(fields: codec.JsonObject) -> bool | None:
+    locked = fields.get("locked")
+    return locked in (True, 1) if "locked" in fields else None

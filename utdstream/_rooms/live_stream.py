@@ -1,0 +1,230 @@
+"""UTDLiveStreamSession: one host, a stage, any number of viewers.
+
+Owns: what a participant of a live stream can do and sees. Who may publish is decided by the engine and
+granted by the media server. Threads: as `_room_session`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+
+from utdstream._rest.rooms import members_of
+from utdstream._rooms.followed import Followed
+from utdstream._rooms.session import Joining, RoomSession
+from utdstream._session.base import SessionParts
+from utdstream._threads.deadline import Deadline
+from utdstream._threads.lanes import Timer
+from utdstream._wire import codec, messages
+from utdstream.errors import InvalidConfig, UTDStreamException
+from utdstream.models import (
+    Connection,
+    ConnectionState,
+    RemoteParticipant,
+    UTDStageMember,
+    UTDStreamType,
+)
+from utdstream.observe import Change, Signal, Watched
+
+HOST_RETURN_S = 60.0
+"""A host who vanished may come back for this long before the stream counts as over."""
+GOODBYE_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class StageRequest:
+    """A viewer raises the hand."""
+
+    identity: str
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEnded:
+    """The stream is over; `reason` is ended, host_gone or closed."""
+
+    reason: str
+
+
+class UTDLiveStreamSession(RoomSession):
+    """A live stream: the host and the stage publish, viewers watch. Made by `join_live_stream`.
+
+    A viewer publishes nothing. Somebody invited to the stage sees `can_publish` become true and then calls
+    `set_microphone(True)` and `set_camera(True)`; leaving or losing the stage stops both.
+    """
+
+    def __init__(self, parts: SessionParts, joining: Joining) -> None:
+        super().__init__(UTDStreamType.LIVE_STREAM, parts, joining)
+        self.stage: Watched[tuple[UTDStageMember, ...]] = Watched((), self._lane)
+        """Who is on stage, the host first."""
+        self.chat_locked: Watched[bool] = Watched(False, self._lane)
+        """Whether the host closed the chat to others."""
+        self.stage_requests: Signal[StageRequest] = Signal(self._lane)
+        """Raised hands, for the host and admins."""
+        self.ended: Signal[StreamEnded] = Signal(self._lane)
+        """The stream is over; said once a life, never to the host itself."""
+        self._is_live = False
+        self._on_stage = False
+        self._end_said = False
+        self._host_gone: Timer | None = None
+        self._members = Followed(
+            self.stage,
+            parse=codec.parse_stage,
+            ask=self._rooms.get_stage,
+            work=self._work,
+            poll_s=self._config.room_poll_s,
+            applied=self._stage_changed,
+        )
+        self._comments: Followed[bool] = Followed(
+            self.chat_locked,
+            parse=lambda fields: fields.get("locked") in (True, 1) if "locked" in fields else None,
+            ask=None,
+            work=self._work,
+        )
+
+    # -- host --------------------------------------------------------------------------------------
+
+    def go_live(self, *, with_video: bool = True, timeout: float | None = None) -> None:
+        """Host: publishes the microphone and, with `with_video`, the camera; those that there are.
+
+        Blocks: to the deadline (default 12 s). Raises: PublishRefused for a viewer, DeviceError.
+        """
+        deadline = Deadline(timeout, self._config.set_timeout_s, "go_live")
+        _, connection = self._room._require_connection("go_live")
+        if not self._room.can_publish.value:
+            raise connection.publisher.refusal(connection.publisher.microphone)
+        devices = ("microphone", "camera") if with_video else ("microphone",)
+        self._room._publish(dict.fromkeys(devices, lambda: True), deadline, "go_live")
+        self._is_live = True
+
+    def invite_to_stage(self, identity: str, *, timeout: float | None = None) -> None:
+        """Host or admin: lets a viewer publish. Returns when the stage is refreshed. Said twice is fine."""
+        self._stage_action("invite", "invite_to_stage", identity, timeout)
+
+    def remove_from_stage(self, identity: str, *, timeout: float | None = None) -> None:
+        """Host or admin: back to viewing. Raises: Conflict when not on stage."""
+        self._stage_action("remove", "remove_from_stage", identity, timeout)
+
+    def _stage_action(self, action: str, doing: str, identity: str, timeout: float | None) -> None:
+        deadline = Deadline(timeout, self._config.set_timeout_s, doing)
+        if not isinstance(identity, str) or not identity:
+            raise InvalidConfig(f"{doing}: identity must be a non-empty text")
+        self._rooms.stage(action, deadline, identity)
+        self._members.refresh(deadline)
+
+    # -- everybody ---------------------------------------------------------------------------------
+
+    def refresh_stage(self, *, timeout: float | None = None) -> None:
+        """Asks the engine who is on stage. Blocks: to the deadline (default 12 s)."""
+        deadline = Deadline(timeout, self._config.set_timeout_s, "refresh_stage")
+        members_of(self._members.refresh(deadline))
+
+    def request_stage(self, *, timeout: float | None = None) -> None:
+        """Viewer: raises the hand; host and admins are told."""
+        deadline = Deadline(timeout, self._config.set_timeout_s, "request_stage")
+        self._rooms.stage("request", deadline)
+
+    def leave_stage(self, *, timeout: float | None = None) -> None:
+        """Steps down: camera and microphone stop at once, and are unpublished when this returns.
+
+        Blocks: to the deadline (default 12 s). Raises: Conflict when not on stage, SessionClosed.
+        """
+        deadline = Deadline(timeout, self._config.set_timeout_s, "leave_stage")
+        self._room._require_connection("leave_stage")
+        self._room._withdraw()
+        self._rooms.stage("leave", deadline)
+        self._room._withdraw(deadline)
+        self._members.refresh(deadline)
+
+    # -- inside ------------------------------------------------------------------------------------
+
+    def _begin_life(self) -> None:
+        self._members.forget()
+        self._comments.forget()
+        self._end_said = False
+
+    def _learn_all(self, deadline: Deadline) -> None:
+        if not self._members.told:
+            with contextlib.suppress(UTDStreamException):
+                self._members.refresh(deadline)
+            self._members.poll_until_pushed()
+
+    def _say_goodbye(self, deadline: Deadline) -> None:
+        """A leaving host says so, best effort."""
+        if self._is_host and self._is_live and self._room.connected.value:
+            self._is_live = False
+            with contextlib.suppress(UTDStreamException):
+                self._room.send_data(
+                    messages.encode(messages.LIVE_ENDED, {}), timeout=min(GOODBYE_S, deadline.remaining())
+                )
+
+    def _on_metadata(self, metadata: str) -> None:
+        self._members.metadata(messages.parse_metadata(metadata, messages.METADATA_STAGE))
+        self._comments.metadata(messages.parse_metadata(metadata, messages.METADATA_COMMENTS))
+
+    def _host(self) -> str | None:
+        return next((member.identity for member in self.stage.value if member.role == "host"), None)
+
+    def _may_say(self, kind: str, sender: str) -> bool:
+        return kind == messages.LIVE_ENDED and sender == self._host()
+
+    def _on_engine_message(self, message: messages.EngineMessage, sender: str | None) -> None:
+        super()._on_engine_message(message, sender)
+        if message.type == messages.STAGE_UPDATE:
+            self._members.hint(message.fields)
+        elif message.type == messages.STAGE_REQUEST:
+            identity = codec.text(message.fields.get("identity"))
+            if identity is not None:
+                self.stage_requests._emit(StageRequest(identity, codec.text(message.fields.get("name"))))
+        elif message.type == messages.LIVE_ENDED and sender is not None:  # the host, see `_may_say`
+            self._work.post(lambda: self._over("ended"))
+
+    def _is_open(self, deadline: Deadline) -> None:
+        self._rooms.get_stage(deadline)
+
+    def _room_closed(self) -> None:
+        self._over("closed")
+        super()._room_closed()  # the host is told nothing, but leaves too
+
+    def _over(self, reason: str) -> None:
+        """Work thread: the stream has ended: said once, and the room is left."""
+        if self._end_said or self._is_host:
+            return
+        self._end_said = True
+        self.ended._emit(StreamEnded(reason))
+        self._thrown_out("STREAM_ENDED")
+
+    def _stage_changed(self, members: tuple[UTDStageMember, ...]) -> None:
+        """Losing the stage stops microphone and camera, whatever the media server does."""
+        was_on_stage, self._on_stage = (
+            self._on_stage,
+            any(member.identity == self._actor.identity for member in members),
+        )
+        if was_on_stage and not self._on_stage and not self._is_host:
+            self._room._withdraw()
+
+    def _on_people(self, change: Change[tuple[RemoteParticipant, ...]]) -> None:
+        super()._on_people(change)
+        host = self._host()
+        if host is None or self._is_host:
+            return
+        before, now = ({person.identity for person in side} for side in (change.old, change.new))
+        if host in now and self._host_gone is not None:
+            self._host_gone.cancel()
+            self._host_gone = None
+        elif host in before and host not in now and self._room.connected.value:
+            self._host_gone = self._work.call_later(HOST_RETURN_S, lambda: self._over("host_gone"))
+
+    def _on_connection(self, change: Change[Connection]) -> None:
+        super()._on_connection(change)
+        if change.new.state is ConnectionState.DISCONNECTED and change.new.reason in (
+            "ROOM_DELETED",
+            "ROOM_CLOSED",
+        ):
+            self._work.post(lambda: self._over("closed"))
+
+    def _close_facts(self) -> None:
+        for fact in (self.stage, self.chat_locked, self.roles):
+            fact._close()
+        self.stage_requests._close()
+        self.ended._close()

@@ -1,0 +1,237 @@
+"""What live streams and audio rooms share: join by a mint, roles, removal, rejoin.
+
+Owns: the life of a named room on this device. Threads: any may call; the loop brings news, the work
+thread asks and rejoins.
+
+1. A message that begins with an underscore and has a sender is forged, but for the host's `_live_ended`.
+2. A room that is lost for a reason that may pass is joined again with a fresh token, until it is left.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from utdstream._rest.api import Actor
+from utdstream._rest.rooms import RoomApi
+from utdstream._session.base import SessionParts, UTDSession
+from utdstream._threads.deadline import Deadline
+from utdstream._threads.lanes import Timer
+from utdstream._wire import codec, messages
+from utdstream.errors import (
+    ConnectFailed,
+    NotFound,
+    PermissionDenied,
+    SessionClosed,
+    UTDStreamException,
+)
+from utdstream.models import (
+    Connection,
+    ConnectionState,
+    DataMessage,
+    RemoteParticipant,
+    UTDStreamType,
+)
+from utdstream.observe import CallbackError, Change, Watched
+
+_log = logging.getLogger(__name__)
+
+REJOIN_REASONS = frozenset(
+    {
+        "UNKNOWN_REASON",
+        "SERVER_SHUTDOWN",
+        "STATE_MISMATCH",
+        "JOIN_FAILURE",
+        "MIGRATION",
+        "SIGNAL_CLOSE",
+        "CONNECTION_TIMEOUT",
+        "MEDIA_FAILURE",
+    }
+)
+"""LiveKit's reasons that may pass; not another device with our identity, removal, or a deleted room."""
+REJOIN_PAUSES_S = (0.3, 1.0, 2.0, 4.0, 8.0, 15.0)
+REJOIN_TIMEOUT_S = 20.0
+END_CHECKS, END_CHECK_S = 4, 0.4
+
+
+@dataclass(frozen=True, slots=True)
+class Joining:
+    """Who joins which room, and what else its mints say (role, seats)."""
+
+    actor: Actor
+    room_name: str
+    as_host: bool
+    mint_with: Mapping[str, object]
+
+
+class RoomSession(UTDSession):
+    """Base of UTDLiveStreamSession and UTDAudioRoomSession; made and joined by the client."""
+
+    def __init__(self, kind: UTDStreamType, parts: SessionParts, joining: Joining) -> None:
+        super().__init__(kind, parts)
+        self._actor = joining.actor
+        self._room_name = joining.room_name
+        self._is_host = joining.as_host
+        self._mint_with = joining.mint_with
+        self._rooms = RoomApi(parts.api, joining.room_name)
+        self._wanted = True
+        """False once it was left: nothing rejoins then."""
+        self._rejoining: Timer | None = None
+        self.roles: Watched[dict[str, str]] = Watched({}, self._lane)
+        """Role by identity, as the engine wrote it into everybody's metadata."""
+        self._room._metadata_hook = self._on_metadata
+        self._room._data_hook = self._on_data
+        self._room.connection._watch(self._on_connection)
+        self._room.remote_participants._watch(self._on_people)
+
+    @property
+    def room_name(self) -> str:
+        """The room's plain name."""
+        return self._room_name
+
+    @property
+    def is_host(self) -> bool:
+        """Whether this participant joined as the host."""
+        return self._is_host
+
+    # -- joining ---------------------------------------------------------------------------------
+
+    def _enter(self, deadline: Deadline) -> None:
+        """Mints, connects, and learns how the room stands."""
+        mint = self._api.mint_room(self._actor, self._room_name, self._kind, deadline, **self._mint_with)
+        publish = self._room._wishes()
+        self._begin_life()
+        self._room._join(
+            mint.url, mint.token, auto_subscribe=True, publish=publish, timeout=deadline.remaining()
+        )
+        self._learn_all(deadline)
+
+    def _begin_life(self) -> None:
+        """A new connection is about to begin: revs and caches of the last one are void."""
+        raise NotImplementedError
+
+    def _learn_all(self, deadline: Deadline) -> None:
+        """Asks for what the room's metadata did not tell."""
+        raise NotImplementedError
+
+    # -- leaving ---------------------------------------------------------------------------------
+
+    def leave(self, *, timeout: float | None = None) -> None:
+        """Leaves the room; nothing rejoins. Blocks: to the deadline (default 5 s)."""
+        deadline = Deadline(timeout, self._config.leave_timeout_s, "leave")
+        self._wanted = False
+        self._say_goodbye(deadline)
+        super().leave(timeout=deadline.remaining())
+
+    def _end_for_ever(self, deadline: Deadline) -> None:
+        self._wanted = False
+        self._say_goodbye(deadline)
+
+    def _say_goodbye(self, deadline: Deadline) -> None:
+        """What others should hear before this participant goes. Never raises, brief."""
+
+    def _thrown_out(self, reason: str) -> None:
+        """Work thread: we were told to go. Leaving by ourselves frees the media threads properly."""
+        self._wanted = False
+        with self._room._lock:
+            life = self._room._life
+        if life is not None:
+            deadline = Deadline(None, self._config.leave_timeout_s, "leaving the room")
+            self._room._leave(life, deadline, reason)
+
+    # -- news ------------------------------------------------------------------------------------
+
+    def _on_metadata(self, metadata: str) -> None:
+        """Loop thread."""
+        raise NotImplementedError
+
+    def _on_data(self, message: DataMessage) -> bool:
+        """Loop thread. True when it was the engine's (or pretends to be): the application never sees it."""
+        engine = messages.parse(message.data)
+        if engine is None:
+            return False
+        if message.sender is None or self._may_say(engine.type, message.sender):
+            self._on_engine_message(engine, message.sender)
+        return True
+
+    def _may_say(self, kind: str, sender: str) -> bool:
+        """Whether a participant may send this engine message."""
+        return False
+
+    def _on_engine_message(self, message: messages.EngineMessage, sender: str | None) -> None:
+        """Loop thread. A hint; `sender` None means a server, or somebody not known yet."""
+        if message.type == messages.REMOVED:
+            self._work.post(lambda: self._thrown_out("REMOVED"))
+        elif message.type == messages.BANNED:
+            about = codec.text(message.fields.get("identity"))
+            if about in (None, self._actor.identity):
+                self._work.post(lambda: self._thrown_out("BANNED"))
+        elif message.type == messages.LIVE_ENDED and sender is None:
+            self._work.post(lambda: self._check_end(0))
+
+    def _check_end(self, attempt: int) -> None:
+        """Work thread: a nameless message says that it is over; only the engine can say that it is true."""
+        try:
+            self._is_open(Deadline(None, self._config.rest_timeout_s, "asking about the room"))
+        except NotFound:
+            self._room_closed()
+        except UTDStreamException:
+            return
+        else:
+            if attempt < END_CHECKS:
+                self._work.call_later(END_CHECK_S, lambda: self._check_end(attempt + 1))
+
+    def _is_open(self, deadline: Deadline) -> None:
+        """Asks the engine for the room. Raises: NotFound when there is none."""
+        raise NotImplementedError
+
+    def _room_closed(self) -> None:
+        """Work thread: the engine closed the room."""
+        self._thrown_out("ROOM_CLOSED")
+
+    def _on_people(self, change: Change[tuple[RemoteParticipant, ...]]) -> None:
+        """Loop thread."""
+        roles = {}
+        own = self._room.local_participant
+        for person in (*change.new, *((own,) if own is not None else ())):
+            told = codec.json_object(person.metadata) if person.metadata else None
+            role = codec.text(told.get("role")) if told is not None else None
+            if role is not None:
+                roles[person.identity] = role
+        self.roles._set(roles)
+
+    # -- rejoining -------------------------------------------------------------------------------
+
+    def _on_connection(self, change: Change[Connection]) -> None:
+        """Any thread."""
+        if (
+            self._wanted
+            and not self._disposed
+            and change.new.state is ConnectionState.DISCONNECTED
+            and change.new.reason in REJOIN_REASONS
+            and change.old.state is not ConnectionState.CONNECTING
+        ):
+            self._rejoin_later(0)
+
+    def _rejoin_later(self, attempt: int) -> None:
+        pause_s = REJOIN_PAUSES_S[min(attempt, len(REJOIN_PAUSES_S) - 1)] * random.uniform(0.7, 1.3)
+        self._rejoining = self._work.call_later(pause_s, lambda: self._rejoin(attempt))
+
+    def _rejoin(self, attempt: int) -> None:
+        """Work thread. Tries for ever, slower and slower; stops at what will not pass by itself."""
+        if not self._wanted or self._disposed:
+            return
+        began = time.monotonic()
+        try:
+            self._enter(Deadline(REJOIN_TIMEOUT_S, REJOIN_TIMEOUT_S, "rejoining"))
+        except (PermissionDenied, NotFound, SessionClosed) as error:
+            _log.warning("room %s: rejoining is given up: %s", self._room_name, error)
+            self._parts.report(CallbackError(error, "rejoining"))
+        except (UTDStreamException, ConnectFailed) as error:
+            _log.info("room %s: rejoining failed, trying again: %s", self._room_name, error)
+            self._rejoin_later(attempt + 1)
+        else:
+            _log.info("room %s: joined again after %.1f s", self._room_name, time.monotonic() - began)

@@ -1,0 +1,87 @@
+"""What the operations on seats, speakers, stage and roles have in common: who acts, in which room.
+
+Owns: from a request to a rule at the desk. Runs on the loop thread; nothing here waits.
+
+1. A user token fixes the actor. A trusted server names one, or moderates in its own name.
+2. Who acts for himself (takes a seat, asks for the stage) must have been admitted: a token was minted for
+   him in this room. Reading seats and stage takes any user token of the project.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from utdstream.engine.api.fields import LARGEST_NUMBER
+from utdstream.engine.api.server import Answer, Ask
+from utdstream.engine.flows.room_states import RoomDesk
+from utdstream.engine.rules.refusals import Refusal, invalid
+from utdstream.engine.rules.room_state import Outcome, RoomState
+from utdstream.engine.rules.rooms import Room
+from utdstream.engine.store.rooms import Presence
+
+OwnRule = Callable[[Room, RoomState, str], Outcome]
+ModeratorRule = Callable[[Room, RoomState, str | None], Outcome]
+
+
+class Desk:
+    """The desk as request handlers use it."""
+
+    def __init__(self, desk: RoomDesk) -> None:
+        self.desk = desk
+        self.records = desk.records
+
+    def room(self, ask: Ask) -> Room:
+        """The room in the path. Raises: Refusal."""
+        return self.desk.room(ask.path["room"])
+
+    def own(self, ask: Ask, rule: OwnRule) -> Outcome:
+        """What somebody does for himself. Raises: Refusal."""
+        room = self.room(ask)
+        actor = ask.actor()
+        if not ask.asker.trusted and not self.is_admitted(room, actor):
+            raise Refusal("forbidden", "You are not in this room; ask for a token of it first")
+        return self.desk.mutate(room, lambda room, state: rule(room, state, actor))
+
+    def moderating(self, ask: Ask, rule: ModeratorRule, *, field: str = "identity") -> Outcome:
+        """What a host, an admin or the server does. Raises: Refusal."""
+        room = self.room(ask)
+        is_server = ask.asker.trusted and not ask.fields.has(field)
+        actor = None if is_server else ask.actor(field)
+        return self.desk.mutate(room, lambda room, state: rule(room, state, actor))
+
+    def is_admitted(self, room: Room, identity: str) -> bool:
+        """Whether this person ever got a token of the room."""
+        return identity == room.owner or self.records.presence(room.name, identity) is not None
+
+    def is_here(self, room: Room, identity: str) -> bool:
+        """Whether this person is in the room, or was admitted and is on the way."""
+        return self.records.presence(room.name, identity) in (Presence.ADMITTED, Presence.HERE)
+
+
+def done(outcome: Outcome, **more: object) -> Answer:
+    """The answer of a change of a room, with the `rev` of the state that it made (or found right)."""
+    return Answer({**outcome.answer, **more, "rev": outcome.state.rev})
+
+
+def number(ask: Ask, name: str) -> int:
+    """A number in the path. Raises: Refusal."""
+    text = ask.path[name]
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(LARGEST_NUMBER))):
+        raise invalid(f"{name} in the path must be a whole number")
+    return int(text)
+
+
+def required_number(ask: Ask, name: str) -> int:
+    """A number in the body. Raises: Refusal."""
+    value = ask.fields.integer(name, least=0, most=LARGEST_NUMBER)
+    if value is None:
+        raise invalid(f"{name} is required")
+    return value
+
+
+def required_identity(ask: Ask, name: str) -> str:
+    """An identity in the body. Raises: Refusal."""
+    value = ask.fields.identity(name)
+    if value is None:
+        raise invalid(f"{name} is required")
+    return value

@@ -1,0 +1,330 @@
+"""HTTP: from bytes to an operation of the table, and back.
+
+Owns: bodies, credentials, rate limits, error answers, dispatch. Runs on the loop thread (Starlette on
+uvicorn). Knows no rule of calls or rooms.
+
+1. Every answer is JSON; every refusal has `message` and `code`. Nothing of an unexpected error goes
+   out: a 500 says that it happened, the log says what.
+2. A path is split before it is decoded, so that an identity may hold a slash. Starlette reads the request
+   and writes the answer; its router and its layers, which do nothing here, stay out of the way.
+3. No credential is logged, and no query either: one operation takes a user token there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import math
+import sqlite3
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
+
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
+
+from utdstream._wire import answers, routes
+from utdstream.engine.api.fields import MAX_KEY, Fields, Query, body_object, checked_identity, checked_text
+from utdstream.engine.api.limits import Buckets
+from utdstream.engine.api.operations import OPERATIONS, WEBHOOK_PATH, Access, Operation
+from utdstream.engine.api.paths import Paths
+from utdstream.engine.config import LimitsSection
+from utdstream.engine.media.tokens import Tokens
+from utdstream.engine.rules.refusals import STATUS_OF_CODE, Refusal
+
+QUERY_APP_ID, QUERY_TOKEN = "app_id", "access_token"
+HEADER_LAST_EVENT_ID = "Last-Event-ID"
+MAX_BODY_BYTES = 64 * 1024
+BODY_TIMEOUT_S = 10.0
+TRUSTED_FACTOR = 50
+"""A server with the secret speaks for many people: so many times the limit of one."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who asks. `identity` is fixed by a user token; `trusted`: came with the app secret."""
+
+    identity: str | None = None
+    trusted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request, checked as far as HTTP goes."""
+
+    asker: Asker
+    path: Mapping[str, str]
+    query: Query
+    fields: Fields
+    idempotency_key: str | None
+    last_event_id: str | None = None
+
+    def actor(self, field: str = "identity") -> str:
+        """Who acts: fixed by the user token, named in the body by a trusted server. Raises: Refusal."""
+        named = self.fields.identity(field)
+        if self.asker.identity is None:
+            if named is None:
+                raise Refusal("validation_failed", f"{field} is required")
+            return named
+        if named is not None and named != self.asker.identity:
+            raise Refusal("identity_mismatch", f"{field} is not the identity of the user token")
+        return self.asker.identity
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What goes back."""
+
+    body: Mapping[str, object]
+    status: int = 200
+
+
+Handler = Callable[[Ask], Awaitable[Answer | Response]]
+"""A `Response` is for an answer that goes on: a stream."""
+
+
+class Gate:
+    """Credentials and rate limits."""
+
+    def __init__(self, tokens: Tokens, limits: LimitsSection) -> None:
+        self._tokens = tokens
+        self._enabled = limits.enabled
+        self._requests = Buckets(limits.requests_per_minute)
+        self._mints = Buckets(limits.mints_per_minute)
+        self._strangers = Buckets(limits.requests_per_minute)
+        self.check_ban: Callable[[str], None] = lambda identity: None
+        """Raises: Refusal (`banned`) for somebody who is banned from the whole project."""
+
+    def asker(self, request: Request, access: Access, *, in_query: bool = False) -> Asker:
+        """Who asks. Raises: Refusal; whoever guesses credentials is slowed down by address.
+
+        `in_query`: app id and user token may stand in the query (`EventSource` can set no header).
+        """
+        try:
+            return self._identify(request, access, in_query=in_query)
+        except Refusal:
+            self._take(self._strangers, request.client.host if request.client else "")
+            raise
+
+    def count(self, ask: Ask) -> None:
+        """Counts one request of this asker. Raises: Refusal (`rate_limited`)."""
+        if ask.asker.trusted:
+            self._take(self._requests, None, 1.0 / TRUSTED_FACTOR)
+        elif ask.asker.identity is not None:
+            self._take(self._requests, ask.asker.identity)
+
+    def count_mint(self, ask: Ask) -> None:
+        """Counts one mint of this identity on this device. Raises: Refusal (`rate_limited`)."""
+        if not ask.asker.trusted:
+            device = ask.fields.raw("device_id")
+            identity = ask.fields.raw("identity")
+            self._take(self._mints, (str(identity)[:256], str(device)[:256]))
+
+    def _take(self, buckets: Buckets, key: object, cost: float = 1.0) -> None:
+        if not self._enabled:
+            return
+        wait_s = buckets.take(key, time.monotonic(), cost)
+        if wait_s > 0:
+            raise Refusal("rate_limited", "Too many requests; slow down", retry_after_s=wait_s)
+
+    def _identify(self, request: Request, access: Access, *, in_query: bool) -> Asker:
+        headers = request.headers
+        query = request.query_params if in_query else {}
+        app_id = headers.get(routes.HEADER_APP_ID, query.get(QUERY_APP_ID))
+        secret = headers.get(routes.HEADER_APP_SECRET)
+        key = headers.get(routes.HEADER_APP_KEY)
+        bearer = (
+            _bearer(headers.get("Authorization")) if "Authorization" in headers else query.get(QUERY_TOKEN)
+        )
+        if app_id is None:
+            raise Refusal("missing_credentials", "Missing X-App-Id or X-App-Secret header")
+        if not self._tokens.is_app_id(app_id):
+            raise Refusal("invalid_credentials", "Invalid credentials")
+        if secret is not None:
+            if not self._tokens.is_app_secret(secret):
+                raise Refusal("invalid_credentials", "Invalid credentials")
+            return Asker(trusted=True)
+        if key is not None and not self._tokens.is_app_key(key):
+            raise Refusal("invalid_credentials", "Invalid credentials")
+        if access is Access.MINT:
+            if key is None:
+                raise Refusal("missing_credentials", "Missing X-App-Key or X-App-Secret header")
+            return Asker()
+        if bearer is not None:
+            identity = self._tokens.identity_of(bearer)
+            if access is Access.SECRET:
+                raise Refusal("forbidden", "This needs the X-App-Secret header")
+            self.check_ban(identity)
+            return Asker(identity=identity)
+        if access is Access.ANY and key is not None:
+            return Asker()
+        raise Refusal("missing_credentials", "Missing Authorization: Bearer or X-App-Secret header")
+
+
+def make_app(
+    handlers: Mapping[str, Handler],
+    gate: Callable[[], Gate],
+    webhook: Callable[[str, str], bool],
+    lifespan: Lifespan[Starlette],
+) -> ASGIApp:
+    """The application: every operation of the table, and the media server's webhook."""
+    by_path: dict[str, dict[str, Operation]] = {}
+    for operation in OPERATIONS:
+        by_path.setdefault(operation.path, {})[operation.method] = operation
+    paths = Paths(
+        {
+            **{path: _endpoint(operations, handlers, gate) for path, operations in by_path.items()},
+            WEBHOOK_PATH: _webhook_endpoint(webhook),
+        }
+    )
+    beginning_and_end = Starlette(lifespan=lifespan)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await beginning_and_end(scope, receive, send)
+            return
+        found = paths.find(scope["raw_path"].partition(b"?")[0].decode("latin-1"))
+        if found is None:
+            response = error_response(Refusal("not_found", "There is nothing here"))
+        else:
+            endpoint, scope["path_params"] = found
+            response = await endpoint(Request(scope, receive, send))
+        await response(scope, receive, send)
+
+    return app
+
+
+def _endpoint(
+    operations: Mapping[str, Operation], handlers: Mapping[str, Handler], gate: Callable[[], Gate]
+) -> Callable[[Request], Awaitable[Response]]:
+    allowed = ", ".join(sorted(operations))
+
+    async def endpoint(request: Request) -> Response:
+        method = "GET" if request.method == "HEAD" else request.method
+        operation = operations.get(method)
+        if operation is None or (operation.is_stream and request.method == "HEAD"):
+            refusal = Refusal("method_not_allowed", "The path does not know this method")
+            return error_response(refusal, {"Allow": allowed})
+        try:
+            ask = await _ask(request, operation, gate())
+            answer = await handlers[operation.id](ask)
+        except Refusal as refusal:
+            return error_response(refusal)
+        except ClientDisconnect:
+            return error_response(Refusal("request_timeout", "The client went away"))
+        except sqlite3.Error:
+            _log.exception("%s: the database failed", operation.id)
+            return error_response(Refusal("unavailable", "The database failed; try again", retry_after_s=1))
+        except Exception:  # noqa: BLE001  # the outermost frame of a request
+            _log.exception("%s failed", operation.id)
+            return error_response(Refusal("internal", "The engine failed; its log says why"))
+        return answer if isinstance(answer, Response) else _json_response(answer.status, answer.body)
+
+    return endpoint
+
+
+async def _ask(request: Request, operation: Operation, gate: Gate) -> Ask:
+    if operation.access is Access.PUBLIC:
+        return Ask(Asker(), {}, Query({}), Fields({}), None)
+    asker = gate.asker(request, operation.access, in_query=operation.is_stream)
+    body = {} if operation.method == "GET" else body_object(await _body(request))
+    ask = Ask(
+        asker,
+        {name: _segment(raw, name) for name, raw in request.path_params.items()},
+        Query(request.query_params),
+        Fields(body),
+        _key(request.headers.get(routes.HEADER_IDEMPOTENCY_KEY)),
+        request.headers.get(HEADER_LAST_EVENT_ID),
+    )
+    if operation.access is Access.MINT:
+        gate.count_mint(ask)
+    else:
+        gate.count(ask)
+    return ask
+
+
+async def _body(request: Request) -> bytes:
+    too_large = Refusal("payload_too_large", f"The body must have at most {MAX_BODY_BYTES} bytes")
+    length = request.headers.get("content-length", "")
+    if length == "0":
+        return b""
+    if length.isdigit() and int(length[:12]) > MAX_BODY_BYTES:
+        raise too_large
+    raw = bytearray()
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            async for chunk in request.stream():
+                raw += chunk
+                if len(raw) > MAX_BODY_BYTES:
+                    raise too_large
+    except TimeoutError:
+        raise Refusal("request_timeout", "The body did not come in time") from None
+    return bytes(raw)
+
+
+def _segment(raw: str, name: str) -> str:
+    try:
+        text = unquote_to_bytes(raw).decode("utf-8")
+    except UnicodeDecodeError:
+        raise Refusal("validation_failed", f"{name} in the path is not UTF-8") from None
+    return checked_identity(text, name)
+
+
+def _key(value: str | None) -> str | None:
+    return checked_text(value, routes.HEADER_IDEMPOTENCY_KEY, longest=MAX_KEY) if value else None
+
+
+def _bearer(header: str | None) -> str | None:
+    if header is None:
+        return None
+    scheme, _, credential = header.partition(" ")
+    return credential.strip() if scheme.lower() == "bearer" else None
+
+
+def _webhook_endpoint(webhook: Callable[[str, str], bool]) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        peer = request.client.host if request.client else ""
+        if not (peer.startswith("127.") or peer in ("::1", "::ffff:127.0.0.1")):
+            return error_response(Refusal("not_found", "There is nothing here"))
+        if request.method != "POST":
+            return error_response(Refusal("method_not_allowed", "POST only"), {"Allow": "POST"})
+        try:
+            body = (await _body(request)).decode("utf-8")
+        except Refusal as refusal:
+            return error_response(refusal)
+        except (UnicodeDecodeError, ClientDisconnect):
+            return error_response(Refusal("validation_failed", "The body is not a webhook"))
+        if not webhook(body, request.headers.get("Authorization", "")):
+            return error_response(Refusal("invalid_credentials", "The webhook is not signed by our server"))
+        return _json_response(200, {"ok": True})
+
+    return endpoint
+
+
+def error_response(refusal: Refusal, headers: Mapping[str, str] | None = None) -> Response:
+    """The answer of a refusal, with `Retry-After` where there is a time to wait."""
+    body = answers.error_to_json(
+        refusal.message, refusal.code, retry_after_s=refusal.retry_after_s, details=refusal.details
+    )
+    response = _json_response(refusal.status, body)
+    response.headers.update(headers or {})
+    if refusal.retry_after_s is not None:
+        response.headers["Retry-After"] = str(max(1, math.ceil(refusal.retry_after_s)))
+    if refusal.status == STATUS_OF_CODE["missing_credentials"]:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+def _json_response(status: int, body: Mapping[str, object]) -> Response:
+    return Response(
+        json.dumps(body, separators=(",", ":")).encode(),
+        status,
+        media_type="application/json",
+        headers={"Cache-Control": "no-store"},
+    )

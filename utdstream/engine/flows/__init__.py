@@ -1,0 +1,1 @@
+"""What follows from a request: the calls, rooms and bans of one engine over time."""

@@ -1,0 +1,194 @@
+"""Bans, from a request to everything that follows from it.
+
+Owns: writing bans, keeping banned people out, removing those who are in. Runs on the loop thread. The
+rules are in `bans`, the table in `ban_store`.
+
+1. A ban is committed first: the next mint is refused whatever the media server does.
+2. Who is there loses the right to publish, is told, gets two seconds to leave, and is removed.
+3. A media token is good for minutes and survives a ban: whoever comes back with one is removed again,
+   at the media server's webhook, or by a poll that makes up for lost ones.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+
+from utdstream._wire import messages
+from utdstream.engine import clock
+from utdstream.engine.background import Lanes, Timers
+from utdstream.engine.flows.calls import CallService
+from utdstream.engine.flows.room_states import RoomDesk
+from utdstream.engine.flows.rooms import Place, RoomService
+from utdstream.engine.media.sfu import Sfu, SfuUnavailable, Webhook
+from utdstream.engine.media.tokens import MEDIA_TTL_S
+from utdstream.engine.rules import bans, moderation, roles, rooms
+from utdstream.engine.rules.bans import Ban
+from utdstream.engine.rules.refusals import Refusal
+from utdstream.engine.rules.rooms import Room
+from utdstream.engine.store.database import Store
+
+POLL_S = 5.0
+WATCHED_FOR = timedelta(seconds=MEDIA_TTL_S, minutes=5)
+"""How long after a ban a token from before it may still open the room."""
+
+_log = logging.getLogger(__name__)
+
+
+class BanService:
+    """All bans of the project. `on_banned` is told who was banned from the whole project."""
+
+    def __init__(
+        self,
+        app_id: str,
+        store: Store,
+        sfu: Sfu,
+        room_service: RoomService,
+        calls: CallService,
+        lanes: Lanes,
+        timers: Timers,
+        desk: RoomDesk,
+    ) -> None:
+        self._app_id = app_id
+        self._store = store
+        self._sfu = sfu
+        self._rooms = room_service
+        self._calls = calls
+        self._lanes = lanes
+        self._timers = timers
+        self._desk = desk
+        self._leaving: set[tuple[str, str]] = set()
+        self._looked = False
+        self.on_banned: Callable[[str], None] = lambda identity: None
+
+    def start(self) -> None:
+        """Begins to look after people who are banned and there all the same."""
+        self._timers.after(0.0, "bans", self._look_and_again)
+
+    def check(self, identity: str, room: str | None = None) -> None:
+        """Raises: Refusal (`banned`) for somebody who may not enter `room`; None: the project."""
+        ban = self.holding(identity, room)
+        if ban is not None:
+            raise bans.refusal(ban)
+
+    def holding(self, identity: str, room: str | None = None) -> Ban | None:
+        """The ban that keeps this identity out, or None."""
+        now = clock.now()
+        return bans.heaviest(self._store.bans.of(identity, now, room=room), now)
+
+    def may_moderate(self, room: Room, identity: str) -> bool:
+        """True for the owner, the hosts and the admins of the room, unless they are banned from it."""
+        return self._role(room, identity) in ("host", "admin") and not self.holding(identity, room.name)
+
+    def rooms_moderated_by(self, identity: str) -> list[str]:
+        """The names of the rooms that this identity moderates."""
+        return [room.name for room in self._store.rooms() if self.may_moderate(room, identity)]
+
+    def check_may_ban(self, room: Room, actor: str, target: str) -> None:
+        """Raises: Refusal when this moderator may not ban this person."""
+        bans.check_may_ban(
+            actor,
+            target,
+            owner=room.owner,
+            actor_role=self._role(room, actor),
+            target_role=self._role(room, target),
+        )
+
+    def page(self, in_rooms: Sequence[str] | None, *, page: int, per_page: int) -> tuple[list[Ban], int]:
+        """One page of the bans in force, newest first, and their number; `in_rooms` None: all of them."""
+        return self._store.bans.page(clock.now(), rooms=in_rooms, page=page, per_page=per_page)
+
+    def ban(
+        self, identity: str, room: str | None, *, reason: str | None, duration_s: int | None, by: str
+    ) -> Ban:
+        """Writes the ban and begins to remove the person; removal goes on beside it, nothing waits."""
+        name = None if room is None else self._desk.records.name(room, identity)
+        now = clock.now()
+        wanted = Ban(0, identity, room, now, bans.end_of(now, duration_s), reason, name)
+        with self._store.transaction():
+            ban = self._store.bans.put(wanted)
+        _log.info(
+            "%s banned from %s by %s%s",
+            identity,
+            "the project" if room is None else f"room {room}",
+            by,
+            "" if duration_s is None else f" for {duration_s} s",
+        )
+        for place in self._store.rooms():
+            if room in (None, place.name):
+                self._desk.mutate(place, lambda room, state: moderation.put_out(room, state, identity))
+        if room is None:
+            self.on_banned(identity)
+            for record in self._store.calls.open_of(identity):
+                self._calls.end(record.call_id, identity)
+        self._lanes.put(f"ban {identity}", lambda: self._enforce(ban))
+        return ban
+
+    def lift(self, identity: str, room: str | None, by: str, *, everywhere: bool = False) -> int:
+        """Lifts the ban of one room (None: of the project), or every ban; how many were in force."""
+        with self._store.transaction():
+            removed = self._store.bans.lift(identity, room, clock.now(), everywhere=everywhere)
+        _log.info("%d bans of %s lifted by %s", removed, identity, by)
+        return removed
+
+    def webhook(self, hook: Webhook) -> None:
+        """Removes somebody who came in although he is banned."""
+        prefix = rooms.livekit_name("", self._app_id)
+        if hook.event != "participant_joined" or not hook.room.startswith(prefix):
+            return
+        name = hook.room.removeprefix(prefix)
+        ban = self.holding(hook.identity, name)
+        if ban is not None:
+            _log.info("%s is banned and came into room %s", hook.identity, name)
+            self._put_out(name, ban)
+
+    async def _look_and_again(self) -> None:
+        try:
+            now = clock.now()
+            recent = self._store.bans.since(now - WATCHED_FOR if self._looked else clock.EPOCH, now)
+            self._looked = await self._sweep(recent) or self._looked
+        finally:
+            self._timers.after(POLL_S, "bans", self._look_and_again)
+
+    async def _enforce(self, ban: Ban) -> None:
+        await self._sweep([ban])
+
+    async def _sweep(self, pronounced: list[Ban]) -> bool:
+        """Removes whoever is where one of these bans forbids it; False when nobody could look."""
+        in_room: dict[str, dict[str, Ban]] = {}
+        everywhere = {ban.identity: ban for ban in pronounced if ban.room is None}
+        for ban in pronounced:
+            if ban.room is not None:
+                in_room.setdefault(ban.room, {})[ban.identity] = ban
+        for room in self._store.rooms() if everywhere or in_room else ():
+            wanted = {**in_room.get(room.name, {}), **everywhere}
+            if not wanted:
+                continue
+            try:
+                present = await self._sfu.identities(rooms.livekit_name(room.name, self._app_id))
+            except SfuUnavailable:
+                return False
+            for identity in present & wanted.keys():
+                self._put_out(room.name, wanted[identity])
+        return True
+
+    def _put_out(self, room: str, ban: Ban) -> None:
+        if (room, ban.identity) not in self._leaving:
+            self._leaving.add((room, ban.identity))
+            self._lanes.put(f"ban {room} {ban.identity}", lambda: self._remove(room, ban))
+
+    async def _remove(self, room: str, ban: Ban) -> None:
+        notice: Mapping[str, object] = {**bans.notice(ban), "identity": ban.identity}
+        place = Place(room, rooms.livekit_name(room, self._app_id), self._store.room(room))
+        try:
+            await self._rooms.remove(
+                place, ban.identity, "a ban", notice=messages.encode(messages.BANNED, notice)
+            )
+        except Refusal as refusal:
+            _log.debug("%s is not removed from room %s now: %s", ban.identity, room, refusal.code)
+        finally:
+            self._leaving.discard((room, ban.identity))
+
+    def _role(self, room: Room, identity: str) -> str:
+        return roles.role_of(room, self._desk.state(room), identity)

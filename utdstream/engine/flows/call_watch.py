@@ -1,0 +1,183 @@
+"""Who is really in the room of a call: webhooks, and the poll that repairs a lost one.
+
+Owns: turning facts of the media server into "a leg is lost". Runs on the loop thread. A webhook is
+never believed alone: after a short grace the room is looked at (a reconnect of the same identity
+also reports that somebody left).
+
+The poll asks only for rooms of calls that are open or closing; without a call the media server is
+not asked anything.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timezone
+
+from utdstream.engine.background import Timers
+from utdstream.engine.flows.calls import CallService
+from utdstream.engine.media.call_rooms import CallRooms
+from utdstream.engine.media.sfu import RoomState, Sfu, SfuUnavailable, Webhook
+from utdstream.engine.rules import calls
+from utdstream.engine.rules.calls import CallRecord
+from utdstream.engine.store.database import Store
+
+POLL_S = 5.0
+POLL_WHILE_DOWN_S = 0.5
+REJOIN_WITHIN_S = 15.0
+"""After the media server lost a room (restart) it is made again, and the parties may come back."""
+
+_log = logging.getLogger(__name__)
+
+
+class CallWatch:
+    """Ends calls whose people are gone."""
+
+    def __init__(
+        self, service: CallService, store: Store, sfu: Sfu, rooms: CallRooms, timers: Timers
+    ) -> None:
+        self._service = service
+        self._store = store
+        self._sfu = sfu
+        self._rooms = rooms
+        self._timers = timers
+        self._checks: set[tuple[str, float]] = set()
+        self._rejoining: set[str] = set()
+
+    def start(self) -> None:
+        """Begins to poll, and to wait for the parties of calls that are active."""
+        for record in self._store.calls.open():
+            if record.call.answered_at is not None:
+                self.answered(record.call_id)
+        self._timers.after(0.0, "poll", self._poll_and_again)
+
+    def answered(self, call_id: str) -> None:
+        """Both parties must be there in fifteen seconds."""
+        self._check_in(calls.JOIN_WITHIN_S + 0.1, call_id)
+
+    def webhook(self, hook: Webhook) -> None:
+        """Takes one event of the media server about the room of a call."""
+        if hook.event == "participant_joined":
+            self._arrived(hook.room, frozenset({hook.identity}))
+        elif hook.event == "participant_left":
+            self._service.seen(hook.room, frozenset({hook.identity}))
+            self._rooms.somebody_left(hook.room)
+            grace_s = calls.LEFT_GRACE_S if hook.left_on_purpose else calls.LEG_GRACE_S
+            self._check_in(grace_s, hook.room)
+        elif hook.event == "room_finished":
+            self._timers.after(0.0, hook.room, lambda: self._finished(hook.room))
+
+    def _arrived(self, call_id: str, present: frozenset[str]) -> CallRecord | None:
+        record = self._service.seen(call_id, present)
+        if record is not None:
+            self._rooms.tell(record)
+        return record
+
+    def _check_in(self, delay_s: float, call_id: str) -> None:
+        check = (call_id, delay_s)
+        if check not in self._checks:
+            self._checks.add(check)
+            self._timers.after(delay_s, call_id, lambda: self._check(check))
+
+    async def _check(self, check: tuple[str, float]) -> None:
+        self._checks.discard(check)
+        call_id = check[0]
+        record = self._store.calls.get(call_id)
+        if record is None or not record.is_open or call_id in self._rejoining:
+            return
+        try:
+            if call_id not in await self._sfu.rooms([call_id]):
+                return  # the poll tells a restart of the media server from an end
+            present = await self._sfu.identities(call_id)
+        except SfuUnavailable:
+            return  # the poll looks again
+        self._judge(call_id, present)
+
+    def _judge(self, call_id: str, present: frozenset[str]) -> None:
+        record = self._service.seen(call_id, present)
+        if record is None:
+            return
+        lost = calls.absent_leg(record, present, must_have_joined=_is_join_over(record))
+        if lost is not None:
+            _log.info("call %s: %s is not in the room any more", call_id, lost)
+            self._service.leg_lost(call_id)
+
+    async def _finished(self, call_id: str) -> None:
+        record = self._store.calls.get(call_id)
+        if record is None or not record.is_open:
+            return
+        try:
+            if call_id in await self._sfu.rooms([call_id]):
+                return
+            if record.is_unanswered and not record.caller_seen:
+                await self._rooms.create(record)
+                return
+        except SfuUnavailable:
+            return  # it is shutting down: the poll makes the room again when it is back
+        _log.info("call %s: the media server closed its room", call_id)
+        self._service.leg_lost(call_id)
+
+    async def _poll_and_again(self) -> None:
+        interval_s = POLL_S
+        try:
+            if not await self._poll():
+                interval_s = POLL_WHILE_DOWN_S
+        finally:
+            self._timers.after(interval_s, "poll", self._poll_and_again)
+
+    async def _poll(self) -> bool:
+        records = self._store.calls.with_room()
+        if not records:
+            return True
+        try:
+            states = await self._sfu.rooms([record.call_id for record in records if record.is_open])
+            for record in records:
+                await self._follow(record, states.get(record.call_id))
+        except SfuUnavailable:
+            return False
+        return True
+
+    async def _follow(self, record: CallRecord, state: RoomState | None) -> None:
+        call_id = record.call_id
+        if not record.is_open:
+            self._rooms.tell(record)
+            self._rooms.close(record)
+            return
+        if state is None:
+            await self._make_again(call_id)
+            return
+        self._rooms.tell(record)
+        seen = record.caller_seen + record.callee_seen
+        if state.participant_count == seen and (seen == _parties(record) or not _is_join_over(record)):
+            return
+        present = await self._sfu.identities(call_id)
+        after = self._arrived(call_id, present)
+        if after is None or call_id in self._rejoining:
+            return
+        if calls.absent_leg(after, present, must_have_joined=_is_join_over(after)) is not None:
+            self._check_in(calls.LEFT_GRACE_S, call_id)
+
+    async def _make_again(self, call_id: str) -> None:
+        record = self._store.calls.get(call_id)
+        if record is None or not record.is_open:
+            return
+        _log.warning("call %s: the media server lost its room; it is made again", call_id)
+        await self._rooms.create(record)
+        if call_id not in self._rejoining:
+            self._rejoining.add(call_id)
+            self._timers.after(REJOIN_WITHIN_S, call_id, lambda: self._rejoined(call_id))
+
+    async def _rejoined(self, call_id: str) -> None:
+        self._rejoining.discard(call_id)
+        self._check_in(0.0, call_id)
+
+
+def _parties(record: CallRecord) -> int:
+    """How many people belong in the room now: two once it is answered, before that the caller."""
+    return 1 if record.is_unanswered else 2
+
+
+def _is_join_over(record: CallRecord) -> bool:
+    answered_at = record.call.answered_at
+    if answered_at is None:
+        return False
+    return (datetime.now(timezone.utc) - answered_at).total_seconds() >= calls.JOIN_WITHIN_S

@@ -1,0 +1,326 @@
+"""Calls, from a request to everything that follows from it.
+
+Owns: the order of effects: commit, then room and messages. Runs on the loop thread. The rules are in
+`calls`, the room in `call_rooms`, who is really there in `call_watch`.
+
+1. Every change is one transaction: read, decide, write. Nothing is awaited in between.
+2. A state is told only after it is committed.
+3. A deadline is a timer that looks at the call again when it fires; after a restart the timers are
+   made anew from the database.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from utdstream._wire import messages
+from utdstream.engine import clock
+from utdstream.engine.background import Timers
+from utdstream.engine.config import ProjectSection
+from utdstream.engine.media.call_rooms import CallRooms
+from utdstream.engine.media.sfu import SfuUnavailable
+from utdstream.engine.push.call_events import CallEvents
+from utdstream.engine.rules import calls
+from utdstream.engine.rules.calls import CallRecord
+from utdstream.engine.rules.refusals import Refusal, invalid
+from utdstream.engine.store.calls import CallFilter
+from utdstream.engine.store.database import Store
+from utdstream.models import UTDCallStatus, UTDStreamType
+
+_log = logging.getLogger(__name__)
+_FORGET_EVERY_S = 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class NewCall:
+    """What a caller asks for."""
+
+    type: UTDStreamType
+    caller: str
+    callee: str
+    caller_name: str | None = None
+    callee_name: str | None = None
+    metadata: Mapping[str, object] | None = None
+    idempotency_key: str | None = None
+    group: str | None = None
+
+
+class CallService:
+    """All calls of the project."""
+
+    def __init__(
+        self,
+        project: ProjectSection,
+        store: Store,
+        rooms: CallRooms,
+        timers: Timers,
+        events: CallEvents,
+    ) -> None:
+        self._project = project
+        self._store = store
+        self._rooms = rooms
+        self._timers = timers
+        self._events = events
+        self._watch_answered: Callable[[str], None] = lambda call_id: None
+
+    def start(self, when_answered: Callable[[str], None]) -> None:
+        """Takes up the calls of the database; `when_answered` is told the id of each call that becomes
+        active.
+        """
+        self._watch_answered = when_answered
+        self._forget_old_calls()
+        for record in self._store.calls.with_room():
+            if record.is_open:
+                self._set_deadlines(record)
+            else:
+                self._rooms.close(record)
+
+    def ring_all_again(self) -> None:
+        """Sends the ring of every call nobody has reacted to (the broker is back)."""
+        for record in self._store.calls.open():
+            if record.status is UTDCallStatus.INITIATING:
+                self._publish_ring(record, is_repetition=True)
+
+    async def create(self, wanted: NewCall) -> tuple[CallRecord, bool]:
+        """The new call, the callee rung and its room made; True when an Idempotency-Key made it the
+        old one. Raises: Refusal.
+
+        The callee is rung while the room is made: nobody is there faster than the media server. After a
+        media server that did not answer the last request, the room comes first.
+        """
+        self._check_enabled(wanted.type)
+        record, is_new = self._insert(wanted)
+        rings_at_once = is_new and self._rooms.is_media_up
+        if rings_at_once:
+            self._publish_ring(record)
+        try:
+            await (self._rooms.create(record) if is_new else self._ensure_room(record))
+        except SfuUnavailable:
+            if is_new:
+                self._withdraw(record, is_rung=rings_at_once)
+            raise unavailable() from None
+        record = self.get(record.call_id)
+        if is_new and record.is_unanswered:
+            self._set_deadlines(record)
+            if not rings_at_once:
+                self._publish_ring(record)
+        return record, not is_new
+
+    def ringing(self, call_id: str, actor: str) -> CallRecord:
+        """A device of the callee rings."""
+        return self._step(call_id, lambda record: calls.ring(record, actor, clock.now()))
+
+    async def accept(self, call_id: str, actor: str, key: str | None) -> CallRecord:
+        """The callee answers; the room exists when this returns. The others of the call's group end."""
+        record = self.get(call_id)
+        calls.accept(record, actor, clock.now(), key)
+        try:
+            await self._ensure_room(record)
+        except SfuUnavailable:
+            raise unavailable() from None
+        now = clock.now()
+        ended: list[tuple[UTDCallStatus, CallRecord]] = []
+
+        def answer(record: CallRecord) -> CallRecord:
+            after = calls.accept(record, actor, now, key)
+            if record.call.group is not None:
+                for other in self._store.calls.open_of(record.caller):
+                    over = calls.answered_elsewhere(other, after, now)
+                    if over is not other:
+                        self._store.calls.save(over)
+                        ended.append((other.status, over))
+            return after
+
+        answered = self._step(call_id, answer)
+        for before, over in ended:
+            self._committed(before, over)
+        return answered
+
+    def reject(self, call_id: str, actor: str) -> CallRecord:
+        """The callee refuses."""
+        return self._step(call_id, lambda record: calls.reject(record, actor, clock.now()))
+
+    def busy(self, call_id: str, actor: str) -> CallRecord:
+        """The callee is on another call."""
+        return self._step(call_id, lambda record: calls.busy(record, actor, clock.now()))
+
+    def end(self, call_id: str, actor: str) -> CallRecord:
+        """Either side hangs up."""
+        return self._step(call_id, lambda record: calls.end(record, actor, clock.now()))
+
+    def leg_lost(self, call_id: str) -> CallRecord:
+        """Somebody vanished from the room for good."""
+        return self._step(call_id, lambda record: calls.leg_lost(record, clock.now()))
+
+    def seen(self, call_id: str, present: frozenset[str]) -> CallRecord | None:
+        """Writes down who has been in the room; the call, or None when there is no such call."""
+        with self._store.transaction():
+            record = self._store.calls.get(call_id)
+            if record is None:
+                return None
+            after = calls.see(record, present)
+            if after is not record:
+                self._store.calls.save(after)
+        return after
+
+    def get(self, call_id: str) -> CallRecord:
+        """The call of this id. Raises: Refusal (`call_not_found`)."""
+        record = self._store.calls.get(call_id)
+        if record is None:
+            raise Refusal("call_not_found", "There is no such call")
+        return record
+
+    def page(self, wanted: CallFilter, *, page: int, per_page: int) -> tuple[list[CallRecord], int]:
+        """One page of calls, newest first, and their number."""
+        return self._store.calls.page(wanted, page=page, per_page=per_page)
+
+    def _check_enabled(self, type: UTDStreamType) -> None:
+        if not self._project.calls_enabled:
+            raise Refusal("feature_disabled", "Calls are not enabled for this project")
+        if type.has_video and not self._project.video_enabled:
+            raise Refusal("feature_disabled", "Video is not enabled for this project")
+
+    def _insert(self, wanted: NewCall) -> tuple[CallRecord, bool]:
+        now = clock.now()
+        record = calls.new_call(
+            call_id=f"call_{secrets.token_hex(12)}",
+            type=wanted.type,
+            caller=wanted.caller,
+            callee=wanted.callee,
+            now=now,
+            ring_timeout_s=self._project.call_ring_timeout_s,
+            max_duration_s=self._project.max_call_duration_s,
+            caller_name=wanted.caller_name,
+            callee_name=wanted.callee_name,
+            metadata=wanted.metadata,
+            group=wanted.group,
+        )
+        ended: list[tuple[UTDCallStatus, CallRecord]] = []
+        with self._store.transaction():
+            same = self._same_call(wanted, now)
+            if same is not None:
+                return same, False
+            own = self._store.calls.open_of(wanted.caller)
+            calls.check_group(own, wanted.caller, wanted.group)
+            for other in own:
+                if calls.superseded_by_new_call(other, wanted.caller, wanted.callee, wanted.group):
+                    after = calls.end(other, wanted.caller, now)
+                    self._store.calls.save(after)
+                    ended.append((other.status, after))
+            if self._store.calls.open_of(wanted.callee):
+                raise Refusal("callee_busy", "Callee is already on a call")
+            self._store.calls.insert(record, wanted.idempotency_key)
+        for before, after in ended:
+            self._committed(before, after)
+        _log.info(
+            "call %s initiating: %s calls %s (%s)",
+            record.call_id,
+            record.caller,
+            record.callee,
+            record.call.type.wire,
+        )
+        return record, True
+
+    def _same_call(self, wanted: NewCall, now: datetime) -> CallRecord | None:
+        if wanted.idempotency_key is None:
+            return None
+        same = self._store.calls.by_key(wanted.caller, wanted.idempotency_key)
+        if same is None or same.call.expires_at is None or now >= same.call.expires_at:
+            return None
+        if (same.callee, same.call.type) != (wanted.callee, wanted.type):
+            raise invalid("Idempotency-Key was used for another call")
+        return same
+
+    def _withdraw(self, record: CallRecord, *, is_rung: bool) -> None:
+        with self._store.transaction():
+            now_is = self._store.calls.get(record.call_id)
+            if now_is is None or not now_is.is_unanswered:
+                return  # answered or over: the poll makes the room, or has nothing to do
+            self._store.calls.delete(record.call_id)
+        _log.warning("call %s withdrawn: it has no media room", record.call_id)
+        if is_rung:
+            over = calls.end(now_is, now_is.caller, clock.now())
+            self._events.publish(messages.CALL_CANCELLED, over.callee, over.call, clock.now())
+
+    async def _ensure_room(self, record: CallRecord) -> None:
+        if record.is_open:
+            await self._rooms.ensure(record)
+
+    def _step(self, call_id: str, decide: Callable[[CallRecord], CallRecord]) -> CallRecord:
+        with self._store.transaction():
+            record = self.get(call_id)
+            after = decide(record)
+            if after is not record:
+                self._store.calls.save(after)
+        if after.rev != record.rev:
+            self._committed(record.status, after)
+        return after
+
+    def _committed(self, before: UTDCallStatus, record: CallRecord) -> None:
+        _log.info(
+            "call %s %s -> %s: caller %s, callee %s%s",
+            record.call_id,
+            before.wire,
+            record.status.wire,
+            record.caller,
+            record.callee,
+            f", {record.call.end_reason}" if record.call.end_reason else "",
+        )
+        self._rooms.tell(record)
+        for event, identity in calls.events_after(before, record):
+            self._events.publish(event, identity, record.call, clock.now())
+        if not record.is_open:
+            self._rooms.close(record)
+        elif record.status is UTDCallStatus.ACTIVE:
+            self._set_deadlines(record)
+            self._watch_answered(record.call_id)
+
+    def _publish_ring(self, record: CallRecord, *, is_repetition: bool = False) -> None:
+        self._events.publish(
+            messages.CALL_INITIATED, record.callee, record.call, clock.now(), is_repetition=is_repetition
+        )
+
+    # Deadlines.
+
+    def _set_deadlines(self, record: CallRecord) -> None:
+        call_id = record.call_id
+        if record.is_unanswered:
+            self._timers.after(_left_s(record.call.expires_at), call_id, lambda: self._miss(call_id))
+            self._timers.after(calls.RING_AGAIN_S, call_id, lambda: self._ring_again(call_id))
+        elif record.call.answered_at is not None:
+            left_s = _left_s(record.call.answered_at) + record.max_duration_s
+            self._timers.after(left_s, call_id, lambda: self._time_up(call_id))
+
+    async def _miss(self, call_id: str) -> None:
+        if self._store.calls.get(call_id) is not None:
+            self._step(call_id, lambda record: calls.miss(record, clock.now()))
+
+    async def _time_up(self, call_id: str) -> None:
+        if self._store.calls.get(call_id) is not None:
+            self._step(call_id, lambda record: calls.time_up(record, clock.now()))
+
+    async def _ring_again(self, call_id: str) -> None:
+        record = self._store.calls.get(call_id)
+        if record is not None and record.status is UTDCallStatus.INITIATING:
+            self._publish_ring(record, is_repetition=True)
+            self._timers.after(calls.RING_AGAIN_S, call_id, lambda: self._ring_again(call_id))
+
+    def _forget_old_calls(self) -> None:
+        self._store.calls.forget_old(clock.now())
+        self._timers.after(_FORGET_EVERY_S, "forget old calls", self._forget_again)
+
+    async def _forget_again(self) -> None:
+        self._forget_old_calls()
+
+
+def unavailable() -> Refusal:
+    """The media server is away; the same request may succeed in a second."""
+    return Refusal("unavailable", "The media server cannot be reached; try again", retry_after_s=1.0)
+
+
+def _left_s(moment: datetime | None) -> float:
+    return 0.0 if moment is None else (moment - clock.now()).total_seconds()

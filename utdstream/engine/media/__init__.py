@@ -1,0 +1,1 @@
+"""The media server as the engine sees it: its rooms, its tokens, its people."""

@@ -1,0 +1,157 @@
+"""The media rooms of calls: made, told of every change, closed with notice.
+
+Owns: what happens on the media server because of a call. Runs on the loop thread. Decides nothing
+about calls: it reads the newest record from the store and makes the room follow.
+
+1. Metadata first, then the data message with the same content. A room in which nobody was seen is told
+   nothing: the news of who joins first (a webhook, or the poll) brings it up to date.
+2. A room is never ended under people who could leave by themselves: notice, up to two seconds, end.
+   (LiveKit's client library loses threads for ever when the server ends a room under it.) Where nobody was
+   seen the two seconds are for who is on his way.
+3. The making of a room stands in the same lane as everything said to it later and its end: a callee may
+   answer or refuse before the room is there.
+4. When the media server is away, what is missing stays written down (`room_open`, the rev told) and is
+   done by the next poll.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+from utdstream._wire import messages
+from utdstream.engine.background import Lanes, Timers
+from utdstream.engine.media.sfu import Sfu, SfuNotFound, SfuUnavailable
+from utdstream.engine.rules.calls import CallRecord
+from utdstream.engine.store.database import Store
+
+LEAVE_GRACE_S = 2.0
+EMPTY_ROOM_S = 600
+"""The media server's own clean-up; the engine's deadlines are all shorter than this, or poll."""
+PARTIES = 2
+_LOOK_AGAIN_S = 0.25
+_CERTAIN_S = 0.5
+"""No livekit-server that made a room so short ago can have been replaced by another one."""
+
+_log = logging.getLogger(__name__)
+
+
+class CallRooms:
+    """Makes the rooms on the media server follow the calls in the store."""
+
+    def __init__(self, store: Store, sfu: Sfu, lanes: Lanes, timers: Timers) -> None:
+        self._store = store
+        self._sfu = sfu
+        self._lanes = lanes
+        self._timers = timers
+        self._told: dict[str, int] = {}
+        self._made_at: dict[str, float] = {}
+        self._closing: dict[str, asyncio.Event] = {}
+
+    @property
+    def is_media_up(self) -> bool:
+        """True when the media server answered the newest request."""
+        return self._sfu.is_up is True
+
+    async def create(self, record: CallRecord) -> None:
+        """Makes the room of this call, before whatever else is put in its lane. Raises: SfuUnavailable."""
+        made: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        made.add_done_callback(lambda done: done.cancelled() or done.exception())  # also when nobody waits
+        self._lanes.put(record.call_id, lambda: self._create(record, made))
+        await made
+
+    async def ensure(self, record: CallRecord) -> None:
+        """Makes the room unless it is there (the media server forgets rooms in a restart)."""
+        made_at = self._made_at.get(record.call_id)
+        if made_at is not None and time.monotonic() - made_at < _CERTAIN_S:
+            return
+        if record.call_id not in await self._sfu.rooms([record.call_id]):
+            await self.create(record)
+
+    def tell(self, record: CallRecord) -> None:
+        """Tells the room the newest state of its call, in the background, when somebody is there to hear it
+        and it has not heard it yet.
+        """
+        if record.was_joined and self._told.get(record.call_id, 0) < record.rev:
+            self._lanes.put(record.call_id, lambda: self._tell(record.call_id))
+
+    def close(self, record: CallRecord) -> None:
+        """Gives people the time to leave, then ends the room, in the background."""
+        call_id = record.call_id
+        if call_id in self._closing:
+            return
+        self._closing[call_id] = asyncio.Event()
+        grace_s = 0.0 if record.was_joined else LEAVE_GRACE_S
+        self._timers.after(grace_s, call_id, lambda: self._close_in_turn(call_id))
+
+    def somebody_left(self, call_id: str) -> None:
+        """Looks at once whether a closing room is empty."""
+        left = self._closing.get(call_id)
+        if left is not None:
+            left.set()
+
+    async def _create(self, record: CallRecord, made: asyncio.Future[None]) -> None:
+        try:
+            await self._sfu.create_room(
+                record.call_id,
+                empty_timeout_s=EMPTY_ROOM_S,
+                max_participants=PARTIES,
+                metadata=messages.room_metadata(record.call),
+            )
+        except asyncio.CancelledError:
+            made.cancel()  # the engine stops
+            raise
+        except Exception as error:  # noqa: BLE001  # handed to who waits
+            if not made.done():
+                made.set_exception(error)
+            return
+        self._told[record.call_id] = record.rev
+        self._made_at[record.call_id] = time.monotonic()
+        if not made.done():
+            made.set_result(None)
+
+    async def _tell(self, call_id: str) -> None:
+        record = self._store.calls.get(call_id)
+        if record is None or self._told.get(call_id, 0) >= record.rev:
+            return
+        try:
+            await self._sfu.set_metadata(call_id, messages.room_metadata(record.call))
+            await self._sfu.send_data(call_id, messages.call_update(record.call))
+        except SfuNotFound:
+            _log.debug("call %s has no room to be told", call_id)
+        except SfuUnavailable:
+            return
+        self._told[call_id] = max(self._told.get(call_id, 0), record.rev)
+
+    async def _close_in_turn(self, call_id: str) -> None:
+        self._lanes.put(call_id, lambda: self._close(call_id))
+
+    async def _close(self, call_id: str) -> None:
+        record = self._store.calls.get(call_id)
+        try:
+            if record is not None and record.was_joined:
+                await self._wait_until_empty(call_id)
+            await self._sfu.delete_room(call_id)
+        except SfuUnavailable:
+            _log.debug("the room of call %s cannot be closed now", call_id)
+            return
+        finally:
+            self._closing.pop(call_id, None)
+        self._store.calls.room_closed(call_id)
+        self._told.pop(call_id, None)
+        self._made_at.pop(call_id, None)
+
+    async def _wait_until_empty(self, call_id: str) -> None:
+        left = self._closing[call_id]
+        try:
+            async with asyncio.timeout(LEAVE_GRACE_S):
+                while await self._sfu.identities(call_id):
+                    left.clear()
+                    try:
+                        async with asyncio.timeout(_LOOK_AGAIN_S):
+                            await left.wait()
+                    except TimeoutError:
+                        continue
+        except TimeoutError:
+            _log.debug("people are still in the room of call %s: it is ended now", call_id)

@@ -1,0 +1,1 @@
+"""What the engine tells without being asked: rings over MQTT, call events to browsers."""

@@ -1,0 +1,1 @@
+"""The engine's rules: pure, no I/O, no clock, no threads."""

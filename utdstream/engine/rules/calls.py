@@ -1,0 +1,340 @@
+"""The rules of a 1:1 call: who may do what, in which state, and who is told.
+
+Owns: the engine's table of call states and every decision about a call. Pure: no clock, no I/O, no
+asyncio; `now` is given. Imports vocabulary, the message names of `_wire` and `problems`.
+
+1. A step returns a new record with `rev` one higher, or the very same record when nothing changes.
+2. A step that the table does not hold raises `Refusal("invalid_state")` and changes nothing.
+3. `end` of a call that is over is no error (the final call is the answer).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from utdstream._wire import messages
+from utdstream.engine.rules.refusals import Refusal, invalid
+from utdstream.models import UTDCall, UTDCallStatus, UTDStreamType
+
+S = UTDCallStatus
+
+JOIN_WITHIN_S = 15.0
+"""Both parties must have joined the room this long after the answer."""
+LEG_GRACE_S = 3.0
+"""How long a leg may be away from the room before its call is over (a full reconnect takes 0.2 s)."""
+LEFT_GRACE_S = 1.0
+"""The same for somebody who left on purpose: a rejoin with a fresh token is faster than this."""
+RING_AGAIN_S = 3.0
+"""How often the ring is published again until a device of the callee says that it rings."""
+
+CALLER_HANGUP = "caller_hangup"
+CALLEE_HANGUP = "callee_hangup"
+CALLER_CANCELLED = "caller_cancelled"
+RING_TIMEOUT = "ring_timeout"
+MAX_DURATION = "max_duration"
+PARTICIPANT_LEFT = "participant_left"
+ANSWERED_ELSEWHERE = "answered_elsewhere"
+
+GROUP_PATTERN = "^[A-Za-z0-9_-]{1,64}$"
+MAX_GROUP = 16
+"""So many calls may ring at once for one another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """`trigger` leads from any of `sources` (None: no call yet) to `target`."""
+
+    trigger: str
+    sources: tuple[UTDCallStatus | None, ...]
+    target: UTDCallStatus
+
+
+OPEN = (S.INITIATING, S.RINGING, S.ACTIVE)
+UNANSWERED = (S.INITIATING, S.RINGING)
+
+TABLE: tuple[Rule, ...] = (
+    Rule("create", (None,), S.INITIATING),
+    Rule("ring", (S.INITIATING,), S.RINGING),
+    Rule("answer", UNANSWERED, S.ACTIVE),
+    Rule("reject", UNANSWERED, S.REJECTED),
+    Rule("be_busy", UNANSWERED, S.BUSY),
+    Rule("miss", UNANSWERED, S.MISSED),
+    Rule("end", OPEN, S.ENDED),
+)
+_RULES = {rule.trigger: rule for rule in TABLE}
+
+
+@dataclass(frozen=True, slots=True)
+class CallRecord:
+    """A call and what only the engine knows of it.
+
+    `caller_seen` and `callee_seen`: the media server has had them in the room. `room_open`: the room
+    may still exist there. `accept_key`: the Idempotency-Key of the accept that won.
+    """
+
+    call: UTDCall
+    max_duration_s: float
+    caller_seen: bool = False
+    callee_seen: bool = False
+    room_open: bool = True
+    accept_key: str | None = None
+
+    @property
+    def call_id(self) -> str:
+        return self.call.call_id
+
+    @property
+    def status(self) -> UTDCallStatus:
+        return self.call.status
+
+    @property
+    def caller(self) -> str:
+        return self.call.caller_identity or ""
+
+    @property
+    def callee(self) -> str:
+        return self.call.callee_identity or ""
+
+    @property
+    def rev(self) -> int:
+        return self.call.rev or 0
+
+    @property
+    def is_open(self) -> bool:
+        return self.call.status in OPEN
+
+    @property
+    def is_unanswered(self) -> bool:
+        return self.call.status in UNANSWERED
+
+    @property
+    def was_joined(self) -> bool:
+        """True when somebody was seen in the room."""
+        return self.caller_seen or self.callee_seen
+
+    def has_party(self, identity: str) -> bool:
+        return identity in (self.caller, self.callee)
+
+
+def new_call(
+    *,
+    call_id: str,
+    type: UTDStreamType,
+    caller: str,
+    callee: str,
+    now: datetime,
+    ring_timeout_s: float,
+    max_duration_s: float,
+    caller_name: str | None = None,
+    callee_name: str | None = None,
+    metadata: Mapping[str, object] | None = None,
+    group: str | None = None,
+) -> CallRecord:
+    """The record of a call that begins now. Raises: Refusal when somebody calls himself."""
+    if caller == callee:
+        raise invalid("caller_identity and callee_identity must differ")
+    return CallRecord(
+        call=UTDCall(
+            call_id=call_id,
+            status=_RULES["create"].target,
+            type=type,
+            room_name=call_id,
+            caller_identity=caller,
+            callee_identity=callee,
+            caller_name=caller_name,
+            callee_name=callee_name,
+            created_at=now,
+            expires_at=now + timedelta(seconds=ring_timeout_s),
+            metadata=metadata,
+            rev=1,
+            group=group,
+        ),
+        max_duration_s=max_duration_s,
+    )
+
+
+def superseded_by_new_call(record: CallRecord, caller: str, callee: str, group: str | None = None) -> bool:
+    """True when a new call from `caller` to `callee` ends this one first.
+
+    His own unanswered call, unless both ring in the same group for different people; and an answered one
+    between the same two: whoever calls the person he is talking to has lost that call (a device that was
+    restarted in the middle of it).
+    """
+    if not record.is_open:
+        return False
+    if record.caller == caller and record.is_unanswered:
+        return not _rings_with(record, caller, group) or record.callee == callee
+    return record.status is S.ACTIVE and {record.caller, record.callee} == {caller, callee}
+
+
+def _rings_with(record: CallRecord, caller: str, group: str | None) -> bool:
+    return group is not None and record.caller == caller and record.call.group == group
+
+
+def check_group(calls: list[CallRecord], caller: str, group: str | None) -> None:
+    """Raises: Refusal when a group is full, or was answered already."""
+    members = [record for record in calls if record.is_open and _rings_with(record, caller, group)]
+    if any(not record.is_unanswered for record in members):
+        raise Refusal("invalid_state", "A call of this group was answered already")
+    if len(members) >= MAX_GROUP:
+        raise invalid(f"a group holds at most {MAX_GROUP} calls")
+
+
+def answered_elsewhere(record: CallRecord, answered: CallRecord, now: datetime) -> CallRecord:
+    """What becomes of a call when another one was answered: it ends when both ring in one group."""
+    if record.call_id == answered.call_id or not record.is_unanswered:
+        return record
+    if not _rings_with(record, answered.caller, answered.call.group):
+        return record
+    return _move(record, "end", now, ANSWERED_ELSEWHERE)
+
+
+def ring(record: CallRecord, actor: str, now: datetime) -> CallRecord:
+    """A device of the callee rings. A second word of it changes nothing."""
+    _only_callee(record, actor, "ring for")
+    if record.status is S.RINGING:
+        return record
+    return _move(record, "ring", now)
+
+
+def accept(record: CallRecord, actor: str, now: datetime, key: str | None = None) -> CallRecord:
+    """The callee answers; the same `key` again (a retry whose answer was lost) changes nothing."""
+    _only_callee(record, actor, "accept")
+    if record.status is S.ACTIVE and key is not None and key == record.accept_key:
+        return record
+    return replace(_move(record, "answer", now), accept_key=key)
+
+
+def reject(record: CallRecord, actor: str, now: datetime) -> CallRecord:
+    """The callee refuses."""
+    _only_callee(record, actor, "reject")
+    return _move(record, "reject", now)
+
+
+def busy(record: CallRecord, actor: str, now: datetime) -> CallRecord:
+    """The callee says that it is on another call."""
+    _only_callee(record, actor, "answer busy to")
+    return _move(record, "be_busy", now)
+
+
+def end(record: CallRecord, actor: str, now: datetime) -> CallRecord:
+    """Either party hangs up; a call that is over stays as it is."""
+    only_party(record, actor)
+    if not record.is_open:
+        return record
+    if actor == record.caller:
+        reason = CALLER_CANCELLED if record.is_unanswered else CALLER_HANGUP
+    else:
+        reason = CALLEE_HANGUP
+    return _move(record, "end", now, reason)
+
+
+def miss(record: CallRecord, now: datetime) -> CallRecord:
+    """The ring time is up; no effect on a call that was answered or is over."""
+    return _move(record, "miss", now, RING_TIMEOUT) if record.is_unanswered else record
+
+
+def time_up(record: CallRecord, now: datetime) -> CallRecord:
+    """The longest duration is reached; no effect on a call that is not active."""
+    return _move(record, "end", now, MAX_DURATION) if record.status is S.ACTIVE else record
+
+
+def leg_lost(record: CallRecord, now: datetime) -> CallRecord:
+    """Somebody who must be in the room is not; no effect on a call that is over."""
+    if not record.is_open:
+        return record
+    return _move(record, "end", now, CALLER_CANCELLED if record.is_unanswered else PARTICIPANT_LEFT)
+
+
+def see(record: CallRecord, present: frozenset[str]) -> CallRecord:
+    """The record with everybody in `present` marked as having been in the room (`rev` stays)."""
+    caller_seen = record.caller_seen or record.caller in present
+    callee_seen = record.callee_seen or record.callee in present
+    if (caller_seen, callee_seen) == (record.caller_seen, record.callee_seen):
+        return record
+    return replace(record, caller_seen=caller_seen, callee_seen=callee_seen)
+
+
+def absent_leg(record: CallRecord, present: frozenset[str], *, must_have_joined: bool = False) -> str | None:
+    """Who is missing from the room of an open call, or None.
+
+    Somebody who never came is missing only when `must_have_joined` (the time for it is over). Before
+    the answer only the caller can be missing.
+    """
+    if not record.is_open:
+        return None
+    if record.caller not in present and (
+        record.caller_seen or (must_have_joined and record.status is S.ACTIVE)
+    ):
+        return record.caller
+    if record.status is not S.ACTIVE or record.callee in present:
+        return None
+    return record.callee if record.callee_seen or must_have_joined else None
+
+
+def may_join(record: CallRecord, identity: str) -> bool:
+    """True when this identity gets a token now: the caller while it is open, the callee once active."""
+    if identity == record.caller:
+        return record.is_open
+    return identity == record.callee and record.status is S.ACTIVE
+
+
+def events_after(before: UTDCallStatus, record: CallRecord) -> tuple[tuple[str, str], ...]:
+    """`(event, identity)` of every call event that this step sends over MQTT.
+
+    All devices of the callee listen on one topic, so "answered elsewhere" also reaches the one that
+    answered; it knows. The ring itself is sent by whoever creates the call.
+    """
+    after = record.status
+    if after is before or after in UNANSWERED:
+        return ()
+    if after is S.ACTIVE:
+        return ((messages.CALL_ANSWERED_ELSEWHERE, record.callee),)
+    if after is S.MISSED:
+        told = messages.CALL_MISSED
+    elif after in (S.REJECTED, S.BUSY) or record.call.end_reason == ANSWERED_ELSEWHERE:
+        told = messages.CALL_ANSWERED_ELSEWHERE
+    elif before in UNANSWERED:
+        told = messages.CALL_CANCELLED
+    else:
+        told = messages.CALL_ENDED
+    return ((told, record.callee), (messages.CALL_ENDED, record.caller))
+
+
+def only_party(record: CallRecord, actor: str) -> None:
+    """Raises: Refusal for anybody but the two."""
+    if not record.has_party(actor):
+        raise Refusal("forbidden", "Only the caller and the callee have access to this call")
+
+
+def _only_callee(record: CallRecord, actor: str, verb: str) -> None:
+    if actor != record.callee:
+        raise Refusal("forbidden", f"Only the callee can {verb} the call")
+
+
+def _move(record: CallRecord, trigger: str, now: datetime, end_reason: str | None = None) -> CallRecord:
+    rule = _RULES[trigger]
+    call = record.call
+    if call.status not in rule.sources:
+        raise Refusal(
+            "invalid_state",
+            f"A call that is {call.status.wire} cannot become {rule.target.wire}",
+            details={"call_id": call.call_id, "status": call.status.wire},
+        )
+    final = rule.target not in OPEN
+    answered_at = now if rule.target is S.ACTIVE else call.answered_at
+    duration_s = max(0, int((now - answered_at).total_seconds())) if final and answered_at else 0
+    return replace(
+        record,
+        call=replace(
+            call,
+            status=rule.target,
+            answered_at=answered_at,
+            ended_at=now if final else None,
+            duration_seconds=duration_s if final else None,
+            end_reason=end_reason if final else None,
+            rev=record.rev + 1,
+        ),
+    )

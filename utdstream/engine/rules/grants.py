@@ -1,0 +1,66 @@
+"""Who may publish what: the one place that says so.
+
+Owns: the rights of one person in one room, from the room's state. Pure: no I/O. Used for the token of a
+mint, after each change, and by the reconciler, so the three cannot differ.
+
+1. Whoever is forbidden publishes nothing.
+2. Audio room: a seat gives the microphone; nothing else does, not even being the host.
+3. Live stream: the host publishes everything, members of the stage microphone and camera, nobody else.
+4. A moderator's override goes before 2 and 3: never before 1, and never against a host.
+5. A mute is no right taken away: the track is muted on the media server (see `room_follow`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from utdstream.engine.rules.room_state import RoomState
+from utdstream.engine.rules.rooms import CAMERA, MICROPHONE, SCREEN, SCREEN_AUDIO, Room
+from utdstream.models import UTDStreamType
+
+ALL_SOURCES = (MICROPHONE, CAMERA, SCREEN, SCREEN_AUDIO)
+STAGE_SOURCES = (MICROPHONE, CAMERA)
+SEAT_SOURCES = (MICROPHONE,)
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """What somebody may do in a room; no sources: publish nothing."""
+
+    sources: tuple[str, ...] = ()
+    can_subscribe: bool = True
+    can_publish_data: bool = True
+
+
+def is_host(room: Room, state: RoomState, identity: str) -> bool:
+    """True for the owner, and for whom a trusted server made host."""
+    return room.owner == identity or state.roles.get(identity) == "host"
+
+
+def publish_rights(room: Room, state: RoomState, identity: str) -> tuple[str, ...]:
+    """The sources this person may publish now."""
+    if identity in state.forbidden:
+        return ()
+    host = is_host(room, state, identity)
+    override = state.overrides.get(identity)
+    if override is not None and override.can_publish is not None and not host:
+        if not override.can_publish:
+            return ()
+        return SEAT_SOURCES if room.type is UTDStreamType.AUDIO_ROOM else STAGE_SOURCES
+    if room.type is UTDStreamType.AUDIO_ROOM:
+        return SEAT_SOURCES if state.seat_of(identity) is not None else ()
+    if host:
+        return ALL_SOURCES
+    return STAGE_SOURCES if identity in state.stage else ()
+
+
+def rights(room: Room, state: RoomState, identity: str) -> Rights:
+    """Everything this person may do now."""
+    override = state.overrides.get(identity)
+    if override is None:
+        return Rights(publish_rights(room, state, identity))
+    return Rights(
+        publish_rights(room, state, identity),
+        override.can_subscribe is not False,
+        override.can_publish_data is not False,
+    )

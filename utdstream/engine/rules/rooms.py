@@ -1,0 +1,68 @@
+"""The rules of rooms: names, types, who owns one.
+
+Owns: room naming on the media server, who owns a room, what a call may publish. Pure: no I/O. Imports
+vocabulary and `problems`. Seats, stage, roles, grants and bans have files of their own.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+
+from utdstream.engine.rules.refusals import Refusal, invalid
+from utdstream.models import UTDStreamType
+
+ROLES = ("visitor", "audience", "guest", "admin", "host")
+EMPTY_ROOM_TIMEOUT_S = 300
+
+MICROPHONE, CAMERA = "microphone", "camera"
+SCREEN, SCREEN_AUDIO = "screen_share", "screen_share_audio"
+
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """A room the engine made; `owner` is its verified owner (None: nobody claimed it yet)."""
+
+    name: str
+    type: UTDStreamType
+    owner: str | None
+    created_at: datetime
+
+
+def room_name(value: str, app_id: str) -> str:
+    """The plain name out of either spelling (`name`, `p<app id>_name`). Raises: Refusal."""
+    name = value.removeprefix(f"p{app_id}_")
+    if not _NAME.match(name):
+        raise invalid("room_name must be alphanumeric (letters, digits, '_', '.', '-'), 1 to 128 characters")
+    return name
+
+
+def max_participants(type: UTDStreamType, per_room: int) -> int:
+    """What the media server enforces; 0 is no limit (a live stream has none)."""
+    return 0 if type is UTDStreamType.LIVE_STREAM else per_room
+
+
+def livekit_name(name: str, app_id: str) -> str:
+    """The name of a room on the media server."""
+    return f"p{app_id}_{name}"
+
+
+def first_owner(identity: str, claimed_role: str | None, room_owner_id: str | None) -> str | None:
+    """Who owns a room that nobody owns yet: the recorded owner, else the first who comes as host."""
+    if room_owner_id is not None:
+        return room_owner_id
+    return identity if claimed_role == "host" else None
+
+
+def call_sources(type: UTDStreamType) -> tuple[str, ...]:
+    """The sources either party of a call may publish."""
+    return (MICROPHONE, CAMERA) if type.has_video else (MICROPHONE,)
+
+
+def same_type(room: Room, type: UTDStreamType) -> None:
+    """Raises: Refusal when the room exists as something else."""
+    if room.type is not type:
+        raise Refusal("invalid_state", f"The room exists as {room.type.wire}, not as {type.wire}")

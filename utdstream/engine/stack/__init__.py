@@ -1,0 +1,1 @@
+"""The self-hosted stack: settings, programs, and the supervisor that keeps them running."""

@@ -1,0 +1,168 @@
+"""One child process of the supervisor: how it is started, stopped and described.
+
+Owns: the `Popen` of one part, its environment, its log. Knows no other part and no policy: whether a
+death is undone is the supervisor's decision. Imports the standard library and `stack`.
+Thread: the supervisor's alone, but for the read-only facts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from utdstream.engine.stack.ports import Reservation
+from utdstream.engine.stack.settings import Part
+
+_GRACE_S = 3.0
+_FORCE_AFTER_S = 0.3
+_LOG_TAIL_BYTES = 1500
+_LONGEST_LOG_BYTES = 16 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class Child:
+    """One part of the stack, with the process it has now, if any."""
+
+    part: Part
+    command: list[str]
+    log: Path
+    reservations: list[Reservation] = field(default_factory=list)
+    """Its ports, held until the first process binds them."""
+    process: subprocess.Popen[bytes] | None = None
+    ended: int | None = None
+    """Exit status of the last process, negative for a signal; None while it runs."""
+    watched: bool = False
+    """Whether a death is to be undone: from the first answer until it is stopped or killed on purpose."""
+    started_at: float = 0.0
+    log_from: int = 0
+    """Where the last process began to write."""
+    deaths: int = 0
+    restart_at: float | None = None
+    unanswered: bool = False
+    """It was started again and has not answered yet."""
+
+    @property
+    def running(self) -> bool:
+        return self.process is not None
+
+    @property
+    def pid(self) -> int | None:
+        process = self.process
+        return process.pid if process is not None else None
+
+    def spawn(self) -> None:
+        """Start the process, unless it runs. It dies with the thread that calls this (see `leash`)."""
+        if self.process is not None:
+            return
+        if self.log.exists() and self.log.stat().st_size > _LONGEST_LOG_BYTES:
+            self.log.replace(self.log.with_suffix(".log.1"))
+        for reservation in self.reservations:
+            reservation.release()
+        leash = Path(__file__).with_name("leash.py")
+        log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self.log_from = os.lseek(log, 0, os.SEEK_END)
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, "-I", "-S", str(leash), str(os.getpid()), *self.command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C in a terminal is the parent's
+                env=_environment(self.part),
+            )
+        finally:
+            os.close(log)
+        self.ended, self.restart_at, self.started_at = None, None, time.monotonic()
+
+    def reap(self) -> int | None:
+        """The process id, when the process has ended since the last look; else None."""
+        process = self.process
+        if process is None or process.poll() is None:
+            return None
+        self.process, self.ended = None, process.returncode
+        return process.pid
+
+    def forget(self) -> None:
+        """From now on its death is nobody's business."""
+        self.watched, self.restart_at, self.unanswered = False, None, False
+
+    def terminate(self) -> None:
+        """Ask it to stop (SIGTERM)."""
+        if self.process is not None:
+            self.process.terminate()
+
+    def kill(self) -> None:
+        """End it now (SIGKILL), for good."""
+        self.forget()
+        process = self.process
+        if process is not None:
+            process.kill()
+            process.wait()
+            self.process, self.ended = None, process.returncode
+
+    def wait_or_kill(self) -> None:
+        """After `terminate`: wait until it has ended; past its grace it is killed."""
+        process = self.process
+        if process is None:
+            return
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_FORCE_AFTER_S if self.part == "livekit" else _GRACE_S)
+        if self.part == "livekit" and process.poll() is None:
+            # The first SIGTERM waits, for ever, until everybody has left; the second does not.
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_GRACE_S)
+        self.kill()
+
+    def ending(self) -> str:
+        """How its last process ended, as the end of a sentence."""
+        status = self.ended
+        if status is None:
+            return "runs"
+        if status >= 0:
+            return f"ended with exit status {status}"
+        try:
+            return f"was ended by {signal.Signals(-status).name}"
+        except ValueError:
+            return f"was ended by signal {-status}"
+
+    def log_tail(self) -> str:
+        """The end of its log, as the end of a sentence."""
+        try:
+            with self.log.open("rb") as file:
+                file.seek(max(self.log_from, self.log.stat().st_size - _LOG_TAIL_BYTES))
+                text = file.read().decode(errors="replace").strip()
+        except OSError:
+            text = ""
+        return f"its log {self.log} ends with:\n{text}" if text else f"its log {self.log} is empty"
+
+
+def stop_in_order(children: Iterable[Child]) -> None:
+    """Stop all of them: everyone is asked first, then waited for. Blocks: 4 s at most for each."""
+    asked = list(children)
+    for child in asked:
+        child.forget()
+        child.terminate()
+    for child in asked:
+        child.wait_or_kill()
+
+
+def engine_command(config: Path) -> list[str]:
+    """The engine, with this Python."""
+    return [sys.executable, "-u", "-m", "utdstream.engine", "--config", str(config)]
+
+
+def _environment(part: Part) -> dict[str, str]:
+    if part != "engine":
+        # LIVEKIT_KEYS, LIVEKIT_CONFIG and others would go before the configuration file.
+        return {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TZ") if name in os.environ}
+    package = str(Path(__file__).parents[2])  # the same code as the parent's, installed or not
+    path = os.environ.get("PYTHONPATH")
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([package, path] if path else [package])}

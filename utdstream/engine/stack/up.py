@@ -1,0 +1,129 @@
+"""`utdstream engine up`: the stack in the foreground, until a signal.
+
+Owns: the life of one run (lock, start, announcement, signals, stop). Main thread only: it takes
+SIGINT, SIGTERM and SIGHUP. Prints nothing: `announce` gets what a person should know, and the service
+manager, where there is one, what it should: a part that died changes the status and is started again; only a
+supervisor that does not respond any more is worth a restart of everything (the watchdog).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+from utdstream.engine.stack import data_folder
+from utdstream.engine.stack.settings import PARTS, Part
+from utdstream.engine.stack.supervisor import PartEvent, Supervisor
+from utdstream.engine.stack.systemd import ServiceManager
+from utdstream.observe import SIGNALS_SEEN_S
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class _Stop(BaseException):
+    """A signal came; raised in the main thread wherever it is."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def run(
+    *,
+    config: Path | None,
+    data: Path | None,
+    lan: bool,
+    announce: Callable[[dict[str, object]], None],
+) -> int:
+    """Run the stack until SIGINT (130), SIGTERM or SIGHUP (0); the exit status. Blocks until then.
+
+    `announce` is called once, when everything answers. No process and no port is left behind.
+    Raises: InvalidConfig, StackError, PortTaken.
+    """
+    settings, lock = data_folder.load(config=config, data=data, lan=lan)
+    before = {number: signal.signal(number, _raise_stop) for number in _SIGNALS}
+    if before[signal.SIGHUP] is signal.SIG_IGN:  # started by nohup
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    manager = ServiceManager()
+    report = _Report(manager)
+    supervisor = Supervisor(settings, on_event=report.hear)
+    try:
+        manager.status("starting")
+        supervisor.start()
+        data_folder.remember_ports(supervisor.settings)
+        announce(facts(supervisor))
+        report.ready(f"ready at {supervisor.settings.base_url}")
+        _hold(supervisor, manager)
+    except _Stop as stop:
+        return 130 if stop.number == signal.SIGINT else 0
+    finally:
+        # From here a second signal ends this process at once, and the children with it.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        manager.stopping()
+        supervisor.stop()
+        os.close(lock)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return 0
+
+
+def facts(supervisor: Supervisor) -> dict[str, object]:
+    """Where everything is, without a key: the file that holds the keys is named instead."""
+    settings = supervisor.settings
+    return {
+        "base_url": settings.base_url,
+        "livekit_url": settings.livekit_url,
+        "mqtt_host": settings.address,
+        "mqtt_port": settings.ports.mqtt,
+        "app_id": settings.project.app_id,
+        "keys_file": str(settings.folder / data_folder.NAME),
+        "logs": str(settings.folder / "logs"),
+        "pids": {part: supervisor.pid(part) for part in PARTS},
+    }
+
+
+class _Report:
+    """The stack's state as the service manager's status. `hear`: the supervisor's thread."""
+
+    def __init__(self, manager: ServiceManager) -> None:
+        self._manager = manager
+        self._well = "starting"
+        self._down: set[Part] = set()
+
+    def ready(self, well: str) -> None:
+        self._well = well
+        self._manager.ready(self._text())
+
+    def hear(self, event: PartEvent) -> None:
+        if event.kind == "back":
+            self._down.discard(event.part)
+        else:
+            self._down.add(event.part)
+        self._manager.status(self._text())
+
+    def _text(self) -> str:
+        down = [part for part in PARTS if part in self._down]
+        return f"{' and '.join(down)} died and is started again" if down else self._well
+
+
+def _hold(supervisor: Supervisor, manager: ServiceManager) -> None:
+    """Wait for a signal, and say that the supervisor is alive as often as the service manager wants it."""
+    # Never longer: a signal that comes just before this thread sleeps does not wake it.
+    pause_s = min(manager.watchdog_s / 3 or SIGNALS_SEEN_S, SIGNALS_SEEN_S)
+    while True:
+        if manager.watchdog_s and supervisor.responds(timeout=pause_s):
+            manager.alive()
+        threading.Event().wait(pause_s)
+
+
+def _raise_stop(number: int, frame: FrameType | None) -> None:
+    # One signal is enough: what follows must not be interrupted by the same again.
+    for one in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(one, signal.SIG_DFL)
+    raise _Stop(number)

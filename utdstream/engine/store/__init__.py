@@ -1,0 +1,1 @@
+"""What the engine keeps: calls, rooms and bans in SQLite."""
