@@ -30,7 +30,7 @@ import utdstream  # noqa: E402
 from device import config as device_config  # noqa: E402
 from device import examples as device_examples  # noqa: E402
 from utdstream import cli, errors  # noqa: E402
-from utdstream._calls import states  # noqa: E402
+from utdstream._wire import call_states as states  # noqa: E402
 from utdstream.config import ClientConfig  # noqa: E402
 from utdstream.engine import config  # noqa: E402
 from utdstream.engine.api.operations import OPERATIONS  # noqa: E402

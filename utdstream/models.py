@@ -39,7 +39,7 @@ class UTDStreamType(Enum):
 
 
 class UTDCallStatus(Enum):
-    """The life of a 1:1 call; the transitions are in `utdstream._calls.states`."""
+    """The life of a 1:1 call; the transitions are in `utdstream._wire.call_states`."""
 
     INITIATING = "initiating"
     RINGING = "ringing"

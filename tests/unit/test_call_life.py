@@ -8,7 +8,7 @@ import pytest
 
 from utdstream import UTDCall, UTDCallStatus, UTDStreamType
 from utdstream._calls.life import CallLife
-from utdstream._calls.states import OPEN_STATES, allowed
+from utdstream._wire.call_states import OPEN_STATES, allowed
 
 S = UTDCallStatus
 

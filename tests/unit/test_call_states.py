@@ -7,7 +7,8 @@ import itertools
 
 import pytest
 
-from utdstream._calls.states import FINAL_STATES, OPEN_STATES, TRANSITIONS, CallMachine, allowed
+from utdstream._calls.states import CallMachine
+from utdstream._wire.call_states import FINAL_STATES, OPEN_STATES, TRANSITIONS, allowed
 from utdstream.errors import InvalidCallTransition
 from utdstream.models import UTDCallStatus
 

@@ -10,7 +10,7 @@ import pytest
 
 import utdstream
 from utdstream import errors
-from utdstream._calls import states
+from utdstream._wire import call_states as states
 from utdstream.engine.rules.refusals import STATUS_OF_CODE
 from utdstream.models import UTDCallStatus
 

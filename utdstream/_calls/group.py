@@ -27,10 +27,11 @@ from utdstream.errors import (
     TransportError,
     UTDStreamException,
 )
+from utdstream.limits import MAX_CALLEES
 from utdstream.models import UTDCall, UTDCallStatus, UTDStreamType
 
 S = UTDCallStatus
-MAX_CALLEES = 16
+
 LOOK_S = 0.4
 """How often the engine is asked: 75 times in 30 s, within 120 requests a minute."""
 _PAUSE_S = 0.05

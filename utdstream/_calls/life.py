@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import time
 
-from utdstream._calls.states import FINAL_STATES, CallMachine, allowed
+from utdstream._calls.states import CallMachine
 from utdstream._threads.lanes import Timer
+from utdstream._wire.call_states import FINAL_STATES, allowed
 from utdstream.models import UTDCall, UTDCallStatus
 
 S = UTDCallStatus

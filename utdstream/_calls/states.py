@@ -1,57 +1,25 @@
-"""The life of a 1:1 call as a `transitions` table: data, no I/O, no threads.
+"""The call machine: the table of `_wire.call_states` as a `transitions` machine; no I/O, no threads.
 
-Owns: which state may follow which, on what trigger. Used by the SDK's sessions; the engine's rules
-hold the same table and a test proves them equal. Must not import anything but vocabulary; the
-`transitions` package is reached late, when a machine is made.
+Owns: one call's state on this device. The only importer of `transitions`, which is reached late, when a machine is
+made.
 
-1. A terminal state (ended, rejected, busy, missed) is terminal.
-2. An illegal trigger raises and changes nothing.
-3. The machine has no callbacks. Whoever fires it holds the session's state lock and calls nothing else.
+1. An illegal trigger raises and changes nothing.
+2. The machine has no callbacks. Whoever fires it holds the session's state lock and calls nothing else.
 """
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from utdstream._wire.call_states import FINAL_STATES, TRANSITIONS
 from utdstream.errors import InvalidCallTransition
 from utdstream.models import UTDCallStatus
 
 if TYPE_CHECKING:
     from transitions import Machine
 
-S = UTDCallStatus
-
-
-@dataclass(frozen=True, slots=True)
-class Transition:
-    """`trigger` leads from any of `sources` to `target`; `meaning` is what the documents say of it."""
-
-    trigger: str
-    sources: tuple[UTDCallStatus | None, ...]
-    target: UTDCallStatus
-    meaning: str
-
-
-OPEN_STATES = (S.INITIATING, S.RINGING, S.ACTIVE)
-FINAL_STATES = (S.ENDED, S.REJECTED, S.BUSY, S.MISSED)
-
-TRANSITIONS: tuple[Transition, ...] = (
-    Transition("create", (None,), S.INITIATING, "the caller's call exists on the engine"),
-    Transition("ring", (S.INITIATING,), S.RINGING, "the callee's device said that it rings"),
-    Transition("answer", (S.INITIATING, S.RINGING), S.ACTIVE, "the callee accepted"),
-    Transition("reject", (S.INITIATING, S.RINGING), S.REJECTED, "the callee refused"),
-    Transition("be_busy", (S.INITIATING, S.RINGING), S.BUSY, "the callee is on another call"),
-    Transition("miss", (S.INITIATING, S.RINGING), S.MISSED, "nobody answered within the ring time"),
-    Transition("end", OPEN_STATES, S.ENDED, "either side hung up, vanished, or the time was up"),
-)
 _TRIGGER_TO: dict[UTDCallStatus, str] = {row.target: row.trigger for row in TRANSITIONS}
-
-
-def allowed(source: UTDCallStatus | None, target: UTDCallStatus) -> bool:
-    """True when the table leads from `source` (None: no call yet) to `target` in one step."""
-    return any(row.target is target and source in row.sources for row in TRANSITIONS)
 
 
 class CallMachine:

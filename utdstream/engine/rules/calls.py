@@ -1,7 +1,7 @@
 """The rules of a 1:1 call: who may do what, in which state, and who is told.
 
-Owns: the engine's table of call states and every decision about a call. Pure: no clock, no I/O, no
-asyncio; `now` is given. Imports vocabulary, the message names of `_wire` and `problems`.
+Owns: every decision about a call; which state may follow which is in `_wire.call_states`. Pure: no clock, no I/O,
+no asyncio; `now` is given. Imports vocabulary, the message names of `_wire` and `refusals`.
 
 1. A step returns a new record with `rev` one higher, or the very same record when nothing changes.
 2. A step that the table does not hold raises `Refusal("invalid_state")` and changes nothing.
@@ -15,7 +15,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from utdstream._wire import messages
+from utdstream._wire.call_states import OPEN_STATES, TRANSITIONS, UNANSWERED_STATES
 from utdstream.engine.rules.refusals import Refusal, invalid
+from utdstream.limits import MAX_CALLEES
 from utdstream.models import UTDCall, UTDCallStatus, UTDStreamType
 
 S = UTDCallStatus
@@ -38,32 +40,9 @@ PARTICIPANT_LEFT = "participant_left"
 ANSWERED_ELSEWHERE = "answered_elsewhere"
 
 GROUP_PATTERN = "^[A-Za-z0-9_-]{1,64}$"
-MAX_GROUP = 16
-"""So many calls may ring at once for one another."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """`trigger` leads from any of `sources` (None: no call yet) to `target`."""
-
-    trigger: str
-    sources: tuple[UTDCallStatus | None, ...]
-    target: UTDCallStatus
-
-
-OPEN = (S.INITIATING, S.RINGING, S.ACTIVE)
-UNANSWERED = (S.INITIATING, S.RINGING)
-
-TABLE: tuple[Rule, ...] = (
-    Rule("create", (None,), S.INITIATING),
-    Rule("ring", (S.INITIATING,), S.RINGING),
-    Rule("answer", UNANSWERED, S.ACTIVE),
-    Rule("reject", UNANSWERED, S.REJECTED),
-    Rule("be_busy", UNANSWERED, S.BUSY),
-    Rule("miss", UNANSWERED, S.MISSED),
-    Rule("end", OPEN, S.ENDED),
-)
-_RULES = {rule.trigger: rule for rule in TABLE}
+_BY_TRIGGER = {row.trigger: row for row in TRANSITIONS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +82,11 @@ class CallRecord:
 
     @property
     def is_open(self) -> bool:
-        return self.call.status in OPEN
+        return self.call.status in OPEN_STATES
 
     @property
     def is_unanswered(self) -> bool:
-        return self.call.status in UNANSWERED
+        return self.call.status in UNANSWERED_STATES
 
     @property
     def was_joined(self) -> bool:
@@ -138,7 +117,7 @@ def new_call(
     return CallRecord(
         call=UTDCall(
             call_id=call_id,
-            status=_RULES["create"].target,
+            status=_BY_TRIGGER["create"].target,
             type=type,
             room_name=call_id,
             caller_identity=caller,
@@ -178,8 +157,8 @@ def check_group(calls: list[CallRecord], caller: str, group: str | None) -> None
     members = [record for record in calls if record.is_open and _rings_with(record, caller, group)]
     if any(not record.is_unanswered for record in members):
         raise Refusal("invalid_state", "A call of this group was answered already")
-    if len(members) >= MAX_GROUP:
-        raise invalid(f"a group holds at most {MAX_GROUP} calls")
+    if len(members) >= MAX_CALLEES:
+        raise invalid(f"a group holds at most {MAX_CALLEES} calls")
 
 
 def answered_elsewhere(record: CallRecord, answered: CallRecord, now: datetime) -> CallRecord:
@@ -288,7 +267,7 @@ def events_after(before: UTDCallStatus, record: CallRecord) -> tuple[tuple[str, 
     answered; it knows. The ring itself is sent by whoever creates the call.
     """
     after = record.status
-    if after is before or after in UNANSWERED:
+    if after is before or after in UNANSWERED_STATES:
         return ()
     if after is S.ACTIVE:
         return ((messages.CALL_ANSWERED_ELSEWHERE, record.callee),)
@@ -296,7 +275,7 @@ def events_after(before: UTDCallStatus, record: CallRecord) -> tuple[tuple[str, 
         told = messages.CALL_MISSED
     elif after in (S.REJECTED, S.BUSY) or record.call.end_reason == ANSWERED_ELSEWHERE:
         told = messages.CALL_ANSWERED_ELSEWHERE
-    elif before in UNANSWERED:
+    elif before in UNANSWERED_STATES:
         told = messages.CALL_CANCELLED
     else:
         told = messages.CALL_ENDED
@@ -315,22 +294,22 @@ def _only_callee(record: CallRecord, actor: str, verb: str) -> None:
 
 
 def _move(record: CallRecord, trigger: str, now: datetime, end_reason: str | None = None) -> CallRecord:
-    rule = _RULES[trigger]
+    row = _BY_TRIGGER[trigger]
     call = record.call
-    if call.status not in rule.sources:
+    if call.status not in row.sources:
         raise Refusal(
             "invalid_state",
-            f"A call that is {call.status.wire} cannot become {rule.target.wire}",
+            f"A call that is {call.status.wire} cannot become {row.target.wire}",
             details={"call_id": call.call_id, "status": call.status.wire},
         )
-    final = rule.target not in OPEN
-    answered_at = now if rule.target is S.ACTIVE else call.answered_at
+    final = row.target not in OPEN_STATES
+    answered_at = now if row.target is S.ACTIVE else call.answered_at
     duration_s = max(0, int((now - answered_at).total_seconds())) if final and answered_at else 0
     return replace(
         record,
         call=replace(
             call,
-            status=rule.target,
+            status=row.target,
             answered_at=answered_at,
             ended_at=now if final else None,
             duration_seconds=duration_s if final else None,

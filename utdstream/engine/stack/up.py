@@ -18,8 +18,8 @@ from types import FrameType
 from utdstream.engine.stack import data_folder
 from utdstream.engine.stack.settings import PARTS, Part
 from utdstream.engine.stack.supervisor import PartEvent, Supervisor
-from utdstream.engine.stack.systemd import ServiceManager
 from utdstream.observe import SIGNALS_SEEN_S
+from utdstream.service_manager import ServiceManager
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

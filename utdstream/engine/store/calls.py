@@ -16,14 +16,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from utdstream._wire.call_states import OPEN_STATES
 from utdstream.engine.clock import from_ms, to_ms
-from utdstream.engine.rules.calls import OPEN, CallRecord
+from utdstream.engine.rules.calls import CallRecord
 from utdstream.models import UTDCall, UTDCallStatus, UTDStreamType
 
 KEEP_CALLS_S = 90 * 24 * 3600
 """Calls older than this are forgotten."""
 
-_OPEN_SQL = ", ".join(f"'{status.wire}'" for status in OPEN)
+_OPEN_SQL = ", ".join(f"'{status.wire}'" for status in OPEN_STATES)
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS calls (
     call_id TEXT PRIMARY KEY, type TEXT NOT NULL, status TEXT NOT NULL,

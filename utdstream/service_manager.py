@@ -1,7 +1,7 @@
 """What a service manager (systemd) is told: ready, the state in plain words, alive, stopping.
 
-Owns: the notify protocol, as far as `utdstream engine up` needs it. Standard library only. Any thread, never
-blocks. Silent where no service manager asked (`NOTIFY_SOCKET` is not set).
+Owns: the notify protocol (sd_notify(3)). Standard library only. Any thread, never blocks. Silent where no service
+manager asked for it (`NOTIFY_SOCKET` is not set), so that the same program runs in a terminal.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _log = logging.getLogger(__name__)
 
 
 class ServiceManager:
-    """The one that started this process, if any."""
+    """The service manager that started this process, if any."""
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         self._address = environ.get("NOTIFY_SOCKET", "")
@@ -23,35 +23,43 @@ class ServiceManager:
         """How long it waits for a sign of life, in seconds; 0 when it wants none."""
 
     def ready(self, status: str) -> None:
-        """Everything answers: `systemctl start` returns."""
-        self._say(f"READY=1\nSTATUS={status}")
+        """The service does its work, and how: `systemctl start` returns."""
+        self._say(f"READY=1\nSTATUS={_line(status)}")
 
     def status(self, text: str) -> None:
-        """The state in plain words, one line."""
-        self._say(f"STATUS={text}")
+        """The state in plain words."""
+        self._say(f"STATUS={_line(text)}")
 
     def alive(self) -> None:
-        """A sign of life; one each `watchdog_s`, at least."""
+        """A sign of life; at least one each `watchdog_s`."""
         self._say("WATCHDOG=1")
 
-    def stopping(self) -> None:
+    def stopping(self, status: str = "stopping") -> None:
         """The end has begun."""
-        self._say("STOPPING=1\nSTATUS=stopping")
+        self._say(f"STOPPING=1\nSTATUS={_line(status)}")
 
     def _say(self, text: str) -> None:
         if not self._address:
             return
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
         try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender:
+            with socket.socket(
+                socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+            ) as sender:
                 sender.sendto(text.encode(), address)
         except OSError as error:
             _log.debug("the service manager cannot be told: %s", error)
 
 
+def _line(text: str) -> str:
+    """A status is one line of the protocol: breaks become spaces."""
+    return " ".join(text.splitlines())
+
+
 def _watchdog_s(environ: Mapping[str, str]) -> float:
+    """The watchdog's limit in seconds; 0 when there is none for this process."""
     if environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
-        return 0.0  # meant for another process
+        return 0.0
     try:
         return max(0, int(environ.get("WATCHDOG_USEC", "0"))) / 1_000_000
     except ValueError:

@@ -1,0 +1,28 @@
+"""The numbers that both ends hold: what a name, a message, a room may measure at most.
+
+Owns: every limit of the contract, once. The SDK refuses what is beyond before it asks; the engine refuses it
+whoever asks; the device's configuration and the OpenAPI document say the same. Imports nothing.
+"""
+
+from __future__ import annotations
+
+MAX_IDENTITY = 128
+"""Characters of an identity, a room's name, a display name; at most twice as many bytes in UTF-8."""
+MAX_IDENTITY_BYTES = 256
+
+MAX_SEATS = 100
+"""Seats of an audio room: 1 to 100, with the indexes 0 to 99."""
+
+MAX_CALLEES = 16
+"""Callees that `start_any` rings at once, and calls in one group of the engine."""
+
+MAX_CALL_METADATA_BYTES = 4096
+"""The metadata of a call, as JSON in UTF-8."""
+
+MAX_RELIABLE_BYTES = 15_000
+"""A data message that is repeated until it arrives (LiveKit's own limit for one packet)."""
+MAX_LOSSY_BYTES = 1_300
+"""A data message that may be lost: one UDP packet."""
+
+MAX_EVENT_BYTES = 16_384
+"""A call event over MQTT."""
