@@ -18,11 +18,13 @@ from utdstream.engine.api.acting import Desk
 from utdstream.engine.api.bans import BanApi
 from utdstream.engine.api.calls import CallApi
 from utdstream.engine.api.events import EventApi
+from utdstream.engine.api.gate import Gate
 from utdstream.engine.api.openapi import document
 from utdstream.engine.api.people import PeopleApi
+from utdstream.engine.api.request import Answer, Ask, Handler
 from utdstream.engine.api.rooms import RoomApi
 from utdstream.engine.api.seats import SeatApi
-from utdstream.engine.api.server import Answer, Ask, Gate, Handler, make_app
+from utdstream.engine.api.server import make_app
 from utdstream.engine.api.stage import StageApi
 from utdstream.engine.api.takeovers import Takeovers
 from utdstream.engine.background import Lanes, Timers

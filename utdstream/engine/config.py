@@ -87,6 +87,10 @@ class EngineConfig:
     limits: LimitsSection = field(default_factory=LimitsSection)
 
 
+WEBHOOK_PATH = "/internal/livekit"
+"""Where the media server tells its events; no operation of the REST interface: nobody else may come there."""
+WEBHOOK_EVENTS = ("participant_joined", "participant_left", "track_published", "room_finished")
+"""The events of the media server that the engine wants to hear of."""
 LOG_LEVELS = ("debug", "info", "warning", "error")
 _Section = TypeVar("_Section")
 

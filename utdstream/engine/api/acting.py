@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from utdstream.engine.api.fields import LARGEST_NUMBER
-from utdstream.engine.api.server import Answer, Ask
+from utdstream.engine.api.request import Answer, Ask
 from utdstream.engine.flows.room_states import RoomDesk
 from utdstream.engine.rules.refusals import Refusal, invalid
 from utdstream.engine.rules.room_state import Outcome, RoomState

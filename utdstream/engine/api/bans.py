@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from utdstream._wire import answers
-from utdstream.engine.api.server import Answer, Ask, Handler
+from utdstream.engine.api.request import Answer, Ask, Handler
 from utdstream.engine.flows.bans import BanService
 from utdstream.engine.flows.rooms import RoomService
 from utdstream.engine.rules import bans, rooms

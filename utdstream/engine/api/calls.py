@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from utdstream._wire import answers, codec
 from utdstream.engine.api.fields import checked_identity
-from utdstream.engine.api.server import Answer, Ask, Handler
+from utdstream.engine.api.request import Answer, Ask, Handler
 from utdstream.engine.flows.calls import CallService, NewCall
 from utdstream.engine.media.tokens import Tokens
 from utdstream.engine.rules import calls

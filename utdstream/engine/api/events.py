@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from utdstream.engine.api.fields import checked_identity
-from utdstream.engine.api.server import Ask, Handler
+from utdstream.engine.api.request import Ask, Handler
 from utdstream.engine.push.call_events import CallEvents
 from utdstream.engine.push.event_stream import EventStream
 from utdstream.engine.rules.refusals import Refusal, invalid

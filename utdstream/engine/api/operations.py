@@ -12,11 +12,6 @@ from enum import Enum
 
 from utdstream._wire import routes
 
-WEBHOOK_PATH = "/internal/livekit"
-"""Where the media server tells its events; not in the table, for nobody else may come there."""
-WEBHOOK_EVENTS = ("participant_joined", "participant_left", "track_published", "room_finished")
-"""What the engine wants to hear of the media server."""
-
 
 class Access(Enum):
     """Which credential an operation wants (the app id always comes with it)."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from utdstream._wire import codec
 from utdstream.engine.api.acting import Desk
-from utdstream.engine.api.server import Answer, Ask, Handler
+from utdstream.engine.api.request import Answer, Ask, Handler
 from utdstream.engine.flows.rooms import Place, RoomService
 from utdstream.engine.media.sfu import Participant, Track
 from utdstream.engine.rules import moderation

@@ -13,8 +13,8 @@ from datetime import datetime, timezone
 
 from utdstream._wire import answers, codec
 from utdstream.engine.api.fields import Fields
+from utdstream.engine.api.request import Answer, Ask, Handler
 from utdstream.engine.api.seats import grid_wish
-from utdstream.engine.api.server import Answer, Ask, Handler
 from utdstream.engine.api.takeovers import Takeovers
 from utdstream.engine.config import ProjectSection
 from utdstream.engine.flows.room_states import RoomDesk

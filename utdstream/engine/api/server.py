@@ -1,6 +1,6 @@
 """HTTP: from bytes to an operation of the table, and back.
 
-Owns: bodies, credentials, rate limits, error answers, dispatch. Runs on the loop thread (Starlette on
+Owns: bodies, error answers, dispatch. Runs on the loop thread (Starlette on
 uvicorn). Knows no rule of calls or rooms.
 
 1. Every answer is JSON; every refusal has `message` and `code`. Nothing of an unexpected error goes
@@ -17,9 +17,7 @@ import json
 import logging
 import math
 import sqlite3
-import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
 from starlette.applications import Starlette
@@ -29,142 +27,18 @@ from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
 from utdstream._wire import answers, routes
 from utdstream.engine.api.fields import MAX_KEY, Fields, Query, body_object, checked_identity, checked_text
-from utdstream.engine.api.limits import Buckets
-from utdstream.engine.api.operations import OPERATIONS, WEBHOOK_PATH, Access, Operation
+from utdstream.engine.api.gate import Gate
+from utdstream.engine.api.operations import OPERATIONS, Access, Operation
 from utdstream.engine.api.paths import Paths
-from utdstream.engine.config import LimitsSection
-from utdstream.engine.media.tokens import Tokens
+from utdstream.engine.api.request import Ask, Asker, Handler
+from utdstream.engine.config import WEBHOOK_PATH
 from utdstream.engine.rules.refusals import STATUS_OF_CODE, Refusal
 
-QUERY_APP_ID, QUERY_TOKEN = "app_id", "access_token"
 HEADER_LAST_EVENT_ID = "Last-Event-ID"
 MAX_BODY_BYTES = 64 * 1024
 BODY_TIMEOUT_S = 10.0
-TRUSTED_FACTOR = 50
-"""A server with the secret speaks for many people: so many times the limit of one."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Asker:
-    """Who asks. `identity` is fixed by a user token; `trusted`: came with the app secret."""
-
-    identity: str | None = None
-    trusted: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """One request, checked as far as HTTP goes."""
-
-    asker: Asker
-    path: Mapping[str, str]
-    query: Query
-    fields: Fields
-    idempotency_key: str | None
-    last_event_id: str | None = None
-
-    def actor(self, field: str = "identity") -> str:
-        """Who acts: fixed by the user token, named in the body by a trusted server. Raises: Refusal."""
-        named = self.fields.identity(field)
-        if self.asker.identity is None:
-            if named is None:
-                raise Refusal("validation_failed", f"{field} is required")
-            return named
-        if named is not None and named != self.asker.identity:
-            raise Refusal("identity_mismatch", f"{field} is not the identity of the user token")
-        return self.asker.identity
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What goes back."""
-
-    body: Mapping[str, object]
-    status: int = 200
-
-
-Handler = Callable[[Ask], Awaitable[Answer | Response]]
-"""A `Response` is for an answer that goes on: a stream."""
-
-
-class Gate:
-    """Credentials and rate limits."""
-
-    def __init__(self, tokens: Tokens, limits: LimitsSection) -> None:
-        self._tokens = tokens
-        self._enabled = limits.enabled
-        self._requests = Buckets(limits.requests_per_minute)
-        self._mints = Buckets(limits.mints_per_minute)
-        self._strangers = Buckets(limits.requests_per_minute)
-        self.check_ban: Callable[[str], None] = lambda identity: None
-        """Raises: Refusal (`banned`) for somebody who is banned from the whole project."""
-
-    def asker(self, request: Request, access: Access, *, in_query: bool = False) -> Asker:
-        """Who asks. Raises: Refusal; whoever guesses credentials is slowed down by address.
-
-        `in_query`: app id and user token may stand in the query (`EventSource` can set no header).
-        """
-        try:
-            return self._identify(request, access, in_query=in_query)
-        except Refusal:
-            self._take(self._strangers, request.client.host if request.client else "")
-            raise
-
-    def count(self, ask: Ask) -> None:
-        """Counts one request of this asker. Raises: Refusal (`rate_limited`)."""
-        if ask.asker.trusted:
-            self._take(self._requests, None, 1.0 / TRUSTED_FACTOR)
-        elif ask.asker.identity is not None:
-            self._take(self._requests, ask.asker.identity)
-
-    def count_mint(self, ask: Ask) -> None:
-        """Counts one mint of this identity on this device. Raises: Refusal (`rate_limited`)."""
-        if not ask.asker.trusted:
-            device = ask.fields.raw("device_id")
-            identity = ask.fields.raw("identity")
-            self._take(self._mints, (str(identity)[:256], str(device)[:256]))
-
-    def _take(self, buckets: Buckets, key: object, cost: float = 1.0) -> None:
-        if not self._enabled:
-            return
-        wait_s = buckets.take(key, time.monotonic(), cost)
-        if wait_s > 0:
-            raise Refusal("rate_limited", "Too many requests; slow down", retry_after_s=wait_s)
-
-    def _identify(self, request: Request, access: Access, *, in_query: bool) -> Asker:
-        headers = request.headers
-        query = request.query_params if in_query else {}
-        app_id = headers.get(routes.HEADER_APP_ID, query.get(QUERY_APP_ID))
-        secret = headers.get(routes.HEADER_APP_SECRET)
-        key = headers.get(routes.HEADER_APP_KEY)
-        bearer = (
-            _bearer(headers.get("Authorization")) if "Authorization" in headers else query.get(QUERY_TOKEN)
-        )
-        if app_id is None:
-            raise Refusal("missing_credentials", "Missing X-App-Id or X-App-Secret header")
-        if not self._tokens.is_app_id(app_id):
-            raise Refusal("invalid_credentials", "Invalid credentials")
-        if secret is not None:
-            if not self._tokens.is_app_secret(secret):
-                raise Refusal("invalid_credentials", "Invalid credentials")
-            return Asker(trusted=True)
-        if key is not None and not self._tokens.is_app_key(key):
-            raise Refusal("invalid_credentials", "Invalid credentials")
-        if access is Access.MINT:
-            if key is None:
-                raise Refusal("missing_credentials", "Missing X-App-Key or X-App-Secret header")
-            return Asker()
-        if bearer is not None:
-            identity = self._tokens.identity_of(bearer)
-            if access is Access.SECRET:
-                raise Refusal("forbidden", "This needs the X-App-Secret header")
-            self.check_ban(identity)
-            return Asker(identity=identity)
-        if access is Access.ANY and key is not None:
-            return Asker()
-        raise Refusal("missing_credentials", "Missing Authorization: Bearer or X-App-Secret header")
 
 
 def make_app(
@@ -278,13 +152,6 @@ def _segment(raw: str, name: str) -> str:
 
 def _key(value: str | None) -> str | None:
     return checked_text(value, routes.HEADER_IDEMPOTENCY_KEY, longest=MAX_KEY) if value else None
-
-
-def _bearer(header: str | None) -> str | None:
-    if header is None:
-        return None
-    scheme, _, credential = header.partition(" ")
-    return credential.strip() if scheme.lower() == "bearer" else None
 
 
 def _webhook_endpoint(webhook: Callable[[str, str], bool]) -> Callable[[Request], Awaitable[Response]]:

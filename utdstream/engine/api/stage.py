@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from utdstream._wire import answers, codec
 from utdstream.engine.api.acting import Desk, done, required_identity
-from utdstream.engine.api.server import Answer, Ask, Handler
+from utdstream.engine.api.request import Answer, Ask, Handler
 from utdstream.engine.flows.rooms import RoomService
 from utdstream.engine.media.sfu import Participant
 from utdstream.engine.rules import roles, room_views, rooms, stage

@@ -26,7 +26,7 @@ from utdstream.engine.media.sfu import SfuUnavailable
 from utdstream.engine.push.call_events import CallEvents
 from utdstream.engine.rules import calls
 from utdstream.engine.rules.calls import CallRecord
-from utdstream.engine.rules.refusals import Refusal, invalid
+from utdstream.engine.rules.refusals import Refusal, invalid, unavailable
 from utdstream.engine.store.calls import CallFilter
 from utdstream.engine.store.database import Store
 from utdstream.models import UTDCallStatus, UTDStreamType
@@ -315,11 +315,6 @@ class CallService:
 
     async def _forget_again(self) -> None:
         self._forget_old_calls()
-
-
-def unavailable() -> Refusal:
-    """The media server is away; the same request may succeed in a second."""
-    return Refusal("unavailable", "The media server cannot be reached; try again", retry_after_s=1.0)
 
 
 def _left_s(moment: datetime | None) -> float:

@@ -18,14 +18,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 
 from utdstream._wire import messages
-from utdstream.engine.flows.calls import unavailable
 from utdstream.engine.flows.room_states import RoomDesk
 from utdstream.engine.media.room_follower import RoomFollower
 from utdstream.engine.media.sfu import Participant, Sfu, SfuNotFound, SfuUnavailable, Webhook
 from utdstream.engine.media.sfu import RoomState as MediaRoom
 from utdstream.engine.rules import roles, rooms, seats
 from utdstream.engine.rules.grants import Rights, rights
-from utdstream.engine.rules.refusals import Refusal
+from utdstream.engine.rules.refusals import Refusal, unavailable
 from utdstream.engine.rules.room_state import Outcome, RoomState
 from utdstream.engine.rules.rooms import Room
 from utdstream.engine.rules.seats import GridWish

@@ -71,3 +71,8 @@ class Refusal(Exception):
 def invalid(message: str) -> Refusal:
     """A field of the request is missing or wrong (422)."""
     return Refusal("validation_failed", message)
+
+
+def unavailable() -> Refusal:
+    """The media server is away; the same request may succeed in a second."""
+    return Refusal("unavailable", "The media server cannot be reached; try again", retry_after_s=1.0)

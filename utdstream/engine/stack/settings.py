@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from utdstream.engine.api.operations import WEBHOOK_EVENTS, WEBHOOK_PATH
+from utdstream.engine.config import WEBHOOK_EVENTS, WEBHOOK_PATH
 from utdstream.errors import InvalidConfig
 
 Part = Literal["livekit", "engine", "mqtt"]

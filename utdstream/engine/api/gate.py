@@ -1,0 +1,108 @@
+"""Credentials and rate limits: who asks, and how often.
+
+Owns: `Gate`. Runs on the loop thread. Knows no rule of calls or rooms. No credential is logged.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from starlette.requests import Request
+
+from utdstream._wire import routes
+from utdstream.engine.api.limits import Buckets
+from utdstream.engine.api.operations import Access
+from utdstream.engine.api.request import Ask, Asker
+from utdstream.engine.config import LimitsSection
+from utdstream.engine.media.tokens import Tokens
+from utdstream.engine.rules.refusals import Refusal
+
+QUERY_APP_ID, QUERY_TOKEN = "app_id", "access_token"
+TRUSTED_FACTOR = 50
+"""A server with the secret speaks for many people: so many times the limit of one."""
+
+
+class Gate:
+    """Credentials and rate limits."""
+
+    def __init__(self, tokens: Tokens, limits: LimitsSection) -> None:
+        self._tokens = tokens
+        self._enabled = limits.enabled
+        self._requests = Buckets(limits.requests_per_minute)
+        self._mints = Buckets(limits.mints_per_minute)
+        self._strangers = Buckets(limits.requests_per_minute)
+        self.check_ban: Callable[[str], None] = lambda identity: None
+        """Raises: Refusal (`banned`) for somebody who is banned from the whole project."""
+
+    def asker(self, request: Request, access: Access, *, in_query: bool = False) -> Asker:
+        """Who asks. Raises: Refusal; whoever guesses credentials is slowed down by address.
+
+        `in_query`: app id and user token may stand in the query (`EventSource` can set no header).
+        """
+        try:
+            return self._identify(request, access, in_query=in_query)
+        except Refusal:
+            self._take(self._strangers, request.client.host if request.client else "")
+            raise
+
+    def count(self, ask: Ask) -> None:
+        """Counts one request of this asker. Raises: Refusal (`rate_limited`)."""
+        if ask.asker.trusted:
+            self._take(self._requests, None, 1.0 / TRUSTED_FACTOR)
+        elif ask.asker.identity is not None:
+            self._take(self._requests, ask.asker.identity)
+
+    def count_mint(self, ask: Ask) -> None:
+        """Counts one mint of this identity on this device. Raises: Refusal (`rate_limited`)."""
+        if not ask.asker.trusted:
+            device = ask.fields.raw("device_id")
+            identity = ask.fields.raw("identity")
+            self._take(self._mints, (str(identity)[:256], str(device)[:256]))
+
+    def _take(self, buckets: Buckets, key: object, cost: float = 1.0) -> None:
+        if not self._enabled:
+            return
+        wait_s = buckets.take(key, time.monotonic(), cost)
+        if wait_s > 0:
+            raise Refusal("rate_limited", "Too many requests; slow down", retry_after_s=wait_s)
+
+    def _identify(self, request: Request, access: Access, *, in_query: bool) -> Asker:
+        headers = request.headers
+        query = request.query_params if in_query else {}
+        app_id = headers.get(routes.HEADER_APP_ID, query.get(QUERY_APP_ID))
+        secret = headers.get(routes.HEADER_APP_SECRET)
+        key = headers.get(routes.HEADER_APP_KEY)
+        bearer = (
+            _bearer(headers.get("Authorization")) if "Authorization" in headers else query.get(QUERY_TOKEN)
+        )
+        if app_id is None:
+            raise Refusal("missing_credentials", "Missing X-App-Id or X-App-Secret header")
+        if not self._tokens.is_app_id(app_id):
+            raise Refusal("invalid_credentials", "Invalid credentials")
+        if secret is not None:
+            if not self._tokens.is_app_secret(secret):
+                raise Refusal("invalid_credentials", "Invalid credentials")
+            return Asker(trusted=True)
+        if key is not None and not self._tokens.is_app_key(key):
+            raise Refusal("invalid_credentials", "Invalid credentials")
+        if access is Access.MINT:
+            if key is None:
+                raise Refusal("missing_credentials", "Missing X-App-Key or X-App-Secret header")
+            return Asker()
+        if bearer is not None:
+            identity = self._tokens.identity_of(bearer)
+            if access is Access.SECRET:
+                raise Refusal("forbidden", "This needs the X-App-Secret header")
+            self.check_ban(identity)
+            return Asker(identity=identity)
+        if access is Access.ANY and key is not None:
+            return Asker()
+        raise Refusal("missing_credentials", "Missing Authorization: Bearer or X-App-Secret header")
+
+
+def _bearer(header: str | None) -> str | None:
+    if header is None:
+        return None
+    scheme, _, credential = header.partition(" ")
+    return credential.strip() if scheme.lower() == "bearer" else None

@@ -1,0 +1,58 @@
+"""One request as a handler sees it, and what the handler answers.
+
+Owns: `Asker`, `Ask`, `Answer`, `Handler`. Pure: HTTP is left behind, no rule of calls or rooms is known. Used on
+the loop thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from starlette.responses import Response
+
+from utdstream.engine.api.fields import Fields, Query
+from utdstream.engine.rules.refusals import Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who asks. `identity` is fixed by a user token; `trusted`: came with the app secret."""
+
+    identity: str | None = None
+    trusted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request, checked as far as HTTP goes."""
+
+    asker: Asker
+    path: Mapping[str, str]
+    query: Query
+    fields: Fields
+    idempotency_key: str | None
+    last_event_id: str | None = None
+
+    def actor(self, field: str = "identity") -> str:
+        """Who acts: fixed by the user token, named in the body by a trusted server. Raises: Refusal."""
+        named = self.fields.identity(field)
+        if self.asker.identity is None:
+            if named is None:
+                raise Refusal("validation_failed", f"{field} is required")
+            return named
+        if named is not None and named != self.asker.identity:
+            raise Refusal("identity_mismatch", f"{field} is not the identity of the user token")
+        return self.asker.identity
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What goes back."""
+
+    body: Mapping[str, object]
+    status: int = 200
+
+
+Handler = Callable[[Ask], Awaitable[Answer | Response]]
+"""A `Response` is for an answer that goes on: a stream."""
