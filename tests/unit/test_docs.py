@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+import pkgutil
 import re
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -71,11 +74,38 @@ def test_every_state_and_transition_is_in_the_table_and_the_diagram() -> None:
         assert f"| {row.trigger} |" in text
 
 
-def test_every_public_name_is_in_the_reference() -> None:
+def public_modules() -> list[str]:
+    """Every module of the SDK without an underscore in its name, but for the engine and the command."""
+    found = (each.name for each in pkgutil.walk_packages(utdstream.__path__, "utdstream."))
+    return [
+        "utdstream",
+        *(name for name in found if not re.search(r"\._|^utdstream\.(engine|cli)\b", name)),
+    ]
+
+
+@pytest.mark.parametrize("module", public_modules())
+def test_reference_when_a_module_is_public_has_it_and_every_name_it_offers(module: str) -> None:
+    """What is in `__all__`, or else every public class and function that the module defines."""
     text = page("reference/python.md")
-    for name in utdstream.__all__:
-        if isinstance(getattr(utdstream, name), type):
-            assert re.search(rf"^### `{name}[`(]", text, re.MULTILINE), name
+    assert f"\n## `{module}`\n" in text
+    there = import_module(module)
+    own = [
+        name
+        for name, value in vars(there).items()
+        if (inspect.isclass(value) or inspect.isfunction(value)) and value.__module__ == module
+    ]
+    for name in getattr(there, "__all__", own):
+        assert name.startswith("_") or f"\n### `{name}`\n" in text, name
+
+
+def test_reference_when_a_session_inherits_shows_what_it_inherits() -> None:
+    """A reader looks for `set_camera` below the session that was joined, not below a base class."""
+    text = page("reference/python.md")
+    for name in ("UTDCallSession", "UTDAudioRoomSession", "UTDLiveStreamSession"):
+        part = text.split(f"\n### `{name}`\n")[1].split("\n### ")[0]
+        for member in ("set_camera", "leave", "dispose", "stats"):
+            assert len(re.findall(rf"^- `{member}\(", part, re.MULTILINE)) == 1, (name, member)
+        assert "parts" not in part, "what only the SDK can make is not shown as if a user could"
 
 
 def test_every_error_and_code_is_in_the_reference() -> None:

@@ -1,0 +1,47 @@
+"""Every verb of both commands, from their own parsers."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import os
+from collections.abc import Iterator
+
+import device.__main__ as device_command
+from generators.markdown import table
+from utdstream import cli
+
+os.environ["COLUMNS"] = "110"  # argparse wraps its help by the terminal's width
+
+
+def commands() -> str:
+    """Every verb with its options, from the command's own parser."""
+    return "\n".join(_verbs(cli._parser(), "utdstream"))
+
+
+def _verbs(parser: argparse.ArgumentParser, name: str) -> Iterator[str]:
+    below = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    for action in below:
+        for word, verb in action.choices.items():
+            yield from _verbs(verb, f"{name} {word}")
+    if below:
+        return
+    yield f"### `{name}`\n\n{parser.description}\n"
+    rows = []
+    for action in parser._actions:
+        if action.dest == "help":
+            continue
+        word = action.option_strings[0] if action.option_strings else ""
+        value = action.metavar or ("|".join(action.choices) if action.choices else "")
+        if action.nargs == 0:
+            value = ""
+        rows.append((f"`{f'{word} {value}'.strip()}`", action.help or "", "yes" if action.required else ""))
+    yield table(("argument", "meaning", "needed"), rows)
+    yield f"```sh\n{inspect.cleandoc((parser.epilog or '').replace('examples:', '').strip(chr(10)))}\n```\n"
+
+
+def device_commands() -> str:
+    """The help of `utd-device` and of each of its verbs."""
+    parser = device_command._parser()
+    verbs = parser._subparsers._group_actions[0].choices  # type: ignore[union-attr]
+    return "".join(f"```text\n{each.format_help()}```\n\n" for each in (parser, *verbs.values()))
