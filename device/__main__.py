@@ -100,20 +100,13 @@ def find_config(given: Path | None, app: str) -> Path:
 
 
 def _doctor(config: MachineConfig, app: str, *, as_json: bool) -> int:
-    from device import doctor
+    from device.doctor import examine
+    from utdstream.checks import as_json as json_of
+    from utdstream.checks import as_table, passed
 
-    findings = doctor.examine(config, app)
-    fit = doctor.is_fit(findings)
-    if as_json:
-        print(json.dumps({"fit": fit, "findings": doctor.as_json(findings)}, indent=1))
-    else:
-        print(doctor.table(findings))
-        print(
-            "\nall that this configuration needs is there"
-            if fit
-            else "\nsomething is missing: see the arrows"
-        )
-    return OK if fit else FAILED
+    checks = examine(config, app)
+    print(json_of(checks) if as_json else as_table(checks))
+    return OK if passed(checks) else FAILED
 
 
 def _show(config: MachineConfig, *, as_json: bool) -> int:

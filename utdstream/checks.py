@@ -1,15 +1,34 @@
-"""What a doctor says: one finding a line, with what to do about it.
+"""What a doctor says: one finding a line, with its remedy; and the checks that both doctors share.
 
-Owns: `Check`, its table for a person and its JSON for a program. Standard library only. `utdstream doctor` and
-`utd-device doctor` speak in these.
+Owns: `Check`, its table for a person and its JSON for a program; the looks at Python, the machine, its packages
+and an engine. Standard library only. `utdstream doctor` and `utd-device doctor` speak in these.
+
+1. A check changes nothing and raises nothing.
+2. No finding shows a secret: what stands before the @ of an address is masked.
 """
 
 from __future__ import annotations
 
+import http.client
 import json
+import os
+import platform
+import re
+import struct
+import sys
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from email.utils import parsedate_to_datetime
 from enum import StrEnum
+from importlib import metadata, util
+from urllib.parse import urlsplit
+
+_MINIMUM_PYTHON = (3, 11)
+_MINIMUM_GLIBC = (2, 28)  # what the livekit wheels are built against
+_CLOCK_WARN_S, _CLOCK_FAIL_S = 5.0, 60.0  # the Date of an answer is in whole seconds
+_ANSWER_S = 5.0
+_LOGIN = re.compile(r"(?<=://)[^/\s@]*@")
 
 
 class CheckState(StrEnum):
@@ -53,3 +72,163 @@ def as_table(checks: Sequence[Check]) -> str:
 def as_json(checks: Sequence[Check]) -> str:
     """For a program: `{"ok": true, "checks": [{"name", "state", "found", "remedy"}, ...]}`."""
     return json.dumps({"ok": passed(checks), "checks": [asdict(check) for check in checks]}, indent=1)
+
+
+# -- the machine
+
+
+def machine_checks() -> list[Check]:
+    """Checks Python, the processor and the C library: what every wheel of livekit needs."""
+    return [_python(sys.version_info[:3]), _processor(platform.machine()), _libc()]
+
+
+def _python(version: tuple[int, ...]) -> Check:
+    found = ".".join(map(str, version))
+    if version >= _MINIMUM_PYTHON:
+        return Check("python", CheckState.OK, found)
+    return Check("python", CheckState.FAIL, found, "install Python 3.11 or newer")
+
+
+def _processor(machine: str) -> Check:
+    bits = struct.calcsize("P") * 8
+    found = f"{platform.system()} {machine}, {bits}-bit Python"
+    if bits == 64 and machine in ("x86_64", "aarch64", "arm64", "AMD64"):
+        return Check("machine", CheckState.OK, found)
+    remedy = "livekit has no 32-bit build; install a 64-bit system (x86-64 or aarch64)"
+    return Check("machine", CheckState.FAIL, found, remedy)
+
+
+def _libc() -> Check:
+    if sys.platform != "linux":
+        remedy = "utdstream is tested on Linux alone"
+        return Check("glibc", CheckState.WARN, f"{sys.platform}: not Linux", remedy)
+    try:
+        return _glibc(os.confstr("CS_GNU_LIBC_VERSION") or "")
+    except (ValueError, OSError):
+        return _glibc("")
+
+
+def _glibc(name: str) -> Check:
+    match = re.fullmatch(r"glibc (\d+)\.(\d+).*", name)
+    if match is None:
+        remedy = "livekit needs glibc; install a system that has it (Alpine's C library is musl)"
+        return Check("glibc", CheckState.FAIL, name or "another C library", remedy)
+    if (int(match[1]), int(match[2])) >= _MINIMUM_GLIBC:
+        return Check("glibc", CheckState.OK, name)
+    return Check("glibc", CheckState.FAIL, name, "livekit needs glibc 2.28 or newer; install a newer system")
+
+
+# -- its packages
+
+
+def package_check(
+    distribution: str,
+    *,
+    use: str = "",
+    remedy: str = "",
+    needed: bool = True,
+    module: str = "",
+    exact: bool = False,
+) -> Check:
+    """Checks that a Python package is installed.
+
+    `use` says what misses it, `remedy` replaces the pip command that utdstream's own requirement gives. `needed`
+    False: its absence is a warning. `module` is how it is imported, for packages whose distribution is not
+    recorded (Debian's). `exact`: no other version than the required one was tested.
+    """
+    name, wanted = f"package {distribution}", requirement(distribution)
+    try:
+        found = metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        if module and util.find_spec(module) is not None:
+            return Check(name, CheckState.OK, "installed")
+        state = CheckState.FAIL if needed else CheckState.WARN
+        remedy = remedy or f"pip install '{wanted}'"
+        return Check(name, state, "not installed", f"for {use}: {remedy}" if use else remedy)
+    if exact and wanted not in (distribution, f"{distribution}=={found}"):
+        return Check(name, CheckState.FAIL, found, f"pip install '{wanted}': other versions are not tested")
+    return Check(name, CheckState.OK, found)
+
+
+def requirement(distribution: str) -> str:
+    """What utdstream asks for, as pip takes it (`livekit==1.2.1`); the bare name when it asks for none."""
+    try:
+        asked = metadata.requires("utdstream") or []
+    except metadata.PackageNotFoundError:  # run from a source tree that was never installed
+        asked = []
+    for each in asked:
+        wanted = each.split(";")[0].strip()
+        if re.match(rf"{re.escape(distribution)}\b(?!-)", wanted):
+            return wanted
+    return distribution
+
+
+# -- the clock and an engine
+
+
+def clock_check(now: float, engine_date: str = "") -> Check:
+    """Checks this machine's clock, given as seconds since 1970: its year, and the `Date` of an engine's answer."""
+    remedy = "sudo timedatectl set-ntp true: tokens and certificates have a time in them"
+    if not 2025 <= time.gmtime(now).tm_year < 2100:
+        found = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(now))
+        return Check("clock", CheckState.FAIL, found, remedy)
+    try:
+        ahead_s = now - parsedate_to_datetime(engine_date).timestamp()
+    except (ValueError, TypeError):
+        return Check("clock", CheckState.OK, time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(now)))
+    if abs(ahead_s) <= _CLOCK_WARN_S:
+        return Check("clock", CheckState.OK, "the same as the engine's")
+    found = f"{abs(ahead_s):.0f} s {'ahead of' if ahead_s > 0 else 'behind'} the engine's"
+    return Check("clock", CheckState.FAIL if abs(ahead_s) > _CLOCK_FAIL_S else CheckState.WARN, found, remedy)
+
+
+def engine_checks(base_url: str) -> list[Check]:
+    """Checks that an engine answers, and this machine's clock against the engine's. No key is needed or sent.
+
+    Blocks: 5 seconds when nothing answers.
+    """
+    shown = _LOGIN.sub("***@", base_url)
+    begun = time.monotonic()
+    try:
+        status, date = _health(base_url)
+    except ValueError:
+        found = f"{shown!r} is no address"
+        return [
+            Check("engine", CheckState.FAIL, found, "write it as http://host:port"),
+            clock_check(time.time()),
+        ]
+    except (OSError, http.client.HTTPException) as error:
+        found = f"{shown} does not answer ({error or type(error).__name__})"
+        remedy = "check the address and the network; on the engine's machine: `utdstream engine up --lan`"
+        return [Check("engine", CheckState.FAIL, found, remedy), clock_check(time.time())]
+    return [
+        _answered(shown, status, f"{shown} answers after {(time.monotonic() - begun) * 1000:.0f} ms"),
+        clock_check(time.time(), date),
+    ]
+
+
+def _answered(shown: str, status: int, found: str) -> Check:
+    if status == 200:
+        return Check("engine", CheckState.OK, found)
+    if status >= 500:
+        found = f"{shown} answers HTTP {status}"
+        return Check("engine", CheckState.FAIL, found, "look at the engine's own log")
+    # An engine of another maker may have no /health.
+    found = f"{shown} answers HTTP {status} to GET /health"
+    return Check("engine", CheckState.WARN, found, "check that the address is an engine's")
+
+
+def _health(base_url: str) -> tuple[int, str]:
+    """Returns status and `Date` of `GET /health`. Raises: ValueError (no address), OSError, HTTPException."""
+    parts = urlsplit(base_url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(base_url)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = kind(parts.hostname, parts.port, timeout=_ANSWER_S)
+    try:
+        connection.request("GET", parts.path.rstrip("/") + "/health")
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status, answer.getheader("Date", "")
+    finally:
+        connection.close()

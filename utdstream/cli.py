@@ -305,10 +305,11 @@ def _add_doctor(verbs: Verbs) -> None:
 
 def _doctor(arguments: argparse.Namespace) -> int:
     from utdstream._command import doctor
+    from utdstream.checks import as_json, as_table, passed
 
     checks = doctor.examine(base_url=arguments.base_url)
-    print(doctor.as_json(checks) if arguments.json else doctor.as_table(checks))
-    return 1 if any(check.status == "fail" for check in checks) else 0
+    print(as_json(checks) if arguments.json else as_table(checks))
+    return 0 if passed(checks) else 1
 
 
 _VERBS: tuple[Callable[[Verbs], None], ...] = (

@@ -57,12 +57,12 @@ def test_press_when_the_doorbell_is_a_service_is_taken_from_root_and_refused_to_
     assert "use `sudo utd-device press`" in refused.stderr
 
     told = json.loads(machine.run(*COMMAND, "doctor", "--json").stdout)
-    found = {item["what"]: item for item in told["findings"]}
+    found = {item["name"]: item for item in told["checks"]}
     assert found["service"]["state"] == "ok"
     assert found["app key"]["state"] == "ok", "it is root's file, which only the unit is given"
     assert "utd-doorbell is active: waiting for the engine" in found["service"]["found"]
     machine.run("systemctl", "disable", unit.name)
     told = json.loads(machine.run(*COMMAND, "doctor", "--json").stdout)
-    found = {item["what"]: item for item in told["findings"]}
+    found = {item["name"]: item for item in told["checks"]}
     assert found["service"]["remedy"] == "sudo systemctl enable utd-doorbell"
     unit.stop()

@@ -82,7 +82,7 @@ def test_doctor_answers_json_when_asked(capsys: pytest.CaptureFixture[str]) -> N
     status = cli.main(["doctor", "--json"])
     answer = json.loads(capsys.readouterr().out)
     assert answer["ok"] is (status == 0)
-    assert {"name", "status", "found", "fix"} == set(answer["checks"][0])
+    assert {"name", "state", "found", "remedy"} == set(answer["checks"][0])
 
 
 def test_nothing_heavy_is_imported_when_the_command_starts() -> None:
