@@ -10,7 +10,7 @@ from device import examples as device_examples
 from generators.markdown import table
 from utdstream.config import ClientConfig
 from utdstream.engine import config
-from utdstream.engine.stack import data_folder, settings
+from utdstream.engine.stack import data_folder, ports, settings
 
 _MEANINGS = {
     "engine.database": "path of the SQLite file; made when it is not there",
@@ -90,15 +90,15 @@ def stack_settings() -> str:
         (f"`{key}`", kind.__name__, _MEANINGS[f"stack.{key}"])
         for key, kind in data_folder._STACK_KEYS.items()
     ]
-    ports = [
-        (f"`{item.name}`", f"`{getattr(settings.DEFAULT_PORTS, item.name)}`", _MEANINGS[f"ports.{item.name}"])
+    port_rows = [
+        (f"`{item.name}`", f"`{ports.DEFAULT_PORTS[item.name]}`", _MEANINGS[f"ports.{item.name}"])
         for item in dataclasses.fields(settings.Ports)
     ]
     return (
         "### `[stack]`\n\n"
         + table(("key", "type", "meaning"), rows)
         + "\n### `[ports]`\n\n"
-        + table(("key", "default", "meaning"), ports)
+        + table(("key", "default", "meaning"), port_rows)
         + "\n"
         + _settings({"project": settings.Project, "limits": settings.Limits})
     )

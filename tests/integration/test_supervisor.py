@@ -20,8 +20,8 @@ from pathlib import Path
 import pytest
 
 from utdstream.engine.stack import ready
-from utdstream.engine.stack.ports import PortTaken, is_free
-from utdstream.engine.stack.settings import PARTS, PORT_KINDS, Limits, Part, StackSettings
+from utdstream.engine.stack.ports import PARTS, PORT_KINDS, Part, PortTaken, is_free
+from utdstream.engine.stack.settings import Limits, StackSettings
 from utdstream.engine.stack.supervisor import PartEvent, StackError, Supervisor
 from utdstream.errors import EngineUnreachable, InvalidConfig, SessionClosed
 from utdstream.testing import LocalStack

@@ -49,14 +49,7 @@ def test_port_when_another_program_has_it_is_named(monkeypatch: pytest.MonkeyPat
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        monkeypatch.setattr("utdstream.engine.stack.settings.DEFAULT_PORTS", _ports(engine=port))
+        monkeypatch.setattr("utdstream.engine.stack.ports.DEFAULT_PORTS", {"engine": port})
         (check,) = doctor._ports()
     assert check.state == "warn"
     assert f"{port}/tcp (engine)" in check.found
-
-
-def _ports(**numbers: int) -> object:
-    from utdstream.engine.stack.settings import DEFAULT_PORTS
-
-    free = dict.fromkeys(("livekit", "livekit_udp", "livekit_tcp", "stun", "mqtt"), 0)
-    return type(DEFAULT_PORTS)(**{**free, **numbers})

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from utdstream.engine import config as engine_config
-from utdstream.engine.stack import data_folder, ports
+from utdstream.engine.stack import data_folder, ports, private_files, programs
 from utdstream.engine.stack import settings as stack
 from utdstream.engine.stack.settings import Ports, StackSettings
 from utdstream.errors import InvalidConfig
@@ -31,7 +31,7 @@ def test_no_file_is_readable_by_others_when_the_configuration_is_written(setting
     """Secrets are private whatever the umask says."""
     before = os.umask(0)
     try:
-        stack.write_configuration(settings, PLUGIN)
+        programs.write_configuration(settings, PLUGIN)
     finally:
         os.umask(before)
     for path in [settings.folder, *settings.folder.rglob("*")]:
@@ -40,12 +40,12 @@ def test_no_file_is_readable_by_others_when_the_configuration_is_written(setting
 
 def test_only_this_machine_is_named_when_the_stack_is_on_loopback(settings: StackSettings) -> None:
     """No outside address, no listener beyond loopback."""
-    stack.write_configuration(settings, PLUGIN)
+    programs.write_configuration(settings, PLUGIN)
     for path in settings.folder.rglob("*.*"):
         if path.is_file():
             for found in re.findall(r"(?<![\d.])\d+\.\d+\.\d+\.\d+", path.read_text(encoding="utf-8")):
                 assert ipaddress.ip_address(found).is_loopback, path
-    assert stack.livekit_config(settings)["rtc"] == {
+    assert programs.livekit_config(settings)["rtc"] == {
         "udp_port": 7882,
         "tcp_port": 0,
         "node_ip": "127.0.0.1",
@@ -60,7 +60,7 @@ def test_only_this_machine_is_named_when_the_stack_is_on_loopback(settings: Stac
 def test_the_lan_address_is_named_everywhere_when_the_stack_is_on_the_lan(tmp_path: Path) -> None:
     """Clients get the LAN address; the programs talk to each other over loopback."""
     settings = StackSettings(folder=tmp_path, address="192.168.7.9", lan=True, ports=ALL_PORTS)
-    livekit = stack.livekit_config(settings)
+    livekit = programs.livekit_config(settings)
     rtc = livekit["rtc"]
     assert isinstance(rtc, dict)
     assert rtc["node_ip"] == "192.168.7.9"
@@ -74,7 +74,7 @@ def test_the_lan_address_is_named_everywhere_when_the_stack_is_on_the_lan(tmp_pa
             "include_events": ["participant_joined", "participant_left", "track_published", "room_finished"]
         },
     }
-    tables = stack.engine_config(settings)
+    tables = programs.engine_config(settings)
     assert tables["engine"]["host"] == "0.0.0.0"
     assert tables["livekit"]["url"] == "http://127.0.0.1:7880"
     assert tables["livekit"]["public_url"] == "ws://192.168.7.9:7880"
@@ -83,12 +83,12 @@ def test_the_lan_address_is_named_everywhere_when_the_stack_is_on_the_lan(tmp_pa
 
 def test_rooms_are_never_made_by_a_token_when_livekit_is_configured(settings: StackSettings) -> None:
     """An unexpired token must not bring an ended call back."""
-    assert stack.livekit_config(settings)["room"] == {"auto_create": False}
+    assert programs.livekit_config(settings)["room"] == {"auto_create": False}
 
 
 def test_the_engine_understands_its_file_when_it_was_generated(settings: StackSettings) -> None:
     """Writer and reader of engine.toml are two modules: they agree."""
-    stack.write_configuration(settings, PLUGIN)
+    programs.write_configuration(settings, PLUGIN)
     read = engine_config.load(settings.file("engine.toml"))
     assert read.project.app_id == settings.project.app_id
     assert read.livekit.api_secret == settings.secrets.livekit_api_secret
@@ -99,7 +99,7 @@ def test_the_engine_understands_its_file_when_it_was_generated(settings: StackSe
 
 def test_everything_is_denied_but_the_engine_when_the_broker_is_new() -> None:
     """The plugin's first file holds one login, hashed, and default access that refuses."""
-    config = stack.dynsec_config("secret")
+    config = programs.dynsec_config("secret")
     assert "secret" not in json.dumps(config)
     assert config["defaultACLAccess"] == {
         "publishClientSend": False,
@@ -114,17 +114,17 @@ def test_everything_is_denied_but_the_engine_when_the_broker_is_new() -> None:
 
 def test_broker_logins_are_kept_when_the_configuration_is_written_again(settings: StackSettings) -> None:
     """Devices keep their logins over a restart of the stack."""
-    stack.write_configuration(settings, PLUGIN)
+    programs.write_configuration(settings, PLUGIN)
     logins = settings.file("mqtt") / "dynsec.json"
     logins.write_text("kept", encoding="utf-8")
-    stack.write_configuration(settings, PLUGIN)
+    programs.write_configuration(settings, PLUGIN)
     assert logins.read_text(encoding="utf-8") == "kept"
 
 
 def test_any_text_survives_when_it_is_written_as_toml() -> None:
     """Quotes, backslashes, control characters and emoji come back as they were."""
     text = 'a"b\\c\n\x7f\x01é😀'
-    written = stack.toml({"t": {"text": text, "yes": True, "n": 3, "f": 1.5}})
+    written = private_files.toml({"t": {"text": text, "yes": True, "n": 3, "f": 1.5}})
     assert tomllib.loads(written) == {"t": {"text": text, "yes": True, "n": 3, "f": 1.5}}
 
 

@@ -75,10 +75,7 @@ def _programs() -> Iterator[Check]:
 
 
 def _ports() -> Iterator[Check]:
-    from dataclasses import asdict
-
-    from utdstream.engine.stack.ports import is_free
-    from utdstream.engine.stack.settings import DEFAULT_PORTS, LOOPBACK, PORT_KINDS
+    from utdstream.engine.stack.ports import DEFAULT_PORTS, LOOPBACK, PORT_KINDS, is_free
 
     if not is_free("tcp", LOOPBACK, 0):
         remedy = "bring the loopback interface up: sudo ip link set lo up"
@@ -86,7 +83,7 @@ def _ports() -> Iterator[Check]:
         return
     taken = [
         f"{port}/{PORT_KINDS[name][1]} ({name})"
-        for name, port in asdict(DEFAULT_PORTS).items()
+        for name, port in DEFAULT_PORTS.items()
         if not is_free(PORT_KINDS[name][1], LOOPBACK, port)
     ]
     if taken:

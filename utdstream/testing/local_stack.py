@@ -26,7 +26,8 @@ from utdstream.errors import EngineUnreachable, SessionClosed, error_from_answer
 from utdstream.models import MqttLogin
 
 if TYPE_CHECKING:
-    from utdstream.engine.stack.settings import Part, StackSettings
+    from utdstream.engine.stack.ports import Part
+    from utdstream.engine.stack.settings import StackSettings
     from utdstream.engine.stack.supervisor import Supervisor
 
 _PREFIX = "utdstream-stack-"

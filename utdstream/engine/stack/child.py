@@ -17,8 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from utdstream.engine.stack.ports import Reservation
-from utdstream.engine.stack.settings import Part
+from utdstream.engine.stack.ports import Part, Reservation
 
 _GRACE_S = 3.0
 _FORCE_AFTER_S = 0.3

@@ -16,18 +16,9 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
-from utdstream.engine.stack.ports import is_free, lan_address
-from utdstream.engine.stack.settings import (
-    DEFAULT_PORTS,
-    LOOPBACK,
-    PORT_KINDS,
-    Ports,
-    StackSettings,
-    changed,
-    private_folder,
-    toml,
-    write_private,
-)
+from utdstream.engine.stack.ports import DEFAULT_PORTS, LOOPBACK, PORT_KINDS, is_free, lan_address
+from utdstream.engine.stack.private_files import private_folder, toml, write_private
+from utdstream.engine.stack.settings import Ports, StackSettings, changed
 from utdstream.errors import InvalidConfig
 
 NAME = "stack.toml"
@@ -122,11 +113,7 @@ def _remember(settings: StackSettings) -> None:
 
 def _free_defaults(host: str) -> Ports:
     """The customary ports, but for those another program has: any free one then, kept from then on."""
-    free = {
-        name: port
-        for name, port in dataclasses.asdict(DEFAULT_PORTS).items()
-        if is_free(PORT_KINDS[name][1], host, port)
-    }
+    free = {name: port for name, port in DEFAULT_PORTS.items() if is_free(PORT_KINDS[name][1], host, port)}
     return Ports(**free)
 
 

@@ -1,6 +1,7 @@
-"""Free ports, held until the program that needs them starts.
+"""The ports of a stack, and free ones held until the program that needs them starts.
 
-Owns: choosing and reserving TCP and UDP ports. Imports the standard library and errors. Any thread.
+Owns: which part uses which port; choosing and reserving TCP and UDP ports. Any thread. Imports the standard
+library and errors, because the doctor asks here where the engine's packages are not installed.
 
 1. A port is chosen below the kernel's ephemeral range: a client that retries against a stopped server
    must never be given that server's port as its own source port (it would then talk to itself).
@@ -15,8 +16,31 @@ import secrets
 import socket
 from pathlib import Path
 from types import TracebackType
+from typing import Literal
 
 from utdstream.errors import UTDStreamException
+
+Part = Literal["livekit", "engine", "mqtt"]
+PARTS: tuple[Part, ...] = ("livekit", "mqtt", "engine")
+LOOPBACK = "127.0.0.1"
+
+DEFAULT_PORTS = {
+    "engine": 8080,
+    "livekit": 7880,
+    "livekit_udp": 7882,
+    "livekit_tcp": 7881,
+    "stun": 3478,
+    "mqtt": 1883,
+}
+PORT_KINDS: dict[str, tuple[Part, str]] = {
+    "engine": ("engine", "tcp"),
+    "livekit": ("livekit", "tcp"),
+    "livekit_udp": ("livekit", "udp"),
+    "livekit_tcp": ("livekit", "tcp"),
+    "stun": ("livekit", "udp"),
+    "mqtt": ("mqtt", "tcp"),
+}
+"""Which part uses a port, and whether it is tcp or udp."""
 
 _LOWEST, _FALLBACK_HIGHEST = 10_000, 30_000
 _ATTEMPTS = 200

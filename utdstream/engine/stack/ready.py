@@ -11,7 +11,8 @@ import secrets
 import socket
 import struct
 
-from utdstream.engine.stack.settings import ENGINE_LOGIN, LOOPBACK, Part, StackSettings
+from utdstream.engine.stack.ports import LOOPBACK, Part
+from utdstream.engine.stack.settings import ENGINE_LOGIN, StackSettings
 
 
 def failure(part: Part, settings: StackSettings, *, timeout: float = 1.0) -> str | None:

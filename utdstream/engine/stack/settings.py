@@ -1,35 +1,21 @@
-"""The generated configuration of one stack: engine, livekit-server, mosquitto.
+"""What one stack is made of: addresses, ports, project, secrets, limits.
 
-Owns: what a stack is made of (addresses, ports, project, secrets), and the files its programs read.
-Imports the standard library and errors. Any thread. Starts nothing: that is `supervisor`.
-
-1. Every file is private (0600, in a folder of 0700) from the moment it exists, and put in place whole.
-2. No address outside this machine or its LAN is named in any of them, so none is ever contacted.
-3. Nothing listens beyond loopback unless the LAN was asked for.
+Owns: `StackSettings` and its parts. Any thread. Imports the standard library and errors.
 """
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-import hashlib
-import json
-import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
-from utdstream.engine.config import WEBHOOK_EVENTS, WEBHOOK_PATH
+from utdstream.engine.stack.ports import LOOPBACK, PORT_KINDS, Part
 from utdstream.errors import InvalidConfig
 
-Part = Literal["livekit", "engine", "mqtt"]
-PARTS: tuple[Part, ...] = ("livekit", "mqtt", "engine")
-
-LOOPBACK = "127.0.0.1"
 ENGINE_LOGIN = "engine"
-_HASH_ROUNDS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +31,6 @@ class Ports:
 
 
 _Table = TypeVar("_Table", "Ports", "Project", "Secrets", "Limits")
-
-DEFAULT_PORTS = Ports(engine=8080, livekit=7880, livekit_udp=7882, livekit_tcp=7881, stun=3478, mqtt=1883)
-PORT_KINDS: dict[str, tuple[Part, str]] = {
-    "engine": ("engine", "tcp"),
-    "livekit": ("livekit", "tcp"),
-    "livekit_udp": ("livekit", "udp"),
-    "livekit_tcp": ("livekit", "tcp"),
-    "stun": ("livekit", "udp"),
-    "mqtt": ("mqtt", "tcp"),
-}
-"""Which part uses a port, and whether it is tcp or udp."""
 
 
 def _digits() -> str:
@@ -152,173 +127,6 @@ def port_names(settings: StackSettings) -> tuple[str, ...]:
     return tuple(name for name in PORT_KINDS if settings.lan or name != "livekit_tcp")
 
 
-def livekit_config(settings: StackSettings) -> dict[str, object]:
-    """livekit-server's configuration (livekit 1.13.5). Its parser is strict and reads JSON as YAML."""
-    ports, keys = settings.ports, settings.secrets
-    rtc: dict[str, object] = {
-        "udp_port": ports.livekit_udp,
-        "tcp_port": ports.livekit_tcp if settings.lan else 0,
-        "node_ip": settings.address,
-        "use_external_ip": False,
-        # Without it nobody on this machine connects: "wait_pc_connection timed out" after four times 15 s.
-        "enable_loopback_candidate": not settings.lan,
-        # Without a STUN server of its own, livekit hands every client the names of public ones.
-        "stun_servers": [f"{settings.address}:{ports.stun}"],
-    }
-    if settings.lan:
-        rtc["ips"] = {"includes": [f"{settings.address}/32"]}
-    else:
-        rtc["interfaces"] = {"includes": ["lo"]}
-    return {
-        "port": ports.livekit,
-        "bind_addresses": [settings.bind_host],
-        "rtc": rtc,
-        "turn": {"enabled": True, "udp_port": ports.stun, "bind_addresses": [settings.bind_host]},
-        "room": {"auto_create": False},
-        # How long a layer that nobody watches goes on: cameras rest soon after the last viewer went.
-        "video": {"dynacast_pause_delay": "2s"},
-        "keys": {keys.livekit_api_key: keys.livekit_api_secret},
-        "webhook": {
-            "api_key": keys.livekit_api_key,
-            "urls": [f"http://{LOOPBACK}:{ports.engine}{WEBHOOK_PATH}"],
-            "filter_params": {"include_events": list(WEBHOOK_EVENTS)},
-        },
-        "logging": {"level": "warn", "json": False},
-    }
-
-
-def mosquitto_config(settings: StackSettings, plugin: Path) -> str:
-    """mosquitto's configuration (2.0): private, persistent at once, one login a device."""
-    folder = settings.file("mqtt")
-    lines = [
-        "set_tcp_nodelay true",  # 0.6 ms instead of 20 ms for the slowest in a hundred
-        "persistence true",
-        f"persistence_location {folder}/",
-        "autosave_interval 1",
-        "autosave_on_changes true",
-        "persistent_client_expiration 1d",
-        "max_queued_messages 5000",
-        "allow_anonymous false",
-        f"plugin {plugin}",
-        f"plugin_opt_config_file {folder / 'dynsec.json'}",
-        "log_dest stderr",
-        "log_type error",
-        "log_type warning",
-        "log_type notice",
-        "connection_messages false",
-        f"listener {settings.ports.mqtt} {settings.bind_host}",
-    ]
-    if os.geteuid() == 0:
-        # Started by root it would become the user "mosquitto", who may not read this folder.
-        lines.insert(0, "user root")
-    return "\n".join(lines) + "\n"
-
-
-def dynsec_config(password: str) -> dict[str, object]:
-    """The first file of mosquitto's dynamic-security plugin: one login, the engine's; all others denied."""
-    salt = secrets.token_bytes(12)
-    digest = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, _HASH_ROUNDS)
-    topics = ("$CONTROL/dynamic-security/#", "utdstream/#")
-    kinds = ("publishClientSend", "publishClientReceive", "subscribePattern")
-    acls = [{"acltype": kind, "topic": topic, "allow": True} for topic in topics for kind in kinds]
-    acls.append({"acltype": "unsubscribePattern", "topic": "#", "allow": True})
-    return {
-        "clients": [
-            {
-                "username": ENGINE_LOGIN,
-                "textName": "the engine",
-                "password": base64.b64encode(digest).decode(),
-                "salt": base64.b64encode(salt).decode(),
-                "iterations": _HASH_ROUNDS,
-                "roles": [{"rolename": ENGINE_LOGIN}],
-            }
-        ],
-        "roles": [{"rolename": ENGINE_LOGIN, "acls": acls}],
-        "defaultACLAccess": {
-            "publishClientSend": False,
-            "publishClientReceive": False,
-            "subscribe": False,
-            "unsubscribe": True,
-        },
-    }
-
-
-def engine_config(settings: StackSettings) -> dict[str, Mapping[str, object]]:
-    """The engine's own configuration, as tables (`utdstream.engine.config` reads it)."""
-    ports, keys = settings.ports, settings.secrets
-    return {
-        "engine": {
-            "host": settings.bind_host,
-            "port": ports.engine,
-            "database": str(settings.file("engine.db")),
-            "token_secret": keys.token_secret,
-            "log_level": settings.log_level,
-        },
-        "project": dataclasses.asdict(settings.project),
-        "livekit": {
-            "url": f"http://{LOOPBACK}:{ports.livekit}",
-            "public_url": settings.livekit_url,
-            "api_key": keys.livekit_api_key,
-            "api_secret": keys.livekit_api_secret,
-        },
-        "mqtt": {
-            "host": LOOPBACK,
-            "port": ports.mqtt,
-            "public_host": settings.address,
-            "public_port": ports.mqtt,
-            "username": ENGINE_LOGIN,
-            "password": keys.mqtt_password,
-        },
-        "limits": dataclasses.asdict(settings.limits),
-    }
-
-
-def write_configuration(settings: StackSettings, plugin: Path) -> None:
-    """Write all files of the stack. The broker's logins of an earlier run are kept."""
-    for folder in (settings.folder, settings.file("mqtt"), settings.file("logs")):
-        private_folder(folder)
-    write_private(settings.file("livekit.yaml"), json.dumps(livekit_config(settings), indent=1) + "\n")
-    write_private(settings.file("mosquitto.conf"), mosquitto_config(settings, plugin))
-    write_private(settings.file("engine.toml"), toml(engine_config(settings)))
-    logins = settings.file("mqtt") / "dynsec.json"
-    if not logins.exists():
-        write_private(logins, json.dumps(dynsec_config(settings.secrets.mqtt_password), indent=1))
-
-
-def toml(tables: Mapping[str, Mapping[str, object]]) -> str:
-    """Flat tables of strings, numbers and booleans as TOML."""
-    lines: list[str] = []
-    for name, table in tables.items():
-        lines.append(f"[{name}]")
-        lines += [f"{key} = {_toml_value(value)}" for key, value in table.items()]
-        lines.append("")
-    return "\n".join(lines)
-
-
-def private_folder(path: Path) -> None:
-    """Make `path` a folder that only its owner may enter. Raises: InvalidConfig."""
-    try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.chmod(0o700)
-    except OSError as error:
-        raise InvalidConfig(
-            f"the folder {path} cannot be used ({error.strerror}); name another one with --data"
-        ) from error
-
-
-def write_private(path: Path, text: str) -> None:
-    """Put `text` at `path`, whole, readable by its owner alone from the first moment."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        draft.replace(path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
-
-
 def _checked(table: str, name: str, setting: object, kind: str) -> object:
     number = isinstance(setting, int | float) and not isinstance(setting, bool)
     if kind == "float" and number and float(str(setting)) > 0:
@@ -337,14 +145,3 @@ def _checked(table: str, name: str, setting: object, kind: str) -> object:
     wanted = {"float": "a positive number", "bool": "true or false", "str": "a text"}
     must_be = wanted.get(kind, "a positive whole number")
     raise InvalidConfig(f"[{table}] {name} is of the wrong kind or range; it must be {must_be}")
-
-
-def _toml_value(value: object) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return repr(value)
-    if isinstance(value, str):
-        # A JSON string is a TOML string, but for DEL and for escaped surrogates (so: no escapes).
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    raise InvalidConfig(f"a setting of type {type(value).__name__} cannot be written as TOML")

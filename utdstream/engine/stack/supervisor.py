@@ -1,7 +1,7 @@
 """Starts and watches one stack: livekit-server, mosquitto and the engine, as three children.
 
 Owns: the three processes, the ports until they are bound, the restart after a death nobody asked for.
-What the programs are told is in `stack`; where they are found in `binaries`. Imports the standard
+What the programs are told is in `programs`; where they are found in `binaries`. Imports the standard
 library and its neighbours, never asyncio.
 
 1. One thread (`utdstream-supervisor`) starts, signals and reaps every child, and outlives them all: the
@@ -28,15 +28,9 @@ from types import TracebackType
 
 from utdstream.engine.stack import binaries, ready
 from utdstream.engine.stack.child import Child, engine_command, stop_in_order
-from utdstream.engine.stack.ports import Reservation, reserve
-from utdstream.engine.stack.settings import (
-    PARTS,
-    PORT_KINDS,
-    Part,
-    StackSettings,
-    port_names,
-    write_configuration,
-)
+from utdstream.engine.stack.ports import PARTS, PORT_KINDS, Part, Reservation, reserve
+from utdstream.engine.stack.programs import write_configuration
+from utdstream.engine.stack.settings import StackSettings, port_names
 from utdstream.errors import InvalidConfig, SessionClosed, UTDStreamException
 
 _log = logging.getLogger(__name__)

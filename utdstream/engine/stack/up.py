@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 
 from utdstream.engine.stack import data_folder
-from utdstream.engine.stack.settings import PARTS, Part
+from utdstream.engine.stack.ports import PARTS, Part
 from utdstream.engine.stack.supervisor import PartEvent, Supervisor
 from utdstream.observe import SIGNALS_SEEN_S
 from utdstream.service_manager import ServiceManager
