@@ -1,7 +1,7 @@
 """A program under systemd: ready, status in plain words, a watchdog that tells hung from unlucky, signals.
 
-Owns: `Service`, `Heart`, the notify protocol. Standard library only. Threads: `run` belongs to the main thread;
-`utd-watchdog` feeds; `utd-stop` stops the app; the rest may be called from any.
+Owns: `Service`, `Heart`; what goes over the wire is `utdstream.service_manager`'s. Threads: `run` belongs to the
+main thread; `utd-watchdog` feeds; `utd-stop` stops the app; the rest may be called from any.
 
 1. The watchdog is fed while the program's own threads respond. An outage of network, broker, engine, camera or
    card changes the status and heals: it never restarts the service.
@@ -16,12 +16,13 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Protocol
+
+from utdstream.service_manager import ServiceManager
 
 _log = logging.getLogger(__name__)
 
@@ -71,8 +72,7 @@ class Service:
     """What a program tells its service manager."""
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
-        self._address = environ.get("NOTIFY_SOCKET", "")
-        self._watchdog_s = _watchdog_s(environ)
+        self._manager = ServiceManager(environ)
         self._watched: dict[str, Callable[[], bool]] = {}
         self._lock = threading.Lock()
         self._status = ""
@@ -86,18 +86,22 @@ class Service:
 
     def ready(self, status: str) -> None:
         """Calls can arrive, or all was done that can be: `systemctl start` returns. Said once."""
-        if not self._ready:
-            self._ready = True
-            self._notify("READY=1")
-        self.status(status)
+        if self._ready:
+            self.status(status)
+            return
+        self._ready = True
+        self._say(status)
+        self._manager.ready(status)
 
     def status(self, text: str) -> None:
         """The state in plain words; the same words again cost nothing."""
-        if text == self._status:
-            return
+        if text != self._status:
+            self._say(text)
+            self._manager.status(text)
+
+    def _say(self, text: str) -> None:
         self._status = text
         _log.info("%s", text)
-        self._notify(f"STATUS={text}")
 
     def watch(self, name: str, alive: Callable[[], bool]) -> None:
         """The watchdog is fed only while `alive()` says True, quickly."""
@@ -122,20 +126,21 @@ class Service:
             signal.SIGUSR1: signal.signal(signal.SIGUSR1, lambda _number, _frame: app.press()),
         }
         feeder = threading.Thread(target=self._feed, name="utd-watchdog", daemon=True)
-        if self._watchdog_s:
+        if self._manager.watchdog_s:
             feeder.start()
         try:
             return app.run(self)
         finally:
-            self._notify("STOPPING=1")
+            if not asked:  # else it is said already, with its reason
+                self._manager.stopping()
             self._over.set()
             for number, handler in before.items():
                 signal.signal(number, handler)
-            if self._watchdog_s:
+            if self._manager.watchdog_s:
                 feeder.join(1.0)
 
     def _stop(self, app: App, why: str) -> None:
-        self._notify(f"STOPPING=1\nSTATUS=stopping ({why})")
+        self._manager.stopping(f"stopping ({why})")
         try:
             app.stop()
         except Exception:  # noqa: BLE001 - the outermost frame of this thread; the deadline holds
@@ -151,12 +156,12 @@ class Service:
         while True:
             now = self._hung()
             if not now:
-                self._notify("WATCHDOG=1")
+                self._manager.alive()
             elif now != hung:
                 _log.critical("%s does not respond: the watchdog is not fed any more", now)
-                self._notify(f"STATUS={now} does not respond")
+                self._manager.status(f"{now} does not respond")
             hung = now
-            if self._over.wait(self._watchdog_s / 3):
+            if self._over.wait(self._manager.watchdog_s / 3):
                 return
 
     def _hung(self) -> str:
@@ -173,23 +178,3 @@ class Service:
             if answered != [True]:
                 return name
         return ""
-
-    def _notify(self, text: str) -> None:
-        if not self._address:
-            return
-        address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
-        try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
-                sender.sendto(text.encode(), address)
-        except OSError as error:
-            _log.debug("the service manager cannot be told: %s", error)
-
-
-def _watchdog_s(environ: Mapping[str, str]) -> float:
-    """The watchdog's limit in seconds; 0 when there is none for this process."""
-    if environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
-        return 0.0
-    try:
-        return max(0, int(environ.get("WATCHDOG_USEC", "0"))) / 1_000_000
-    except ValueError:
-        return 0.0

@@ -12,13 +12,15 @@ class Manager:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind("\0" + path[1:] if path.startswith("@") else path)
         self._socket.settimeout(0.1)
+        self.datagrams: list[str] = []
         self.told: list[str] = []
 
     def hear(self) -> list[str]:
         """Everything up to now."""
         try:
             while True:
-                self.told += self._socket.recv(4096).decode().splitlines()
+                self.datagrams.append(self._socket.recv(4096).decode())
+                self.told += self.datagrams[-1].splitlines()
         except TimeoutError:
             return self.told
 
