@@ -16,7 +16,7 @@ DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 sys.path[:0] = [str(ROOT), str(DOCS)]
 
-from generators import calls, commands, engine, errors, flutter, names, settings  # noqa: E402
+from generators import architecture, calls, commands, drawings, engine, errors, flutter, names, settings  # noqa: E402
 
 from device import examples as device_examples  # noqa: E402
 
@@ -24,7 +24,6 @@ _BLOCK = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DO
 
 BLOCKS: dict[str, Callable[[], str]] = {
     "call-state-table": calls.call_state_table,
-    "call-state-diagram": calls.call_state_diagram,
     "engine-settings": settings.engine_settings,
     "stack-settings": settings.stack_settings,
     "operations": engine.operations,
@@ -36,6 +35,11 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "device-configuration": settings.device_configuration,
     "device-commands": commands.device_commands,
     "public-names": names.public_names,
+    "sdk-public-modules": architecture.public_modules,
+    "sdk-private-modules": architecture.private_modules,
+    "engine-modules": architecture.engine_modules,
+    "device-modules": architecture.device_modules,
+    "import-rules": architecture.import_rules,
 }
 
 
@@ -51,8 +55,10 @@ for _path in sorted((DOCS / "examples").glob("*.py")):
 
 
 def pages() -> dict[Path, str]:
-    """Every page that has a generated part, and every example configuration, as it should be."""
+    """Every page that has a generated part, every drawing and every example configuration, as it should be."""
     found = {DOCS / "examples" / f"{app}.toml": device_examples.example(app) for app in ("doorbell", "kiosk")}
+    found[DOCS / "images" / "architecture.svg"] = drawings.architecture()
+    found[DOCS / "images" / "call-states.svg"] = drawings.call_states()
     for path in [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]:
         text = path.read_text(encoding="utf-8")
         if "<!-- generated:" in text:
@@ -62,7 +68,11 @@ def pages() -> dict[Path, str]:
 
 def stale() -> list[Path]:
     """The pages that are not as they should be."""
-    return [path for path, text in pages().items() if path.read_text(encoding="utf-8") != text]
+    return [
+        path
+        for path, text in pages().items()
+        if not path.exists() or path.read_text(encoding="utf-8") != text
+    ]
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""The life of a call: every transition as a table, and as a drawing."""
+"""The life of a call: every transition as a table. The drawing of it is in `drawings.py`."""
 
 from __future__ import annotations
 
@@ -18,15 +18,3 @@ def call_state_table() -> str:
         for row in states.TRANSITIONS
     ]
     return table(("trigger", "from", "to", "when"), rows)
-
-
-def call_state_diagram() -> str:
-    """The same as a drawing."""
-    lines = ["```mermaid", "stateDiagram-v2"]
-    for row in states.TRANSITIONS:
-        for source in row.sources:
-            lines.append(
-                f"    {'[*]' if source is None else source.wire} --> {row.target.wire}: {row.trigger}"
-            )
-    lines += [f"    {state.wire} --> [*]" for state in states.FINAL_STATES]
-    return "\n".join([*lines, "```", ""])

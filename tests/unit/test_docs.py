@@ -65,13 +65,31 @@ def test_the_flutter_names_are_fifty_seven_and_marked_truly() -> None:
     assert not flutter_names.exists("NoSuchClass")
 
 
-def test_every_state_and_transition_is_in_the_table_and_the_diagram() -> None:
-    text = page("reference/call-states.md")
+def test_call_states_when_drawn_and_tabled_are_all_there() -> None:
+    """A state and a trigger of the calls' table each."""
+    text, drawing = page("reference/call-states.md"), page("images/call-states.svg")
     for status in UTDCallStatus:
-        assert f"    {status.wire} --> " in text
+        assert f">{status.wire}</text>" in drawing
     for row in states.TRANSITIONS:
-        assert f"--> {row.target.wire}: {row.trigger}" in text
+        assert f">{row.trigger}</text>" in drawing
         assert f"| {row.trigger} |" in text
+
+
+def test_architecture_when_read_names_every_module_and_every_import_contract() -> None:
+    """Nobody can add a module or a rule that the page does not show."""
+    text = page("explanation/architecture.md")
+    for folder, base in (
+        ("utdstream", "utdstream"),
+        ("utdstream/engine", "utdstream/engine"),
+        ("device", "device"),
+    ):
+        for path in (ROOT / folder).rglob("*.py"):
+            inside = path.relative_to(ROOT / base)
+            if path.name != "__init__.py" and (folder, inside.parts[0]) != ("utdstream", "engine"):
+                assert f"| `{inside}` |" in text, path
+    names = re.findall(r"^name = (.+)$", (ROOT / "setup.cfg").read_text(encoding="utf-8"), re.MULTILINE)
+    for name in names[1:]:  # the first is the package's
+        assert f"**{name}.**" in text
 
 
 def public_modules() -> list[str]:
