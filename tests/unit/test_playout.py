@@ -7,8 +7,9 @@ import threading
 import numpy
 import pytest
 
+from utdstream._livekit.devices import SharedSpeaker
 from utdstream._livekit.loop import loop_thread
-from utdstream._livekit.playout import LOOK_MS, PRIME_MS, RING_MS, Mixer, PcmRing, SharedSpeaker, mix
+from utdstream._livekit.playout import LOOK_MS, PRIME_MS, RING_MS, Mixer, PcmRing, mix
 from utdstream._livekit.subscribing import Subscriber, VideoConsumer
 from utdstream._threads.deadline import Deadline
 from utdstream.media import PcmFormat

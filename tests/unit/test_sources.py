@@ -10,8 +10,10 @@ from facts import eventually
 from h264_camera import H264Camera, collect
 
 from utdstream import CallbackError, DeviceError, EncodedFrame, InvalidConfig, PixelFormat, RawFrame
+from utdstream._livekit.devices import SharedCapture
+from utdstream._livekit.h264 import nal_units
 from utdstream._livekit.loop import loop_thread
-from utdstream._livekit.sources import CameraFeed, MicrophoneFeed, SharedCapture, nal_units
+from utdstream._livekit.sources import CameraFeed, MicrophoneFeed
 from utdstream._threads.deadline import Deadline
 from utdstream.media import PcmFormat, PcmFrame
 from utdstream.synthetic import PatternCamera

@@ -21,13 +21,13 @@ import asyncio
 import atexit
 import logging
 import os
-import re
 import threading
 import time
 from collections.abc import Callable, Coroutine
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol, TypeVar
 
+from utdstream._livekit.core_log import CoreLogFilter
 from utdstream._threads.deadline import Deadline, mark_loop_thread
 from utdstream.errors import InvalidConfig, SessionClosed
 
@@ -264,30 +264,6 @@ async def bounded(awaitable: asyncio.Future[Any] | Coroutine[Any, Any, Any], sec
     return True
 
 
-class _Redact(logging.Filter):
-    """Masks join tokens in the native core's log lines (rust-sdks #219 printed them), and drops the ones
-    that belong to every healthy call."""
-
-    _token = re.compile(r"(access_token=|eyJ)[A-Za-z0-9._%-]+")
-    _ordinary = (
-        "Attempted to drop unknown FFI handle",  # a track's handle went with its publication
-        "could not find publication to remove",  # unpublished in a room that has just ended
-        "dynacast: local track publication not found",  # unpublished while its viewers changed
-        "Failed to set degradation preference",  # at every video publish of 1.2.1
-        "local offer sdp: Called in wrong state: closed",  # hung up while something was being negotiated
-        "peer connection is closed, cannot create offer",  # hung up while a track was being added
-        "closed unexpectedly",  # data channels of a room that the server ended; `connection` tells it
-    )
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        text = record.getMessage()
-        if any(words in text for words in self._ordinary):
-            return False
-        if "access_token=" in text or "eyJ" in text:
-            record.msg, record.args = self._token.sub(r"\1***", text), ()
-        return True
-
-
 _start_lock = threading.Lock()
 _instance: LoopThread | None = None
 
@@ -313,7 +289,7 @@ def _bring_up() -> LoopThread:
     atexit.register(thread.after_native_dispose)
     _ = FfiClient.instance
     core_log = logging.getLogger("livekit")
-    core_log.addFilter(_Redact())
+    core_log.addFilter(CoreLogFilter())
     # A program that has set up no logging is told what matters by errors and events, not by the core's lines.
     core_log.addHandler(logging.NullHandler())
     atexit.register(thread.shut_down)

@@ -1,8 +1,8 @@
 """Remote sound on its way out: one short ring a track, mixed when somebody pulls.
 
-Owns: `PcmRing` (written by the loop, read by whoever plays), `Mixer` (all rings of one consumer),
-`speakers` (one device shared by several sessions). Threads: the loop pushes, a speaker's own thread
-or the reader of `audio_frames()` pulls. No lock is held while calling out.
+Owns: `PcmRing` (written by the loop, read by the thread that plays), `Mixer` (all rings of one consumer).
+Threads: the loop pushes, a speaker's own thread or the reader of `audio_frames()` pulls. No lock is held while
+calling out.
 
 Each ring holds at most RING_MS and drops its oldest sound when it is full: delay cannot grow. It
 starts again only with PRIME_MS in hand, so a late frame costs one short gap, not a row of clicks; what
@@ -13,11 +13,10 @@ is the faster one, or the card paused) is dropped too: delay does not stay.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 
 import numpy
 
-from utdstream.media import BYTES_PER_SAMPLE, PcmFormat, Speaker
+from utdstream.media import BYTES_PER_SAMPLE, PcmFormat
 
 RING_MS = 120
 PRIME_MS = 20
@@ -135,41 +134,3 @@ def mix(parts: list[bytes], size: int) -> bytes:
     for part in parts:
         total += numpy.frombuffer(part, dtype=numpy.int16)
     return numpy.clip(total, -32768, 32767).astype(numpy.int16).tobytes()
-
-
-class SharedSpeaker:
-    """One speaker, opened by its first user and closed by its last; all users are mixed.
-
-    `attach` and `detach` may block on the device: call them on a thread that may.
-    """
-
-    def __init__(self, speaker: Speaker) -> None:
-        self.speaker = speaker
-        self._operation = threading.Lock()  # one open or close at a time; never taken by pull
-        self._sources: tuple[Callable[[int], bytes], ...] = ()
-        self._open = False
-
-    def attach(self, source: Callable[[int], bytes]) -> None:
-        with self._operation:
-            self._sources = (*self._sources, source)
-            if not self._open:
-                try:
-                    self.speaker.start(self._pull)
-                except BaseException:
-                    self._sources = tuple(other for other in self._sources if other != source)
-                    raise
-                self._open = True
-
-    def detach(self, source: Callable[[int], bytes]) -> None:
-        self._sources = tuple(other for other in self._sources if other != source)
-        with self._operation:
-            if self._open and not self._sources:
-                self._open = False
-                self.speaker.stop()
-
-    def _pull(self, samples: int) -> bytes:
-        sources = self._sources
-        if len(sources) == 1:
-            return sources[0](samples)
-        size = samples * self.speaker.format.channels * BYTES_PER_SAMPLE
-        return mix([source(samples) for source in sources], size)

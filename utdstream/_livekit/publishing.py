@@ -25,10 +25,11 @@ from typing import Any, TypeVar
 from livekit import rtc
 
 from utdstream._livekit import devices as in_use
+from utdstream._livekit.devices import SharedCapture
 from utdstream._livekit.errors import room_lost, translate
 from utdstream._livekit.loop import LoopThread, bounded
 from utdstream._livekit.platform_audio import PlatformFeed
-from utdstream._livekit.sources import CameraFeed, MicrophoneFeed, SharedCapture
+from utdstream._livekit.sources import CameraFeed, MicrophoneFeed
 from utdstream._livekit.viewers import ViewerWatch
 from utdstream.errors import DeviceError, MediaError, PublishRefused, UTDStreamException
 from utdstream.media import Camera, Devices, Microphone, WatchedCamera

@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar
 
 from livekit import rtc
 
+from utdstream._livekit.h264 import nal_units
 from utdstream._livekit.loop import LoopThread
 from utdstream.errors import DeviceError, InvalidConfig
 from utdstream.media import Camera, EncodedFrame, Microphone, PcmFrame, PixelFormat, RawFrame
@@ -27,8 +26,6 @@ from utdstream.observe import CallbackError, Report
 _log = logging.getLogger(__name__)
 
 QUEUE_MS = 60
-Frame = TypeVar("Frame")
-Frame_co = TypeVar("Frame_co", covariant=True)
 
 _BUFFER_TYPES = {
     PixelFormat.I420: rtc.VideoBufferType.I420,
@@ -43,51 +40,6 @@ _ROTATIONS = {
     180: rtc.VideoRotation.VIDEO_ROTATION_180,
     270: rtc.VideoRotation.VIDEO_ROTATION_270,
 }
-
-
-class _Startable(Protocol[Frame_co]):
-    def start(self, sink: Callable[[Frame_co], None]) -> None: ...
-
-    def stop(self) -> None: ...
-
-
-class SharedCapture(Generic[Frame]):
-    """One capture device, opened by its first user and closed by its last; frames fan out to all.
-
-    `attach` and `detach` may block on the device: call them on a thread that may.
-    """
-
-    def __init__(self, device: _Startable[Frame]) -> None:
-        self.device = device
-        self._operation = threading.Lock()  # one open or close at a time; never taken by a frame
-        self._sinks: tuple[Callable[[Frame], None], ...] = ()
-        self._open = False
-
-    def attach(self, sink: Callable[[Frame], None]) -> None:
-        with self._operation:
-            self._sinks = (*self._sinks, sink)
-            if not self._open:
-                try:
-                    self.device.start(self._fan_out)
-                except BaseException:
-                    self.forget(sink)
-                    raise
-                self._open = True
-
-    def forget(self, sink: Callable[[Frame], None]) -> None:
-        """No frame reaches `sink` from now on. Never blocks."""
-        self._sinks = tuple(other for other in self._sinks if other != sink)
-
-    def detach(self, sink: Callable[[Frame], None]) -> None:
-        self.forget(sink)
-        with self._operation:
-            if self._open and not self._sinks:
-                self._open = False
-                self.device.stop()
-
-    def _fan_out(self, frame: Frame) -> None:
-        for sink in self._sinks:
-            sink(frame)
 
 
 class _Feed:
@@ -355,19 +307,3 @@ class CameraFeed(_Feed):
             await self.raw_source.aclose()
         if self.encoded_source is not None:
             await self.encoded_source.aclose()
-
-
-def nal_units(data: bytes) -> list[tuple[int, int, int]]:
-    """`(nal type, start, end)` of each unit of an Annex B access unit; start includes the start code."""
-    starts: list[tuple[int, int]] = []
-    at = data.find(b"\x00\x00\x01")
-    while at != -1:
-        begin = at - 1 if at > 0 and data[at - 1] == 0 else at
-        starts.append((begin, at + 3))
-        at = data.find(b"\x00\x00\x01", at + 3)
-    units = []
-    for index, (begin, body) in enumerate(starts):
-        end = starts[index + 1][0] if index + 1 < len(starts) else len(data)
-        if body < len(data):
-            units.append((data[body] & 0x1F, begin, end))
-    return units
