@@ -387,7 +387,7 @@ def test_event_names_are_all_of_the_cores(hall: MediaRoom) -> None:
 
     from livekit.rtc import room as core
 
-    from utdstream._livekit.connection import EVENTS
+    from utdstream._livekit.events import EVENTS
 
     names = set(get_args(core.EventTypes))
     assert names - set(EVENTS) <= {"connected"}

@@ -16,16 +16,17 @@ import base64
 import json
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from livekit import rtc
 
 from utdstream._livekit import devices as in_use
+from utdstream._livekit.devices import SharedSpeaker
 from utdstream._livekit.errors import room_lost, translate
+from utdstream._livekit.events import EVENTS, RoomListener, event_payload
 from utdstream._livekit.loop import LoopThread, bounded
-from utdstream._livekit.playout import SharedSpeaker
 from utdstream._livekit.publishing import Publisher, Wish
-from utdstream._livekit.snapshots import event_payload, local_snapshot, remote_snapshot
+from utdstream._livekit.snapshots import local_snapshot, remote_snapshot
 from utdstream._livekit.subscribing import AudioConsumer, Consumer, Subscriber
 from utdstream.errors import ConnectFailed, SessionClosed
 from utdstream.media import Devices
@@ -34,7 +35,6 @@ from utdstream.models import (
     ConnectionState,
     DataMessage,
     LocalParticipant,
-    RemoteParticipant,
     RoomEvent,
 )
 from utdstream.observe import CallbackError, Report
@@ -50,86 +50,6 @@ SETTLE_S = 0.25
 """A room is not left earlier than this after joining it. The core closes its socket without reading what has come,
 the system then resets the connection, and the leave is lost with it: the server shows a ghost for 21 s."""
 FREE_S = 3.0
-
-EVENTS = (
-    "connection_state_changed",
-    "reconnecting",
-    "reconnected",
-    "disconnected",
-    "participant_connected",
-    "participant_active",
-    "participant_disconnected",
-    "track_published",
-    "track_unpublished",
-    "track_subscribed",
-    "track_unsubscribed",
-    "track_subscription_failed",
-    "track_muted",
-    "track_unmuted",
-    "local_track_published",
-    "local_track_unpublished",
-    "local_track_republished",
-    "local_track_subscribed",
-    "active_speakers_changed",
-    "connection_quality_changed",
-    "participant_permissions_changed",
-    "participant_metadata_changed",
-    "participant_name_changed",
-    "participant_attributes_changed",
-    "participant_encryption_status_changed",
-    "e2ee_state_changed",
-    "room_metadata_changed",
-    "room_updated",
-    "moved",
-    "token_refreshed",
-    "data_received",
-    "sip_dtmf_received",
-    "transcription_received",
-    "data_track_published",
-    "data_track_unpublished",
-)
-_CHANGES_PEOPLE = frozenset(
-    {
-        "participant_connected",
-        "participant_active",
-        "participant_disconnected",
-        "track_published",
-        "track_unpublished",
-        "track_subscribed",
-        "track_unsubscribed",
-        "track_muted",
-        "track_unmuted",
-        "local_track_published",
-        "local_track_unpublished",
-        "local_track_republished",
-        "participant_metadata_changed",
-        "participant_name_changed",
-        "participant_attributes_changed",
-        "participant_permissions_changed",
-        "reconnected",
-    }
-)
-
-
-class RoomListener(Protocol):
-    """Who is told. Loop thread; never blocks, never raises."""
-
-    def on_connection(self, connection: Connection) -> None: ...
-
-    def on_permission(self, can_publish: bool) -> None: ...
-
-    def on_people(self, local: LocalParticipant, remote: tuple[RemoteParticipant, ...]) -> None: ...
-
-    def on_publishing(self, microphone_on: bool, camera_on: bool) -> None: ...
-
-    def on_metadata(self, metadata: str) -> None: ...
-
-    def on_data(self, message: DataMessage) -> None: ...
-
-    def wants_events(self) -> bool: ...
-
-    def on_event(self, event: RoomEvent) -> None: ...
-
 
 _joining: dict[str, asyncio.Future[None]] = {}
 
@@ -401,7 +321,7 @@ class RoomConnection:
             try:
                 if own is not None:
                     own(*arguments)
-                if name in _CHANGES_PEOPLE:
+                if EVENTS[name].changes_people:
                     self._people_changed()
                 if self._listener.wants_events():
                     self._listener.on_event(RoomEvent(name, event_payload(name, arguments)))
