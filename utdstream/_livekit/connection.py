@@ -16,13 +16,13 @@ import base64
 import json
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 from livekit import rtc
 
 from utdstream._livekit import devices as in_use
 from utdstream._livekit.devices import SharedSpeaker
-from utdstream._livekit.errors import room_lost, translate
+from utdstream._livekit.errors import translate
 from utdstream._livekit.events import EVENTS, RoomListener, event_payload
 from utdstream._livekit.loop import LoopThread, bounded
 from utdstream._livekit.publishing import Publisher, Wish
@@ -38,8 +38,6 @@ from utdstream.models import (
     RoomEvent,
 )
 from utdstream.observe import CallbackError, Report
-
-T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -284,29 +282,16 @@ class RoomConnection:
             waiter.result()
 
     async def publish_data(self, data: bytes, *, reliable: bool, to: list[str], topic: str) -> None:
+        """Sends to everyone, or to the identities in `to`. A send cancelled at a deadline may still arrive."""
         room = self.require_room("send_data")
-        task = self._loop.spawn(
-            room.local_participant.publish_data(
-                data, reliable=reliable, destination_identities=to, topic=topic
-            )
+        sending = room.local_participant.publish_data(
+            data, reliable=reliable, destination_identities=to, topic=topic
         )
-        try:
-            await self._race(task, "send_data")
-        except asyncio.CancelledError:
-            task.cancel()  # a send that ran out of time may still be delivered
-            raise
+        await self.publisher.room_end.ask(sending, "send_data")
 
     async def get_stats(self) -> rtc.RtcStats:
         room = self.require_room("stats")
-        return await self._race(self._loop.spawn(room.get_rtc_stats()), "stats")
-
-    async def _race(self, task: asyncio.Task[T], doing: str) -> T:
-        race: list[asyncio.Future[Any]] = [task, self.publisher.over]
-        await asyncio.wait(race, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            task.cancel()
-            raise room_lost(doing, self.publisher.end_reason)
-        return await self.publisher.outcome(task, doing)
+        return await self.publisher.room_end.ask(room.get_rtc_stats(), "stats")
 
     def add_consumer(self, consumer: Consumer) -> None:
         self.require_room("receiving")

@@ -18,9 +18,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Any
 
 from livekit import rtc
 
@@ -29,14 +29,13 @@ from utdstream._livekit.devices import SharedCapture
 from utdstream._livekit.errors import room_lost, translate
 from utdstream._livekit.loop import LoopThread, bounded
 from utdstream._livekit.platform_audio import PlatformFeed
+from utdstream._livekit.room_end import RoomEnd
 from utdstream._livekit.sources import CameraFeed, MicrophoneFeed
 from utdstream._livekit.viewers import ViewerWatch
-from utdstream.errors import DeviceError, MediaError, PublishRefused, UTDStreamException
+from utdstream.errors import DeviceError, PublishRefused, UTDStreamException
 from utdstream.media import Camera, Devices, Microphone, WatchedCamera
 from utdstream.observe import CallbackError, Report
 from utdstream.platform_audio import PlatformMicrophone
-
-T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -45,7 +44,6 @@ UNPUBLISH_TIMEOUT_S = 5.0
 OPEN_TIMEOUT_S = 5.0
 FIRST_FRAME_S = 3.0
 ENDED_UNPUBLISH_S = 0.5
-END_TOLD_WITHIN_S = 1.0
 MIN_VIDEO_BITRATE_BPS = 250_000
 VIDEO_BITS_PER_PIXEL = 0.1
 
@@ -183,8 +181,8 @@ class Slot:
     def _why_not_on(self) -> UTDStreamException | None:
         """Every step went well and it is not on: the room or the grant went; None when the wish did."""
         publisher = self._publisher
-        if publisher.ended or publisher.leaving:
-            return room_lost(f"publishing the {self.kind}", publisher.end_reason or "CLIENT_INITIATED")
+        if publisher.room_end.has_come or publisher.leaving:
+            return room_lost(f"publishing the {self.kind}", publisher.room_end.reason or "CLIENT_INITIATED")
         return None if publisher.may_publish(self.source) else publisher.refusal(self)
 
     @property
@@ -196,7 +194,7 @@ class Slot:
     async def _step(self) -> None:
         """One move towards the wish; asks again for the next one."""
         target = self._target
-        if self._publisher.ended or (target is Wish.OFF and self.publication is None):
+        if self._publisher.room_end.has_come or (target is Wish.OFF and self.publication is None):
             await self._stop_capture()
             return
         if target is Wish.OFF:
@@ -245,7 +243,7 @@ class Slot:
             track.mute()
         try:
             async with self._publisher.one_at_a_time:
-                self.publication = await self._publisher.guarded(
+                self.publication = await self._publisher.room_end.guarded(
                     self._publisher.participant.publish_track(track, options),
                     f"publishing the {self.kind}",
                     PUBLISH_TIMEOUT_S,
@@ -332,7 +330,7 @@ class Slot:
         publication, self.publication = self.publication, None
         await self._drop_feed()
         if publication is not None:
-            await self._publisher.guarded(
+            await self._publisher.room_end.guarded(
                 self._publisher.participant.unpublish_track(publication.sid),
                 f"unpublishing the {self.kind}",
                 UNPUBLISH_TIMEOUT_S,
@@ -433,11 +431,9 @@ class Publisher:
         self.changed = changed
         self.reconnecting = False
         self.leaving = False
-        self.ended = False
-        self.end_reason: str | None = None
+        self.room_end = RoomEnd(loop)
         self._last_wishes: dict[str, bool] = {}
         self._room: rtc.Room | None = None
-        self.over: asyncio.Future[None] = loop.asyncio_loop.create_future()
         self.one_at_a_time = asyncio.Lock()
         self.microphone = Slot(self, "microphone")
         self.camera = Slot(self, "camera")
@@ -448,7 +444,7 @@ class Publisher:
 
     def wishes(self) -> dict[str, bool]:
         """What is wished for: on (True) or muted (False)."""
-        return dict(self._last_wishes if self.ended else self._present_wishes())
+        return dict(self._last_wishes if self.room_end.has_come else self._present_wishes())
 
     def _present_wishes(self) -> dict[str, bool]:
         return {slot.kind: slot.wish is Wish.ON for slot in self.slots if slot.wish is not Wish.OFF}
@@ -468,7 +464,7 @@ class Publisher:
 
     def may_publish(self, source: rtc.TrackSource.ValueType) -> bool:
         """What the SFU allows now. Sources absent means all."""
-        if self._room is None or self.ended:
+        if self._room is None or self.room_end.has_come:
             return False
         permissions = self.participant.permissions
         allowed = permissions.can_publish_sources
@@ -515,47 +511,19 @@ class Publisher:
         for slot in self.slots:
             slot.check_survival()
 
-    async def guarded(self, work: Coroutine[Any, Any, T], doing: str, seconds: float) -> T:
-        """Awaits a publish or unpublish, raced against the end of the room and a time limit; never
-        cancelled while the room lives."""
-        task = self.loop.spawn(work)
-        race: list[asyncio.Future[Any]] = [task, self.over]
-        await asyncio.wait(race, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return await self.outcome(task, doing)
-        if self.ended:
-            task.cancel()  # the room is gone: nothing will ever answer
-            raise room_lost(doing, self.end_reason)
-        self.over.add_done_callback(lambda _: task.cancel())
-        raise MediaError(f"{doing}: the media server did not answer within {seconds:g} s")
-
-    async def outcome(self, task: asyncio.Task[T], doing: str) -> T:
-        """What a finished request to the core gave. Raises: RoomLost when it failed because the room ended."""
-        try:
-            return task.result()
-        except Exception as error:
-            if "engine is closed" in str(error):  # the core knows of the end before it tells it
-                await asyncio.wait({self.over}, timeout=END_TOLD_WITHIN_S)
-            if self.ended:
-                raise room_lost(doing, self.end_reason) from error
-            raise translate(error, doing) from error
-
     async def close(self, *, unpublish: bool) -> None:
         """Before leaving: devices stop, tracks are unpublished (leaves no memory behind)."""
         self.leaving = True
         for slot in self.slots:
             slot.wish = Wish.OFF
-        if unpublish and not self.ended:
+        if unpublish and not self.room_end.has_come:
             waits = [slot.set_wish(Wish.OFF) for slot in self.slots]
             await asyncio.gather(*waits, return_exceptions=True)
 
     def end(self, reason: str) -> asyncio.Task[None]:
         """The room is over: wakes whoever waits for an answer, stops the devices, frees the tracks."""
         self._last_wishes = self._present_wishes()
-        self.ended = True
-        self.end_reason = reason
-        if not self.over.done():
-            self.over.set_result(None)
+        self.room_end.come(reason)
         return self.loop.spawn(self._end_slots())
 
     async def _end_slots(self) -> None:
