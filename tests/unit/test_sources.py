@@ -1,4 +1,4 @@
-"""Own media on its way in: one device for several, H.264 access units, and what never crosses the FFI."""
+"""Own media on its way in: one device for several, and what never crosses the FFI."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from facts import eventually
-from h264_camera import H264Camera, collect
 
 from utdstream import CallbackError, DeviceError, EncodedFrame, InvalidConfig, PixelFormat, RawFrame
 from utdstream._livekit.devices import SharedCapture
@@ -19,36 +18,11 @@ from utdstream.media import PcmFormat, PcmFrame
 from utdstream.synthetic import PatternCamera
 
 START = b"\x00\x00\x00\x01"
-SHORT = b"\x00\x00\x01"
 SPS, PPS, IDR, DELTA = (bytes([kind]) + b"payload" for kind in (0x67, 0x68, 0x65, 0x41))
 
 
 def units_of(data: bytes) -> list[int]:
     return [kind for kind, _, _ in nal_units(data)]
-
-
-def test_nal_units_when_start_codes_differ_are_all_found() -> None:
-    """Three and four bytes, also mixed."""
-    assert units_of(START + SPS + SHORT + PPS + START + IDR) == [7, 8, 5]
-
-
-def test_nal_units_when_cut_out_keep_their_start_code() -> None:
-    """So that cached parameter sets can be put in front as they are."""
-    data = START + SPS + SHORT + PPS + START + IDR
-    assert [data[start:end] for _, start, end in nal_units(data)] == [START + SPS, SHORT + PPS, START + IDR]
-
-
-@pytest.mark.parametrize("data", [b"", b"\x00", b"\x00\x00\x01", b"no start code", b"\x00\x00\x00\x00"])
-def test_nal_units_when_there_are_none_is_empty(data: bytes) -> None:
-    """Nothing raises on rubbish."""
-    assert nal_units(data) == []
-
-
-def test_nal_units_when_given_a_real_encoder_reads_it() -> None:
-    """libx264: parameter sets and an IDR first, then deltas."""
-    first, *rest = collect(H264Camera(320, 240, 30), 4)
-    assert {7, 8, 5} <= set(units_of(bytes(first.data)))
-    assert all(5 not in units_of(bytes(unit.data)) for unit in rest)
 
 
 class Device:
@@ -163,8 +137,11 @@ class NativeTwin:
     def __init__(self) -> None:
         self.sent: list[object] = []
         self.accepts = True
+        self.fails = False
 
     def capture_frame(self, frame: object) -> bool:
+        if self.fails:
+            raise AssertionError
         self.sent.append(frame)
         return self.accepts
 
@@ -297,7 +274,38 @@ def test_encoded_feed_when_the_driver_fails_goes_on(
     feed.sink(unit(DELTA))
     feed.sink(unit(SPS, PPS, IDR))
     assert kinds(native) == [[7, 8, 5]]
+    assert (feed.sent, feed.dropped) == (1, 1)
     assert isinstance(reports[0].error, DeviceError)
+
+
+def test_encoded_feed_when_the_core_raises_starts_over_from_a_key_frame(
+    encoded: tuple[CameraFeed, FakeEncoder, NativeTwin],
+) -> None:
+    """The unit is lost all the same: what refers to it is not sent, and each unit is counted once."""
+    feed, camera, native = encoded
+    feed.sink(unit(SPS, PPS, IDR))
+    native.fails = True
+    feed.sink(unit(DELTA))
+    native.fails = False
+    feed.sink(unit(DELTA))
+    feed.sink(unit(IDR))
+    assert kinds(native) == [[7, 8, 5], [7, 8, 5]]
+    assert camera.key_frame_requests == 1
+    assert (feed.sent, feed.dropped) == (2, 2)
+
+
+def test_encoded_feed_when_a_unit_was_refused_starts_over_from_a_key_frame(
+    encoded: tuple[CameraFeed, FakeEncoder, NativeTwin],
+) -> None:
+    """A unit of another size, in mid-chain: the deltas behind it would be decoded against a picture never sent."""
+    feed, camera, native = encoded
+    feed.sink(unit(SPS, PPS, IDR))
+    feed.sink(unit(DELTA, width=640))
+    feed.sink(unit(DELTA))
+    assert kinds(native) == [[7, 8, 5]]
+    assert camera.key_frame_requests == 1
+    feed.sink(unit(IDR))
+    assert kinds(native) == [[7, 8, 5], [7, 8, 5]]
 
 
 class Microphone48k:

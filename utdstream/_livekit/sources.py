@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from livekit import rtc
 
-from utdstream._livekit.h264 import nal_units
+from utdstream._livekit.h264 import H264Gate, Passage
 from utdstream._livekit.loop import LoopThread
 from utdstream.errors import DeviceError, InvalidConfig
 from utdstream.media import Camera, EncodedFrame, Microphone, PcmFrame, PixelFormat, RawFrame
@@ -53,9 +53,14 @@ class _Feed:
         self.open = False
         """Frames pass. False while muted, refused or not connected: they are dropped and counted."""
         self.sent = 0
-        self.dropped = 0
+        self._dropped = 0
         self._closed = False
         self._first: asyncio.Future[None] = loop.asyncio_loop.create_future()
+
+    @property
+    def dropped(self) -> int:
+        """Frames that were not sent, whatever the reason. Any thread."""
+        return self._dropped
 
     async def wait_for_first_frame(self, seconds: float) -> bool:
         """True when the device delivered within `seconds`. Loop thread."""
@@ -76,9 +81,11 @@ class _Feed:
 
     def _refuse(self, error: Exception) -> None:
         """A frame that must not reach the core: dropped, counted, reported the first time."""
-        self.dropped += 1
-        if self._closed:  # the device's last frame met a source that is gone
-            return
+        self._dropped += 1
+        if not self._closed:  # else the device's last frame met a source that is gone
+            self._report_once(error)
+
+    def _report_once(self, error: Exception) -> None:
         if not self._reported:
             self._reported = True
             _log.warning("%s: %s", self._name, error)
@@ -120,10 +127,10 @@ class MicrophoneFeed(_Feed):
                     f"{expected.sample_rate_hz} Hz with {expected.channels}: frames must be 10 ms of int16"
                 )
             if not self.open:
-                self.dropped += 1
+                self._dropped += 1
                 return
             if len(self._frames) == self._frames.maxlen:
-                self.dropped += 1
+                self._dropped += 1
             self._frames.append(bytes(frame.data))
         except Exception as error:  # noqa: BLE001 - the sink never raises into a driver
             self._refuse(error)
@@ -178,8 +185,7 @@ class CameraFeed(_Feed):
         self._camera = camera
         self.width, self.height = camera.width, camera.height
         self.encoded = camera.encoded
-        self._needs_key = True
-        self._parameter_sets: dict[int, bytes] = {}
+        self._gate = H264Gate(camera.width, camera.height)
         self._bitrate_bps = 0
         self.raw_source: rtc.VideoSource | None = None
         self.encoded_source: rtc.EncodedVideoSource | None = None
@@ -187,6 +193,10 @@ class CameraFeed(_Feed):
             self.encoded_source = rtc.EncodedVideoSource(self.width, self.height)
         else:
             self.raw_source = rtc.VideoSource(self.width, self.height)
+
+    @property
+    def dropped(self) -> int:
+        return self._dropped + self._gate.dropped
 
     def make_track(self) -> rtc.LocalVideoTrack:
         source = self.encoded_source if self.encoded else self.raw_source
@@ -196,7 +206,7 @@ class CameraFeed(_Feed):
     def restart_from_key_frame(self) -> None:
         """After publish and unmute: nothing but a key frame goes first, and one is asked for. Any thread."""
         if self.encoded:
-            self._needs_key = True
+            self._gate.restart()
             self._ask_for_key_frame()
 
     def sink(self, frame: RawFrame | EncodedFrame) -> None:
@@ -224,7 +234,7 @@ class CameraFeed(_Feed):
             raise InvalidConfig(f"RawFrame.rotation must be 0, 90, 180 or 270, not {frame.rotation}")
         self._delivered()
         if not self.open:
-            self.dropped += 1
+            self._dropped += 1
             return
         self.raw_source.capture_frame(
             rtc.VideoFrame(frame.width, frame.height, _BUFFER_TYPES[frame.pixel_format], data.cast("B")),
@@ -236,54 +246,16 @@ class CameraFeed(_Feed):
     def _submit_encoded(self, frame: EncodedFrame) -> None:
         if self.encoded_source is None:
             raise InvalidConfig("the camera says encoded=False but delivered an encoded frame")
-        if frame.codec.lower() != "h264":
-            raise InvalidConfig(f"encoded frames must be h264, not {frame.codec!r}")
-        if (frame.width, frame.height) != (self.width, self.height):
-            raise InvalidConfig(
-                f"the camera delivered an access unit of {frame.width}x{frame.height}; it promises "
-                f"{self.width}x{self.height}, and the size must not change"
-            )
-        data = bytes(frame.data)
-        units = nal_units(data)
-        if not units:
-            raise InvalidConfig("the camera delivered an access unit without an Annex B start code")
-        is_key = any(kind == 5 for kind, _, _ in units)
-        for kind, start, end in units:
-            if kind in (7, 8):
-                self._parameter_sets[kind] = data[start:end]
+        passage = self._gate.admit(frame, is_open=self.open)
         self._delivered()
-        if not self.open:
-            self.dropped += 1
-            self._needs_key = True  # never resume in mid-chain
+        if passage.wants_key_frame:
+            self._ask_for_key_frame()
+        if passage.data is None:
             return
-        if self._needs_key:
-            if not is_key or not {7, 8} <= self._parameter_sets.keys():
-                self.dropped += 1
-                if not is_key:
-                    self._ask_for_key_frame()
-                return
-            self._needs_key = False
-        if is_key and not {7, 8} <= {kind for kind, _, _ in units}:
-            data = self._parameter_sets[7] + self._parameter_sets[8] + data
-        accepted = self.encoded_source.capture_frame(
-            rtc.EncodedVideoFrame(
-                data=data,
-                width=frame.width,
-                height=frame.height,
-                codec=rtc.VideoCodec.H264,
-                frame_type=(
-                    rtc.EncodedFrameType.ENCODED_FRAME_KEY
-                    if is_key
-                    else rtc.EncodedFrameType.ENCODED_FRAME_DELTA
-                ),
-                timestamp_us=frame.captured_at_us,
-            )
-        )
-        if accepted:
+        if self._capture_encoded(self.encoded_source, frame, passage):
             self.sent += 1
-        else:  # losing one access unit silently corrupts the picture until the next key frame
-            self.dropped += 1
-            self._needs_key = True
+        else:
+            self._gate.refused()
             self._ask_for_key_frame()
         feedback = self.encoded_source.take_feedback()
         if feedback.keyframe_requested:
@@ -293,11 +265,29 @@ class CameraFeed(_Feed):
             self._bitrate_bps = rate.target_bitrate_bps
             self._camera.set_bitrate(rate.target_bitrate_bps)
 
+    def _capture_encoded(self, source: rtc.EncodedVideoSource, frame: EncodedFrame, passage: Passage) -> bool:
+        assert passage.data is not None
+        kind = rtc.EncodedFrameType
+        try:
+            return source.capture_frame(
+                rtc.EncodedVideoFrame(
+                    data=passage.data,
+                    width=frame.width,
+                    height=frame.height,
+                    codec=rtc.VideoCodec.H264,
+                    frame_type=kind.ENCODED_FRAME_KEY if passage.is_key else kind.ENCODED_FRAME_DELTA,
+                    timestamp_us=frame.captured_at_us,
+                )
+            )
+        except BaseException:
+            self._gate.restart()  # counted by `sink`, as everything that raises
+            raise
+
     def _ask_for_key_frame(self) -> None:
         try:
             self._camera.request_key_frame()
         except Exception as error:  # noqa: BLE001 - a driver's fault must not stop the frames
-            self._refuse(DeviceError(f"the camera failed to make a key frame: {error}"))
+            self._report_once(DeviceError(f"the camera failed to make a key frame: {error}"))
 
     async def close(self) -> None:
         """Loop thread; never waits for the device."""
