@@ -1,4 +1,7 @@
-"""What the native core writes to the log of `livekit`, and what of it is passed on. Any thread."""
+"""What the native core writes to the log, and what of it is passed on.
+
+Owns: `CoreLogFilter`, for the logger `livekit`. Any thread.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Own media on its way in: a device's frames, fanned out, checked, and handed to the native core.
+"""Own media on its way in: a device's frames, checked, and handed to the native core.
 
 Owns: `SharedCapture` (one device, several sessions), `MicrophoneFeed`, `CameraFeed`. Threads: a feed's
 sink runs on the device's own thread and never blocks, never raises. Video goes straight into the core
