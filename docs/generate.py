@@ -29,6 +29,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "operations": engine.operations,
     "error-codes": engine.error_codes,
     "error-tree": errors.error_tree,
+    "error-occasions": errors.error_occasions,
+    "device-error-occasions": errors.device_error_occasions,
     "commands": commands.commands,
     "flutter-names": flutter.flutter_table,
     "client-config": settings.client_config,

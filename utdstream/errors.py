@@ -20,6 +20,10 @@ class UTDStreamException(Exception):
 
     `message` is the sentence for a person, `status_code` the HTTP status when an engine answered,
     `code` the engine's machine-readable word when it sent one.
+
+    You see this when you catch it: what is raised is always one of the classes below.
+    At fault: see the class.
+    What to do: catch it to catch everything the SDK raises, and show `message`.
     """
 
     def __init__(self, message: str, status_code: int | None = None, code: str | None = None) -> None:
@@ -45,35 +49,83 @@ class UTDStreamException(Exception):
 
 
 class EngineError(UTDStreamException):
-    """The engine was reached and answered no."""
+    """The engine was reached and answered no.
+
+    You see this when the engine answers a status for which there is no class of its own below.
+    At fault: the engine, or an older SDK.
+    What to do: read `code` and `message`.
+    """
 
 
 class AuthenticationFailed(EngineError):
-    """401: app id, app key or bearer is missing, wrong or expired."""
+    """401: app id, app key or bearer is missing, wrong or expired.
+
+    You see this when app id and app key belong to another engine, the key was changed, or this machine's
+    clock is wrong.
+    At fault: the configuration.
+    What to do: compare app id, key and base URL with the engine's; `utdstream doctor` compares the
+    clocks; then `authenticate` again.
+    """
 
 
 class PermissionDenied(EngineError):
-    """403: known, but not allowed; see `is_banned`."""
+    """403: known, but not allowed; see `is_banned`.
+
+    You see this when a listener does what only a host may, a seat is locked, the call is somebody else's,
+    or the identity is banned.
+    At fault: nobody: the project's rules.
+    What to do: `is_banned` tells a ban; otherwise ask a host.
+    """
 
 
 class FeatureDisabled(PermissionDenied):
-    """403: the project does not have this capability switched on."""
+    """403: the project does not have this capability switched on.
+
+    You see this when the project has calls, video or one more room switched off, or the engine is too old
+    for `start_any`.
+    At fault: the project's settings.
+    What to do: switch it on in the engine's `[project]`, or do without.
+    """
 
 
 class NotFound(EngineError):
-    """404: no such room, call, participant, request or seat."""
+    """404: no such room, call, participant, request or seat.
+
+    You see this when a call is accepted whose id was wrong or forgotten, a room is entered that has
+    ended, or an invitation is answered that is stale.
+    At fault: nobody, when it has just ended.
+    What to do: take the next one; a name that is never found is misspelled.
+    """
 
 
 class Conflict(EngineError):
-    """409: the state of the call, seat or room does not allow it now."""
+    """409: the state of the call, seat or room does not allow it now.
+
+    You see this when the callee is on another call, the caller gave up while you accepted, another device
+    answered, or somebody else took the seat first.
+    At fault: nobody: two wanted the same.
+    What to do: look at the state as it is now, and ask again if it still makes sense.
+    """
 
 
 class InvalidRequest(EngineError):
-    """422 or 400: the engine refused a field of the request."""
+    """422 or 400: the engine refused a field of the request.
+
+    You see this when an identity, a room's name or metadata has a size or a character that the engine
+    does not take.
+    At fault: the program.
+    What to do: correct the argument that the message names; asking again does not help.
+    """
 
 
 class RateLimited(EngineError):
-    """429: too many requests; `retry_after_s` says how long to wait (None: not told)."""
+    """429: too many requests; `retry_after_s` says how long to wait (None: not told).
+
+    You see this when a loop asks without a pause, many devices share one identity, or a second device
+    takes over a session too soon.
+    At fault: the program.
+    What to do: wait for `retry_after_s`, and ask less often.
+    """
 
     def __init__(
         self,
@@ -87,7 +139,13 @@ class RateLimited(EngineError):
 
 
 class CallNotAnswered(EngineError):
-    """The call ended without an answer; `status` is rejected, busy, missed or ended."""
+    """The call ended without an answer; `status` is rejected, busy, missed or ended.
+
+    You see this when `wait_for_answer` or `start_any` waits, and the callee refuses, is busy, or does not
+    answer within the ring time.
+    At fault: nobody.
+    What to do: read `status`, and tell the person at the device.
+    """
 
     def __init__(self, status: UTDCallStatus, message: str | None = None) -> None:
         super().__init__(message or f"the call was not answered: it is {status.wire}")
@@ -95,59 +153,146 @@ class CallNotAnswered(EngineError):
 
 
 class TransportError(UTDStreamException, ConnectionError):
-    """Nobody answered, or what answered was not an engine."""
+    """Nobody answered, or what answered was not an engine.
+
+    You see this when several engines or calls were asked and none said anything; usually one of its two
+    classes below.
+    At fault: the network.
+    What to do: as for `EngineUnreachable`.
+    """
 
 
 class EngineUnreachable(TransportError):
-    """No usable answer from the engine: refused, unresolved, reset, not JSON, or HTTP 5xx."""
+    """No usable answer from the engine: refused, unresolved, reset, not JSON, or HTTP 5xx.
+
+    You see this when the engine is down or restarts, the base URL is wrong, there is no network, or a
+    proxy answers in its place.
+    At fault: the network or the engine.
+    What to do: check the base URL with `curl BASE_URL/health`; try again later: nothing was changed, or
+    it is undone.
+    """
 
 
 class DeadlineExceeded(TransportError, TimeoutError):
-    """The call's `timeout` passed first; what was under way is undone in the background."""
+    """The call's `timeout` passed first; what was under way is undone in the background.
+
+    You see this when name resolution hangs, the engine or the media server is slow, or a wait's fact does
+    not come true in time.
+    At fault: the network, or a `timeout` that is too short.
+    What to do: try again, or give a longer `timeout`.
+    """
 
 
 class MediaError(UTDStreamException):
-    """The media server's side of things."""
+    """The media server's side of things.
+
+    You see this when the media core or server refuses or does not answer something that has no class of
+    its own below.
+    At fault: the media server.
+    What to do: try again; if it stays, look at livekit-server's log.
+    """
 
 
 class ConnectFailed(MediaError):
-    """The media room could not be joined."""
+    """The media room could not be joined.
+
+    You see this when livekit-server is down, its address cannot be reached from this device, UDP is
+    blocked, or the token is another server's.
+    At fault: the network or the stack.
+    What to do: open the media ports; `utdstream engine up --lan` says which address it gives to devices;
+    the call is ended on the engine already.
+    """
 
 
 class PublishRefused(MediaError):
-    """The media server has not granted (or has withdrawn) the right to publish this."""
+    """The media server has not granted (or has withdrawn) the right to publish this.
+
+    You see this when a viewer or listener switches a microphone or camera on, or a host took the right
+    away.
+    At fault: nobody: the engine grants the right.
+    What to do: take a seat, ask for the stage, or wait for `can_publish`.
+    """
 
 
 class RoomLost(MediaError):
-    """The media room ended while something was under way in it."""
+    """The media room ended while something was under way in it.
+
+    You see this when the room is closed, the participant is removed, or the media server restarts while
+    data is sent or statistics are asked for.
+    At fault: nobody, or the stack.
+    What to do: look at `connection` for the reason; rooms and live streams rejoin by themselves, a call
+    is over.
+    """
 
 
 class UsageError(UTDStreamException, RuntimeError):
-    """The program used the SDK in a way that cannot work."""
+    """The program used the SDK in a way that cannot work.
+
+    You see this when a second identity is used with one client, a room is connected twice, or a transport
+    is started twice.
+    At fault: the program.
+    What to do: correct the order of the calls; asking again does not help.
+    """
 
 
 class SessionClosed(UsageError):
-    """The object was disposed, or is not connected."""
+    """The object was disposed, or is not connected.
+
+    You see this when something is asked of a session, room or client after `dispose`, before a connect,
+    or while another thread hangs up.
+    At fault: the program, or nobody when two threads act.
+    What to do: make a new object; in a thread that was waiting, stop.
+    """
 
 
 class NotAuthenticated(UsageError):
-    """`client.authenticate(identity=...)` has to come first."""
+    """`client.authenticate(identity=...)` has to come first.
+
+    You see this when a session is asked for before anybody is signed in.
+    At fault: the program.
+    What to do: call `client.authenticate(identity=...)` first.
+    """
 
 
 class InvalidCallTransition(UsageError):
-    """The call is not in a state in which this can be done."""
+    """The call is not in a state in which this can be done.
+
+    You see this when `start` is called in a session that is in a call, or `wait_for_answer` before any
+    call.
+    At fault: the program.
+    What to do: `end()` the call first, or make another session.
+    """
 
 
 class WrongThread(UsageError):
-    """A blocking call was made on the SDK's own loop thread, where it would wait for itself."""
+    """A blocking call was made on the SDK's own loop thread, where it would wait for itself.
+
+    You see this when code on the loop thread (a handler on the raw `UTDRoom.room`) calls a method that
+    waits.
+    At fault: the program.
+    What to do: use `.subscribe(...)`, whose callbacks may block.
+    """
 
 
 class InvalidConfig(UsageError, ValueError):
-    """An argument or a setting has the wrong type, range or format."""
+    """An argument or a setting has the wrong type, range or format.
+
+    You see this when a `timeout` is negative, a base URL has no scheme, a frame has another size than its
+    format, or a package is not installed.
+    At fault: the program or the configuration.
+    What to do: the message names the argument, and what it may be.
+    """
 
 
 class DeviceError(UTDStreamException):
-    """A microphone, speaker, camera or other piece of hardware failed or is missing."""
+    """A microphone, speaker, camera or other piece of hardware failed or is missing.
+
+    You see this when a card or camera is unplugged, in use elsewhere, or does not open in time; during a
+    call it is not raised but said on `client.errors`, and the call goes on.
+    At fault: the machine.
+    What to do: `utd-device doctor` lists what is plugged in; switch the microphone or camera on again
+    when it is back.
+    """
 
 
 _BY_STATUS: dict[int, type[EngineError]] = {

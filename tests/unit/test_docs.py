@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import utdstream
+from device import errors as device_errors
 from utdstream import errors
 from utdstream._wire import call_states as states
 from utdstream.engine.rules.refusals import STATUS_OF_CODE
@@ -23,6 +24,7 @@ sys.path.insert(0, str(DOCS))
 
 import flutter_names  # noqa: E402
 import generate  # noqa: E402
+from generators import errors as error_pages  # noqa: E402
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted(DOCS.rglob("*.md"))]
 
@@ -126,11 +128,28 @@ def test_reference_when_a_session_inherits_shows_what_it_inherits() -> None:
         assert "parts" not in part, "what only the SDK can make is not shown as if a user could"
 
 
-def test_every_error_and_code_is_in_the_reference() -> None:
-    tree, codes = page("reference/errors.md"), page("reference/wire.md")
-    for kind in vars(errors).values():
-        if isinstance(kind, type) and issubclass(kind, Exception):
-            assert f"`{kind.__name__}`" in tree
+@pytest.mark.parametrize(
+    "kind",
+    [
+        kind
+        for module in (errors, device_errors)
+        for kind in vars(module).values()
+        if isinstance(kind, type) and issubclass(kind, Exception) and kind.__module__ == module.__name__
+    ],
+    ids=lambda kind: kind.__name__,
+)
+def test_error_class_when_looked_up_says_when_it_is_seen_and_what_to_do(kind: type[Exception]) -> None:
+    """In its docstring, for an editor, and on the page, for a reader."""
+    when, fault, do = error_pages.occasion(kind)
+    row = next(
+        line for line in page("reference/errors.md").splitlines() if line.startswith(f"| `{kind.__name__}` |")
+    )
+    assert row.endswith(f"| {when} | {fault} | {do} |")
+
+
+def test_error_codes_when_the_engine_has_them_are_on_the_wires_page() -> None:
+    """Each with its HTTP status."""
+    codes = page("reference/wire.md")
     for code, status in STATUS_OF_CODE.items():
         assert f"| `{code}` | {status} |" in codes
 
