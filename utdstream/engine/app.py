@@ -41,8 +41,7 @@ from utdstream.engine.media.sfu import Sfu
 from utdstream.engine.media.tokens import Tokens
 from utdstream.engine.push.call_events import CallEvents
 from utdstream.engine.push.notifier import Notifier
-from utdstream.engine.store.database import Store
-from utdstream.engine.store.rooms import RoomStore
+from utdstream.engine.store.sqlite.database import SqliteStore
 
 CLOSE_WITHIN_S = 0.8
 
@@ -56,7 +55,7 @@ class Engine:
         self.config = config
         self.tokens = Tokens(config)
         self.gate = Gate(self.tokens, config.limits)
-        self.store = Store(config.engine.database)
+        self.store = SqliteStore(config.engine.database)
         self.sfu = Sfu(config.livekit)
         self.lanes = Lanes()
         self.timers = Timers()
@@ -65,9 +64,8 @@ class Engine:
         self.calls = CallService(config.project, self.store, rooms, self.timers, self.events)
         self.watch = CallWatch(self.calls, self.store, self.sfu, rooms, self.timers)
         app_id = config.project.app_id
-        records = RoomStore(self.store)
-        self.follower = RoomFollower(app_id, self.store, records, self.sfu, self.lanes, self.timers)
-        self.desk = RoomDesk(app_id, self.store, records, self.follower)
+        self.follower = RoomFollower(app_id, self.store, self.sfu, self.lanes, self.timers)
+        self.desk = RoomDesk(app_id, self.store, self.follower)
         self.rooms = RoomService(
             app_id,
             self.store,

@@ -1,8 +1,7 @@
-"""The rules of bans with a fixed clock, and their table."""
+"""The rules of bans with a fixed clock."""
 
 from __future__ import annotations
 
-import sqlite3
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -10,7 +9,6 @@ import pytest
 from utdstream.engine.rules import bans
 from utdstream.engine.rules.bans import Ban
 from utdstream.engine.rules.refusals import Refusal
-from utdstream.engine.store.bans import BanStore
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
 SECOND = timedelta(seconds=1)
@@ -18,13 +16,6 @@ SECOND = timedelta(seconds=1)
 
 def ban(identity: str = "bob", room: str | None = "lobby", *, lasts_s: int | None = None, id: int = 0) -> Ban:
     return Ban(id, identity, room, NOW, bans.end_of(NOW, lasts_s))
-
-
-@pytest.fixture
-def table() -> BanStore:
-    db = sqlite3.connect(":memory:", isolation_level=None)
-    db.row_factory = sqlite3.Row
-    return BanStore(db)
 
 
 def test_a_ban_holds_until_the_moment_it_ends() -> None:
@@ -83,47 +74,6 @@ def test_who_may_ban_whom_in_the_room_of_ann(
     with pytest.raises(Refusal) as refusal:
         check()
     assert refusal.value.code == code
-
-
-def test_a_new_ban_takes_the_place_of_the_old_one(table: BanStore) -> None:
-    first = table.put(ban(lasts_s=10))
-    second = table.put(ban())
-    assert second.id > first.id
-    assert table.of("bob", NOW, room="lobby") == [second]
-    everywhere = table.put(ban(room=None))
-    table.put(ban(room=None))
-    assert len(table.of("bob", NOW, room="lobby")) == 2
-    assert [found.room for found in table.of("bob", NOW)] == [None]
-    assert everywhere.room is None
-
-
-def test_an_expired_ban_is_as_if_it_had_never_been(table: BanStore) -> None:
-    table.put(ban(lasts_s=10))
-    later = NOW + 10 * SECOND
-    assert table.of("bob", later, room="lobby") == []
-    assert table.page(later, rooms=None, page=1, per_page=20) == ([], 0)
-    assert table.since(NOW, later) == []
-    assert table.lift("bob", "lobby", later) == 0
-
-
-def test_lifting_says_how_many_were_in_force(table: BanStore) -> None:
-    for room in ("lobby", "hall", None):
-        table.put(ban(room=room))
-    assert table.lift("bob", "lobby", NOW) == 1
-    assert table.lift("bob", "lobby", NOW) == 0
-    assert table.lift("bob", None, NOW, everywhere=True) == 2
-    assert table.of("bob", NOW, room="hall") == []
-
-
-def test_a_page_holds_the_newest_first_of_the_rooms_asked_for(table: BanStore) -> None:
-    for number in range(5):
-        table.put(ban(f"p{number}", "lobby" if number % 2 == 0 else "hall"))
-    table.put(ban("all", None))
-    found, total = table.page(NOW, rooms=None, page=1, per_page=2)
-    assert ([row.identity for row in found], total) == (["all", "p4"], 6)
-    found, total = table.page(NOW, rooms=["lobby"], page=2, per_page=2)
-    assert ([row.identity for row in found], total) == (["p0"], 3)
-    assert table.page(NOW, rooms=[], page=1, per_page=2) == ([], 0)
 
 
 def test_a_row_is_spelled_as_the_kits_read_it() -> None:

@@ -16,7 +16,8 @@ from utdstream.engine.push.call_events import CallEvents, Stream
 from utdstream.engine.rules import calls
 from utdstream.engine.rules.calls import CallRecord
 from utdstream.engine.rules.refusals import Refusal
-from utdstream.engine.store.database import Store
+from utdstream.engine.store.contract import Store
+from utdstream.engine.store.sqlite.database import SqliteStore
 from utdstream.models import UTDStreamType
 
 NOW = datetime.now(timezone.utc)
@@ -24,7 +25,7 @@ NOW = datetime.now(timezone.utc)
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(str(tmp_path / "engine.db"))
+    store = SqliteStore(str(tmp_path / "engine.db"))
     yield store
     store.close()
 

@@ -1,12 +1,10 @@
-"""What is kept and what is signed: the store, the tokens, the work in the background."""
+"""What is signed, and the work in the background."""
 
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
-from pathlib import Path
+from datetime import timedelta
 
 import jwt
 import pytest
@@ -15,222 +13,14 @@ from livekit import api
 from utdstream.engine import config
 from utdstream.engine.background import Lanes, Timers
 from utdstream.engine.media.tokens import Tokens
-from utdstream.engine.rules import calls
-from utdstream.engine.rules.calls import CallRecord
 from utdstream.engine.rules.refusals import Refusal
-from utdstream.engine.rules.rooms import Room
-from utdstream.engine.store.calls import KEEP_CALLS_S, CallFilter
-from utdstream.engine.store.database import Store
-from utdstream.models import UTDCallStatus, UTDStreamType
 
-S = UTDCallStatus
-NOW = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=timezone.utc)
 LIVEKIT_SECRET = "livekit-secret-of-at-least-32-bytes"
 SETTINGS = config.EngineConfig(
     engine=config.EngineSection(database="unused", token_secret="ts"),
     project=config.ProjectSection(app_id="12", app_key="key", app_secret="secret"),
     livekit=config.LiveKitSection(api_key="lk", api_secret=LIVEKIT_SECRET),
 )
-
-
-def a_call(
-    call_id: str = "call_1", caller: str = "door", callee: str = "house", age_s: float = 0
-) -> CallRecord:
-    return calls.new_call(
-        call_id=call_id,
-        type=UTDStreamType.VIDEO_CALL,
-        caller=caller,
-        callee=callee,
-        now=NOW - timedelta(seconds=age_s),
-        ring_timeout_s=30.0,
-        max_duration_s=60.0,
-        caller_name="Tür 🚪",
-        metadata={"floor": [1, None, "ü"]},
-    )
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> str:
-    return str(tmp_path / "engine.db")
-
-
-def test_a_call_is_the_same_after_the_file_was_opened_again(path: str) -> None:
-    store = Store(path)
-    record = calls.accept(calls.ring(a_call(), "house", NOW), "house", NOW, "key")
-    record = replace(record, caller_seen=True)
-    over = calls.end(a_call("call_2", "x", "y"), "x", NOW)
-    for each in (record, over):
-        store.calls.insert(each)
-    store.close()
-    store = Store(path)
-    assert store.calls.get("call_1") == record
-    assert store.calls.get("call_2") == over
-    assert store.calls.get("call_3") is None
-    assert store.calls.open() == [record]
-    store.close()
-
-
-def test_a_commit_is_in_the_file_without_a_close(path: str) -> None:
-    """What a killed engine leaves behind: another connection reads it."""
-    first = Store(path)
-    with first.transaction():
-        first.calls.insert(a_call())
-    second = Store(path)
-    assert second.calls.get("call_1") == a_call()
-    second.close()
-    first.close()
-
-
-def test_a_transaction_that_raises_leaves_nothing(path: str) -> None:
-    store = Store(path)
-
-    def insert_and_refuse() -> None:
-        with store.transaction():
-            store.calls.insert(a_call())
-            raise Refusal("callee_busy", "no")
-
-    with pytest.raises(Refusal):
-        insert_and_refuse()
-    assert store.calls.get("call_1") is None
-    with store.transaction():
-        store.calls.insert(a_call())
-    store.close()
-
-
-def test_a_transaction_that_raises_leaves_the_memory_as_the_file(path: str) -> None:
-    """Ended, begun and forgotten calls are as they were, also for who asks by identity."""
-    store = Store(path)
-    store.calls.insert(a_call("call_1", callee="first"))
-    store.calls.insert(a_call("call_2", callee="second"))
-
-    def change_and_refuse() -> None:
-        with store.transaction():
-            store.calls.save(calls.end(a_call("call_1", callee="first"), "door", NOW))
-            store.calls.delete("call_2")
-            store.calls.insert(a_call("call_3", callee="third"))
-            assert [record.call_id for record in store.calls.open_of("door")] == ["call_3"]
-            raise Refusal("callee_busy", "no")
-
-    with pytest.raises(Refusal):
-        change_and_refuse()
-    assert sorted(record.call_id for record in store.calls.open_of("door")) == ["call_1", "call_2"]
-    assert store.calls.open_of("third") == []
-    store.close()
-    again = Store(path)
-    assert sorted(record.call_id for record in again.calls.open_of("door")) == ["call_1", "call_2"]
-    again.close()
-
-
-def test_a_full_disk_leaves_what_was_there(path: str) -> None:
-    """The call that cannot be written is in no memory either, and the next one works."""
-    store = Store(path)
-    pages = store.db.execute("PRAGMA page_count").fetchone()[0]
-    store.db.execute(f"PRAGMA max_page_count = {pages}")
-
-    def fill() -> None:
-        for number in range(1000):
-            with store.transaction():
-                store.calls.insert(a_call(f"call_{number}", callee=f"house-{number}"))
-
-    with pytest.raises(sqlite3.OperationalError, match="full"):
-        fill()
-    written = store.db.execute("SELECT count(*) FROM calls").fetchone()[0]
-    assert len(store.calls.open()) == written
-    store.db.execute("PRAGMA max_page_count = 100000")
-    with store.transaction():
-        store.calls.insert(a_call("call_again"))
-    store.close()
-
-
-def test_a_file_of_the_last_release_is_taken_over(path: str) -> None:
-    """Its calls are read; the index that nobody uses any more is gone."""
-    store = Store(path)
-    store.calls.insert(a_call())
-    store.db.execute("CREATE INDEX calls_open ON calls (caller, callee) WHERE status = 'ringing'")
-    store.db.execute("PRAGMA user_version = 2")
-    store.close()
-    again = Store(path)
-    assert again.calls.open() == [a_call()]
-    indexes = [row[0] for row in again.db.execute("SELECT name FROM sqlite_master WHERE type = 'index'")]
-    assert "calls_with_room" in indexes
-    assert "calls_open" not in indexes
-    again.close()
-
-
-def test_open_calls_are_found_from_either_side(path: str) -> None:
-    store = Store(path)
-    store.calls.insert(a_call())
-    assert [r.call_id for r in store.calls.open_of("house")] == ["call_1"]
-    assert [r.call_id for r in store.calls.open_of("door")] == ["call_1"]
-    store.calls.save(calls.end(a_call(), "door", NOW))
-    assert store.calls.open_of("house") == []
-    assert [r.call_id for r in store.calls.with_room()] == ["call_1"]
-    store.close()
-
-
-def test_a_key_finds_the_newest_call_of_its_caller_only(path: str) -> None:
-    store = Store(path)
-    store.calls.insert(a_call("call_1", age_s=9), "key")
-    store.calls.insert(a_call("call_2"), "key")
-    store.calls.insert(a_call("call_3", caller="other"), "key")
-    found = store.calls.by_key("door", "key")
-    assert found is not None
-    assert found.call_id == "call_2"
-    assert store.calls.by_key("door", "none") is None
-    store.close()
-
-
-def test_pages_are_filtered_and_newest_first(path: str) -> None:
-    store = Store(path)
-    for number in range(5):
-        store.calls.insert(a_call(f"call_{number}", callee=f"house{number % 2}", age_s=10 * number))
-    store.calls.save(calls.end(a_call("call_4", callee="house0", age_s=40), "door", NOW))
-
-    def ids(wanted: CallFilter, page: int = 1, per_page: int = 10) -> tuple[list[str], int]:
-        records, total = store.calls.page(wanted, page=page, per_page=per_page)
-        return [record.call_id for record in records], total
-
-    assert ids(CallFilter()) == (["call_0", "call_1", "call_2", "call_3", "call_4"], 5)
-    assert ids(CallFilter(), 2, 2) == (["call_2", "call_3"], 5)
-    assert ids(CallFilter(statuses=(S.ENDED,))) == (["call_4"], 1)
-    assert ids(CallFilter(identity="house1")) == (["call_1", "call_3"], 2)
-    assert ids(CallFilter(identity="house1", peer="stranger")) == ([], 0)
-    assert ids(CallFilter(type=UTDStreamType.AUDIO_CALL)) == ([], 0)
-    assert ids(CallFilter(created_from=NOW - timedelta(seconds=15))) == (["call_0", "call_1"], 2)
-    assert ids(CallFilter(created_until=NOW - timedelta(seconds=35))) == (["call_4"], 1)
-    store.close()
-
-
-def test_old_calls_are_forgotten_and_open_ones_never(path: str) -> None:
-    store = Store(path)
-    old = a_call("call_1", age_s=KEEP_CALLS_S + 1)
-    store.calls.insert(replace(calls.end(old, "door", NOW), room_open=False))
-    store.calls.insert(a_call("call_2", age_s=KEEP_CALLS_S + 1))
-    store.calls.forget_old(NOW)
-    assert store.calls.get("call_1") is None
-    assert store.calls.get("call_2") is not None
-    store.close()
-
-
-def test_a_room_gets_one_owner(path: str) -> None:
-    store = Store(path)
-    first = store.claim_room(Room("lobby", UTDStreamType.LIVE_STREAM, None, NOW))
-    second = store.claim_room(Room("lobby", UTDStreamType.LIVE_STREAM, "ann", NOW))
-    third = store.claim_room(Room("lobby", UTDStreamType.LIVE_STREAM, "bob", NOW))
-    assert (first.owner, second.owner, third.owner) == (None, "ann", "ann")
-    assert store.rooms() == [third]
-    store.delete_room("lobby")
-    assert store.room("lobby") is None
-    store.close()
-
-
-def test_a_file_of_a_newer_engine_is_refused(path: str) -> None:
-    Store(path).close()
-    with sqlite3.connect(path) as database:
-        database.execute("PRAGMA user_version = 99")
-    database.close()
-    with pytest.raises(sqlite3.DatabaseError, match="newer"):
-        Store(path)
 
 
 def test_a_bearer_speaks_for_its_identity_only_here() -> None:

@@ -17,7 +17,7 @@ from utdstream.engine.flows.room_states import RoomDesk
 from utdstream.engine.rules.refusals import Refusal, invalid
 from utdstream.engine.rules.room_state import Outcome, RoomState
 from utdstream.engine.rules.rooms import Room
-from utdstream.engine.store.rooms import Presence
+from utdstream.engine.store.contract import Presence
 
 OwnRule = Callable[[Room, RoomState, str], Outcome]
 ModeratorRule = Callable[[Room, RoomState, str | None], Outcome]
@@ -28,7 +28,7 @@ class Desk:
 
     def __init__(self, desk: RoomDesk) -> None:
         self.desk = desk
-        self.records = desk.records
+        self.people = desk.people
 
     def room(self, ask: Ask) -> Room:
         """The room in the path. Raises: Refusal."""
@@ -51,11 +51,11 @@ class Desk:
 
     def is_admitted(self, room: Room, identity: str) -> bool:
         """Whether this person ever got a token of the room."""
-        return identity == room.owner or self.records.presence(room.name, identity) is not None
+        return identity == room.owner or self.people.presence(room.name, identity) is not None
 
     def is_here(self, room: Room, identity: str) -> bool:
         """Whether this person is in the room, or was admitted and is on the way."""
-        return self.records.presence(room.name, identity) in (Presence.ADMITTED, Presence.HERE)
+        return self.people.presence(room.name, identity) in (Presence.ADMITTED, Presence.HERE)
 
 
 def done(outcome: Outcome, **more: object) -> Answer:

@@ -19,7 +19,7 @@ from utdstream.engine.rules import calls
 from utdstream.engine.rules.calls import CallRecord
 from utdstream.engine.rules.refusals import invalid
 from utdstream.engine.rules.rooms import call_sources
-from utdstream.engine.store.calls import CallFilter
+from utdstream.engine.store.contract import CallFilter
 from utdstream.models import UTDCallStatus, UTDStreamType
 
 

@@ -101,10 +101,10 @@ class SeatApi:
 
     async def request_to_speak(self, ask: Ask) -> Answer:
         """POST /rooms/{room}/speakers/request."""
-        records, now_ms = self._desk.records, round(time.time() * 1000)
+        people, now_ms = self._desk.people, round(time.time() * 1000)
 
         def rule(room: Room, state: RoomState, who: str) -> Outcome:
-            return speakers.request(room, state, who, name=records.name(room.name, who), now_ms=now_ms)
+            return speakers.request(room, state, who, name=people.name(room.name, who), now_ms=now_ms)
 
         return done(self._desk.own(ask, rule))
 
@@ -154,7 +154,7 @@ class SeatApi:
         return done(self._desk.own(ask, lambda room, state, who: speakers.decline(room, state, who, asked)))
 
     def _grid(self, room: Room, state: RoomState) -> dict[str, object]:
-        names = self._desk.records.names(room.name, room_views.named(room, state))
+        names = self._desk.people.names(room.name, room_views.named(room, state))
         return codec.seat_grid_to_answer(room_state.grid(room, state, names))
 
 

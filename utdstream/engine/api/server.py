@@ -16,7 +16,6 @@ import asyncio
 import json
 import logging
 import math
-import sqlite3
 from collections.abc import Awaitable, Callable, Mapping
 from urllib.parse import unquote_to_bytes
 
@@ -33,6 +32,7 @@ from utdstream.engine.api.paths import Paths
 from utdstream.engine.api.request import Ask, Asker, Handler
 from utdstream.engine.config import WEBHOOK_PATH
 from utdstream.engine.rules.refusals import STATUS_OF_CODE, Refusal
+from utdstream.engine.store.contract import StoreFailed
 
 HEADER_LAST_EVENT_ID = "Last-Event-ID"
 MAX_BODY_BYTES = 64 * 1024
@@ -92,7 +92,7 @@ def _endpoint(
             return error_response(refusal)
         except ClientDisconnect:
             return error_response(Refusal("request_timeout", "The client went away"))
-        except sqlite3.Error:
+        except StoreFailed:
             _log.exception("%s: the database failed", operation.id)
             return error_response(Refusal("unavailable", "The database failed; try again", retry_after_s=1))
         except Exception:  # noqa: BLE001  # the outermost frame of a request

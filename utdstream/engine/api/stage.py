@@ -45,7 +45,7 @@ class StageApi:
         room = self._desk.room(ask)
         stage.must_have_stage(room)
         state = self._desk.desk.state(room)
-        names = self._desk.records.names(room.name, room_views.named(room, state))
+        names = self._desk.people.names(room.name, room_views.named(room, state))
         members = codec.stage_to_json(room_views.stage_members(room, state, names))
         return Answer({"members": members, "rev": state.rev})
 
@@ -60,7 +60,7 @@ class StageApi:
         room = self._desk.room(ask)
         member = {
             "identity": target,
-            "name": self._desk.records.name(room.name, target),
+            "name": self._desk.people.name(room.name, target),
             "role": room_views.stage_role(room, outcome.state, target),
         }
         return done(outcome, member=member)
@@ -73,10 +73,10 @@ class StageApi:
 
     async def request_stage(self, ask: Ask) -> Answer:
         """POST /rooms/{room}/stage/request."""
-        records = self._desk.records
+        people = self._desk.people
 
         def rule(room: Room, state: RoomState, who: str) -> Outcome:
-            return stage.request(room, state, who, name=records.name(room.name, who))
+            return stage.request(room, state, who, name=people.name(room.name, who))
 
         return done(self._desk.own(ask, rule))
 

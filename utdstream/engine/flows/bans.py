@@ -27,7 +27,7 @@ from utdstream.engine.rules import bans, moderation, roles, rooms
 from utdstream.engine.rules.bans import Ban
 from utdstream.engine.rules.refusals import Refusal
 from utdstream.engine.rules.rooms import Room
-from utdstream.engine.store.database import Store
+from utdstream.engine.store.contract import Store
 
 POLL_S = 5.0
 WATCHED_FOR = timedelta(seconds=MEDIA_TTL_S, minutes=5)
@@ -83,7 +83,7 @@ class BanService:
 
     def rooms_moderated_by(self, identity: str) -> list[str]:
         """The names of the rooms that this identity moderates."""
-        return [room.name for room in self._store.rooms() if self.may_moderate(room, identity)]
+        return [room.name for room in self._store.rooms.all() if self.may_moderate(room, identity)]
 
     def check_may_ban(self, room: Room, actor: str, target: str) -> None:
         """Raises: Refusal when this moderator may not ban this person."""
@@ -103,7 +103,7 @@ class BanService:
         self, identity: str, room: str | None, *, reason: str | None, duration_s: int | None, by: str
     ) -> Ban:
         """Writes the ban and begins to remove the person; removal goes on beside it, nothing waits."""
-        name = None if room is None else self._desk.records.name(room, identity)
+        name = None if room is None else self._desk.people.name(room, identity)
         now = clock.now()
         wanted = Ban(0, identity, room, now, bans.end_of(now, duration_s), reason, name)
         with self._store.transaction():
@@ -115,7 +115,7 @@ class BanService:
             by,
             "" if duration_s is None else f" for {duration_s} s",
         )
-        for place in self._store.rooms():
+        for place in self._store.rooms.all():
             if room in (None, place.name):
                 self._desk.mutate(place, lambda room, state: moderation.put_out(room, state, identity))
         if room is None:
@@ -161,7 +161,7 @@ class BanService:
         for ban in pronounced:
             if ban.room is not None:
                 in_room.setdefault(ban.room, {})[ban.identity] = ban
-        for room in self._store.rooms() if everywhere or in_room else ():
+        for room in self._store.rooms.all() if everywhere or in_room else ():
             wanted = {**in_room.get(room.name, {}), **everywhere}
             if not wanted:
                 continue
@@ -180,7 +180,7 @@ class BanService:
 
     async def _remove(self, room: str, ban: Ban) -> None:
         notice: Mapping[str, object] = {**bans.notice(ban), "identity": ban.identity}
-        place = Place(room, rooms.livekit_name(room, self._app_id), self._store.room(room))
+        place = Place(room, rooms.livekit_name(room, self._app_id), self._store.rooms.get(room))
         try:
             await self._rooms.remove(
                 place, ban.identity, "a ban", notice=messages.encode(messages.BANNED, notice)

@@ -19,7 +19,7 @@ from utdstream.engine.media.call_rooms import CallRooms
 from utdstream.engine.media.sfu import RoomState, Sfu, SfuUnavailable, Webhook
 from utdstream.engine.rules import calls
 from utdstream.engine.rules.calls import CallRecord
-from utdstream.engine.store.database import Store
+from utdstream.engine.store.contract import Store
 
 POLL_S = 5.0
 POLL_WHILE_DOWN_S = 0.5

@@ -27,8 +27,7 @@ from utdstream.engine.push.call_events import CallEvents
 from utdstream.engine.rules import calls
 from utdstream.engine.rules.calls import CallRecord
 from utdstream.engine.rules.refusals import Refusal, invalid, unavailable
-from utdstream.engine.store.calls import CallFilter
-from utdstream.engine.store.database import Store
+from utdstream.engine.store.contract import CallFilter, Store
 from utdstream.models import UTDCallStatus, UTDStreamType
 
 _log = logging.getLogger(__name__)

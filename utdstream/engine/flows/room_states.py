@@ -15,8 +15,7 @@ from utdstream.engine.rules import rooms
 from utdstream.engine.rules.refusals import Refusal
 from utdstream.engine.rules.room_state import Outcome, RoomState
 from utdstream.engine.rules.rooms import Room
-from utdstream.engine.store.database import Store
-from utdstream.engine.store.rooms import RoomStore
+from utdstream.engine.store.contract import Store
 
 _log = logging.getLogger(__name__)
 
@@ -26,22 +25,22 @@ Rule = Callable[[Room, RoomState], Outcome]
 class RoomDesk:
     """States of all rooms of the project."""
 
-    def __init__(self, app_id: str, store: Store, records: RoomStore, follower: RoomFollower) -> None:
+    def __init__(self, app_id: str, store: Store, follower: RoomFollower) -> None:
         self._app_id = app_id
         self._store = store
         self._follower = follower
-        self.records = records
+        self.people = store.people
 
     def room(self, spelling: str) -> Room:
         """The live stream or audio room of this name in either spelling. Raises: Refusal."""
-        room = self._store.room(rooms.room_name(spelling, self._app_id))
+        room = self._store.rooms.get(rooms.room_name(spelling, self._app_id))
         if room is None:
             raise Refusal("room_not_found", "There is no such room")
         return room
 
     def state(self, room: Room) -> RoomState:
         """The newest state of a room."""
-        return self.records.state(room)
+        return self._store.states.get(room)
 
     def metadata(self, room: Room) -> str:
         """The room metadata that says the newest state (an empty room is told it with the next mint)."""
@@ -53,12 +52,12 @@ class RoomDesk:
         `room` must have been read without an `await` in between. A rule that raises changes nothing.
         The outcome's state carries the new `rev`. Raises: Refusal.
         """
-        with self.records.changing(room) as change:
-            before = change.state
+        with self._store.transaction():
+            before = self._store.states.get(room)
             outcome = rule(room, before)
             if outcome.state != before:
                 outcome = replace(outcome, state=replace(outcome.state, rev=before.rev + 1))
-                change.save(outcome.state)
+                self._store.states.put(room, outcome.state)
         if outcome.state is not before or outcome.notices:
             self._follower.changed(room, before, outcome.state, outcome.notices)
         return outcome

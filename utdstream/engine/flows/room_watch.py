@@ -24,8 +24,7 @@ from utdstream.engine.media.sfu import Participant, RoomState, Sfu, SfuUnavailab
 from utdstream.engine.rules import calls, roles, room_views, rooms
 from utdstream.engine.rules.grants import rights
 from utdstream.engine.rules.rooms import MICROPHONE, Room
-from utdstream.engine.store.database import Store
-from utdstream.engine.store.rooms import Presence
+from utdstream.engine.store.contract import Presence, Store
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +38,7 @@ class RoomWatch:
         self._prefix = rooms.livekit_name("", app_id)
         self._store = store
         self._desk = desk
-        self._records = desk.records
+        self._people = store.people
         self._follower = follower
         self._sfu = sfu
         self._timers = timers
@@ -60,7 +59,7 @@ class RoomWatch:
             self._counts.pop(name, None)
             self._timers.after(0.0, name, lambda: self._finished(name))
             return
-        room = self._store.room(name)
+        room = self._store.rooms.get(name)
         if room is None:
             return
         if hook.event == "participant_joined" and hook.person is not None:
@@ -73,9 +72,9 @@ class RoomWatch:
                 self._timers.after(0.0, name, lambda: self._follower.mute(name, hook.identity, track.sid))
 
     def _arrived(self, room: Room, person: Participant) -> None:
-        if self._records.presence(room.name, person.identity) is not Presence.HERE:
+        if self._people.presence(room.name, person.identity) is not Presence.HERE:
             with self._store.transaction():
-                self._records.arrived(room.name, person.identity, person.name or None)
+                self._people.arrived(room.name, person.identity, person.name or None)
         state = self._desk.state(room)
         metadata = room_views.person_metadata(person.metadata, room, state, person.identity)
         is_right = rights(room, state, person.identity) == person.rights and metadata is None
@@ -87,7 +86,7 @@ class RoomWatch:
             self._check_in(grace_s, room.name, identity)
         else:
             with self._store.transaction():
-                self._records.departed(room.name, identity)
+                self._people.departed(room.name, identity)
 
     def _check_in(self, delay_s: float, name: str, identity: str) -> None:
         check = (name, identity)
@@ -103,11 +102,11 @@ class RoomWatch:
                 return
         except SfuUnavailable:
             return  # the poll looks again
-        room = self._store.room(name)
+        room = self._store.rooms.get(name)
         if room is None:
             return
         with self._store.transaction():
-            self._records.departed(name, identity)
+            self._people.departed(name, identity)
         if identity in self._desk.state(room).holders():
             _log.info("room %s: %s is gone; what he held is free", name, identity)
             self._desk.mutate(room, lambda room, state: roles.gone(room, state, identity))
@@ -127,7 +126,7 @@ class RoomWatch:
 
     async def _poll(self) -> bool:
         first = not self._began
-        names = [room.name for room in self._store.rooms()] if first else self._records.watched()
+        names = [room.name for room in self._store.rooms.all()] if first else self._store.states.watched()
         if not names:
             self._began = True
             return True
@@ -141,7 +140,7 @@ class RoomWatch:
         return True
 
     async def _follow(self, name: str, found: RoomState | None, *, first: bool) -> None:
-        room = self._store.room(name)
+        room = self._store.rooms.get(name)
         if room is None:
             return
         if found is None:
@@ -154,12 +153,12 @@ class RoomWatch:
         elif state.muted:
             self._follower.look(name, state.muted & state.holders())
         holders = state.holders()
-        unsettled = any(self._records.presence(name, who) is not Presence.HERE for who in holders)
+        unsettled = any(self._people.presence(name, who) is not Presence.HERE for who in holders)
         if not first and not unsettled and self._counts.get(name) == found.participant_count:
             return
         people = await self._sfu.participants(self._follower.livekit_name(name))
         self._counts[name] = found.participant_count
-        room = self._store.room(name)
+        room = self._store.rooms.get(name)
         if room is None:
             return
         for person in people:
@@ -171,11 +170,11 @@ class RoomWatch:
     def _look_for(self, room: Room, present: frozenset[str], grace_s: float) -> None:
         """Has everybody looked for who holds something, was here once, and is not in `present`."""
         for identity in self._desk.state(room).holders() - present:
-            if self._records.presence(room.name, identity) in (Presence.HERE, Presence.LEFT):
+            if self._people.presence(room.name, identity) in (Presence.HERE, Presence.LEFT):
                 self._check_in(grace_s, room.name, identity)
 
     def _forget_absent(self, room: Room, known: frozenset[str]) -> None:
         with self._store.transaction():
-            for identity in self._records.here(room.name):
+            for identity in self._people.here(room.name):
                 if identity not in known:
-                    self._records.departed(room.name, identity)
+                    self._people.departed(room.name, identity)

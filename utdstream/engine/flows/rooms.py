@@ -28,7 +28,7 @@ from utdstream.engine.rules.refusals import Refusal, unavailable
 from utdstream.engine.rules.room_state import Outcome, RoomState
 from utdstream.engine.rules.rooms import Room
 from utdstream.engine.rules.seats import GridWish
-from utdstream.engine.store.database import Store
+from utdstream.engine.store.contract import Store
 from utdstream.models import UTDStreamType
 
 LEAVE_GRACE_S = 2.0
@@ -98,7 +98,7 @@ class RoomService:
     async def enter(self, wish: RoomWish) -> Entrance:
         """The room, made if need be, and what is granted in it. Raises: Refusal."""
         async with self._alone(wish.name), _sfu_refusals():
-            before = self._store.room(wish.name)
+            before = self._store.rooms.get(wish.name)
             if before is not None:
                 rooms.same_type(before, wish.type)
             owner = rooms.first_owner(wish.identity, wish.role, wish.room_owner_id)
@@ -115,8 +115,8 @@ class RoomService:
                     metadata=self._follower.metadata(room, expected),
                 )
             with self._store.transaction():
-                room = self._store.claim_room(room)
-                self._desk.records.admit(room.name, wish.identity, wish.display_name)
+                room = self._store.rooms.claim(room)
+                self._desk.people.admit(room.name, wish.identity, wish.display_name)
             is_claimed = before is not None and before.owner != room.owner
             role, state = self._admit(room, wish, is_claimed=is_claimed)
             await self._follower.ready(room)
@@ -144,14 +144,14 @@ class RoomService:
         if call is not None and call.room_open:
             return Place(spelling, spelling, parties=(call.caller, call.callee))
         name = rooms.room_name(spelling, self._app_id)
-        room = self._store.room(name)
+        room = self._store.rooms.get(name)
         if room is None:
             raise Refusal("room_not_found", "There is no such room")
         return Place(name, rooms.livekit_name(name, self._app_id), room)
 
     async def page(self, *, page: int, per_page: int) -> tuple[list[tuple[Room, MediaRoom]], int]:
         """One page of the rooms that exist, newest first, and their number."""
-        known = self._store.rooms()
+        known = self._store.rooms.all()
         if not known:
             return [], 0
         async with _sfu_refusals():
@@ -167,7 +167,7 @@ class RoomService:
 
     async def _with_count(self, room: Room, state: MediaRoom) -> MediaRoom:
         """The state with how many there are now: livekit-server's own count is up to 5 s old."""
-        if state.participant_count == len(self._desk.records.here(room.name)):
+        if state.participant_count == len(self._desk.people.here(room.name)):
             return state
         return replace(state, participant_count=len(await self._sfu.participants(state.name)))
 
@@ -196,7 +196,7 @@ class RoomService:
             name = place.livekit_name
             people = await self._sfu.identities(name)
             with self._store.transaction():  # first: who asks about the notice must be told that it is true
-                self._store.delete_room(place.name)
+                self._store.rooms.delete(place.name)
             if people:
                 await self._sfu.send_data(name, messages.live_ended())
                 await _until(lambda: self._is_empty(name))
@@ -228,7 +228,7 @@ class RoomService:
             except SfuUnavailable:
                 return  # it is shutting down; the room and its owner are kept
             with self._store.transaction():
-                self._store.delete_room(name)
+                self._store.rooms.delete(name)
 
     async def mute(self, place: Place, identity: str, track_sids: Sequence[str]) -> None:
         """Mutes tracks of somebody. Raises: Refusal."""
@@ -258,7 +258,7 @@ class RoomService:
 
     async def _check_room_limit(self, name: str) -> None:
         """Raises: Refusal when the room is not open and too many others are."""
-        known = {room.name for room in self._store.rooms()} | self._opening
+        known = {room.name for room in self._store.rooms.all()} | self._opening
         if len(known | {name}) <= self._max_rooms:
             return
         # The database may hold rooms that closed while nobody told: the media server knows.

@@ -24,7 +24,7 @@ from utdstream._wire import messages
 from utdstream.engine.background import Lanes, Timers
 from utdstream.engine.media.sfu import Sfu, SfuNotFound, SfuUnavailable
 from utdstream.engine.rules.calls import CallRecord
-from utdstream.engine.store.database import Store
+from utdstream.engine.store.contract import Store
 
 LEAVE_GRACE_S = 2.0
 EMPTY_ROOM_S = 600

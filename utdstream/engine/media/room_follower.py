@@ -29,8 +29,7 @@ from utdstream.engine.rules.grants import rights
 from utdstream.engine.rules.room_state import Notice, RoomState
 from utdstream.engine.rules.room_views import Views
 from utdstream.engine.rules.rooms import MICROPHONE, Room
-from utdstream.engine.store.database import Store
-from utdstream.engine.store.rooms import Presence, RoomStore
+from utdstream.engine.store.contract import Presence, Store
 
 MAX_MESSAGE_BYTES = 15_000
 """What a data message may hold; a grid that is larger travels in the metadata alone."""
@@ -67,12 +66,9 @@ class _Todo:
 class RoomFollower:
     """Makes the media server follow the states of all rooms."""
 
-    def __init__(
-        self, app_id: str, store: Store, records: RoomStore, sfu: Sfu, lanes: Lanes, timers: Timers
-    ) -> None:
+    def __init__(self, app_id: str, store: Store, sfu: Sfu, lanes: Lanes, timers: Timers) -> None:
         self._app_id = app_id
         self._store = store
-        self._records = records
         self._sfu = sfu
         self._lanes = lanes
         self._timers = timers
@@ -147,7 +143,7 @@ class RoomFollower:
     async def _follow(self, name: str) -> None:
         self._queued.discard(name)
         todo = self._todo.pop(name, None)
-        room = self._store.room(name)
+        room = self._store.rooms.get(name)
         if room is None:
             self._told.pop(name, None)
             self._failures.pop(name, None)
@@ -187,7 +183,7 @@ class RoomFollower:
             self._queue(name)
 
     async def _do(self, room: Room, todo: _Todo) -> None:
-        if not todo.everybody and not self._records.is_anybody_here(room.name):
+        if not todo.everybody and not self._store.people.is_anybody_here(room.name):
             await self._prepare(room, todo)
             return
         failed = await self._permit(room, todo.people)
@@ -210,7 +206,7 @@ class RoomFollower:
 
     async def _permit(self, room: Room, people: Collection[str]) -> bool:
         """True when one of them failed. Those who lose rights go first."""
-        state = self._records.state(room)
+        state = self._store.states.get(room)
         silent = {identity for identity in people if not rights(room, state, identity).sources}
         failed = False
         for group in (silent, set(people) - silent):
@@ -219,9 +215,9 @@ class RoomFollower:
         return failed
 
     async def _permit_one(self, room: Room, identity: str) -> bool:
-        if self._records.presence(room.name, identity) is not Presence.HERE:
+        if self._store.people.presence(room.name, identity) is not Presence.HERE:
             return False  # his arrival is told by a webhook, and is compared with the state then
-        wanted = rights(room, self._records.state(room), identity)
+        wanted = rights(room, self._store.states.get(room), identity)
         try:
             await self._sfu.permit(self.livekit_name(room.name), identity, wanted)
         except SfuUnavailable:
@@ -238,7 +234,7 @@ class RoomFollower:
         if found is None:
             raise SfuNotFound(name)
         failed = False
-        state = self._records.state(room)
+        state = self._store.states.get(room)
         people = await self._sfu.participants(name)
         for person in sorted(people, key=lambda found: bool(rights(room, state, found.identity).sources)):
             failed |= await self._repair(room, person)
@@ -248,7 +244,7 @@ class RoomFollower:
     async def _repair(self, room: Room, person: Participant) -> bool:
         """Gives somebody what the newest state says. True when that failed."""
         name = self.livekit_name(room.name)
-        state = self._records.state(room)
+        state = self._store.states.get(room)
         wanted = rights(room, state, person.identity)
         metadata = room_views.person_metadata(person.metadata, room, state, person.identity)
         try:
@@ -265,10 +261,10 @@ class RoomFollower:
     # --- telling
 
     def _names(self, room: Room, state: RoomState) -> dict[str, str]:
-        return self._records.names(room.name, room_views.named(room, state))
+        return self._store.people.names(room.name, room_views.named(room, state))
 
     def _views(self, room: Room) -> Views:
-        state = self._records.state(room)
+        state = self._store.states.get(room)
         return room_views.of(room, state, self._names(room, state))
 
     async def _tell(self, room: Room) -> None:

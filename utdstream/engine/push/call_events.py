@@ -24,8 +24,7 @@ from utdstream.engine.push.notifier import Notifier
 from utdstream.engine.rules import calls
 from utdstream.engine.rules.calls import CallRecord
 from utdstream.engine.rules.refusals import Refusal
-from utdstream.engine.store.calls import CallFilter
-from utdstream.engine.store.database import Store
+from utdstream.engine.store.contract import CallFilter, Store
 from utdstream.models import UTDCall, UTDCallStatus
 
 MAX_STREAMS = 1000

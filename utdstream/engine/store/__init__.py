@@ -1,1 +1,1 @@
-"""What the engine keeps: calls, rooms and bans in SQLite."""
+"""What the engine keeps: the contract, and the databases that fulfil it."""

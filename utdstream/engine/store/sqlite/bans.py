@@ -1,17 +1,18 @@
-"""Bans in the engine's database.
+"""Bans in SQLite.
 
-Owns: the table of bans. Runs on the loop thread, synchronously, on the connection of `store`. Expired
-rows are left out of every answer, and deleted when a new ban is written.
+Owns: the table of bans. Loop thread. Expired rows are left out of every answer, and deleted when a new ban is
+written.
 """
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from utdstream.engine.clock import from_ms, to_ms
 from utdstream.engine.rules.bans import Ban
+from utdstream.engine.store.sqlite.connection import Connection, Row
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS bans (
@@ -23,23 +24,23 @@ CREATE UNIQUE INDEX IF NOT EXISTS bans_one_each ON bans (identity, coalesce(room
 _ACTIVE = "(expires_ms IS NULL OR expires_ms > :now)"
 
 
-class BanStore:
-    """The table of bans. Raises: sqlite3.Error."""
+class SqliteBans:
+    """The table of bans."""
 
-    def __init__(self, db: sqlite3.Connection) -> None:
-        self._db = db
-        self._db.executescript(SCHEMA)
-        self._identities = {row[0] for row in self._db.execute("SELECT identity FROM bans")}
+    def __init__(self, connection: Connection) -> None:
+        self._db = connection
+        self._db.script(SCHEMA)
+        self._identities = {row[0] for row in self._db.many("SELECT identity FROM bans")}
         """Everybody with a ban, perhaps one that is over: nobody else costs a look into the database."""
 
     def put(self, ban: Ban) -> Ban:
-        """Writes a ban in the place of the old one; the ban with its number. Inside a transaction."""
+        """Writes a ban in the place of the old one; the ban with its number."""
         self._identities.add(ban.identity)
-        self._db.execute("DELETE FROM bans WHERE expires_ms <= ?", (to_ms(ban.banned_at),))
-        self._db.execute(
+        self._db.run("DELETE FROM bans WHERE expires_ms <= ?", (to_ms(ban.banned_at),))
+        self._db.run(
             "DELETE FROM bans WHERE identity = ? AND coalesce(room, '') = ?", (ban.identity, ban.room or "")
         )
-        written = self._db.execute(
+        number = self._db.run(
             "INSERT INTO bans (identity, room, name, reason, banned_ms, expires_ms)"
             " VALUES (?, ?, ?, ?, ?, ?)",
             (
@@ -51,16 +52,14 @@ class BanStore:
                 None if ban.expires_at is None else to_ms(ban.expires_at),
             ),
         )
-        found = self._db.execute("SELECT * FROM bans WHERE id = ?", (written.lastrowid,)).fetchone()
-        return _ban(found)
+        return replace(ban, id=number)
 
     def lift(self, identity: str, room: str | None, now: datetime, *, everywhere: bool = False) -> int:
         """Deletes the ban of `room` (None: of the project), or every ban; how many were in force."""
         where = "identity = :identity" + ("" if everywhere else " AND coalesce(room, '') = :room")
         values = {"identity": identity, "room": room or "", "now": to_ms(now)}
-        active = self._db.execute(f"SELECT count(*) FROM bans WHERE {where} AND {_ACTIVE}", values)
-        number = int(active.fetchone()[0])
-        self._db.execute(f"DELETE FROM bans WHERE {where}", values)
+        number = self._db.number(f"SELECT count(*) FROM bans WHERE {where} AND {_ACTIVE}", values)
+        self._db.run(f"DELETE FROM bans WHERE {where}", values)
         return number
 
     def of(self, identity: str, now: datetime, *, room: str | None = None) -> list[Ban]:
@@ -75,7 +74,7 @@ class BanStore:
         )
 
     def since(self, moment: datetime, now: datetime) -> list[Ban]:
-        """The bans in force that were pronounced after `moment`."""
+        """The bans in force that were pronounced at `moment` or later."""
         return self._many(
             f"SELECT * FROM bans WHERE banned_ms >= :since AND {_ACTIVE}", now, since=to_ms(moment)
         )
@@ -89,7 +88,7 @@ class BanStore:
         names = {} if rooms is None else {f"room_{number}": name for number, name in enumerate(rooms)}
         where = _ACTIVE + ("" if rooms is None else f" AND room IN ({', '.join(f':{n}' for n in names)})")
         values = {"now": to_ms(now), **names}
-        total = int(self._db.execute(f"SELECT count(*) FROM bans WHERE {where}", values).fetchone()[0])
+        total = self._db.number(f"SELECT count(*) FROM bans WHERE {where}", values)
         found = self._many(
             f"SELECT * FROM bans WHERE {where} ORDER BY id DESC LIMIT :limit OFFSET :offset",
             now,
@@ -100,10 +99,10 @@ class BanStore:
         return found, total
 
     def _many(self, sql: str, now: datetime, **values: object) -> list[Ban]:
-        return [_ban(row) for row in self._db.execute(sql, {"now": to_ms(now), **values}).fetchall()]
+        return [_ban(row) for row in self._db.many(sql, {"now": to_ms(now), **values})]
 
 
-def _ban(row: sqlite3.Row) -> Ban:
+def _ban(row: Row) -> Ban:
     return Ban(
         id=row["id"],
         identity=row["identity"],

@@ -1,7 +1,7 @@
-"""Calls in the engine's database.
+"""Calls in SQLite.
 
-Owns: the table of calls, and the memory of those that are not done with. Runs on the loop thread,
-synchronously, on the connection of `store`. Must not import asyncio or anything that talks to a network.
+Owns: the table of calls, and the memory of those that are not done with. Loop thread. Must not import asyncio or
+anything that talks to a network.
 
 1. This process alone writes the file: every call whose room may still exist (so every open one) is kept in
    memory, and read from there. Only what is over comes from the disk.
@@ -11,18 +11,16 @@ synchronously, on the connection of `store`. Must not import asyncio or anything
 from __future__ import annotations
 
 import json
-import sqlite3
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from utdstream._wire.call_states import OPEN_STATES
 from utdstream.engine.clock import from_ms, to_ms
 from utdstream.engine.rules.calls import CallRecord
+from utdstream.engine.store.contract import KEEP_CALLS_S, CallFilter
+from utdstream.engine.store.sqlite.connection import Connection, Row
 from utdstream.models import UTDCall, UTDCallStatus, UTDStreamType
-
-KEEP_CALLS_S = 90 * 24 * 3600
-"""Calls older than this are forgotten."""
 
 _OPEN_SQL = ", ".join(f"'{status.wire}'" for status in OPEN_STATES)
 SCHEMA = """
@@ -42,35 +40,21 @@ CREATE INDEX IF NOT EXISTS calls_by_key ON calls (caller, idempotency_key) WHERE
 """
 
 
-@dataclass(frozen=True, slots=True)
-class CallFilter:
-    """What `GET /calls` may ask for; None: any."""
+class SqliteCalls:
+    """The table of calls."""
 
-    statuses: tuple[UTDCallStatus, ...] | None = None
-    type: UTDStreamType | None = None
-    identity: str | None = None
-    peer: str | None = None
-    """A second identity that must be a party too."""
-    created_from: datetime | None = None
-    created_until: datetime | None = None
-
-
-class CallStore:
-    """The table of calls. Raises: sqlite3.Error."""
-
-    def __init__(self, db: sqlite3.Connection, undo_with: Callable[[Callable[[], None]], None]) -> None:
-        self._db = db
-        self._undo_with = undo_with
-        self._db.executescript(SCHEMA)
+    def __init__(self, connection: Connection) -> None:
+        self._db = connection
+        self._db.script(SCHEMA)
         self._live: dict[str, CallRecord] = {}
         self._open_of: dict[str, dict[str, CallRecord]] = {}
         for record in self._many("SELECT * FROM calls WHERE room_open = 1"):
             self._remember(record.call_id, record)
 
     def forget_old(self, now: datetime) -> None:
-        """Drops calls that were over long ago."""
+        """Forgets the calls that are over, have no room, and are older than `KEEP_CALLS_S`."""
         limit = _ms(now) - KEEP_CALLS_S * 1000
-        self._db.execute(
+        self._db.run(
             f"DELETE FROM calls WHERE created_ms < ? AND room_open = 0 AND status NOT IN ({_OPEN_SQL})",
             (limit,),
         )
@@ -80,14 +64,14 @@ class CallStore:
         row = {**_row_of(record), "idempotency_key": idempotency_key}
         names = ", ".join(row)
         marks = ", ".join("?" for _ in row)
-        self._db.execute(f"INSERT INTO calls ({names}) VALUES ({marks})", tuple(row.values()))
+        self._db.run(f"INSERT INTO calls ({names}) VALUES ({marks})", tuple(row.values()))
         self._remember(record.call_id, record)
 
     def save(self, record: CallRecord) -> None:
         """Overwrites what may change of a call."""
         row = _changing(record)
         assignments = ", ".join(f"{name} = ?" for name in row)
-        self._db.execute(f"UPDATE calls SET {assignments} WHERE call_id = ?", (*row.values(), record.call_id))
+        self._db.run(f"UPDATE calls SET {assignments} WHERE call_id = ?", (*row.values(), record.call_id))
         self._remember(record.call_id, record)
 
     def room_closed(self, call_id: str) -> None:
@@ -98,7 +82,7 @@ class CallStore:
 
     def delete(self, call_id: str) -> None:
         """Forgets a call that never came to be."""
-        self._db.execute("DELETE FROM calls WHERE call_id = ?", (call_id,))
+        self._db.run("DELETE FROM calls WHERE call_id = ?", (call_id,))
         self._remember(call_id, None)
 
     def get(self, call_id: str) -> CallRecord | None:
@@ -129,7 +113,7 @@ class CallStore:
     def page(self, wanted: CallFilter, *, page: int, per_page: int) -> tuple[list[CallRecord], int]:
         """One page of calls, newest first, and how many there are in all."""
         where, values = _where(wanted)
-        total = int(self._db.execute(f"SELECT count(*) FROM calls {where}", values).fetchone()[0])
+        total = self._db.number(f"SELECT count(*) FROM calls {where}", values)
         rows = self._many(
             f"SELECT * FROM calls {where} ORDER BY created_ms DESC, rowid DESC LIMIT ? OFFSET ?",
             *values,
@@ -152,14 +136,14 @@ class CallStore:
             if record.is_open:
                 for identity in (record.caller, record.callee):
                     self._open_of.setdefault(identity, {})[call_id] = record
-        self._undo_with(lambda: self._remember(call_id, before))
+        self._db.undo_with(lambda: self._remember(call_id, before))
 
     def _one(self, sql: str, *values: object) -> CallRecord | None:
-        row = self._db.execute(sql, values).fetchone()
+        row = self._db.one(sql, values)
         return None if row is None else _record(row)
 
     def _many(self, sql: str, *values: object) -> list[CallRecord]:
-        return [_record(row) for row in self._db.execute(sql, values).fetchall()]
+        return [_record(row) for row in self._db.many(sql, values)]
 
 
 def _where(wanted: CallFilter) -> tuple[str, Sequence[object]]:
@@ -218,7 +202,7 @@ def _changing(record: CallRecord) -> dict[str, object]:
     }
 
 
-def _record(row: sqlite3.Row) -> CallRecord:
+def _record(row: Row) -> CallRecord:
     return CallRecord(
         call=UTDCall(
             call_id=row["call_id"],

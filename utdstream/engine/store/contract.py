@@ -1,0 +1,209 @@
+"""What the engine must not forget, as a contract: which database keeps it is no affair of the engine's.
+
+Owns: the ports `Store`, `CallStore`, `RoomStore`, `StateStore`, `PeopleStore`, `BanStore`, and the values that
+are asked with and answered. Loop thread. No database and no I/O here; `store/sqlite` is one implementation, and
+`tests/contract/store_contract.py` holds for each.
+
+1. Atomic. What is written inside `transaction()` is kept as a whole; when the block raises, nothing of it is,
+   neither on the disk nor in any memory. A write outside of a transaction is one of its own.
+2. Isolated. One engine writes one database. Inside a transaction nothing changes but by its own writes, which its
+   reads see. It is not nested and not held across an `await`.
+3. Ordered. Transactions take effect in the order in which they end. Pages are newest first, by creation and then
+   by insertion; the numbers of bans only grow.
+4. Durable. When `transaction()` has ended, what it wrote outlives the death of the engine's process. A loss of
+   power may take the last transactions, as a whole and in order, and never the database.
+5. Honest. When the database does not do its part, every method raises `StoreFailed`, and rule 1 holds.
+
+The methods are plain, not awaited: read, rule and write are one step that no other request can come into, and a
+seat is taken in 0.1 ms. A database across a network keeps the contract in the way SQLite does here for calls and
+room states: it reads what is alive (open calls, rooms, their states and people, bans) when it is opened, answers
+from memory, and sends the writes of each transaction as one batch, in order. Then two things become awaitable:
+the wait for rule 4, before an answer or a message goes out, and what asks for history (`CallStore.page`, `by_key`
+and `get` of a call that is over; `BanStore.page`). Both are called from request handlers and from `flows`, which
+are coroutines or called by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import Protocol
+
+from utdstream.engine.rules.bans import Ban
+from utdstream.engine.rules.calls import CallRecord
+from utdstream.engine.rules.room_state import RoomState
+from utdstream.engine.rules.rooms import Room
+from utdstream.models import UTDCallStatus, UTDStreamType
+
+KEEP_CALLS_S = 90 * 24 * 3600
+"""Calls older than this are forgotten."""
+
+
+class StoreFailed(Exception):
+    """The database did not do its part: a full disk, a locked or a foreign file."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallFilter:
+    """What `GET /calls` may ask for; None: any."""
+
+    statuses: tuple[UTDCallStatus, ...] | None = None
+    type: UTDStreamType | None = None
+    identity: str | None = None
+    peer: str | None = None
+    """A second identity that must be a party too."""
+    created_from: datetime | None = None
+    created_until: datetime | None = None
+
+
+class Presence(Enum):
+    """Where a participant stands whom a mint admitted to a room."""
+
+    ADMITTED = "admitted"
+    HERE = "here"
+    LEFT = "left"
+
+
+class CallStore(Protocol):
+    """All calls of the last ninety days. A call is open until it is over, and has a room until that is closed."""
+
+    def insert(self, record: CallRecord, idempotency_key: str | None = None) -> None:
+        """Writes a new call."""
+
+    def save(self, record: CallRecord) -> None:
+        """Overwrites what may change of a call: status, moments, `rev`, who was seen, the room, the accept key."""
+
+    def room_closed(self, call_id: str) -> None:
+        """Writes down that the media server has no room of this call any more."""
+
+    def delete(self, call_id: str) -> None:
+        """Forgets a call that never came to be."""
+
+    def forget_old(self, now: datetime) -> None:
+        """Forgets the calls that are over, have no room, and are older than `KEEP_CALLS_S`."""
+
+    def get(self, call_id: str) -> CallRecord | None:
+        """The call of this id, or None."""
+
+    def by_key(self, caller: str, idempotency_key: str) -> CallRecord | None:
+        """The newest call that this caller made with this Idempotency-Key, or None."""
+
+    def open(self) -> list[CallRecord]:
+        """Every call that is not over."""
+
+    def open_of(self, identity: str) -> list[CallRecord]:
+        """The calls of this identity, on either side, that are not over."""
+
+    def with_room(self) -> list[CallRecord]:
+        """Every call whose room may still exist on the media server: the open and the closing ones."""
+
+    def page(self, wanted: CallFilter, *, page: int, per_page: int) -> tuple[list[CallRecord], int]:
+        """One page of calls, newest first, and how many there are in all."""
+
+
+class RoomStore(Protocol):
+    """The live streams and audio rooms that the engine made, by their plain name."""
+
+    def get(self, name: str) -> Room | None:
+        """The room of this name, or None."""
+
+    def all(self) -> list[Room]:
+        """Every room, newest first."""
+
+    def claim(self, room: Room) -> Room:
+        """Makes the room unless it exists; gives it `room.owner` unless it has one. The room as it is."""
+
+    def delete(self, name: str) -> None:
+        """Forgets a room: its owner, its state and its people too."""
+
+
+class StateStore(Protocol):
+    """The state of each room. A room that is made again, later, begins anew."""
+
+    def get(self, room: Room) -> RoomState:
+        """The newest state; that of a new room when none was written."""
+
+    def put(self, room: Room, state: RoomState) -> None:
+        """Makes this the state of the room."""
+
+    def watched(self) -> list[str]:
+        """The names of the rooms in which somebody holds something that is taken from people who leave."""
+
+
+class PeopleStore(Protocol):
+    """The people whom a mint admitted to a room, by the room's plain name."""
+
+    def admit(self, room: str, identity: str, name: str | None) -> None:
+        """Writes down a participant who got a token; a display name that is not given stays as it was."""
+
+    def arrived(self, room: str, identity: str, name: str | None) -> None:
+        """Writes down that a participant is in the room's media; the name counts for a new participant alone."""
+
+    def departed(self, room: str, identity: str) -> None:
+        """Writes down that a participant was in the room and has left; nothing for one who was never admitted."""
+
+    def presence(self, room: str, identity: str) -> Presence | None:
+        """Where a participant stands; None: never admitted."""
+
+    def is_anybody_here(self, room: str) -> bool:
+        """Whether any participant is known to be in the room's media."""
+
+    def here(self, room: str) -> list[str]:
+        """Every participant who was last known to be in the room's media."""
+
+    def name(self, room: str, identity: str) -> str | None:
+        """The display name of a participant, or None."""
+
+    def names(self, room: str, identities: Iterable[str]) -> dict[str, str]:
+        """The display names of these participants, as far as they have one."""
+
+
+class BanStore(Protocol):
+    """Bans, one for each identity and room (None: the project). One that has expired is in no answer."""
+
+    def put(self, ban: Ban) -> Ban:
+        """Writes a ban in the place of the old one; the ban with its number."""
+
+    def lift(self, identity: str, room: str | None, now: datetime, *, everywhere: bool = False) -> int:
+        """Deletes the ban of `room` (None: of the project), or every ban; how many were in force."""
+
+    def of(self, identity: str, now: datetime, *, room: str | None = None) -> list[Ban]:
+        """The bans in force that keep this identity out of `room`; None: out of the project."""
+
+    def since(self, moment: datetime, now: datetime) -> list[Ban]:
+        """The bans in force that were pronounced at `moment` or later."""
+
+    def page(
+        self, now: datetime, *, rooms: Sequence[str] | None, page: int, per_page: int
+    ) -> tuple[list[Ban], int]:
+        """One page of the bans in force, newest first, and their number; `rooms` None: all, else those of
+        these rooms alone.
+        """
+
+
+class Store(Protocol):
+    """An open database. Every method of it and of its parts may raise `StoreFailed`."""
+
+    @property
+    def calls(self) -> CallStore: ...
+
+    @property
+    def rooms(self) -> RoomStore: ...
+
+    @property
+    def states(self) -> StateStore: ...
+
+    @property
+    def people(self) -> PeopleStore: ...
+
+    @property
+    def bans(self) -> BanStore: ...
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """All or nothing, and no other write in between."""
+
+    def close(self) -> None:
+        """Closes the database; the store is of no use afterwards."""

@@ -1,0 +1,96 @@
+"""One connection to one SQLite file: statements, transactions, and the memory that follows them.
+
+Owns: the only use of `sqlite3`, the mapping of its errors, what is undone in memory when a transaction is.
+Loop thread, synchronously: each statement takes some ten microseconds. Must not import asyncio.
+
+A commit survives `kill -9` of the engine (WAL, synchronous=NORMAL); a power cut may lose the last commits, never
+the file.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from utdstream.engine.store.contract import StoreFailed
+
+Row = sqlite3.Row
+Values = Sequence[object] | Mapping[str, object]
+
+
+class Connection:
+    """An open file. Raises: StoreFailed whenever the disk does not do its part."""
+
+    def __init__(self, path: str) -> None:
+        self._undo: list[Callable[[], None]] = []
+        try:
+            self._db = sqlite3.connect(path, isolation_level=None, timeout=5.0)
+        except sqlite3.Error as error:
+            raise StoreFailed(f"{path} cannot be opened: {error}") from error
+        self._db.row_factory = sqlite3.Row
+        try:
+            self.run("PRAGMA journal_mode = WAL")
+            self.run("PRAGMA synchronous = NORMAL")
+        except StoreFailed:
+            self._db.close()
+            raise
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._db.close()
+
+    def run(self, sql: str, values: Values = ()) -> int:
+        """Carries out one statement; the number of the row it inserted, if it did."""
+        try:
+            return self._db.execute(sql, values).lastrowid or 0
+        except sqlite3.Error as error:
+            raise StoreFailed(str(error)) from error
+
+    def script(self, sql: str) -> None:
+        """Carries out several statements, outside of any transaction."""
+        try:
+            self._db.executescript(sql)
+        except sqlite3.Error as error:
+            raise StoreFailed(str(error)) from error
+
+    def one(self, sql: str, values: Values = ()) -> Row | None:
+        """The first row, or None."""
+        try:
+            row: Row | None = self._db.execute(sql, values).fetchone()
+        except sqlite3.Error as error:
+            raise StoreFailed(str(error)) from error
+        return row
+
+    def many(self, sql: str, values: Values = ()) -> list[Row]:
+        """Every row."""
+        try:
+            return self._db.execute(sql, values).fetchall()
+        except sqlite3.Error as error:
+            raise StoreFailed(str(error)) from error
+
+    def number(self, sql: str, values: Values = ()) -> int:
+        """The one number that a statement such as `SELECT count(*)` asks for."""
+        row = self.one(sql, values)
+        return 0 if row is None else int(row[0])
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing, on the disk and in memory."""
+        self.run("BEGIN IMMEDIATE")
+        try:
+            yield
+            self.run("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:  # some failures of the disk have rolled it back already
+                self.run("ROLLBACK")
+            for undo in reversed(self._undo):
+                undo()
+            raise
+        finally:
+            self._undo.clear()
+
+    def undo_with(self, undo: Callable[[], None]) -> None:
+        """Has `undo` called when the transaction that is under way does not come to be."""
+        if self._db.in_transaction:
+            self._undo.append(undo)

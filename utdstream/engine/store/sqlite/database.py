@@ -1,0 +1,48 @@
+"""The store's contract fulfilled by one SQLite file.
+
+Owns: the order in which the tables are made, and the versions of the file. Loop thread. The tables are in the
+files beside this one.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+
+from utdstream.engine.store.contract import StoreFailed
+from utdstream.engine.store.sqlite.bans import SqliteBans
+from utdstream.engine.store.sqlite.calls import SqliteCalls
+from utdstream.engine.store.sqlite.connection import Connection
+from utdstream.engine.store.sqlite.rooms import SqlitePeople, SqliteRooms, SqliteStates
+
+SCHEMA_VERSION = 3
+
+
+class SqliteStore:
+    """The open file. Raises: StoreFailed for a file of a newer engine, and whenever the disk fails."""
+
+    def __init__(self, path: str) -> None:
+        self.connection = Connection(path)
+        version = self.connection.number("PRAGMA user_version")
+        if version > SCHEMA_VERSION:
+            self.connection.close()
+            raise StoreFailed(
+                f"{path} was written by a newer engine (schema {version}, this one knows {SCHEMA_VERSION})"
+            )
+        if version == 1:  # calls ring in groups since 2
+            self.connection.run("ALTER TABLE calls ADD COLUMN call_group TEXT")
+        if 0 < version < 3:  # open calls are in memory since 3
+            self.connection.run("DROP INDEX IF EXISTS calls_open")
+        self.calls = SqliteCalls(self.connection)
+        self.rooms = SqliteRooms(self.connection)
+        self.states = SqliteStates(self.connection)
+        self.people = SqlitePeople(self.connection)
+        self.bans = SqliteBans(self.connection)
+        self.connection.run(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """All or nothing, on the disk and in memory."""
+        return self.connection.transaction()
+
+    def close(self) -> None:
+        """Closes the file; the store is of no use afterwards."""
+        self.connection.close()
