@@ -15,19 +15,19 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from utdstream.engine.api.acting import Desk
-from utdstream.engine.api.bans import BanApi
-from utdstream.engine.api.calls import CallApi
-from utdstream.engine.api.events import EventApi
+from utdstream.engine.api.bans import BanHandlers
+from utdstream.engine.api.calls import CallHandlers
+from utdstream.engine.api.events import EventHandlers
 from utdstream.engine.api.gate import Gate
 from utdstream.engine.api.openapi import document
-from utdstream.engine.api.people import PeopleApi
+from utdstream.engine.api.people import PeopleHandlers
 from utdstream.engine.api.request import Answer, Ask, Handler
-from utdstream.engine.api.rooms import RoomApi
-from utdstream.engine.api.seats import SeatApi
+from utdstream.engine.api.rooms import RoomHandlers
+from utdstream.engine.api.seats import SeatHandlers
 from utdstream.engine.api.server import make_app
-from utdstream.engine.api.stage import StageApi
+from utdstream.engine.api.stage import StageHandlers
 from utdstream.engine.api.takeovers import Takeovers
-from utdstream.engine.background import Lanes, Timers
+from utdstream.engine.background import Lanes, Occasion, Timers
 from utdstream.engine.config import EngineConfig
 from utdstream.engine.flows.bans import BanService
 from utdstream.engine.flows.call_watch import CallWatch
@@ -53,17 +53,29 @@ class Engine:
 
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
-        self.tokens = Tokens(config)
-        self.gate = Gate(self.tokens, config.limits)
-        self.store = SqliteStore(config.engine.database)
-        self.sfu = Sfu(config.livekit)
+        project, app_id = config.project, config.project.app_id
+        answered: Occasion[[str]] = Occasion()
+        broker_up: Occasion[[]] = Occasion()
         self.lanes = Lanes()
         self.timers = Timers()
-        rooms = CallRooms(self.store, self.sfu, self.lanes, self.timers)
-        self.events = CallEvents(self.store)
-        self.calls = CallService(config.project, self.store, rooms, self.timers, self.events)
-        self.watch = CallWatch(self.calls, self.store, self.sfu, rooms, self.timers)
-        app_id = config.project.app_id
+        self.tokens = Tokens(config)
+        self.store = SqliteStore(config.engine.database)
+        self.sfu = Sfu(config.livekit)
+        self.notifier: Notifier | None = None
+        if config.mqtt is not None:
+            self.notifier = Notifier(config.mqtt, app_id, self.tokens.mqtt_password, broker_up)
+        self.events = CallEvents(self.store, self.notifier)
+        call_rooms = CallRooms(self.store, self.sfu, self.lanes, self.timers)
+        self.calls = CallService(
+            project,
+            self.store,
+            call_rooms,
+            self.timers,
+            self.events,
+            answered=answered,
+            broker_up=broker_up,
+        )
+        self.watch = CallWatch(self.calls, self.store, self.sfu, call_rooms, self.timers, answered)
         self.follower = RoomFollower(app_id, self.store, self.sfu, self.lanes, self.timers)
         self.desk = RoomDesk(app_id, self.store, self.follower)
         self.rooms = RoomService(
@@ -72,38 +84,28 @@ class Engine:
             self.sfu,
             self.desk,
             self.follower,
-            max_rooms=config.project.max_concurrent_rooms,
-            max_people=config.project.max_participants_per_room,
+            max_rooms=project.max_concurrent_rooms,
+            max_people=project.max_participants_per_room,
         )
         self.room_watch = RoomWatch(app_id, self.store, self.desk, self.follower, self.sfu, self.timers)
-        desk = Desk(self.desk)
-        self.seat_api = SeatApi(desk)
-        self.stage_api = StageApi(desk, self.rooms)
-        self.people_api = PeopleApi(desk, self.rooms)
-        media_url = config.livekit.public_url
-        self.call_api = CallApi(self.calls, self.tokens, media_url)
-        self.room_api = RoomApi(self.rooms, self.desk, self.tokens, config.project, media_url)
         self.bans = BanService(
-            app_id, self.store, self.sfu, self.rooms, self.calls, self.lanes, self.timers, self.desk
+            app_id,
+            self.store,
+            self.sfu,
+            self.rooms,
+            self.calls,
+            self.lanes,
+            self.timers,
+            self.desk,
+            on_banned=self.events.close_all,
         )
-        self.gate.check_ban = self.bans.check
-        self.room_api.check_ban = self.bans.check
-        self.room_api.takeovers = Takeovers(config.limits, self.rooms.is_present)
-        self.bans.on_banned = self.events.close_all
-        self.event_api = EventApi(self.events)
-        self.ban_api = BanApi(self.bans, self.rooms, config.project.app_id)
-        self.notifier: Notifier | None = None
-        if config.mqtt is not None:
-            self.notifier = Notifier(
-                config.mqtt, config.project.app_id, self.tokens.mqtt_password, self.calls.ring_all_again
-            )
-            self.events.notifier = self.room_api.notifier = self.notifier
+        self.gate = Gate(self.tokens, config.limits, self.bans.check)
 
     def open(self) -> None:
         """Takes up the calls of the database, connects to the broker, begins to poll."""
         if self.notifier is not None:
             self.notifier.start()
-        self.calls.start(self.watch.answered)
+        self.calls.start()
         self.watch.start()
         self.room_watch.start()
         self.bans.start()
@@ -124,17 +126,31 @@ class Engine:
 
     def handlers(self) -> dict[str, Handler]:
         """Operation id to handler."""
-        return {
-            **self.call_api.handlers(),
-            **self.room_api.handlers(),
-            **self.seat_api.handlers(),
-            **self.stage_api.handlers(),
-            **self.people_api.handlers(),
-            **self.ban_api.handlers(),
-            **self.event_api.handlers(),
-            "health": self.health,
-            "openapi": _openapi,
-        }
+        config, desk = self.config, Desk(self.desk)
+        media_url = config.livekit.public_url
+        rooms = RoomHandlers(
+            self.rooms,
+            self.desk,
+            self.tokens,
+            config.project,
+            media_url,
+            bans=self.bans,
+            takeovers=Takeovers(config.limits, self.rooms.is_present),
+            notifier=self.notifier,
+        )
+        families = (
+            CallHandlers(self.calls, self.tokens, media_url),
+            rooms,
+            SeatHandlers(desk),
+            StageHandlers(desk, self.rooms),
+            PeopleHandlers(desk, self.rooms),
+            BanHandlers(self.bans, self.rooms, config.project.app_id),
+            EventHandlers(self.events),
+        )
+        found: dict[str, Handler] = {"health": self.health, "openapi": _openapi}
+        for family in families:
+            found.update(family.handlers())
+        return found
 
     async def health(self, ask: Ask) -> Answer:
         """GET /health: at once, whatever the other parts do."""

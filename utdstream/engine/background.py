@@ -1,6 +1,6 @@
-"""Work beside the requests: in order for each key, and at a later time.
+"""Work beside the requests: in order for each key, at a later time, or because something happened.
 
-Owns: `Lanes` and `Timers`. Runs on the loop thread. Knows nothing of calls or rooms. A failure of one
+Owns: `Lanes`, `Timers`, `Occasion`. Runs on the loop thread. Knows nothing of calls or rooms. A failure of one
 piece of work is logged and stops nothing else.
 """
 
@@ -11,10 +11,12 @@ import heapq
 import logging
 from collections.abc import Callable, Coroutine
 from itertools import count
+from typing import Generic, ParamSpec
 
 _log = logging.getLogger(__name__)
 
 Work = Callable[[], Coroutine[object, object, None]]
+_Facts = ParamSpec("_Facts")
 _LONGEST_SLEEP_S = 3600.0
 
 
@@ -90,6 +92,24 @@ class Timers:
                     await self._changed.wait()
             except TimeoutError:
                 continue
+
+
+class Occasion(Generic[_Facts]):
+    """Something that happens in one service and matters to another. It is made before both of them, so that each
+    gets it when it is made: the one calls it, the other listens.
+    """
+
+    def __init__(self) -> None:
+        self._listeners: list[Callable[_Facts, None]] = []
+
+    def listen(self, listener: Callable[_Facts, None]) -> None:
+        """Has `listener` called each time, after those that listened before."""
+        self._listeners.append(listener)
+
+    def __call__(self, *facts: _Facts.args, **more: _Facts.kwargs) -> None:
+        """It happened."""
+        for listener in self._listeners:
+            listener(*facts, **more)
 
 
 async def _logged(work: Work, name: str) -> None:

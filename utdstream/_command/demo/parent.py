@@ -55,7 +55,7 @@ class _Stopped(BaseException):
         self.number = number
 
 
-class Child:
+class DemoProcess:
     """One child process and its line."""
 
     def __init__(self, name: str, arguments: list[str], log: Path, events: queue.SimpleQueue[Event]) -> None:
@@ -173,7 +173,7 @@ class _Demo:
 
     # -- the call --------------------------------------------------------------------------------
 
-    def _talk(self, button: Child) -> None:
+    def _talk(self, button: DemoProcess) -> None:
         button.tell("press")
         self._wait_for(("door", "pressed"), ("house", "ringing"), within_s=CALL_S)
         ring_ms = (self._at("house", "ringing") - self._at("door", "pressed")) * 1000
@@ -234,15 +234,15 @@ class _Demo:
     # -- the children ----------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def _children(self, scratch: Path) -> Iterator[dict[str, Child]]:
+    def _children(self, scratch: Path) -> Iterator[dict[str, DemoProcess]]:
         arguments = {
             "house": ["--heard", str(scratch / "house.pcm"), "--snapshot", str(self._out / "house-sees.png")],
             "door": ["--heard", str(scratch / "door.pcm"), "--seconds", str(self._seconds)],
         }
-        children: dict[str, Child] = {}
+        children: dict[str, DemoProcess] = {}
         try:
             for name, given in arguments.items():
-                children[name] = Child(name, given, scratch / f"{name}.log", self._events)
+                children[name] = DemoProcess(name, given, scratch / f"{name}.log", self._events)
             yield children
         finally:
             for child in children.values():

@@ -16,7 +16,7 @@ from utdstream.engine.rules import bans, rooms
 from utdstream.engine.rules.refusals import Refusal, invalid
 
 
-class BanApi:
+class BanHandlers:
     """Handlers of the operations on bans."""
 
     def __init__(self, service: BanService, room_service: RoomService, app_id: str) -> None:

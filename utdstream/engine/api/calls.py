@@ -23,7 +23,7 @@ from utdstream.engine.store.contract import CallFilter
 from utdstream.models import UTDCallStatus, UTDStreamType
 
 
-class CallApi:
+class CallHandlers:
     """Handlers of the operations on calls."""
 
     def __init__(self, service: CallService, tokens: Tokens, media_url: str) -> None:

@@ -17,7 +17,7 @@ from utdstream.engine.rules.refusals import Refusal, invalid
 _LONGEST_NUMBER = 18
 
 
-class EventApi:
+class EventHandlers:
     """The handler of the operation on call events."""
 
     def __init__(self, events: CallEvents) -> None:

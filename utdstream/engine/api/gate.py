@@ -24,16 +24,19 @@ TRUSTED_FACTOR = 50
 
 
 class Gate:
-    """Credentials and rate limits."""
+    """Credentials and rate limits. `check_ban` raises a Refusal (`banned`) for an identity that is banned from the
+    whole project.
+    """
 
-    def __init__(self, tokens: Tokens, limits: LimitsSection) -> None:
+    def __init__(
+        self, tokens: Tokens, limits: LimitsSection, check_ban: Callable[[str], None] = lambda identity: None
+    ) -> None:
         self._tokens = tokens
+        self._check_ban = check_ban
         self._enabled = limits.enabled
         self._requests = Buckets(limits.requests_per_minute)
         self._mints = Buckets(limits.mints_per_minute)
         self._strangers = Buckets(limits.requests_per_minute)
-        self.check_ban: Callable[[str], None] = lambda identity: None
-        """Raises: Refusal (`banned`) for somebody who is banned from the whole project."""
 
     def asker(self, request: Request, access: Access, *, in_query: bool = False) -> Asker:
         """Who asks. Raises: Refusal; whoever guesses credentials is slowed down by address.
@@ -94,7 +97,7 @@ class Gate:
             identity = self._tokens.identity_of(bearer)
             if access is Access.SECRET:
                 raise Refusal("forbidden", "This needs the X-App-Secret header")
-            self.check_ban(identity)
+            self._check_ban(identity)
             return Asker(identity=identity)
         if access is Access.ANY and key is not None:
             return Asker()

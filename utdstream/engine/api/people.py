@@ -26,7 +26,7 @@ _AUDIO, _VIDEO = "audio", "video"
 Rule = Callable[[Room, RoomState, str | None, str], Outcome]
 
 
-class PeopleApi:
+class PeopleHandlers:
     """Handlers of the operations on people in rooms, on comments and on room metadata."""
 
     def __init__(self, desk: Desk, service: RoomService) -> None:

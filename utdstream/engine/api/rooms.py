@@ -7,7 +7,7 @@ rules are in `rooms`, the effects in `room_service`.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timezone
 
@@ -17,9 +17,10 @@ from utdstream.engine.api.request import Answer, Ask, Handler
 from utdstream.engine.api.seats import grid_wish
 from utdstream.engine.api.takeovers import Takeovers
 from utdstream.engine.config import ProjectSection
+from utdstream.engine.flows.bans import BanService
 from utdstream.engine.flows.room_states import RoomDesk
 from utdstream.engine.flows.rooms import Place, RoomService, RoomWish
-from utdstream.engine.media.sfu import Participant, RoomState
+from utdstream.engine.media.sfu import MediaRoom, Participant
 from utdstream.engine.media.tokens import Tokens
 from utdstream.engine.push.notifier import Notifier
 from utdstream.engine.rules import roles, rooms
@@ -31,22 +32,29 @@ MAX_DATA_BYTES = 15_000
 _DEVICE_FACTS = {"device_model": 100, "os": 50, "os_version": 20, "app_version": 20}
 
 
-class RoomApi:
+class RoomHandlers:
     """Handlers of the operations on rooms, and of the two mints."""
 
     def __init__(
-        self, service: RoomService, desk: RoomDesk, tokens: Tokens, project: ProjectSection, media_url: str
+        self,
+        service: RoomService,
+        desk: RoomDesk,
+        tokens: Tokens,
+        project: ProjectSection,
+        media_url: str,
+        *,
+        bans: BanService,
+        takeovers: Takeovers,
+        notifier: Notifier | None,
     ) -> None:
         self._service = service
         self._desk = desk
         self._tokens = tokens
         self._project = project
         self._media_url = media_url
-        self.notifier: Notifier | None = None
-        self.check_ban: Callable[[str, str | None], None] = lambda identity, room: None
-        """Raises: Refusal (`banned`) for somebody who may not enter the room; None: the project."""
-
-        self.takeovers: Takeovers | None = None
+        self._bans = bans
+        self._takeovers = takeovers
+        self._notifier = notifier
 
     def handlers(self) -> Mapping[str, Handler]:
         """Operation id to handler."""
@@ -66,8 +74,8 @@ class RoomApi:
         """POST /auth/session."""
         identity = _required_identity(ask)
         ask.fields.identity("name")
-        self.check_ban(identity, None)
-        login = None if self.notifier is None else await self.notifier.login(identity)
+        self._bans.check(identity)
+        login = None if self._notifier is None else await self._notifier.login(identity)
         return Answer(answers.session_to_json(user_token=self._tokens.bearer(identity), mqtt=login))
 
     async def mint_room(self, ask: Ask) -> Answer:
@@ -93,10 +101,8 @@ class RoomApi:
             grid=grid,
         )
         metadata = self._participant_metadata(fields)
-        self.check_ban(identity, wish.name)
-        if self.takeovers is not None:
-            device = fields.device_fact("device_id", longest=256)
-            await self.takeovers.claim(wish.name, identity, device)
+        self._bans.check(identity, wish.name)
+        await self._takeovers.claim(wish.name, identity, fields.device_fact("device_id", longest=256))
         entrance = await self._service.enter(wish)
         token = self._tokens.media(
             room=entrance.place.livekit_name,
@@ -270,7 +276,7 @@ def _by(ask: Ask) -> str:
     return ask.asker.identity or "the server"
 
 
-def _room_row(name: str, state: RoomState, metadata: str) -> dict[str, object]:
+def _room_row(name: str, state: MediaRoom, metadata: str) -> dict[str, object]:
     return {
         "id": state.sid,
         "room_name": name,

@@ -20,7 +20,7 @@ from utdstream.engine.rules.seats import GridWish
 _IndexRule = Callable[[Room, RoomState, str | None, int], Outcome]
 
 
-class SeatApi:
+class SeatHandlers:
     """Handlers of the operations on seats and speakers."""
 
     def __init__(self, desk: Desk) -> None:

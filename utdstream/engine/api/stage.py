@@ -21,7 +21,7 @@ from utdstream.engine.rules.rooms import Room
 ATTRIBUTES = ("fr", "frt", "avatar", "cn")
 
 
-class StageApi:
+class StageHandlers:
     """Handlers of the operations on the stage and on roles."""
 
     def __init__(self, desk: Desk, service: RoomService) -> None:

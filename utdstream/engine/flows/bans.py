@@ -49,6 +49,7 @@ class BanService:
         lanes: Lanes,
         timers: Timers,
         desk: RoomDesk,
+        on_banned: Callable[[str], None],
     ) -> None:
         self._app_id = app_id
         self._store = store
@@ -60,7 +61,7 @@ class BanService:
         self._desk = desk
         self._leaving: set[tuple[str, str]] = set()
         self._looked = False
-        self.on_banned: Callable[[str], None] = lambda identity: None
+        self._on_banned = on_banned
 
     def start(self) -> None:
         """Begins to look after people who are banned and there all the same."""
@@ -119,7 +120,7 @@ class BanService:
             if room in (None, place.name):
                 self._desk.mutate(place, lambda room, state: moderation.put_out(room, state, identity))
         if room is None:
-            self.on_banned(identity)
+            self._on_banned(identity)
             for record in self._store.calls.open_of(identity):
                 self._calls.end(record.call_id, identity)
         self._lanes.put(f"ban {identity}", lambda: self._enforce(ban))

@@ -13,10 +13,10 @@ from __future__ import annotations
 import logging
 from datetime import datetime, timezone
 
-from utdstream.engine.background import Timers
+from utdstream.engine.background import Occasion, Timers
 from utdstream.engine.flows.calls import CallService
 from utdstream.engine.media.call_rooms import CallRooms
-from utdstream.engine.media.sfu import RoomState, Sfu, SfuUnavailable, Webhook
+from utdstream.engine.media.sfu import MediaRoom, Sfu, SfuUnavailable, Webhook
 from utdstream.engine.rules import calls
 from utdstream.engine.rules.calls import CallRecord
 from utdstream.engine.store.contract import Store
@@ -33,7 +33,13 @@ class CallWatch:
     """Ends calls whose people are gone."""
 
     def __init__(
-        self, service: CallService, store: Store, sfu: Sfu, rooms: CallRooms, timers: Timers
+        self,
+        service: CallService,
+        store: Store,
+        sfu: Sfu,
+        rooms: CallRooms,
+        timers: Timers,
+        answered: Occasion[[str]],
     ) -> None:
         self._service = service
         self._store = store
@@ -42,6 +48,7 @@ class CallWatch:
         self._timers = timers
         self._checks: set[tuple[str, float]] = set()
         self._rejoining: set[str] = set()
+        answered.listen(self.answered)
 
     def start(self) -> None:
         """Begins to poll, and to wait for the parties of calls that are active."""
@@ -136,7 +143,7 @@ class CallWatch:
             return False
         return True
 
-    async def _follow(self, record: CallRecord, state: RoomState | None) -> None:
+    async def _follow(self, record: CallRecord, state: MediaRoom | None) -> None:
         call_id = record.call_id
         if not record.is_open:
             self._rooms.tell(record)

@@ -19,7 +19,7 @@ from datetime import datetime
 
 from utdstream._wire import messages
 from utdstream.engine import clock
-from utdstream.engine.background import Timers
+from utdstream.engine.background import Occasion, Timers
 from utdstream.engine.config import ProjectSection
 from utdstream.engine.media.call_rooms import CallRooms
 from utdstream.engine.media.sfu import SfuUnavailable
@@ -49,7 +49,9 @@ class NewCall:
 
 
 class CallService:
-    """All calls of the project."""
+    """All calls of the project. `answered` is told the id of each call that becomes active; when `broker_up`
+    happens, what rings is told again.
+    """
 
     def __init__(
         self,
@@ -58,19 +60,20 @@ class CallService:
         rooms: CallRooms,
         timers: Timers,
         events: CallEvents,
+        *,
+        answered: Occasion[[str]],
+        broker_up: Occasion[[]],
     ) -> None:
         self._project = project
         self._store = store
         self._rooms = rooms
         self._timers = timers
         self._events = events
-        self._watch_answered: Callable[[str], None] = lambda call_id: None
+        self._answered = answered
+        broker_up.listen(self.ring_all_again)
 
-    def start(self, when_answered: Callable[[str], None]) -> None:
-        """Takes up the calls of the database; `when_answered` is told the id of each call that becomes
-        active.
-        """
-        self._watch_answered = when_answered
+    def start(self) -> None:
+        """Takes up the calls of the database."""
         self._forget_old_calls()
         for record in self._store.calls.with_room():
             if record.is_open:
@@ -276,7 +279,7 @@ class CallService:
             self._rooms.close(record)
         elif record.status is UTDCallStatus.ACTIVE:
             self._set_deadlines(record)
-            self._watch_answered(record.call_id)
+            self._answered(record.call_id)
 
     def _publish_ring(self, record: CallRecord, *, is_repetition: bool = False) -> None:
         self._events.publish(

@@ -20,8 +20,7 @@ from datetime import datetime, timezone
 from utdstream._wire import messages
 from utdstream.engine.flows.room_states import RoomDesk
 from utdstream.engine.media.room_follower import RoomFollower
-from utdstream.engine.media.sfu import Participant, Sfu, SfuNotFound, SfuUnavailable, Webhook
-from utdstream.engine.media.sfu import RoomState as MediaRoom
+from utdstream.engine.media.sfu import MediaRoom, Participant, Sfu, SfuNotFound, SfuUnavailable, Webhook
 from utdstream.engine.rules import roles, rooms, seats
 from utdstream.engine.rules.grants import Rights, rights
 from utdstream.engine.rules.refusals import Refusal, unavailable

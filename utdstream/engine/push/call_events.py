@@ -62,15 +62,15 @@ class Stream:
 
 
 class CallEvents:
-    """Sends call events wherever somebody waits for them."""
+    """Sends call events wherever somebody waits for them; `notifier` None: to streams alone."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, notifier: Notifier | None = None) -> None:
         self._store = store
+        self._notifier = notifier
         self._streams: dict[str, list[Stream]] = {}
         self._recent: OrderedDict[str, deque[CallEvent]] = OrderedDict()
         self._lost_until: dict[str, int] = {}
         self._all_lost_until = self._seq = _number(datetime.now(timezone.utc))
-        self.notifier: Notifier | None = None
 
     def publish(
         self, event: str, identity: str, call: UTDCall, now: datetime, *, is_repetition: bool = False
@@ -78,8 +78,8 @@ class CallEvents:
         """Sends one event to one identity. A repetition is for the broker alone: streams lose nothing."""
         self._seq = max(self._seq + 1, _number(now))
         told = CallEvent(event, self._seq, now, call)
-        if self.notifier is not None:
-            self.notifier.publish(identity, told)
+        if self._notifier is not None:
+            self._notifier.publish(identity, told)
         if not is_repetition:
             self._keep(identity, told)
             for stream in self._streams.get(identity, ()):

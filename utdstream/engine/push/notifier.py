@@ -44,7 +44,7 @@ _log = logging.getLogger(__name__)
 
 
 class Notifier:
-    """One connection to the broker. `on_up` is called on the loop each time the broker is back."""
+    """One connection to the broker. `on_up` is called on the loop each time there is a connection."""
 
     def __init__(
         self,

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from utdstream.engine.clock import from_ms, to_ms
 from utdstream.engine.rules.bans import Ban
-from utdstream.engine.store.sqlite.connection import Connection, Row
+from utdstream.engine.store.sqlite.connection import Row, SqliteConnection
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS bans (
@@ -27,7 +27,7 @@ _ACTIVE = "(expires_ms IS NULL OR expires_ms > :now)"
 class SqliteBans:
     """The table of bans."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: SqliteConnection) -> None:
         self._db = connection
         self._db.script(SCHEMA)
         self._identities = {row[0] for row in self._db.many("SELECT identity FROM bans")}

@@ -19,7 +19,7 @@ from utdstream._wire.call_states import OPEN_STATES
 from utdstream.engine.clock import from_ms, to_ms
 from utdstream.engine.rules.calls import CallRecord
 from utdstream.engine.store.contract import KEEP_CALLS_S, CallFilter
-from utdstream.engine.store.sqlite.connection import Connection, Row
+from utdstream.engine.store.sqlite.connection import Row, SqliteConnection
 from utdstream.models import UTDCall, UTDCallStatus, UTDStreamType
 
 _OPEN_SQL = ", ".join(f"'{status.wire}'" for status in OPEN_STATES)
@@ -43,7 +43,7 @@ CREATE INDEX IF NOT EXISTS calls_by_key ON calls (caller, idempotency_key) WHERE
 class SqliteCalls:
     """The table of calls."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: SqliteConnection) -> None:
         self._db = connection
         self._db.script(SCHEMA)
         self._live: dict[str, CallRecord] = {}

@@ -19,7 +19,7 @@ Row = sqlite3.Row
 Values = Sequence[object] | Mapping[str, object]
 
 
-class Connection:
+class SqliteConnection:
     """An open file. Raises: StoreFailed whenever the disk does not do its part."""
 
     def __init__(self, path: str) -> None:

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from utdstream.engine.store.contract import StoreFailed
 from utdstream.engine.store.sqlite.bans import SqliteBans
 from utdstream.engine.store.sqlite.calls import SqliteCalls
-from utdstream.engine.store.sqlite.connection import Connection
+from utdstream.engine.store.sqlite.connection import SqliteConnection
 from utdstream.engine.store.sqlite.rooms import SqlitePeople, SqliteRooms, SqliteStates
 
 SCHEMA_VERSION = 3
@@ -21,7 +21,7 @@ class SqliteStore:
     """The open file. Raises: StoreFailed for a file of a newer engine, and whenever the disk fails."""
 
     def __init__(self, path: str) -> None:
-        self.connection = Connection(path)
+        self.connection = SqliteConnection(path)
         version = self.connection.number("PRAGMA user_version")
         if version > SCHEMA_VERSION:
             self.connection.close()

@@ -19,7 +19,7 @@ from utdstream.engine.rules import room_state
 from utdstream.engine.rules.room_state import RoomState
 from utdstream.engine.rules.rooms import Room
 from utdstream.engine.store.contract import Presence
-from utdstream.engine.store.sqlite.connection import Connection, Row
+from utdstream.engine.store.sqlite.connection import Row, SqliteConnection
 from utdstream.models import UTDStreamType
 
 KEPT_IN_MEMORY = 1000
@@ -51,7 +51,7 @@ END;
 class SqliteRooms:
     """The table of rooms."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: SqliteConnection) -> None:
         self._db = connection
         self._db.script(_ROOMS)
 
@@ -83,7 +83,7 @@ class SqliteRooms:
 class SqliteStates:
     """The table of room states, the newest thousand of them in memory too."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: SqliteConnection) -> None:
         self._db = connection
         self._db.script(_STATES)
         self._kept: OrderedDict[tuple[str, datetime], RoomState] = OrderedDict()
@@ -134,7 +134,7 @@ class SqliteStates:
 class SqlitePeople:
     """The table of the people admitted to rooms."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: SqliteConnection) -> None:
         self._db = connection
         self._db.script(_PEOPLE)
 
