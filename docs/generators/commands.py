@@ -12,6 +12,17 @@ from generators.markdown import table
 from utdstream import cli
 
 os.environ["COLUMNS"] = "110"  # argparse wraps its help by the terminal's width
+os.environ["PYTHON_COLORS"] = "0"  # Python 3.14 colours it at a terminal
+
+
+class _OnEveryPython(argparse.RawDescriptionHelpFormatter):
+    """Counts a verb's indentation as Python 3.13 does; older ones forget it, and wrap the longest verb."""
+
+    def add_argument(self, action: argparse.Action) -> None:
+        super().add_argument(action)
+        for each in self._iter_indented_subactions(action):
+            width = len(self._format_action_invocation(each)) + self._current_indent
+            self._action_max_length = max(self._action_max_length, width)
 
 
 def commands() -> str:
@@ -44,4 +55,8 @@ def device_commands() -> str:
     """The help of `utd-device` and of each of its verbs."""
     parser = device_command._parser()
     verbs = parser._subparsers._group_actions[0].choices  # type: ignore[union-attr]
-    return "".join(f"```text\n{each.format_help()}```\n\n" for each in (parser, *verbs.values()))
+    said = []
+    for each in (parser, *verbs.values()):
+        each.formatter_class = _OnEveryPython
+        said.append(f"```text\n{each.format_help()}```\n\n")
+    return "".join(said)
