@@ -56,7 +56,7 @@ def main():
     sys.path.insert(0, here)
     import install
 
-    return install.main()
+    return install.main(sys.argv[1:])
 
 
 if __name__ == "__main__":

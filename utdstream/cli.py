@@ -9,6 +9,7 @@ A new verb is one function like `_add_doctor`, listed in `_VERBS`; what it does 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import os
@@ -33,6 +34,7 @@ examples:
   utdstream doctor                     is everything here that calls need?
   utdstream engine up                  engine, media server and broker for this machine
   utdstream engine up --lan            the same for all devices on this network
+  utdstream engine install             the media server that `engine up` needs
   utdstream engine serve --config FILE the engine alone, beside your own livekit-server
 """
 _KEY = "The app key comes from UTD_APP_KEY or from --app-key-file, never from the command line."
@@ -253,6 +255,40 @@ def _add_engine(verbs: Verbs) -> None:
         "--config", metavar="FILE", type=Path, required=True, help="the engine's settings (TOML)"
     )
     serve.set_defaults(run=_engine_serve)
+
+    install = actions.add_parser(
+        "install",
+        help="the media server that `engine up` needs",
+        description="Put livekit-server where `engine up` finds it: fetched from its project's release and "
+        "checked against the checksum written in this version, or built with Go where the release cannot be "
+        "reached. Says where it is; a second run finds it there. The broker, mosquitto, comes from the "
+        "system's packages.",
+        epilog="examples:\n  utdstream engine install\n"
+        "  utdstream engine install --from livekit.tar.gz     an archive fetched on another machine\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    install.add_argument(
+        "--from", dest="archive", metavar="FILE", type=Path, help="the release's archive, fetched already"
+    )
+    install.add_argument("--json", action="store_true", help="say where it is as one line of JSON")
+    install.set_defaults(run=_engine_install)
+
+
+def _engine_install(arguments: argparse.Namespace) -> int:
+    from utdstream.engine.stack import binaries, install
+
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # progress; stdout has the answer alone
+            program = install.livekit_server(arguments.archive)
+            version = binaries.livekit_version(program.path)
+    except install.InstallFailed as error:
+        print(f"utdstream: {error}", file=sys.stderr)
+        return 1
+    if arguments.json:
+        print(json.dumps({"path": str(program.path), "source": program.source, "version": version}))
+    else:
+        print(f"livekit-server: {install.describe(program)}")
+    return 0
 
 
 def _engine_up(arguments: argparse.Namespace) -> int:

@@ -1,23 +1,17 @@
-"""The set-up: where programs are found, what it says when something is missing, nothing half done."""
+"""The set-up: what it says on a machine that lacks something, and that a second run does nothing."""
 
 from __future__ import annotations
 
 import ast
-import hashlib
+import configparser
 import importlib.util
-import io
-import json
 import os
 import sys
-import tarfile
-import threading
-from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from packaging.requirements import Requirement
 
 from utdstream.engine.stack import binaries
 
@@ -41,11 +35,12 @@ def gate() -> ModuleType:
 
 @pytest.fixture
 def install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
-    """`install.py` on a machine with no livekit-server and an empty cache."""
+    """`install.py` for a user with an empty PATH and an empty cache."""
     module = load("install")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.delenv("UTD_LIVEKIT_SERVER", raising=False)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     (tmp_path / "bin").mkdir()
     return module
 
@@ -138,176 +133,169 @@ def test_the_cache_is_in_the_home_folder_when_nothing_else_is_said() -> None:
         assert binaries.cache_folder(environ) == Path("/home/x/.cache/utdstream")
 
 
-# --- livekit-server, fetched
+# --- the system's packages
 
 
 @pytest.fixture
-def release(install: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A release server of our own; the fixture's value is the archive to serve."""
-    folder = tmp_path / "release"
-    archive = folder / f"v{VERSION}" / f"livekit_{VERSION}_linux_amd64.tar.gz"
-    archive.parent.mkdir(parents=True)
-    content = f"#!/bin/sh\necho livekit-server version {VERSION}\n".encode()
-    with tarfile.open(archive, "w:gz") as tar:
-        member = tarfile.TarInfo("livekit-server")
-        member.size = len(content)
-        tar.addfile(member, io.BytesIO(content))
-
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    monkeypatch.setattr(install, "RELEASES", f"http://127.0.0.1:{server.server_port}")
-    monkeypatch.setattr(install.platform, "machine", lambda: "x86_64")
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    yield archive
-    server.shutdown()
-    thread.join()
-    server.server_close()
+def bare(install: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
+    """`install.py` on a system that lacks gcc, PulseAudio and the broker's plugin, with apt and its lists."""
+    monkeypatch.setenv("UTD_MOSQUITTO_DYNSEC", str(tmp_path / "missing.so"))
+    monkeypatch.setattr(install, "APT_LISTS", tmp_path / "lists")
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists" / "debian_Packages").touch()
+    program(tmp_path / "bin" / "apt-get", f'echo "$@" >> {tmp_path}/apt')
+    return install
 
 
-def test_the_release_is_put_in_the_cache_when_its_checksum_is_right(
-    install: ModuleType, release: Path, monkeypatch: pytest.MonkeyPatch
+def test_one_command_is_asked_for_when_sudo_wants_a_password(bare: ModuleType, tmp_path: Path) -> None:
+    """The packages of all steps stand in it, and apt is not called."""
+    program(tmp_path / "bin" / "sudo", "exit 1")
+    with pytest.raises(bare.InstallFailed, match="password") as undone:
+        bare.install_system_packages()
+    commands = [line for line in str(undone.value).splitlines() if line.startswith("  sudo ")]
+    assert len(commands) == 1
+    assert set(bare.missing_packages()) <= set(commands[0].split())
+    assert {"gcc", "pulseaudio", "mosquitto"} <= set(commands[0].split())
+    assert not (tmp_path / "apt").exists()
+
+
+def test_an_administrator_is_named_when_there_is_no_sudo(bare: ModuleType) -> None:
+    """The command is the same, without sudo."""
+    with pytest.raises(bare.InstallFailed, match="administrator") as undone:
+        bare.install_system_packages()
+    assert "\n  apt-get install -y" in str(undone.value)
+    assert "sudo apt" not in str(undone.value)
+
+
+def test_the_lists_are_fetched_first_when_apt_has_none(bare: ModuleType, tmp_path: Path) -> None:
+    """One command still, also in a new container."""
+    (tmp_path / "lists" / "debian_Packages").unlink()
+    program(tmp_path / "bin" / "sudo", "exit 1")
+    with pytest.raises(bare.InstallFailed) as undone:
+        bare.install_system_packages()
+    assert "  sudo sh -c 'apt-get update && apt-get install -y " in str(undone.value)
+
+
+def test_packages_are_installed_when_sudo_asks_nothing(
+    bare: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Executable, under the version's name, and nothing else is left there."""
-    digest = hashlib.sha256(release.read_bytes()).hexdigest()
-    monkeypatch.setitem(install.CHECKSUMS, "amd64", digest)
-    said = install.install_livekit(binaries)
-    cached = binaries.cached_livekit_server()
-    assert said == str(cached)
-    assert binaries.livekit_version(cached) == VERSION
-    assert sorted(path.name for path in cached.parent.iterdir()) == [cached.name, "setup.lock"]
+    """All with one call of apt."""
+    program(tmp_path / "bin" / "sudo", 'shift; exec "$@"')
+    program(tmp_path / "bin" / "env", 'shift; exec "$@"')
+    program(tmp_path / "bin" / "true")
+    wanted = [["gcc", "mosquitto"], []]
+    monkeypatch.setattr(bare, "missing_packages", lambda: wanted.pop(0))
+    assert "gcc, mosquitto" in bare.install_system_packages()
+    said = (tmp_path / "apt").read_text(encoding="utf-8").splitlines()
+    assert said == ["install -y -q --no-install-recommends gcc mosquitto"]
 
 
-def test_the_release_is_not_used_when_its_checksum_is_wrong(install: ModuleType, release: Path) -> None:
-    """The pinned checksum decides, and nothing of the archive reaches the cache."""
-    with pytest.raises(install.Undone, match="not the expected one"):
-        install.install_livekit(binaries)
-    assert not binaries.cached_livekit_server().exists()
+def test_packages_are_named_when_the_system_has_no_apt(bare: ModuleType, tmp_path: Path) -> None:
+    """Other systems call them otherwise."""
+    (tmp_path / "bin" / "apt-get").unlink()
+    with pytest.raises(bare.InstallFailed, match=r"no apt; .*mosquitto"):
+        bare.install_system_packages()
 
 
-@pytest.mark.parametrize("content", [b"", b"not an archive", b"\x1f\x8b\x08\x00half"])
-def test_a_damaged_archive_is_a_sentence_when_it_is_opened(install: ModuleType, content: bytes) -> None:
-    """No traceback of tarfile."""
-    with pytest.raises(install.Undone):
-        install.unpack(content)
-
-
-# --- livekit-server, built
-
-
-@pytest.fixture
-def no_release(install: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(install, "RELEASES", "http://127.0.0.1:1")
-
-
-def test_both_reasons_are_said_when_there_is_no_release_and_no_go(
-    install: ModuleType, no_release: None
-) -> None:
-    """A person without GitHub and without Go learns both, and the third way."""
-    with pytest.raises(install.Undone) as undone:
-        install.install_livekit(binaries)
-    for words in ("could not be fetched", "no Go on this machine", "UTD_LIVEKIT_SERVER"):
-        assert words in str(undone.value)
-
-
-def test_an_old_go_is_refused_when_it_cannot_build_this(
-    install: ModuleType, no_release: None, tmp_path: Path
-) -> None:
-    """livekit-server 1.13.5 needs Go 1.26."""
-    program(tmp_path / "bin" / "go", "echo go version go1.19.8 linux/amd64")
-    with pytest.raises(install.Undone, match=r"Go is 1\.19: install Go 1\.26"):
-        install.install_livekit(binaries)
-
-
-def test_livekit_is_built_when_the_release_cannot_be_reached(
-    install: ModuleType, no_release: None, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """`go install` names the program `server`; the cache names it by version."""
-    program(
-        tmp_path / "bin" / "go",
-        'if [ "$1" = version ]; then echo go version go1.26.8 linux/amd64; exit; fi\n'
-        f'echo "$1 $2"; printf "#!/bin/sh\\necho version {VERSION}\\n" > "$GOBIN/server"\n'
-        '/bin/chmod 755 "$GOBIN/server"',
-    )
-    install.install_livekit(binaries)
-    said = capfd.readouterr().out
-    assert f"install github.com/livekit/livekit-server/cmd/server@v{VERSION}" in said
-    assert "could not be fetched" in said
-    cached = binaries.cached_livekit_server()
-    assert binaries.livekit_version(cached) == VERSION
-    assert sorted(path.name for path in cached.parent.iterdir()) == [cached.name, "setup.lock"]
-
-
-def test_nothing_is_left_when_the_build_fails(install: ModuleType, no_release: None, tmp_path: Path) -> None:
-    """The next run starts afresh."""
-    program(tmp_path / "bin" / "go", 'echo go version go1.26.0 linux/amd64; [ "$1" = version ]')
-    with pytest.raises(install.Undone, match="go install did not finish"):
-        install.install_livekit(binaries)
-    assert [path.name for path in binaries.cache_folder().iterdir()] == ["setup.lock"]
-
-
-# --- the other steps
-
-
-def test_a_missing_venv_module_is_a_sentence_when_python_has_none(
+def test_venv_and_header_are_missing_packages_when_python_has_none(
     install: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Debian splits it off."""
-    monkeypatch.setattr(install, "VENV", tmp_path / ".venv")
-    monkeypatch.setattr(install, "STAMP", tmp_path / ".venv" / "stamp.json")
+    """Debian splits both off, and names them after the Python."""
     monkeypatch.setattr(install.importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(install.Undone, match="python3-venv"):
-        install.install_packages()
+    monkeypatch.setattr(install.sysconfig, "get_path", lambda _: str(tmp_path))
+    python = "python{}.{}".format(*sys.version_info[:2])
+    assert install.missing_packages()[:2] == [f"{python}-venv", f"{python}-dev"]
+
+
+# --- Python packages
+
+
+def test_python_packages_wait_when_python_has_no_venv(
+    install: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The command is said by the step before, once."""
+    monkeypatch.setattr(install.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(install.InstallFailed, match="wait for the system packages") as undone:
+        install.install_python_packages(tmp_path / ".venv")
+    assert "sudo" not in str(undone.value)
+
+
+def fake_root(install: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A checkout with a virtual environment whose pip writes down what it is told; the environment."""
+    monkeypatch.setattr(install, "ROOT", tmp_path)
+    (tmp_path / "setup.cfg").write_text("one", encoding="utf-8")
+    (tmp_path / "pyproject.toml").write_text("", encoding="utf-8")
+    python = tmp_path / ".venv" / "bin" / "python"
+    version = tuple(sys.version_info[:2])
+    program(python, f'if [ "$1" = -c ]; then echo "{version}"; else echo "$@" >> {tmp_path}/pip; fi')
+    return tmp_path / ".venv"
 
 
 def test_nothing_is_installed_when_the_stamp_is_of_today(
     install: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A second run is ready at once; changed requirements are noticed."""
-    monkeypatch.setattr(install, "VENV", tmp_path / ".venv")
-    monkeypatch.setattr(install, "STAMP", tmp_path / ".venv" / "stamp.json")
-    monkeypatch.setattr(install, "ROOT", tmp_path)
-    (tmp_path / "setup.cfg").write_text("one", encoding="utf-8")
-    (tmp_path / "pyproject.toml").write_text("", encoding="utf-8")
-    program(tmp_path / ".venv" / "bin" / "python", "exit 1")
-    install.put(install.STAMP, json.dumps({"key": install.stamp_key()}).encode())
-    assert "already" in install.install_packages()
+    venv = fake_root(install, monkeypatch, tmp_path)
+    assert "installed" in install.install_python_packages(venv)
+    assert "already" in install.install_python_packages(venv)
     (tmp_path / "setup.cfg").write_text("two", encoding="utf-8")
-    assert install.stamped_key() != install.stamp_key()
+    assert "installed" in install.install_python_packages(venv)
+    assert len((tmp_path / "pip").read_text(encoding="utf-8").splitlines()) == 2
 
 
-def test_mosquitto_is_asked_for_when_this_user_may_not_install_it(
+def test_pyaudio_is_added_when_its_header_has_come(
     install: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """One sentence with the command, not a password prompt."""
-    monkeypatch.setenv("UTD_MOSQUITTO_DYNSEC", str(tmp_path / "missing.so"))
-    program(tmp_path / "bin" / "apt-get", "exit 1")
-    program(tmp_path / "bin" / "sudo", "exit 1")
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    with pytest.raises(install.Undone, match="sudo apt install mosquitto"):
-        install.install_mosquitto(binaries)
+    """Without the system's packages all but PyAudio is installed, and the next run goes on from there."""
+    venv = fake_root(install, monkeypatch, tmp_path)
+    monkeypatch.setattr(install, "python_header", lambda: tmp_path / "Python.h")
+    monkeypatch.setattr(install, "PORTAUDIO_HEADER", tmp_path / "portaudio.h")
+    assert "PyAudio not yet" in install.install_python_packages(venv)
+    (tmp_path / "Python.h").touch()
+    (tmp_path / "portaudio.h").touch()
+    program(tmp_path / "bin" / "gcc")
+    assert install.install_python_packages(venv) == "installed in .venv"
+    first, second = (tmp_path / "pip").read_text(encoding="utf-8").splitlines()
+    assert first.endswith("[dev]")
+    assert second.endswith("[dev,audio]")
+
+
+@pytest.mark.parametrize("version", [(3, 11), (3, 12), (3, 13), (3, 14)])
+def test_a_package_without_wheel_is_said_when_setup_cfg_leaves_it_out(
+    install: ModuleType, version: tuple[int, int]
+) -> None:
+    """The set-up's words and the markers in setup.cfg agree."""
+    settings = configparser.ConfigParser()
+    settings.read(TOOLS.parent / "setup.cfg", encoding="utf-8")
+    left_out = {
+        found.name
+        for line in settings["options.extras_require"]["gpio"].split("\n")
+        if line and (found := Requirement(line)).marker is not None
+        and not found.marker.evaluate({"python_version": "{}.{}".format(*version)})
+    }  # fmt: skip
+    said = list(install.without_wheels(version))
+    assert {sentence.split()[0] for sentence in said} == left_out
+    assert all("sudo apt install" in sentence for sentence in said)
+
+
+# --- all steps
 
 
 def test_all_steps_are_tried_when_one_cannot_be_done(
     install: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The exit status is 1 and each sentence is on stderr."""
+    """The exit status is 1, each sentence is on stderr, and what is to be typed stands last."""
 
     def undone(*_: object) -> str:
-        raise install.Undone("do this")
+        raise install.InstallFailed("do this")
 
-    monkeypatch.setattr(install, "install_sound", lambda: "there")
-    monkeypatch.setattr(install, "install_packages", lambda: "fine")
-    monkeypatch.setattr(install, "install_mosquitto", undone)
-    monkeypatch.setattr(install, "install_livekit", undone)
-    assert install.main() == 1
+    monkeypatch.setattr(install, "install_system_packages", undone)
+    monkeypatch.setattr(install, "install_python_packages", lambda _: "fine")
+    monkeypatch.setattr(install.stack, "livekit_server", undone)
+    assert install.main([]) == 1
     out, err = capsys.readouterr()
-    assert "[2/4] Python packages: fine" in out
-    assert err.splitlines() == ["setup: mosquitto: do this", "setup: livekit-server: do this"]
+    assert "[2/3] Python packages: fine" in out
+    assert err.splitlines() == ["setup: livekit-server: do this", "setup: system packages: do this"]
 
 
 def test_the_interpreter_of_the_tests_passes_the_gate(gate: ModuleType) -> None:

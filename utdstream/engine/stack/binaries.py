@@ -1,7 +1,7 @@
 """Where the programs are: livekit-server, mosquitto and its dynamic-security plugin.
 
 Owns: the finding order, used by the supervisor at run time, by `utdstream doctor` and by the set-up
-(which loads this file by its path, before the package is installed).
+(before any package is installed); the words that say how to provide them.
 Imports the standard library only, and nothing of this package. Any thread. Never downloads.
 """
 
@@ -17,11 +17,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LIVEKIT_VERSION = "1.13.5"
+# From the release's checksums.txt, by architecture.
+LIVEKIT_CHECKSUMS = {
+    "amd64": "c020fac437b7cc9b776eef1ad5ea8af77be9acfa07602eca20a3a44930dfbc70",
+    "arm64": "332015305518765fe05bad74fc3a9d9583e635e7dd130de3c4fc563d69c550f3",
+}
 LIVEKIT_VARIABLE = "UTD_LIVEKIT_SERVER"
 MOSQUITTO_VARIABLE = "UTD_MOSQUITTO"
 PLUGIN_VARIABLE = "UTD_MOSQUITTO_DYNSEC"
 
 PLUGIN_NAME = "mosquitto_dynamic_security.so"
+_CHECKOUT = Path(__file__).resolve().parents[3]
 # Debian keeps mosquitto in sbin, which is not on a user's PATH.
 _SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/usr/local/bin", "/usr/bin", "/opt/homebrew/sbin")
 _PLUGIN_PATTERNS = (
@@ -45,8 +51,13 @@ class Program:
     source: str
 
 
+def provided_by() -> str:
+    """The command that provides livekit-server here: a checkout has its set-up, a wheel has not."""
+    return "make setup" if (_CHECKOUT / "tools" / "setup.py").is_file() else "utdstream engine install"
+
+
 def cache_folder(environ: Mapping[str, str] | None = None) -> Path:
-    """Where the set-up keeps what it fetched: outside the repository, shared by all clones."""
+    """Where fetched programs are kept: outside the repository, shared by all clones."""
     env = os.environ if environ is None else environ
     root = env.get("XDG_CACHE_HOME", "")
     base = Path(root) if root.startswith("/") else Path(env.get("HOME") or os.path.expanduser("~")) / ".cache"
@@ -54,12 +65,12 @@ def cache_folder(environ: Mapping[str, str] | None = None) -> Path:
 
 
 def cached_livekit_server(environ: Mapping[str, str] | None = None) -> Path:
-    """Where the set-up puts this version's livekit-server (whether it is there or not)."""
+    """Where this version's livekit-server is put (whether it is there or not)."""
     return cache_folder(environ) / f"livekit-server-{LIVEKIT_VERSION}"
 
 
 def find_livekit_server(environ: Mapping[str, str] | None = None) -> Program:
-    """livekit-server: `UTD_LIVEKIT_SERVER`, then PATH, then the set-up's cache.
+    """livekit-server: `UTD_LIVEKIT_SERVER`, then PATH, then the cache.
 
     Raises: ProgramMissing.
     """
@@ -75,7 +86,7 @@ def find_livekit_server(environ: Mapping[str, str] | None = None) -> Program:
         return Program(cached, "cache")
     raise ProgramMissing(
         f"livekit-server was not found in {LIVEKIT_VARIABLE}, on PATH or in {cache_folder(env)}; "
-        f"run `make setup`, or name one (version {LIVEKIT_VERSION}) in {LIVEKIT_VARIABLE}"
+        f"run `{provided_by()}`, or name one (version {LIVEKIT_VERSION}) in {LIVEKIT_VARIABLE}"
     )
 
 
@@ -90,7 +101,8 @@ def find_mosquitto(environ: Mapping[str, str] | None = None) -> Program:
     if found:
         return Program(Path(found), "PATH")
     raise ProgramMissing(
-        "mosquitto, the MQTT broker, was not found; run `make setup`, or `sudo apt install mosquitto`"
+        "mosquitto, the MQTT broker, was not found; install version 2.0 or newer (`sudo apt install mosquitto`), "
+        f"or name one in {MOSQUITTO_VARIABLE}"
     )
 
 
