@@ -146,15 +146,19 @@ class LocalStack:
     # --- what is done to it
 
     def stop(self, part: Part) -> None:
-        """Stop "livekit", "engine" or "mqtt" in good order; it stays down until `start`."""
+        """Stops "livekit", "engine" or "mqtt" in good order; it stays down until `start`. Blocks: some seconds."""
         self._running().stop_part(part)
 
     def kill(self, part: Part) -> None:
-        """Kill the part (SIGKILL); it stays down until `start`."""
+        """Kills the part (SIGKILL); it stays down until `start`."""
         self._running().kill_part(part)
 
     def start(self, part: Part, *, timeout: float = 20.0) -> None:
-        """Start the part again, on the same port with the same secrets; returns when it answers."""
+        """Starts the part again, on the same port with the same secrets; returns when it answers.
+
+        Blocks: to `timeout`. Raises: UTDStreamException (StackError) with the end of its log when it does
+        not answer by then, SessionClosed when the stack is not running.
+        """
         self._running().start_part(part, timeout=timeout)
 
     def is_running(self, part: Part) -> bool:
