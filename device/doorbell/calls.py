@@ -47,7 +47,7 @@ class Numbered:
     """An event of one call."""
 
     number: int
-    event: logic.Event
+    event: logic.DoorbellEvent
 
 
 class Calls:
@@ -110,7 +110,7 @@ class Calls:
             session, self._session = self._session, None
         return session
 
-    def _post(self, number: int, event: logic.Event) -> None:
+    def _post(self, number: int, event: logic.DoorbellEvent) -> None:
         self._report(Numbered(number, event))
 
     # -- `utd-call`
@@ -210,7 +210,7 @@ class Calls:
 
 
 def aside(work: Callable[[], object], what: str) -> None:
-    """Does something that may wait for a network or a device, beside the worker. Its failure is logged."""
+    """Does something that may wait for a network or a device, beside the worker. Logs its failure."""
 
     def run() -> None:
         try:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 
-class Phase(Enum):
+class DoorbellPhase(Enum):
     """What the doorbell is doing."""
 
     REST = "ready"
@@ -24,7 +24,7 @@ class Phase(Enum):
     TALKING = "in a call"
 
 
-class Policy(Enum):
+class AnswerPolicy(Enum):
     """Whose calls to the door are answered by itself."""
 
     NEVER = "never"
@@ -33,24 +33,24 @@ class Policy(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class DoorbellRules:
     """What the configuration says."""
 
     callees: tuple[str, ...]
     at_once: bool
     ring_timeout_s: float
     call_limit_s: float
-    auto_answer: Policy
+    auto_answer: AnswerPolicy
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class DoorbellState:
     """`turn` is the place in the list of the callee that rings now; `peer` who answered.
 
     `waiting` is the call to the door that rings here, `caller` whose it is.
     """
 
-    phase: Phase = Phase.REST
+    phase: DoorbellPhase = DoorbellPhase.REST
     turn: int = 0
     peer: str | None = None
     do_not_disturb: bool = False
@@ -131,7 +131,7 @@ class Command(Enum):
 
 
 CallEvent = Answered | NotAnswered | Ended | CallGone | OpenRequest
-Event = Pressed | CallEvent | TimeUp | CallToDoor | CallWithdrawn | Command
+DoorbellEvent = Pressed | CallEvent | TimeUp | CallToDoor | CallWithdrawn | Command
 
 
 # -- actions
@@ -155,7 +155,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class TakeCall:
     """Take this call to the door."""
 
     call_id: str
@@ -193,13 +193,14 @@ class NobodyAnswered:
     reason: str
 
 
-Action = Chime | Tell | Call | Answer | Refuse | HangUp | OpenDoor | Limit | NobodyAnswered
+DoorbellAction = Chime | Tell | Call | TakeCall | Refuse | HangUp | OpenDoor | Limit | NobodyAnswered
+Outcome = tuple[DoorbellState, tuple[DoorbellAction, ...]]
 
 CALL_SLACK_S = 10.0
 """The call's own time-out says why; ours is behind it."""
 
 
-def step(state: State, event: Event, rules: Rules) -> tuple[State, tuple[Action, ...]]:
+def step(state: DoorbellState, event: DoorbellEvent, rules: DoorbellRules) -> Outcome:
     """What follows. Every event has an answer in every phase; most change nothing."""
     if isinstance(event, Command):
         return _command(state, event, rules)
@@ -211,26 +212,26 @@ def step(state: State, event: Event, rules: Rules) -> tuple[State, tuple[Action,
         gone = event.call_id == state.waiting
         return (replace(state, waiting=None, caller=None), ()) if gone else (state, ())
     if isinstance(event, OpenRequest):
-        allowed = state.phase is Phase.TALKING and event.identity == state.peer
+        allowed = state.phase is DoorbellPhase.TALKING and event.identity == state.peer
         return state, (OpenDoor(),) if allowed else ()
     if isinstance(event, TimeUp):
         return _time_up(state, rules)
-    if isinstance(event, Answered) and state.phase is Phase.CALLING:
-        return replace(state, phase=Phase.TALKING, peer=event.identity), (Limit(rules.call_limit_s),)
-    if isinstance(event, NotAnswered) and state.phase is Phase.CALLING:
+    if isinstance(event, Answered) and state.phase is DoorbellPhase.CALLING:
+        return replace(state, phase=DoorbellPhase.TALKING, peer=event.identity), (Limit(rules.call_limit_s),)
+    if isinstance(event, NotAnswered) and state.phase is DoorbellPhase.CALLING:
         return _not_answered(state, event.reason, rules)
-    if isinstance(event, (Ended, CallGone)) and state.phase is not Phase.REST:
+    if isinstance(event, (Ended, CallGone)) and state.phase is not DoorbellPhase.REST:
         return _rest(state), (Limit(None),)
     return state, ()
 
 
-def _pressed(state: State, rules: Rules) -> tuple[State, tuple[Action, ...]]:
-    if state.phase is not Phase.REST:
+def _pressed(state: DoorbellState, rules: DoorbellRules) -> Outcome:
+    if state.phase is not DoorbellPhase.REST:
         return state, (Chime(),)
     if state.do_not_disturb or not rules.callees:
         return state, (Chime(), Tell())
     # the call first: it is what takes time; chime and picture are for people beside it
-    return replace(state, phase=Phase.CALLING, turn=0), (
+    return replace(state, phase=DoorbellPhase.CALLING, turn=0), (
         Call(_turn(0, rules)),
         Chime(),
         Tell(),
@@ -238,11 +239,11 @@ def _pressed(state: State, rules: Rules) -> tuple[State, tuple[Action, ...]]:
     )
 
 
-def _turn(turn: int, rules: Rules) -> tuple[str, ...]:
+def _turn(turn: int, rules: DoorbellRules) -> tuple[str, ...]:
     return rules.callees if rules.at_once else (rules.callees[turn],)
 
 
-def _not_answered(state: State, reason: str, rules: Rules) -> tuple[State, tuple[Action, ...]]:
+def _not_answered(state: DoorbellState, reason: str, rules: DoorbellRules) -> Outcome:
     following = state.turn + 1
     if not rules.at_once and following < len(rules.callees):
         return replace(state, turn=following), (
@@ -252,43 +253,45 @@ def _not_answered(state: State, reason: str, rules: Rules) -> tuple[State, tuple
     return _rest(state), (Limit(None), NobodyAnswered(reason))
 
 
-def _called(state: State, event: CallToDoor, rules: Rules) -> tuple[State, tuple[Action, ...]]:
-    if state.phase is not Phase.REST or state.waiting is not None:
+def _called(state: DoorbellState, event: CallToDoor, rules: DoorbellRules) -> Outcome:
+    if state.phase is not DoorbellPhase.REST or state.waiting is not None:
         return state, (Refuse(event.call_id, busy=True),)
     policy = rules.auto_answer
-    if policy is Policy.NEVER and event.identity in rules.callees:
+    if policy is AnswerPolicy.NEVER and event.identity in rules.callees:
         return replace(state, waiting=event.call_id, caller=event.identity), (Chime(),)
-    welcome = policy is Policy.ALWAYS or (policy is Policy.CALLEES and event.identity in rules.callees)
+    welcome = policy is AnswerPolicy.ALWAYS or (
+        policy is AnswerPolicy.CALLEES and event.identity in rules.callees
+    )
     if not welcome:
         return state, (Refuse(event.call_id, busy=False),)
     return _answer(state, event.call_id, event.identity, rules)
 
 
-def _answer(state: State, call_id: str, caller: str, rules: Rules) -> tuple[State, tuple[Action, ...]]:
-    talking = replace(state, phase=Phase.TALKING, peer=caller, waiting=None, caller=None)
-    return talking, (Answer(call_id), Limit(rules.call_limit_s))
+def _answer(state: DoorbellState, call_id: str, caller: str, rules: DoorbellRules) -> Outcome:
+    talking = replace(state, phase=DoorbellPhase.TALKING, peer=caller, waiting=None, caller=None)
+    return talking, (TakeCall(call_id), Limit(rules.call_limit_s))
 
 
-def _time_up(state: State, rules: Rules) -> tuple[State, tuple[Action, ...]]:
-    if state.phase is Phase.REST:
+def _time_up(state: DoorbellState, rules: DoorbellRules) -> Outcome:
+    if state.phase is DoorbellPhase.REST:
         return state, ()
-    if state.phase is Phase.CALLING:
+    if state.phase is DoorbellPhase.CALLING:
         after, actions = _not_answered(state, "no answer", rules)
         return after, (HangUp(), *actions)
     return _rest(state), (HangUp(), Limit(None))
 
 
-def _command(state: State, command: Command, rules: Rules) -> tuple[State, tuple[Action, ...]]:
+def _command(state: DoorbellState, command: Command, rules: DoorbellRules) -> Outcome:
     if command is Command.OPEN_DOOR:
         return state, (OpenDoor(),)
     if command is Command.RING:
         return _pressed(state, rules)
-    if command is Command.ANSWER and state.waiting is not None and state.phase is Phase.REST:
+    if command is Command.ANSWER and state.waiting is not None and state.phase is DoorbellPhase.REST:
         return _answer(state, state.waiting, state.caller or "", rules)
     if command is Command.HANG_UP and state.waiting is not None:
         refused = Refuse(state.waiting, busy=False)
         return replace(state, waiting=None, caller=None), (refused,)
-    if command is Command.HANG_UP and state.phase is not Phase.REST:
+    if command is Command.HANG_UP and state.phase is not DoorbellPhase.REST:
         return _rest(state), (HangUp(), Limit(None))
     if command is Command.DO_NOT_DISTURB_ON:
         return replace(state, do_not_disturb=True), ()
@@ -297,5 +300,5 @@ def _command(state: State, command: Command, rules: Rules) -> tuple[State, tuple
     return state, ()
 
 
-def _rest(state: State) -> State:
-    return State(do_not_disturb=state.do_not_disturb, waiting=state.waiting, caller=state.caller)
+def _rest(state: DoorbellState) -> DoorbellState:
+    return DoorbellState(do_not_disturb=state.do_not_disturb, waiting=state.waiting, caller=state.caller)

@@ -18,7 +18,7 @@ BANNED_S = 300.0
 SEAT_PAUSES_S = (1.0, 2.0, 5.0, 10.0)
 
 
-class Phase(Enum):
+class KioskPhase(Enum):
     """Where the kiosk is."""
 
     AWAY = "away"
@@ -27,7 +27,7 @@ class Phase(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class KioskRules:
     """What the configuration says; `seat` None: it only listens."""
 
     seat: int | None
@@ -35,10 +35,10 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class KioskState:
     """`seated`: the seat is ours; `kicked`: it was taken from us, and stays so until the next join."""
 
-    phase: Phase = Phase.AWAY
+    phase: KioskPhase = KioskPhase.AWAY
     failures: int = 0
     seat_failures: int = 0
     seated: bool = False
@@ -46,7 +46,7 @@ class State:
     held: bool = False
 
 
-class Event(Enum):
+class KioskEvent(Enum):
     """What happens to a kiosk."""
 
     BEGIN = "begin"
@@ -78,69 +78,70 @@ class Wait:
     seconds: float
 
 
-Action = Do | Wait
+KioskAction = Do | Wait
+Outcome = tuple[KioskState, tuple[KioskAction, ...]]
 
 
-def step(state: State, event: Event, rules: Rules) -> tuple[State, tuple[Action, ...]]:
+def step(state: KioskState, event: KioskEvent, rules: KioskRules) -> Outcome:
     """What follows. Every event has an answer in every phase; most change nothing."""
-    if event in (Event.HELD, Event.RELEASED):
-        return _button(state, rules, held=event is Event.HELD)
-    if event in (Event.BEGIN, Event.TIME_UP):
+    if event in (KioskEvent.HELD, KioskEvent.RELEASED):
+        return _button(state, rules, held=event is KioskEvent.HELD)
+    if event in (KioskEvent.BEGIN, KioskEvent.TIME_UP):
         return _go_on(state, rules)
-    if state.phase is Phase.JOINING:
+    if state.phase is KioskPhase.JOINING:
         return _joining(state, event, rules)
-    if event in (Event.LEFT, Event.REFUSED):
-        return _away(state, refused=event is Event.REFUSED)
-    if state.phase is Phase.INSIDE:
+    if event in (KioskEvent.LEFT, KioskEvent.REFUSED):
+        return _away(state, refused=event is KioskEvent.REFUSED)
+    if state.phase is KioskPhase.INSIDE:
         return _inside(state, event, rules)
     return state, ()
 
 
-def _go_on(state: State, rules: Rules) -> tuple[State, tuple[Action, ...]]:
-    if state.phase is Phase.AWAY:
-        return replace(state, phase=Phase.JOINING), (Do.JOIN,)
-    if state.phase is Phase.INSIDE and _wants_seat(state, rules):
+def _go_on(state: KioskState, rules: KioskRules) -> Outcome:
+    if state.phase is KioskPhase.AWAY:
+        return replace(state, phase=KioskPhase.JOINING), (Do.JOIN,)
+    if state.phase is KioskPhase.INSIDE and _wants_seat(state, rules):
         return state, (Do.TAKE_SEAT,)
     return state, ()
 
 
-def _wants_seat(state: State, rules: Rules) -> bool:
+def _wants_seat(state: KioskState, rules: KioskRules) -> bool:
     return rules.seat is not None and not state.seated and not state.kicked
 
 
-def _joining(state: State, event: Event, rules: Rules) -> tuple[State, tuple[Action, ...]]:
-    if event is Event.JOINED:
-        inside = State(phase=Phase.INSIDE, held=state.held)
+def _joining(state: KioskState, event: KioskEvent, rules: KioskRules) -> Outcome:
+    if event is KioskEvent.JOINED:
+        inside = KioskState(phase=KioskPhase.INSIDE, held=state.held)
         return inside, (Do.TAKE_SEAT,) if rules.seat is not None else ()
-    if event in (Event.JOIN_FAILED, Event.REFUSED, Event.LEFT):
-        return _away(state, refused=event is Event.REFUSED)
+    if event in (KioskEvent.JOIN_FAILED, KioskEvent.REFUSED, KioskEvent.LEFT):
+        return _away(state, refused=event is KioskEvent.REFUSED)
     return state, ()
 
 
-def _away(state: State, *, refused: bool) -> tuple[State, tuple[Action, ...]]:
-    if state.phase is Phase.AWAY:
+def _away(state: KioskState, *, refused: bool) -> Outcome:
+    if state.phase is KioskPhase.AWAY:
         return state, ()
     pause_s = BANNED_S if refused else PAUSES_S[min(state.failures, len(PAUSES_S) - 1)]
-    return State(failures=state.failures + 1, held=state.held), (Wait(pause_s),)
+    return KioskState(failures=state.failures + 1, held=state.held), (Wait(pause_s),)
 
 
-def _inside(state: State, event: Event, rules: Rules) -> tuple[State, tuple[Action, ...]]:
-    if event is Event.SEATED:
+def _inside(state: KioskState, event: KioskEvent, rules: KioskRules) -> Outcome:
+    if event is KioskEvent.SEATED:
         return replace(state, seated=True, seat_failures=0), (_microphone(state, rules),)
-    if event is Event.SEAT_FAILED:
+    if event is KioskEvent.SEAT_FAILED:
         pause_s = SEAT_PAUSES_S[min(state.seat_failures, len(SEAT_PAUSES_S) - 1)]
         return replace(state, seat_failures=state.seat_failures + 1), (Wait(pause_s),)
-    if event is Event.SEAT_LOST and state.seated:
+    if event is KioskEvent.SEAT_LOST and state.seated:
         return replace(state, seated=False, kicked=True), ()
     return state, ()
 
 
-def _button(state: State, rules: Rules, *, held: bool) -> tuple[State, tuple[Action, ...]]:
+def _button(state: KioskState, rules: KioskRules, *, held: bool) -> Outcome:
     after = replace(state, held=held)
     if not rules.push_to_talk or not state.seated or held == state.held:
         return after, ()
     return after, (_microphone(after, rules),)
 
 
-def _microphone(state: State, rules: Rules) -> Do:
+def _microphone(state: KioskState, rules: KioskRules) -> Do:
     return Do.MICROPHONE_ON if state.held or not rules.push_to_talk else Do.MICROPHONE_OFF

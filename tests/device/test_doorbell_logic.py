@@ -7,42 +7,44 @@ import itertools
 import pytest
 
 from device.doorbell.logic import (
-    Answer,
     Answered,
+    AnswerPolicy,
     Call,
     CallGone,
     CallToDoor,
     CallWithdrawn,
     Chime,
     Command,
+    DoorbellEvent,
+    DoorbellPhase,
+    DoorbellRules,
+    DoorbellState,
     Ended,
-    Event,
     HangUp,
     Limit,
     NobodyAnswered,
     NotAnswered,
     OpenDoor,
     OpenRequest,
-    Phase,
-    Policy,
     Pressed,
     Refuse,
-    Rules,
-    State,
+    TakeCall,
     Tell,
     TimeUp,
     step,
 )
 
-AT_ONCE = Rules(
-    ("anna", "ben"), at_once=True, ring_timeout_s=30, call_limit_s=300, auto_answer=Policy.CALLEES
+AT_ONCE = DoorbellRules(
+    ("anna", "ben"), at_once=True, ring_timeout_s=30, call_limit_s=300, auto_answer=AnswerPolicy.CALLEES
 )
-IN_TURN = Rules(
-    ("anna", "ben"), at_once=False, ring_timeout_s=30, call_limit_s=300, auto_answer=Policy.CALLEES
+IN_TURN = DoorbellRules(
+    ("anna", "ben"), at_once=False, ring_timeout_s=30, call_limit_s=300, auto_answer=AnswerPolicy.CALLEES
 )
-NEVER = Rules(("anna",), at_once=True, ring_timeout_s=30, call_limit_s=300, auto_answer=Policy.NEVER)
-CALLING, TALKING = State(Phase.CALLING), State(Phase.TALKING, peer="anna")
-EVENTS: tuple[Event, ...] = (
+NEVER = DoorbellRules(
+    ("anna",), at_once=True, ring_timeout_s=30, call_limit_s=300, auto_answer=AnswerPolicy.NEVER
+)
+CALLING, TALKING = DoorbellState(DoorbellPhase.CALLING), DoorbellState(DoorbellPhase.TALKING, peer="anna")
+EVENTS: tuple[DoorbellEvent, ...] = (
     Pressed(), Answered("anna"), NotAnswered("busy"), Ended(), TimeUp(), CallToDoor("c1", "anna"),
     CallToDoor("c2", "stranger"), CallWithdrawn("c1"), CallGone("over"), OpenRequest("anna"), OpenRequest("ben"),
     *Command,
@@ -51,63 +53,66 @@ EVENTS: tuple[Event, ...] = (
 
 def test_press_when_at_rest_calls_before_anything_else() -> None:
     """The call is what takes time; chime and picture come beside it."""
-    state, actions = step(State(), Pressed(), AT_ONCE)
-    assert state.phase is Phase.CALLING
+    state, actions = step(DoorbellState(), Pressed(), AT_ONCE)
+    assert state.phase is DoorbellPhase.CALLING
     assert actions == (Call(("anna", "ben")), Chime(), Tell(), Limit(40.0))
 
 
 @pytest.mark.parametrize("busy", [CALLING, TALKING])
-def test_press_when_a_call_is_on_only_chimes(busy: State) -> None:
+def test_press_when_a_call_is_on_only_chimes(busy: DoorbellState) -> None:
     """Ten presses are one call."""
     assert step(busy, Pressed(), AT_ONCE) == (busy, (Chime(),))
 
 
 def test_press_when_not_to_be_disturbed_chimes_and_tells() -> None:
     """Nobody is called; Home Assistant knows."""
-    quiet = State(do_not_disturb=True)
+    quiet = DoorbellState(do_not_disturb=True)
     assert step(quiet, Pressed(), AT_ONCE) == (quiet, (Chime(), Tell()))
 
 
 def test_callees_when_called_in_turn_come_one_after_the_other() -> None:
     """Rejected, busy, missed or timed out: the next one rings; after the last nobody answered."""
-    state, actions = step(State(), Pressed(), IN_TURN)
+    state, actions = step(DoorbellState(), Pressed(), IN_TURN)
     assert actions[0] == Call(("anna",))
     state, actions = step(state, NotAnswered("busy"), IN_TURN)
     assert actions[0] == Call(("ben",))
     state, actions = step(state, TimeUp(), IN_TURN)
-    assert state == State()
+    assert state == DoorbellState()
     assert actions == (HangUp(), Limit(None), NobodyAnswered("no answer"))
 
 
 def test_door_when_asked_for_opens_for_the_one_who_answered_alone() -> None:
     """Not for another, not before the answer, not after the call."""
     assert step(TALKING, OpenRequest("anna"), AT_ONCE)[1] == (OpenDoor(),)
-    for state, identity in ((TALKING, "ben"), (CALLING, "anna"), (State(), "anna")):
+    for state, identity in ((TALKING, "ben"), (CALLING, "anna"), (DoorbellState(), "anna")):
         assert step(state, OpenRequest(identity), AT_ONCE)[1] == ()
 
 
 def test_call_when_it_lasts_too_long_is_hung_up() -> None:
     """A forgotten call does not keep the bell busy."""
-    assert step(TALKING, TimeUp(), AT_ONCE) == (State(), (HangUp(), Limit(None)))
-    assert step(CALLING, Answered("ben"), AT_ONCE) == (State(Phase.TALKING, peer="ben"), (Limit(300),))
+    assert step(TALKING, TimeUp(), AT_ONCE) == (DoorbellState(), (HangUp(), Limit(None)))
+    assert step(CALLING, Answered("ben"), AT_ONCE) == (
+        DoorbellState(DoorbellPhase.TALKING, peer="ben"),
+        (Limit(300),),
+    )
 
 
 @pytest.mark.parametrize(
     ("policy", "identity", "answered"),
     [
-        (Policy.CALLEES, "anna", True),
-        (Policy.CALLEES, "stranger", False),
-        (Policy.ALWAYS, "stranger", True),
-        (Policy.NEVER, "stranger", False),
+        (AnswerPolicy.CALLEES, "anna", True),
+        (AnswerPolicy.CALLEES, "stranger", False),
+        (AnswerPolicy.ALWAYS, "stranger", True),
+        (AnswerPolicy.NEVER, "stranger", False),
     ],
 )
 def test_call_to_the_door_when_it_comes_is_answered_by_policy(
-    policy: Policy, identity: str, answered: bool
+    policy: AnswerPolicy, identity: str, answered: bool
 ) -> None:
     """Who may listen at the door is the owner's to say."""
-    rules = Rules(("anna",), at_once=True, ring_timeout_s=30, call_limit_s=300, auto_answer=policy)
-    _, actions = step(State(), CallToDoor("c1", identity), rules)
-    assert actions[0] == (Answer("c1") if answered else Refuse("c1", busy=False))
+    rules = DoorbellRules(("anna",), at_once=True, ring_timeout_s=30, call_limit_s=300, auto_answer=policy)
+    _, actions = step(DoorbellState(), CallToDoor("c1", identity), rules)
+    assert actions[0] == (TakeCall("c1") if answered else Refuse("c1", busy=False))
 
 
 def test_call_to_the_door_when_it_is_in_a_call_is_told_busy() -> None:
@@ -117,22 +122,22 @@ def test_call_to_the_door_when_it_is_in_a_call_is_told_busy() -> None:
 
 def test_call_to_the_door_when_the_policy_is_never_waits_for_the_command() -> None:
     """It rings at the door; `answer` takes it, `hang_up` refuses it, the caller may give up."""
-    waiting, actions = step(State(), CallToDoor("c1", "anna"), NEVER)
+    waiting, actions = step(DoorbellState(), CallToDoor("c1", "anna"), NEVER)
     assert actions == (Chime(),)
     assert step(waiting, Command.ANSWER, NEVER) == (
-        State(Phase.TALKING, peer="anna"),
-        (Answer("c1"), Limit(300)),
+        DoorbellState(DoorbellPhase.TALKING, peer="anna"),
+        (TakeCall("c1"), Limit(300)),
     )
-    assert step(waiting, Command.HANG_UP, NEVER) == (State(), (Refuse("c1", busy=False),))
-    assert step(waiting, CallWithdrawn("c1"), NEVER) == (State(), ())
+    assert step(waiting, Command.HANG_UP, NEVER) == (DoorbellState(), (Refuse("c1", busy=False),))
+    assert step(waiting, CallWithdrawn("c1"), NEVER) == (DoorbellState(), ())
     assert step(waiting, CallWithdrawn("other"), NEVER) == (waiting, ())
 
 
 @pytest.mark.parametrize("rules", [AT_ONCE, IN_TURN, NEVER])
-def test_every_state_when_anything_happens_has_an_answer_and_a_way_out(rules: Rules) -> None:
+def test_every_state_when_anything_happens_has_an_answer_and_a_way_out(rules: DoorbellRules) -> None:
     """All sequences to depth four: no exception, a limit runs while a call is on, time leads to rest."""
     for events in itertools.product(EVENTS, repeat=4):
-        state, limited = State(), False
+        state, limited = DoorbellState(), False
         for event in events:
             if isinstance(event, TimeUp) and not limited:
                 continue
@@ -141,9 +146,9 @@ def test_every_state_when_anything_happens_has_an_answer_and_a_way_out(rules: Ru
             for action in actions:
                 if isinstance(action, Limit):
                     limited = action.seconds is not None
-            assert limited or state.phase is Phase.REST, events
-            assert sum(isinstance(action, (Call, Answer)) for action in actions) <= 1
+            assert limited or state.phase is DoorbellPhase.REST, events
+            assert sum(isinstance(action, (Call, TakeCall)) for action in actions) <= 1
         for _ in range(4):
-            if state.phase is not Phase.REST:
+            if state.phase is not DoorbellPhase.REST:
                 state, _ = step(state, TimeUp(), rules)
-        assert state.phase is Phase.REST, events
+        assert state.phase is DoorbellPhase.REST, events
