@@ -215,8 +215,10 @@ def aside(work: Callable[[], object], what: str) -> None:
     def run() -> None:
         try:
             work()
-        except (UTDStreamException, OSError, AttributeError) as error:
+        except (UTDStreamException, OSError) as error:
             _log.warning("%s failed: %s", what, error)
+        except Exception:  # noqa: BLE001 - the thread's outermost frame: a bug is shown where it is
+            _log.exception("%s failed", what)
 
     threading.Thread(target=run, name="utd-aside", daemon=True).start()
 

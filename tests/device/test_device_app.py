@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from facts import eventually
 from device import app as apps
 from device.app import DeviceApp
 from device.config import MachineConfig, parse
+from device.doorbell.calls import aside
 from device.link import Link
 from device.service import Service
 from utdstream import Devices
@@ -135,6 +137,19 @@ def test_stop_when_a_device_hangs_is_bounded(config: MachineConfig, monkeypatch:
     hanging.set()
     assert closed.is_set(), "one that hangs does not keep the others"
     eventually(lambda: not any(each.name == "utd-close" for each in threading.enumerate()), "all ended")
+
+
+def test_aside_when_its_work_has_a_bug_shows_where(caplog: pytest.LogCaptureFixture) -> None:
+    """A camera without a picture is a warning; a mistake in a camera's own code is a traceback."""
+
+    def work() -> None:
+        raise AttributeError("a bug of the camera's")
+
+    aside(work, "the picture of a press")
+    eventually(lambda: caplog.records, "it is logged")
+    (record,) = caplog.records
+    assert record.levelno == logging.ERROR
+    assert record.exc_info is not None
 
 
 def test_devices_when_the_app_has_no_camera_open_none(config: MachineConfig) -> None:
