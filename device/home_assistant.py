@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 from device.config import MachineConfig
 from device.errors import ConfigError, PackageMissing
 from device.home_assistant_payloads import STATES, discovery, topics_of
+from utdstream.backoff import Backoff
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage, SocketLike
@@ -39,7 +40,7 @@ __all__ = ["STATES", "HomeAssistant"]
 _log = logging.getLogger(__name__)
 
 KEEPALIVE_S = 30
-PAUSES_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+RETRY = Backoff(first_s=1.0, most_s=30.0)
 STEADY_S = 10.0
 """A connection that lasted this long was a good one: the pauses begin anew."""
 CONNECT_S = 3.0
@@ -142,7 +143,7 @@ class HomeAssistant:
             self._connection()
             if time.monotonic() - begun > STEADY_S:
                 failures = 0
-            self._stopping.wait(PAUSES_S[min(failures, len(PAUSES_S) - 1)])
+            self._stopping.wait(RETRY.pause_s(failures))
             failures += 1
 
     def _connection(self) -> None:

@@ -22,10 +22,11 @@ from utdstream import (
     UTDStreamClient,
     UTDStreamException,
 )
+from utdstream.backoff import Backoff
 
 _log = logging.getLogger(__name__)
 
-RETRY_S = (1.0, 2.0, 4.0, 8.0, 15.0)
+RETRY = Backoff(first_s=1.0, most_s=15.0)
 REFUSED_S = 30.0
 SIGN_IN_S = 6.0
 
@@ -99,7 +100,7 @@ class Link:
         """Until it works, or the end."""
         failures = 0
         while not self._stop.is_set():
-            pause_s = RETRY_S[min(failures, len(RETRY_S) - 1)]
+            pause_s = RETRY.pause_s(failures)
             try:
                 self._client.authenticate(
                     identity=self._config.device.identity, name=self._config.device.name, timeout=SIGN_IN_S

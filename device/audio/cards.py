@@ -31,6 +31,7 @@ from typing import Any
 
 from device.errors import AudioFailed, DeviceNotFound, PackageMissing
 from utdstream import DeviceError
+from utdstream.backoff import Backoff
 from utdstream.media import PcmFormat
 
 _log = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ RATES_HZ = (48_000, 44_100, 16_000)
 SILENT_S = 0.5
 """No callback for this long: the stream is dead (a frame is 10 ms; a busy machine delays some)."""
 WATCH_S = 0.1
-RETRY_S = (0.1, 0.2, 0.5, 1.0)
+RETRY = Backoff(first_s=0.1, most_s=1.0)
 FIRST_OPEN_S = 3.0
 CLOSE_S = 2.0
 _CARDS = Path("/proc/asound/cards")
@@ -257,7 +258,7 @@ class CardStream:
 
     def failed(self, reason: str) -> None:
         """Says so once, and when to try again."""
-        pause_s = RETRY_S[min(self._failures, len(RETRY_S) - 1)]
+        pause_s = RETRY.pause_s(self._failures)
         self._failures += 1
         self._retry_at_s = time.monotonic() + pause_s
         if self.problem is None:

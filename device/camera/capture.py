@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from device.camera.encoder import snapshot_of
 from device.errors import CameraFailed
 from utdstream import DeviceError
+from utdstream.backoff import Backoff
 from utdstream.media import EncodedFrame, RawFrame
 
 _log = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ Frame = RawFrame | EncodedFrame
 SILENT_S = 2.0
 OPEN_S = 10.0
 """A camera may take this long to its first picture."""
-RETRY_S = (0.2, 0.5, 1.0, 2.0)
+RETRY = Backoff(first_s=0.2, most_s=2.0)
 JOIN_S = 2.0
 MAX_STUCK = 4
 FRESH_S = 1.0
@@ -160,7 +161,7 @@ class CapturingCamera(ABC):
                 return
             self._failed(reason)
             life.begun_s = time.monotonic() + 3600  # waiting is not hanging
-            self._stopped.wait(RETRY_S[min(failures, len(RETRY_S) - 1)])
+            self._stopped.wait(RETRY.pause_s(failures))
             failures += 1
 
     def _deliver(self, life: _Life, frame: Frame) -> None:

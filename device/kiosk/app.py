@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from device.app import DeviceApp
 from device.config import MachineConfig
 from device.kiosk import logic
-from device.kiosk.logic import Do, KioskEvent, KioskPhase, KioskRules, KioskState, Wait
+from device.kiosk.logic import Do, KioskEvent, KioskPhase, KioskRules, KioskState, Wait, WaitBetween
 from device.link import Link
 from device.trigger.port import Button
 from utdstream import (
@@ -97,6 +97,8 @@ class Kiosk(DeviceApp[RoomReport]):
             match action:
                 case Wait(seconds):
                     self._limit(seconds)
+                case WaitBetween(pauses, failures):
+                    self._limit(pauses.pause_s(failures))
                 case Do.JOIN:
                     self._work.put(self._join)
                 case Do.TAKE_SEAT:

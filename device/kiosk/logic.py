@@ -1,6 +1,6 @@
 """The rules of a kiosk: (state, event) -> (state, actions). Pure: no clock, no thread, no I/O.
 
-Owns: every decision. Standard library only.
+Owns: every decision. Standard library and vocabulary only.
 
 1. It rejoins for ever, with growing pauses; who was sent away (removed, banned, another device with this identity)
    waits longest.
@@ -13,9 +13,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import Enum
 
-PAUSES_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
-BANNED_S = 300.0
-SEAT_PAUSES_S = (1.0, 2.0, 5.0, 10.0)
+from utdstream.backoff import Backoff
+
+JOIN_RETRY = Backoff(first_s=1.0, most_s=30.0)
+SEAT_RETRY = Backoff(first_s=1.0, most_s=10.0)
+SENT_AWAY_S = 300.0
 
 
 class KioskPhase(Enum):
@@ -78,7 +80,15 @@ class Wait:
     seconds: float
 
 
-KioskAction = Do | Wait
+@dataclass(frozen=True, slots=True)
+class WaitBetween:
+    """TIME_UP comes after a pause between two attempts; chance, which these rules do not know, chooses it."""
+
+    pauses: Backoff
+    failures: int
+
+
+KioskAction = Do | Wait | WaitBetween
 Outcome = tuple[KioskState, tuple[KioskAction, ...]]
 
 
@@ -121,16 +131,16 @@ def _joining(state: KioskState, event: KioskEvent, rules: KioskRules) -> Outcome
 def _away(state: KioskState, *, refused: bool) -> Outcome:
     if state.phase is KioskPhase.AWAY:
         return state, ()
-    pause_s = BANNED_S if refused else PAUSES_S[min(state.failures, len(PAUSES_S) - 1)]
-    return KioskState(failures=state.failures + 1, held=state.held), (Wait(pause_s),)
+    pause = Wait(SENT_AWAY_S) if refused else WaitBetween(JOIN_RETRY, state.failures)
+    return KioskState(failures=state.failures + 1, held=state.held), (pause,)
 
 
 def _inside(state: KioskState, event: KioskEvent, rules: KioskRules) -> Outcome:
     if event is KioskEvent.SEATED:
         return replace(state, seated=True, seat_failures=0), (_microphone(state, rules),)
     if event is KioskEvent.SEAT_FAILED:
-        pause_s = SEAT_PAUSES_S[min(state.seat_failures, len(SEAT_PAUSES_S) - 1)]
-        return replace(state, seat_failures=state.seat_failures + 1), (Wait(pause_s),)
+        pause = WaitBetween(SEAT_RETRY, state.seat_failures)
+        return replace(state, seat_failures=state.seat_failures + 1), (pause,)
     if event is KioskEvent.SEAT_LOST and state.seated:
         return replace(state, seated=False, kicked=True), ()
     return state, ()

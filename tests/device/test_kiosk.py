@@ -18,7 +18,7 @@ from people import People
 
 from device.config import MachineConfig
 from device.kiosk.app import Kiosk
-from device.kiosk.logic import BANNED_S
+from device.kiosk.logic import SENT_AWAY_S
 from device.service import Service
 from utdstream import Devices, UTDAudioRoomSession, UTDStreamClient
 from utdstream.engine.rules.rooms import livekit_name
@@ -162,7 +162,7 @@ def test_kiosk_when_another_device_has_its_identity_leaves_it_the_room(
         with other.join_audio_room(identity="kiosk-6", room_name="lobby-6") as room:
             running.wait("another device uses the identity kiosk-6")
             assert running.app._limit_at is not None
-            assert running.app._limit_at - time.monotonic() > BANNED_S / 2
+            assert running.app._limit_at - time.monotonic() > SENT_AWAY_S / 2
             assert room.connected.value
 
 

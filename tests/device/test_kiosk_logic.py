@@ -7,14 +7,16 @@ import itertools
 import pytest
 
 from device.kiosk.logic import (
-    BANNED_S,
-    PAUSES_S,
+    JOIN_RETRY,
+    SEAT_RETRY,
+    SENT_AWAY_S,
     Do,
     KioskEvent,
     KioskPhase,
     KioskRules,
     KioskState,
     Wait,
+    WaitBetween,
     step,
 )
 
@@ -45,26 +47,26 @@ def test_listener_when_inside_wants_no_seat() -> None:
 
 def test_join_when_it_fails_is_tried_for_ever_with_growing_pauses() -> None:
     """Until it works; then the pauses begin anew."""
-    state, pauses = KioskState(), []
+    state, pauses = KioskState(), list[object]()
     for _ in range(10):
         state, _ = step(state, KioskEvent.TIME_UP, SEATED)
         state, actions = step(state, KioskEvent.JOIN_FAILED, SEATED)
-        pauses += [action.seconds for action in actions if isinstance(action, Wait)]
-    assert pauses == [*PAUSES_S, *[PAUSES_S[-1]] * 4]
-    assert follow(SEATED, KioskEvent.BEGIN, KioskEvent.REFUSED)[1][-1] == Wait(BANNED_S)
+        pauses += actions
+    assert pauses == [WaitBetween(JOIN_RETRY, failures) for failures in range(10)]
+    assert follow(SEATED, KioskEvent.BEGIN, KioskEvent.REFUSED)[1][-1] == Wait(SENT_AWAY_S)
 
 
 def test_kiosk_when_it_is_sent_away_stays_out_for_long() -> None:
     """Removed, banned, or another device with its identity: not the pauses of an outage."""
     state, done = follow(SEATED, KioskEvent.BEGIN, KioskEvent.JOINED, KioskEvent.SEATED, KioskEvent.REFUSED)
-    assert done[-1] == Wait(BANNED_S)
+    assert done[-1] == Wait(SENT_AWAY_S)
     assert step(state, KioskEvent.TIME_UP, SEATED)[1] == (Do.JOIN,)
 
 
 def test_seat_when_somebody_else_has_it_is_asked_for_again() -> None:
     """Politely: with growing pauses."""
     state, done = follow(SEATED, KioskEvent.BEGIN, KioskEvent.JOINED, KioskEvent.SEAT_FAILED)
-    assert done[-1] == Wait(1.0)
+    assert done[-1] == WaitBetween(SEAT_RETRY, 0)
     assert step(state, KioskEvent.TIME_UP, SEATED)[1] == (Do.TAKE_SEAT,)
 
 
@@ -98,6 +100,6 @@ def test_every_state_when_anything_happens_has_an_answer_and_a_way_back(rules: K
             if event is KioskEvent.TIME_UP:
                 waiting = False
             state, actions = step(state, event, rules)
-            waiting = waiting or any(isinstance(action, Wait) for action in actions)
+            waiting = waiting or any(isinstance(action, (Wait, WaitBetween)) for action in actions)
             assert state.phase is not KioskPhase.AWAY or waiting, events
             assert not (state.seated and state.phase is not KioskPhase.INSIDE)
