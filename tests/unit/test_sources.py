@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterator
 
@@ -104,6 +105,38 @@ def test_shared_capture_when_opened_and_closed_from_many_threads_ends_closed() -
         user.join(30)
     assert device.log.count("start") == device.log.count("stop")
     assert device.log[-1] == "stop"
+
+
+def test_shared_capture_when_users_come_and_go_at_once_forgets_and_revives_nobody() -> None:
+    """No user is lost or left behind when many change the list in the same moment."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(10):
+            device, heard = Device(), list[str]()
+            shared = SharedCapture(device)
+            put = heard.append
+            shared.attach(put)
+
+            def use(shared: SharedCapture[str] = shared) -> None:
+                for _ in range(200):
+                    mine: list[str] = []
+                    other = mine.append
+                    shared.attach(other)
+                    shared.detach(other)
+
+            users = [threading.Thread(target=use) for _ in range(4)]
+            for user in users:
+                user.start()
+            for user in users:
+                user.join(30)
+            assert device.sink is not None
+            device.sink("a")
+            assert heard == ["a"]
+            shared.detach(put)
+            assert device.log == ["start", "stop"]
+    finally:
+        sys.setswitchinterval(before)
 
 
 # -- feeds, with the native core ---------------------------------------------------------------------

@@ -10,14 +10,58 @@ from __future__ import annotations
 
 import threading
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar
 
 from utdstream._livekit.playout import mix
 from utdstream.media import BYTES_PER_SAMPLE, Camera, Microphone, Speaker
 
+User = TypeVar("User")
 Frame = TypeVar("Frame")
 Frame_co = TypeVar("Frame_co", covariant=True)
+
+
+class _Shared(ABC, Generic[User]):
+    """One device, opened by its first user and closed by its last."""
+
+    def __init__(self) -> None:
+        self._operation = threading.Lock()  # one open or close at a time; never taken by a frame
+        self._changing = threading.Lock()  # held for one assignment of `_users`, which frames read as it is
+        self._users: tuple[User, ...] = ()
+        self._open = False
+
+    def attach(self, user: User) -> None:
+        """Opens the device for its first user. Blocks on the device. Raises: what the driver raises."""
+        with self._operation:
+            with self._changing:
+                self._users = (*self._users, user)
+            if not self._open:
+                try:
+                    self._start()
+                except BaseException:
+                    self.forget(user)
+                    raise
+                self._open = True
+
+    def forget(self, user: User) -> None:
+        """Nothing reaches `user` from now on; `detach` must follow. Any thread, never blocks."""
+        with self._changing:
+            self._users = tuple(other for other in self._users if other != user)
+
+    def detach(self, user: User) -> None:
+        """Closes the device behind its last user. Blocks on the device. Raises: what the driver raises."""
+        self.forget(user)
+        with self._operation:
+            if self._open and not self._users:
+                self._open = False
+                self._stop()
+
+    @abstractmethod
+    def _start(self) -> None: ...
+
+    @abstractmethod
+    def _stop(self) -> None: ...
 
 
 class _Startable(Protocol[Frame_co]):
@@ -26,77 +70,39 @@ class _Startable(Protocol[Frame_co]):
     def stop(self) -> None: ...
 
 
-class SharedCapture(Generic[Frame]):
-    """One capture device, opened by its first user and closed by its last; frames fan out to all.
-
-    `attach` and `detach` may block on the device: call them on a thread that may.
-    """
+class SharedCapture(_Shared[Callable[[Frame], None]], Generic[Frame]):
+    """One microphone or camera; each of its frames goes to all sinks, on the device's own thread."""
 
     def __init__(self, device: _Startable[Frame]) -> None:
+        super().__init__()
         self.device = device
-        self._operation = threading.Lock()  # one open or close at a time; never taken by a frame
-        self._sinks: tuple[Callable[[Frame], None], ...] = ()
-        self._open = False
 
-    def attach(self, sink: Callable[[Frame], None]) -> None:
-        with self._operation:
-            self._sinks = (*self._sinks, sink)
-            if not self._open:
-                try:
-                    self.device.start(self._fan_out)
-                except BaseException:
-                    self.forget(sink)
-                    raise
-                self._open = True
+    def _start(self) -> None:
+        self.device.start(self._fan_out)
 
-    def forget(self, sink: Callable[[Frame], None]) -> None:
-        """No frame reaches `sink` from now on. Never blocks."""
-        self._sinks = tuple(other for other in self._sinks if other != sink)
-
-    def detach(self, sink: Callable[[Frame], None]) -> None:
-        self.forget(sink)
-        with self._operation:
-            if self._open and not self._sinks:
-                self._open = False
-                self.device.stop()
+    def _stop(self) -> None:
+        self.device.stop()
 
     def _fan_out(self, frame: Frame) -> None:
-        for sink in self._sinks:
+        for sink in self._users:
             sink(frame)
 
 
-class SharedSpeaker:
-    """One speaker, opened by its first user and closed by its last; all users are mixed.
-
-    `attach` and `detach` may block on the device: call them on a thread that may.
-    """
+class SharedSpeaker(_Shared[Callable[[int], bytes]]):
+    """One speaker; it plays the clipped sum of what all sources give, pulled on its own thread."""
 
     def __init__(self, speaker: Speaker) -> None:
+        super().__init__()
         self.speaker = speaker
-        self._operation = threading.Lock()  # one open or close at a time; never taken by pull
-        self._sources: tuple[Callable[[int], bytes], ...] = ()
-        self._open = False
 
-    def attach(self, source: Callable[[int], bytes]) -> None:
-        with self._operation:
-            self._sources = (*self._sources, source)
-            if not self._open:
-                try:
-                    self.speaker.start(self._pull)
-                except BaseException:
-                    self._sources = tuple(other for other in self._sources if other != source)
-                    raise
-                self._open = True
+    def _start(self) -> None:
+        self.speaker.start(self._pull)
 
-    def detach(self, source: Callable[[int], bytes]) -> None:
-        self._sources = tuple(other for other in self._sources if other != source)
-        with self._operation:
-            if self._open and not self._sources:
-                self._open = False
-                self.speaker.stop()
+    def _stop(self) -> None:
+        self.speaker.stop()
 
     def _pull(self, samples: int) -> bytes:
-        sources = self._sources
+        sources = self._users
         if len(sources) == 1:
             return sources[0](samples)
         size = samples * self.speaker.format.channels * BYTES_PER_SAMPLE
