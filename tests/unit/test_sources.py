@@ -354,12 +354,9 @@ def microphone(reports: list[CallbackError]) -> Iterator[MicrophoneFeed]:
     """A feed with its pump running on the loop."""
     loop = loop_thread()
 
-    def make() -> MicrophoneFeed:
-        feed = MicrophoneFeed(Microphone48k(), loop, reports.append)
-        feed.start()
-        return feed
-
-    feed = loop.call(make, deadline=Deadline(5, 5, "make"))
+    feed = loop.call(
+        lambda: MicrophoneFeed(Microphone48k(), loop, reports.append), deadline=Deadline(5, 5, "make")
+    )
     yield feed
     loop.run(feed.close, deadline=Deadline(5, 5, "close"))
 

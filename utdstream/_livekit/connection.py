@@ -26,6 +26,7 @@ from utdstream._livekit.errors import translate
 from utdstream._livekit.events import EVENTS, RoomListener, event_payload
 from utdstream._livekit.loop import LoopThread, bounded
 from utdstream._livekit.publishing import Publisher, Wish
+from utdstream._livekit.room_end import RoomEnd
 from utdstream._livekit.snapshots import local_snapshot, remote_snapshot
 from utdstream._livekit.subscribing import AudioConsumer, Consumer, Subscriber
 from utdstream.errors import ConnectFailed, SessionClosed
@@ -73,13 +74,13 @@ class RoomConnection:
         self._report = report
         self._dynacast = dynacast
         self.room: rtc.Room | None = None
-        self.publisher = Publisher(loop, devices, report, self._publishing_changed)
+        self._end_of_room = RoomEnd(loop)
+        self.publisher = Publisher(loop, devices, self._end_of_room, report, self._publishing_changed)
         self.subscriber = Subscriber(
             loop, adaptive=adaptive_stream, auto_subscribe=auto_subscribe, linger_s=linger_s
         )
         self._speaker: tuple[SharedSpeaker, AudioConsumer] | None = None
         self._given_up: asyncio.Future[None] = loop.asyncio_loop.create_future()
-        self._ended = False
         self._joined_at = 0.0
         self._leaving: asyncio.Task[None] | None = None
         self._freeing: set[asyncio.Future[None]] = set()
@@ -105,7 +106,6 @@ class RoomConnection:
         try:
             await self._join_in_turn(url, token)
         except BaseException:
-            self._ended = True
             self._free(self.publisher.end("the room was not joined"))
             raise
 
@@ -141,7 +141,7 @@ class RoomConnection:
         if self._abandoned:
             await self._disconnect(room)
             raise SessionClosed("connect: left while the room was being joined")
-        if self._ended:
+        if self._end_of_room.has_come:
             raise ConnectFailed("joining the media room: it ended at once; ask the engine for a new one")
         self._loop.live.add(self)
         self._listener.on_connection(Connection(ConnectionState.CONNECTED))
@@ -210,7 +210,7 @@ class RoomConnection:
         if not self._given_up.done():
             self._given_up.set_result(None)
         room = self.room
-        if room is not None and not self._ended:
+        if room is not None and not self._end_of_room.has_come:
             await self._take_leave(room)
         if self._freeing:
             await asyncio.wait(set(self._freeing), timeout=FREE_S)
@@ -229,9 +229,8 @@ class RoomConnection:
 
     def _end(self, reason: str) -> None:
         """The room is over, by whoever: once."""
-        if self._ended:
+        if self._end_of_room.has_come:
             return
-        self._ended = True
         self._loop.live.discard(self)
         self._close_speaker()
         self._free(self._loop.spawn(self.subscriber.close()))
@@ -251,15 +250,13 @@ class RoomConnection:
     # -- while it lives --------------------------------------------------------------------------
 
     def require_room(self, doing: str) -> rtc.Room:
-        if self.room is None or self._ended:
+        if self.room is None or self._end_of_room.has_come:
             raise SessionClosed(f"{doing}: the room is not connected; connect first")
         return self.room
 
     def refuse_publishing(self, microphone: bool) -> None:
         """Raises PublishRefused when the SFU does not allow it now."""
-        slot = self.publisher.slot("microphone" if microphone else "camera")
-        if not self.publisher.may_publish(slot.source):
-            raise self.publisher.refusal(slot)
+        self.publisher.require_permission("microphone" if microphone else "camera")
 
     async def set_wish(self, kind: str, wish: Wish) -> None:
         """Returns when it is so. Cancelled at a deadline: the earlier wish is restored."""
@@ -287,11 +284,11 @@ class RoomConnection:
         sending = room.local_participant.publish_data(
             data, reliable=reliable, destination_identities=to, topic=topic
         )
-        await self.publisher.room_end.ask(sending, "send_data")
+        await self._end_of_room.ask(sending, "send_data")
 
     async def get_stats(self) -> rtc.RtcStats:
         room = self.require_room("stats")
-        return await self.publisher.room_end.ask(room.get_rtc_stats(), "stats")
+        return await self._end_of_room.ask(room.get_rtc_stats(), "stats")
 
     def add_consumer(self, consumer: Consumer) -> None:
         self.require_room("receiving")
@@ -318,7 +315,7 @@ class RoomConnection:
 
     def _people_changed(self) -> None:
         room = self.room
-        if room is not None and not self._ended:
+        if room is not None and not self._end_of_room.has_come:
             self._listener.on_people(
                 local_snapshot(room.local_participant),
                 tuple(remote_snapshot(other) for other in room.remote_participants.values()),
@@ -330,7 +327,7 @@ class RoomConnection:
             self._listener.on_permission(room.local_participant.permissions.can_publish)
 
     def _publishing_changed(self) -> None:
-        if not self._ended:
+        if not self._end_of_room.has_come:
             self._listener.on_publishing(self.publisher.microphone.is_on, self.publisher.camera.is_on)
 
     def _on_participant_permissions_changed(self, participant: rtc.Participant, _: object) -> None:
@@ -373,9 +370,7 @@ class RoomConnection:
     def _on_track_muted(self, participant: rtc.Participant, publication: rtc.TrackPublication) -> None:
         room = self.room
         if room is not None and participant.identity == room.local_participant.identity:
-            for slot in self.publisher.slots:
-                if slot.publication is publication:
-                    slot.muted_event()
+            self.publisher.track_muted(publication)
             self._publishing_changed()
 
     def _on_room_metadata_changed(self, _: object, metadata: str) -> None:

@@ -13,10 +13,10 @@ from livekit.rtc.platform_audio import (
     PlatformAudioOptions,
 )
 
+from utdstream._livekit.feed import Feed
 from utdstream._livekit.loop import LoopThread
-from utdstream._livekit.sources import MicrophoneFeed
 from utdstream.errors import DeviceError
-from utdstream.media import Microphone, PcmFrame
+from utdstream.media import PcmFrame
 from utdstream.observe import Report
 
 
@@ -54,21 +54,24 @@ class NativeAudio:
         return source  # type: ignore[return-value]  # `create_audio_track` takes either
 
 
-class PlatformFeed(MicrophoneFeed):
-    """A feed without frames: the core captures. Muting is the track's."""
+class PlatformFeed(Feed[PcmFrame]):
+    """A feed without frames: the core captures while the track is published, and muting is the track's."""
 
-    def __init__(self, native: NativeAudio, microphone: Microphone, loop: LoopThread, report: Report) -> None:
-        super().__init__(microphone, loop, report, source=native.make_source())
+    def __init__(self, native: NativeAudio, loop: LoopThread, report: Report) -> None:
+        super().__init__(loop, report, "microphone")
+        self._source = native.make_source()
+
+    def make_track(self) -> rtc.LocalTrack:
+        return rtc.LocalAudioTrack.create_audio_track("microphone", self._source)
+
+    def publish_options(self) -> rtc.TrackPublishOptions:
+        return rtc.TrackPublishOptions()
 
     def sink(self, frame: PcmFrame) -> None:
         """Nothing comes this way."""
 
-    def start(self) -> None:
-        """There is nothing to pump."""
-
     async def close(self) -> None:
-        self._closed = True
-        self.open = False
-        close = getattr(self.source, "close", None)
+        await super().close()
+        close = getattr(self._source, "close", None)
         if close is not None:
             close()

@@ -1,9 +1,9 @@
 """Own media on its way in: a device's frames, checked, and handed to the native core.
 
-Owns: `SharedCapture` (one device, several sessions), `MicrophoneFeed`, `CameraFeed`. Threads: a feed's
-sink runs on the device's own thread and never blocks, never raises. Video goes straight into the core
-(a plain FFI call that copies). Sound is the exception: `AudioSource.capture_frame` awaits a callback,
-so a pump on the loop takes it from a queue of at most QUEUE_MS that drops its oldest frame.
+Owns: `MicrophoneFeed`, `CameraFeed`. Threads: a sink runs on its device's thread and never blocks, never raises;
+the rest is the loop's. Video goes straight into the core (a plain FFI call that copies). Sound is the exception:
+`AudioSource.capture_frame` awaits a callback, so a pump on the loop takes it from a queue of at most QUEUE_MS that
+drops its oldest frame.
 
 Everything is checked before it crosses the FFI: a wrong size would end the process, not the call.
 """
@@ -11,21 +11,22 @@ Everything is checked before it crosses the FFI: a wrong size would end the proc
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Callable
 
 from livekit import rtc
 
+from utdstream._livekit.feed import Feed
 from utdstream._livekit.h264 import H264Gate, Passage
 from utdstream._livekit.loop import LoopThread
 from utdstream.errors import DeviceError, InvalidConfig
-from utdstream.media import Camera, EncodedFrame, Microphone, PcmFrame, PixelFormat, RawFrame
-from utdstream.observe import CallbackError, Report
-
-_log = logging.getLogger(__name__)
+from utdstream.media import Camera, EncodedFrame, Microphone, PcmFormat, PcmFrame, PixelFormat, RawFrame
+from utdstream.observe import Report
 
 QUEUE_MS = 60
+PUMP_END_S = 0.5
+MIN_VIDEO_BITRATE_BPS = 250_000
+VIDEO_BITS_PER_PIXEL = 0.1
 
 _BUFFER_TYPES = {
     PixelFormat.I420: rtc.VideoBufferType.I420,
@@ -42,90 +43,32 @@ _ROTATIONS = {
 }
 
 
-class _Feed:
-    """What both feeds share: the gate, the counters, one report a fault."""
-
-    def __init__(self, loop: LoopThread, report: Report, source_name: str) -> None:
-        self._loop = loop
-        self._report = report
-        self._name = source_name
-        self._reported = False
-        self.open = False
-        """Frames pass. False while muted, refused or not connected: they are dropped and counted."""
-        self.sent = 0
-        self._dropped = 0
-        self._closed = False
-        self._first: asyncio.Future[None] = loop.asyncio_loop.create_future()
-
-    @property
-    def dropped(self) -> int:
-        """Frames that were not sent, whatever the reason. Any thread."""
-        return self._dropped
-
-    async def wait_for_first_frame(self, seconds: float) -> bool:
-        """True when the device delivered within `seconds`. Loop thread."""
-        done, _ = await asyncio.wait({self._first}, timeout=seconds)
-        return bool(done)
-
-    def on_first_frame(self, callback: Callable[[], None]) -> None:
-        """Calls back on the loop when the device delivers for the first time."""
-        self._first.add_done_callback(lambda _: callback())
-
-    def _delivered(self) -> None:
-        if not self._first.done():
-            self._loop.post(self._settle_first)
-
-    def _settle_first(self) -> None:
-        if not self._first.done():
-            self._first.set_result(None)
-
-    def _refuse(self, error: Exception) -> None:
-        """A frame that must not reach the core: dropped, counted, reported the first time."""
-        self._dropped += 1
-        if not self._closed:  # else the device's last frame met a source that is gone
-            self._report_once(error)
-
-    def _report_once(self, error: Exception) -> None:
-        if not self._reported:
-            self._reported = True
-            _log.warning("%s: %s", self._name, error)
-            self._report(CallbackError(error, self._name))
-
-
-class MicrophoneFeed(_Feed):
+class MicrophoneFeed(Feed[PcmFrame]):
     """A microphone's frames into one native audio source (no native buffer: 0 ms, no timer thread)."""
 
-    def __init__(
-        self, microphone: Microphone, loop: LoopThread, report: Report, source: rtc.AudioSource | None = None
-    ) -> None:
+    def __init__(self, microphone: Microphone, loop: LoopThread, report: Report) -> None:
         super().__init__(loop, report, "microphone")
         self._format = microphone.format
-        self.source = source or rtc.AudioSource(
+        self._source = rtc.AudioSource(
             self._format.sample_rate_hz,
             self._format.channels,
             queue_size_ms=0,
             loop=loop.asyncio_loop,
         )
         self._frames: deque[bytes] = deque(maxlen=QUEUE_MS // 10)
-        self._pump: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._asleep = True
+        self._pump = loop.spawn(self._run())
+
+    def make_track(self) -> rtc.LocalTrack:
+        return rtc.LocalAudioTrack.create_audio_track("microphone", self._source)
+
+    def publish_options(self) -> rtc.TrackPublishOptions:
+        return rtc.TrackPublishOptions()
 
     def sink(self, frame: PcmFrame) -> None:
-        """Device thread. Copies the frame and returns; budget: microseconds."""
-        expected = self._format
         try:
-            size = memoryview(frame.data).nbytes
-            if (frame.sample_rate_hz, frame.channels, size) != (
-                expected.sample_rate_hz,
-                expected.channels,
-                expected.frame_bytes,
-            ):
-                raise InvalidConfig(
-                    f"the microphone delivered {size} bytes at {frame.sample_rate_hz} Hz with "
-                    f"{frame.channels} channels, its format promises {expected.frame_bytes} bytes at "
-                    f"{expected.sample_rate_hz} Hz with {expected.channels}: frames must be 10 ms of int16"
-                )
+            check_sound(frame, self._format)
             if not self.open:
                 self._dropped += 1
                 return
@@ -139,10 +82,6 @@ class MicrophoneFeed(_Feed):
             self._asleep = False
             self._loop.post(self._wake.set)
 
-    def start(self) -> None:
-        """Loop thread."""
-        self._pump = self._loop.spawn(self._run())
-
     async def _run(self) -> None:
         rate, channels = self._format.sample_rate_hz, self._format.channels
         while not self._closed:
@@ -152,7 +91,7 @@ class MicrophoneFeed(_Feed):
                 await self._sleep()
                 continue
             try:
-                await self.source.capture_frame(
+                await self._source.capture_frame(
                     rtc.AudioFrame(pcm, rate, channels, self._format.samples_per_frame)
                 )
                 self.sent += 1
@@ -167,50 +106,99 @@ class MicrophoneFeed(_Feed):
         self._wake.clear()
 
     async def close(self) -> None:
-        """Loop thread; never waits for the device."""
-        self._closed = True
-        self.open = False
+        await super().close()
         self._frames.clear()
         self._wake.set()
-        if self._pump is not None:
-            await asyncio.wait({self._pump}, timeout=0.5)
-        await self.source.aclose()
+        await asyncio.wait({self._pump}, timeout=PUMP_END_S)
+        await self._source.aclose()
 
 
-class CameraFeed(_Feed):
-    """A camera's frames into one native video source, raw or as H.264 access units."""
+def check_sound(frame: PcmFrame, promised: PcmFormat) -> None:
+    """Raises InvalidConfig when `frame` is not 10 ms of int16 in the format that its microphone promised."""
+    size = memoryview(frame.data).nbytes
+    if (frame.sample_rate_hz, frame.channels, size) != (
+        promised.sample_rate_hz,
+        promised.channels,
+        promised.frame_bytes,
+    ):
+        raise InvalidConfig(
+            f"the microphone delivered {size} bytes at {frame.sample_rate_hz} Hz with "
+            f"{frame.channels} channels, its format promises {promised.frame_bytes} bytes at "
+            f"{promised.sample_rate_hz} Hz with {promised.channels}: frames must be 10 ms of int16"
+        )
+
+
+class CameraFeed(Feed[RawFrame | EncodedFrame]):
+    """A camera's frames into one native video source, raw or as H.264 access units.
+
+    It is ready with its first frame: a track published before that shows black.
+    """
 
     def __init__(self, camera: Camera, loop: LoopThread, report: Report) -> None:
         super().__init__(loop, report, "camera")
         self._camera = camera
-        self.width, self.height = camera.width, camera.height
-        self.encoded = camera.encoded
+        self._width, self._height = camera.width, camera.height
         self._gate = H264Gate(camera.width, camera.height)
         self._bitrate_bps = 0
+        self._first: asyncio.Future[None] = loop.asyncio_loop.create_future()
         self.raw_source: rtc.VideoSource | None = None
         self.encoded_source: rtc.EncodedVideoSource | None = None
-        if self.encoded:
-            self.encoded_source = rtc.EncodedVideoSource(self.width, self.height)
+        if camera.encoded:
+            self.encoded_source = rtc.EncodedVideoSource(camera.width, camera.height)
         else:
-            self.raw_source = rtc.VideoSource(self.width, self.height)
+            self.raw_source = rtc.VideoSource(camera.width, camera.height)
 
     @property
     def dropped(self) -> int:
         return self._dropped + self._gate.dropped
 
-    def make_track(self) -> rtc.LocalVideoTrack:
-        source = self.encoded_source if self.encoded else self.raw_source
+    def make_track(self) -> rtc.LocalTrack:
+        source = self.encoded_source or self.raw_source
         assert source is not None
         return rtc.LocalVideoTrack.create_video_track("camera", source)
 
-    def restart_from_key_frame(self) -> None:
-        """After publish and unmute: nothing but a key frame goes first, and one is asked for. Any thread."""
-        if self.encoded:
+    def publish_options(self) -> rtc.TrackPublishOptions:
+        frames_per_second = self._camera.frames_per_second
+        pixels_per_second = self._width * self._height * frames_per_second
+        options = rtc.TrackPublishOptions(
+            simulcast=False,  # three encoders on a small machine, and none of them possible pre-encoded
+            video_encoding=rtc.VideoEncoding(
+                max_bitrate=max(MIN_VIDEO_BITRATE_BPS, int(pixels_per_second * VIDEO_BITS_PER_PIXEL)),
+                max_framerate=float(frames_per_second),
+            ),
+        )
+        if self.encoded_source is not None:
+            options.video_codec = rtc.VideoCodec.H264
+            options.video_encoder = rtc.VideoEncoderBackend.ENCODER_BACKEND_PRE_ENCODED
+        return options
+
+    async def is_ready(self, timeout_s: float) -> bool:
+        done, _ = await asyncio.wait({self._first}, timeout=timeout_s)
+        return bool(done)
+
+    def on_ready(self, callback: Callable[[], None]) -> None:
+        self._first.add_done_callback(lambda _: callback())
+
+    def _delivered(self) -> None:
+        if not self._first.done():
+            self._loop.post(self._settle_first)
+
+    def _settle_first(self) -> None:
+        if not self._first.done():
+            self._first.set_result(None)
+
+    def prime(self) -> None:
+        if self.raw_source is not None:
+            self.open = True  # the core sends black until it has a first frame
+
+    def let_pass(self) -> None:
+        """A key frame is asked for, and nothing but a key frame goes first."""
+        if self.encoded_source is not None:
             self._gate.restart()
             self._ask_for_key_frame()
+        super().let_pass()
 
     def sink(self, frame: RawFrame | EncodedFrame) -> None:
-        """Device thread. The core has copied the frame when this returns; never blocks, never raises."""
         try:
             if isinstance(frame, EncodedFrame):
                 self._submit_encoded(frame)
@@ -224,11 +212,11 @@ class CameraFeed(_Feed):
             raise InvalidConfig("the camera says encoded=True but delivered a raw frame")
         expected = frame.pixel_format.size_bytes(frame.width, frame.height)
         data = memoryview(frame.data)
-        if (frame.width, frame.height) != (self.width, self.height) or data.nbytes != expected:
+        if (frame.width, frame.height) != (self._width, self._height) or data.nbytes != expected:
             raise InvalidConfig(
                 f"the camera delivered {data.nbytes} bytes as {frame.width}x{frame.height} "
-                f"{frame.pixel_format.value}; it promises {self.width}x{self.height}, which takes "
-                f"{frame.pixel_format.size_bytes(self.width, self.height)} bytes without padding"
+                f"{frame.pixel_format.value}; it promises {self._width}x{self._height}, which takes "
+                f"{frame.pixel_format.size_bytes(self._width, self._height)} bytes without padding"
             )
         if frame.rotation not in _ROTATIONS:
             raise InvalidConfig(f"RawFrame.rotation must be 0, 90, 180 or 270, not {frame.rotation}")
@@ -290,10 +278,7 @@ class CameraFeed(_Feed):
             self._report_once(DeviceError(f"the camera failed to make a key frame: {error}"))
 
     async def close(self) -> None:
-        """Loop thread; never waits for the device."""
-        self._closed = True
-        self.open = False
-        if self.raw_source is not None:
-            await self.raw_source.aclose()
-        if self.encoded_source is not None:
-            await self.encoded_source.aclose()
+        await super().close()
+        for source in (self.raw_source, self.encoded_source):
+            if source is not None:
+                await source.aclose()

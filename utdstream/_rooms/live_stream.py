@@ -92,7 +92,7 @@ class UTDLiveStreamSession(RoomSession):
         deadline = Deadline(timeout, self._config.set_timeout_s, "go_live")
         _, connection = self._room._require_connection("go_live")
         if not self._room.can_publish.value:
-            raise connection.publisher.refusal(connection.publisher.microphone)
+            raise connection.publisher.microphone.refusal()
         devices = ("microphone", "camera") if with_video else ("microphone",)
         self._room._publish(dict.fromkeys(devices, lambda: True), deadline, "go_live")
         self._is_live = True

@@ -1,0 +1,88 @@
+"""A device's way into the native core, as a slot knows it.
+
+Owns: `Feed`, the base of every such way. A way that is added (another path for sound, another codec) is one more
+subclass, chosen in `publishing`. Threads: `sink` runs on the device's own thread, the rest is the loop's.
+"""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from livekit import rtc
+
+from utdstream._livekit.loop import LoopThread
+from utdstream.observe import CallbackError, Report
+
+_log = logging.getLogger(__name__)
+
+Frame_contra = TypeVar("Frame_contra", contravariant=True)
+
+
+class Feed(ABC, Generic[Frame_contra]):
+    """One device's way into the core, from its making to `close`: the gate, the counters, one report a fault.
+
+    Made, started, opened and closed on the loop.
+    """
+
+    def __init__(self, loop: LoopThread, report: Report, name: str) -> None:
+        self._loop = loop
+        self._report = report
+        self._name = name
+        self._reported = False
+        self.open = False
+        """Frames pass. False while muted, refused or not connected: they are dropped and counted."""
+        self.sent = 0
+        """Frames that the core took. Any thread reads it."""
+        self._dropped = 0
+        self._closed = False
+
+    @property
+    def dropped(self) -> int:
+        """Frames that were not sent, whatever the reason. Any thread."""
+        return self._dropped
+
+    @abstractmethod
+    def sink(self, frame: Frame_contra) -> None:
+        """Takes one frame of the device, on the device's thread. Copies it; never blocks, never raises."""
+
+    @abstractmethod
+    def make_track(self) -> rtc.LocalTrack:
+        """A new track for one publication. Only in a connected room: else it gets three threads of its own."""
+
+    @abstractmethod
+    def publish_options(self) -> rtc.TrackPublishOptions:
+        """How that track is published; complete but for its `source`."""
+
+    async def is_ready(self, timeout_s: float) -> bool:
+        """True when the track may be published; False when the device was not ready after `timeout_s`."""
+        return True
+
+    def on_ready(self, callback: Callable[[], None]) -> None:
+        """Calls back on the loop when a device that was not ready has become so."""
+
+    def prime(self) -> None:
+        """The track is published next, not muted."""
+
+    def let_pass(self) -> None:
+        """The track is published and not muted: frames pass from now on."""
+        self.open = True
+
+    async def close(self) -> None:
+        """Ends the feed; never waits for the device, whose last frames are dropped."""
+        self._closed = True
+        self.open = False
+
+    def _refuse(self, error: Exception) -> None:
+        """A frame that must not reach the core: dropped, counted, reported the first time."""
+        self._dropped += 1
+        if not self._closed:  # else the device's last frame met a source that is gone
+            self._report_once(error)
+
+    def _report_once(self, error: Exception) -> None:
+        if not self._reported:
+            self._reported = True
+            _log.warning("%s: %s", self._name, error)
+            self._report(CallbackError(error, self._name))

@@ -1,0 +1,362 @@
+"""One thing to publish: wished, allowed, actual, and the reconciler that makes the three meet.
+
+Owns: `Wish`, `Slot`. Thread: all of it on the loop.
+
+1. A slot publishes only while the SFU allows its source; an HTTP answer is never taken for a grant.
+2. Permission withdrawn: the core does not tell, so the slot unpublishes and stops the device itself.
+3. While published, on and off are unmute and mute, and the device stops while muted.
+4. Publish and unpublish are never cancelled and always raced against the end of the room.
+5. While reconnecting an unpublish would hang: mute now, unpublish when it is back.
+6. A camera's first frame comes before its track is published (viewers would see black). One that is late is
+   reported and stays open: its first frame publishes it, as long as that is still wished.
+7. A room that ended under us: unpublish at once, without waiting (else threads leak, rust-sdks #1443).
+8. One track is published after the other. Two at once may be negotiated wrongly: H.264 as VP8, a picture that
+   nobody can decode (livekit 1.2.1; three of ten first calls of a process with microphone and camera).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from enum import Enum
+from typing import Any
+
+from livekit import rtc
+
+from utdstream._livekit.capture import Capture
+from utdstream._livekit.errors import room_lost, translate
+from utdstream._livekit.feed import Feed
+from utdstream._livekit.loop import LoopThread
+from utdstream._livekit.sending_side import SOURCES, SendingSide
+from utdstream._livekit.viewers import ViewerWatch, layer_is_active
+from utdstream.errors import DeviceError, PublishRefused, UTDStreamException
+from utdstream.media import Camera, Microphone, WatchedCamera
+from utdstream.observe import CallbackError, Report
+
+_log = logging.getLogger(__name__)
+
+PUBLISH_TIMEOUT_S = 12.0
+UNPUBLISH_TIMEOUT_S = 5.0
+FIRST_FRAME_S = 3.0
+ENDED_UNPUBLISH_S = 0.5
+
+
+class Wish(Enum):
+    """What the program wants of one slot."""
+
+    OFF = "off"
+    MUTED = "muted"
+    ON = "on"
+
+
+class Slot:
+    """One thing to publish. `kind` is microphone or camera; `device` None: there is none."""
+
+    def __init__(
+        self,
+        loop: LoopThread,
+        side: SendingSide,
+        kind: str,
+        device: Microphone | Camera | None,
+        *,
+        make_feed: Callable[[], Feed[Any]],
+        changed: Callable[[], None],
+        report: Report,
+    ) -> None:
+        self._loop = loop
+        self._side = side
+        self.kind = kind
+        self._device = device
+        self._make_feed = make_feed
+        self._changed = changed
+        self._report = report
+        self._capture = Capture(loop, kind, device) if device is not None else None
+        self.wish = Wish.OFF
+        """Set it with `set_wish`, or before the room is joined."""
+        self._publication: rtc.LocalTrackPublication | None = None
+        self._feed: Feed[Any] | None = None
+        self._viewers: ViewerWatch | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._again = False
+        self._waiters: list[tuple[Wish, asyncio.Future[None]]] = []
+        self._own_mutes = 0
+        self._told: str | None = None
+        self._past_sent = 0
+        self._past_dropped = 0
+
+    # -- what it is ------------------------------------------------------------------------------
+
+    @property
+    def has_device(self) -> bool:
+        return self._device is not None
+
+    @property
+    def is_on(self) -> bool:
+        """Really published and not muted."""
+        track = self._track
+        return track is not None and not track.muted and self._feed is not None and self._feed.open
+
+    @property
+    def watched(self) -> bool | None:
+        """Whether anybody watches; None when this camera need not know."""
+        return self._viewers.watched if self._viewers is not None else None
+
+    @property
+    def sent(self) -> int:
+        """Frames sent since the connection was made."""
+        return self._past_sent + (self._feed.sent if self._feed else 0)
+
+    @property
+    def dropped(self) -> int:
+        """Frames of the device that were not sent since the connection was made."""
+        return self._past_dropped + (self._feed.dropped if self._feed else 0)
+
+    @property
+    def _track(self) -> rtc.LocalTrack | None:
+        return self._publication.track if self._publication is not None else None
+
+    def refusal(self) -> PublishRefused:
+        """The error for a slot that the SFU does not allow."""
+        return PublishRefused(
+            f"publishing the {self.kind}: the media server has not granted it; take a seat, go on stage "
+            "or join with a token that may publish"
+        )
+
+    # -- wishes ----------------------------------------------------------------------------------
+
+    def set_wish(self, wish: Wish) -> asyncio.Future[None]:
+        """Wishes; the future is settled when it is so, or fails with why it cannot be."""
+        self.wish = wish
+        waiter: asyncio.Future[None] = self._loop.asyncio_loop.create_future()
+        self._waiters.append((wish, waiter))
+        self.reconcile()
+        return waiter
+
+    def open_early(self) -> None:
+        """The device opens while the room is still being joined; nothing is sent before the grant."""
+        if self._capture is not None:
+            self._capture.open_early(self._ensure_feed().sink)
+
+    def reconcile(self) -> None:
+        """Something changed: look again. One task a slot, never two."""
+        self._again = True
+        if self._task is None or self._task.done():
+            self._task = self._loop.spawn(self._reconcile())
+
+    async def _reconcile(self) -> None:
+        error: UTDStreamException | None = None
+        while self._again:
+            self._again = False
+            try:
+                await self._step()
+                error = None
+            except UTDStreamException as failure:
+                error = failure
+            except Exception as failure:  # noqa: BLE001 - a driver or the core; mapped here
+                error = translate(failure, f"publishing the {self.kind}")
+        self._changed()
+        waiters, self._waiters = self._waiters, []
+        for wish, waiter in waiters:
+            if not waiter.done():
+                self._settle(wish, waiter, error)
+        if error is None:
+            self._told = None
+        elif not waiters:
+            self.tell(error)
+
+    def _settle(self, wish: Wish, waiter: asyncio.Future[None], error: UTDStreamException | None) -> None:
+        if error is None and wish is Wish.ON and not self.is_on and self.has_device:
+            if self._side.reconnecting and self._target is Wish.ON:
+                self._waiters.append((wish, waiter))  # `check_survival` reconciles again
+                return
+            error = self._why_not_on()
+        if error is not None:
+            waiter.set_exception(error)
+            waiter.exception()  # a caller that gave up is no unretrieved exception
+        else:
+            waiter.set_result(None)
+
+    def tell(self, error: BaseException) -> None:
+        """Reports a failure that no call raises, once until it works again."""
+        if isinstance(error, Exception) and str(error) != self._told:
+            self._told = str(error)
+            _log.warning("publishing the %s failed: %s", self.kind, error)
+            self._report(CallbackError(error, f"publishing the {self.kind}"))
+
+    def _why_not_on(self) -> UTDStreamException | None:
+        """Every step went well and it is not on: the room or the grant went; None when the wish did."""
+        end = self._side.end
+        if end.has_come or self._side.leaving:
+            return room_lost(f"publishing the {self.kind}", end.reason or "CLIENT_INITIATED")
+        return None if self._side.allows(self.kind) else self.refusal()
+
+    @property
+    def _target(self) -> Wish:
+        if not self.has_device or not self._side.allows(self.kind):
+            return Wish.OFF
+        return self.wish
+
+    # -- steps -----------------------------------------------------------------------------------
+
+    async def _step(self) -> None:
+        """One move towards the wish; asks again for the next one."""
+        target = self._target
+        if self._side.end.has_come or (target is Wish.OFF and self._publication is None):
+            await self._close_device()
+            return
+        if target is Wish.OFF:
+            await self._unpublish()
+        elif self._publication is None:
+            await self._publish(muted=target is Wish.MUTED)
+        elif target is Wish.MUTED:
+            await self._mute()
+        elif not self.is_on:
+            await self._unmute()
+        if self._target is not target:
+            self._again = True
+
+    async def _publish(self, *, muted: bool) -> None:
+        if self._side.reconnecting:
+            return  # publish_track would wait it out; `check_survival` reconciles again
+        feed = self._ensure_feed()
+        if muted:
+            await self._close_device()  # it may have been opened for a wish that has changed
+        else:
+            await self._open_device(feed)
+            if not await feed.is_ready(FIRST_FRAME_S):
+                feed.on_ready(self.reconcile)
+                raise DeviceError(
+                    f"the {self.kind} delivered no frame within {FIRST_FRAME_S:g} s of its start;"
+                    " it is published with its first one"
+                )
+        if self._target is Wish.OFF:  # the grant or the wish went while the device opened
+            await self._drop_feed()
+            return
+        track, options = feed.make_track(), feed.publish_options()
+        options.source = SOURCES[self.kind]
+        if muted:
+            self._own_mutes += 1
+            track.mute()
+        else:
+            feed.prime()
+        try:
+            async with self._side.one_at_a_time:
+                self._publication = await self._side.end.guarded(
+                    self._side.participant.publish_track(track, options),
+                    f"publishing the {self.kind}",
+                    PUBLISH_TIMEOUT_S,
+                )
+        except BaseException:
+            await self._drop_feed()
+            raise
+        if not muted:
+            feed.let_pass()
+        self._watch_viewers()
+
+    async def _mute(self) -> None:
+        if self._feed is not None:
+            self._feed.open = False
+        track = self._track
+        if track is not None and not track.muted:
+            self._own_mutes += 1
+            track.mute()
+        await self._close_device()
+
+    async def _unmute(self) -> None:
+        if self._feed is not None:
+            await self._open_device(self._feed)
+        track, feed = self._track, self._feed
+        if track is None or feed is None or self._target is not Wish.ON:
+            return
+        feed.let_pass()
+        track.unmute()
+
+    async def _unpublish(self) -> None:
+        if self._side.reconnecting:  # rule 5
+            await self._mute()
+            return
+        publication, self._publication = self._publication, None
+        await self._drop_feed()
+        if publication is not None:
+            await self._side.end.guarded(
+                self._side.participant.unpublish_track(publication.sid),
+                f"unpublishing the {self.kind}",
+                UNPUBLISH_TIMEOUT_S,
+            )
+
+    def _watch_viewers(self) -> None:
+        """A camera that may rest is told when nobody watches."""
+        device, side = self._device, self._side
+        if isinstance(device, WatchedCamera) and device.encoded:
+            self._viewers = ViewerWatch(
+                self._loop,
+                device,
+                is_alone=lambda: side.is_alone,
+                is_reconnecting=lambda: side.reconnecting,
+                layer_is_active=lambda: layer_is_active(self._track),
+            )
+            self._viewers.start()
+
+    # -- feed and device -------------------------------------------------------------------------
+
+    def _ensure_feed(self) -> Feed[Any]:
+        if self._feed is None:
+            self._feed = self._make_feed()
+        return self._feed
+
+    async def _open_device(self, feed: Feed[Any]) -> None:
+        if self._capture is not None:
+            await self._capture.open(feed.sink)
+
+    async def _close_device(self) -> None:
+        if self._capture is not None:
+            await self._capture.close()
+
+    async def _drop_feed(self) -> None:
+        viewers, self._viewers = self._viewers, None
+        if viewers is not None:
+            viewers.close()
+        await self._close_device()
+        feed, self._feed = self._feed, None
+        if feed is not None:
+            self._past_sent += feed.sent
+            self._past_dropped += feed.dropped
+            await feed.close()
+
+    # -- events of the room ----------------------------------------------------------------------
+
+    def muted_event(self, publication: rtc.TrackPublication) -> None:
+        """A track is muted, says the core. Of ours: an echo of our own mute, or the server's, which we obey."""
+        if publication is not self._publication:
+            return
+        if self._own_mutes > 0:
+            self._own_mutes -= 1
+        elif self.wish is Wish.ON:
+            self.wish = Wish.MUTED
+            self.reconcile()
+
+    def check_survival(self) -> None:
+        """After a reconnect: a track that did not come back is published anew; muted stays muted."""
+        if self._publication is not None and all(
+            other is not self._publication for other in self._side.participant.track_publications.values()
+        ):
+            _log.info("the %s did not survive the reconnect and is published again", self.kind)
+            self._publication = None
+        self.reconcile()
+
+    async def room_ended(self) -> None:
+        """Unpublishes at once (rule 7), stops the device, tells whoever waits."""
+        if self._feed is not None:
+            self._feed.open = False
+        publication, self._publication = self._publication, None
+        unpublishing: asyncio.Task[None] | None = None
+        if publication is not None:
+            unpublishing = self._loop.spawn(self._side.participant.unpublish_track(publication.sid))
+            await asyncio.sleep(0)  # its request is made in its first step
+        await self._drop_feed()
+        if unpublishing is not None:
+            await asyncio.wait({unpublishing}, timeout=ENDED_UNPUBLISH_S)
+            unpublishing.cancel()  # its answer comes through a queue that nobody feeds any more
+        if self._waiters:
+            self.reconcile()
