@@ -495,7 +495,7 @@ def test_rule_2_a_connect_given_up_before_it_began_joins_nothing(
     hall: MediaRoom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With no time at all the loop learns of it before the join's first step: still nobody is left behind."""
-    from utdstream._livekit import connection
+    from utdstream._livekit import joining
 
     over = UTDRoom._over
 
@@ -512,7 +512,7 @@ def test_rule_2_a_connect_given_up_before_it_began_joins_nothing(
         room = hall.make()
         with pytest.raises(DeadlineExceeded):
             room.connect(hall.url, hall.token(f"ghost-{number}"), timeout=0.0)
-    eventually(lambda: not connection._joining, "no join is under way", PATIENCE_S)
+    eventually(lambda: joining.under_way() == 0, "no join is under way", PATIENCE_S)
     eventually(lambda: hall.present() == [], "nobody is left", GONE_S)
 
 
@@ -520,7 +520,7 @@ def test_rule_2_a_room_is_not_left_while_its_first_messages_still_come(
     hall: MediaRoom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A socket closed with unread messages is reset, and the leave lost with it: a ghost for 21 s."""
-    from utdstream._livekit import connection
+    from utdstream._livekit import connection, joining
 
     joined: list[float] = []
     left: list[float] = []
@@ -539,7 +539,7 @@ def test_rule_2_a_room_is_not_left_while_its_first_messages_still_come(
     hall.join("door").disconnect()
     with pytest.raises(DeadlineExceeded):
         hall.make().connect(hall.url, hall.token("late"), timeout=0.005)
-    eventually(lambda: len(left) == len(joined) and not connection._joining, "both are over", PATIENCE_S)
+    eventually(lambda: len(left) == len(joined) and joining.under_way() == 0, "both are over", PATIENCE_S)
     assert joined
     for came, went in zip(joined, left, strict=True):
         assert went - came > connection.SETTLE_S - 0.01

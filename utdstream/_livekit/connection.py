@@ -12,23 +12,21 @@ Must not know sessions: it tells a `RoomListener`, whose methods never block and
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from livekit import rtc
 
-from utdstream._livekit import devices as in_use
-from utdstream._livekit.devices import SharedSpeaker
+from utdstream._livekit import joining
 from utdstream._livekit.errors import translate
 from utdstream._livekit.events import EVENTS, RoomListener, event_payload
+from utdstream._livekit.listening import Listening
 from utdstream._livekit.loop import LoopThread, bounded
 from utdstream._livekit.publishing import Publisher, Wish
 from utdstream._livekit.room_end import RoomEnd
 from utdstream._livekit.snapshots import local_snapshot, remote_snapshot
-from utdstream._livekit.subscribing import AudioConsumer, Consumer, Subscriber
+from utdstream._livekit.subscribing import Consumer, Subscriber
 from utdstream.errors import ConnectFailed, SessionClosed
 from utdstream.media import Devices
 from utdstream.models import (
@@ -49,8 +47,6 @@ SETTLE_S = 0.25
 """A room is not left earlier than this after joining it. The core closes its socket without reading what has come,
 the system then resets the connection, and the leave is lost with it: the server shows a ghost for 21 s."""
 FREE_S = 3.0
-
-_joining: dict[str, asyncio.Future[None]] = {}
 
 
 class RoomConnection:
@@ -79,7 +75,7 @@ class RoomConnection:
         self.subscriber = Subscriber(
             loop, adaptive=adaptive_stream, auto_subscribe=auto_subscribe, linger_s=linger_s
         )
-        self._speaker: tuple[SharedSpeaker, AudioConsumer] | None = None
+        self._listening: Listening | None = None
         self._given_up: asyncio.Future[None] = loop.asyncio_loop.create_future()
         self._joined_at = 0.0
         self._leaving: asyncio.Task[None] | None = None
@@ -110,18 +106,10 @@ class RoomConnection:
             raise
 
     async def _join_in_turn(self, url: str, token: str) -> None:
-        """A late ghost would throw the new one out (DUPLICATE_IDENTITY): one join an identity at a time."""
-        key = _identity_key(token)
-        while key in _joining:
-            await asyncio.wait({_joining[key]})
-        if self._abandoned:
-            raise SessionClosed("connect: left before the room was joined")
-        joined = _joining[key] = self._loop.asyncio_loop.create_future()
-        try:
+        async with joining.in_turn(token):
+            if self._abandoned:
+                raise SessionClosed("connect: left before the room was joined")
             await self._connect(url, token)
-        finally:
-            del _joining[key]
-            joined.set_result(None)
 
     async def _connect(self, url: str, token: str) -> None:
         room = rtc.Room(loop=self._loop.asyncio_loop)
@@ -154,29 +142,14 @@ class RoomConnection:
         self.subscriber.start(room)
 
     def _open_speaker(self) -> None:
-        if self._devices.speaker is None:
-            return
-        speaker = in_use.speaker(self._devices.speaker)
-        consumer = AudioConsumer(speaker.speaker.format)
-        self._speaker = (speaker, consumer)
-        self.subscriber.add(consumer)
-        pull = consumer.mixer.pull
-        opening = self._loop.in_thread(lambda: speaker.attach(pull), "utd-open-speaker")
-        opening.add_done_callback(self._speaker_opened)
-
-    def _speaker_opened(self, opening: asyncio.Future[None]) -> None:
-        error = opening.exception()
-        if error is not None:
-            _log.warning("the speaker could not be opened: %s", error)
-            self._report(CallbackError(error, "speaker"))
+        if self._devices.speaker is not None:
+            self._listening = Listening(self._loop, self._devices.speaker, self.subscriber, self._report)
+            self._listening.open()
 
     def _close_speaker(self) -> None:
-        if self._speaker is None:
-            return
-        (speaker, consumer), self._speaker = self._speaker, None
-        self.subscriber.remove(consumer)
-        pull = consumer.mixer.pull
-        self._free(self._loop.in_thread(lambda: speaker.detach(pull), "utd-close-speaker"))
+        listening, self._listening = self._listening, None
+        if listening is not None:
+            self._free(listening.close())
 
     def _free(self, work: asyncio.Future[None]) -> None:
         self._freeing.add(work)
@@ -385,13 +358,3 @@ class RoomConnection:
                 reliable=packet.kind == rtc.DataPacketKind.KIND_RELIABLE,
             )
         )
-
-
-def _identity_key(token: str) -> str:
-    """Room and identity named in a join token (read, not verified); the token itself when unreadable."""
-    try:
-        body = token.split(".")[1]
-        claims = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
-        return f"{claims['video']['room']}\n{claims['sub']}"
-    except (ValueError, KeyError, IndexError, TypeError):
-        return token
