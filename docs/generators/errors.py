@@ -29,7 +29,7 @@ def _branch(kind: type, depth: int) -> Iterator[str]:
         if not issubclass(base, errors.UTDStreamException) and base is not Exception
     ]
     more = f" (also a `{'`, `'.join(also)}`)" if also else ""
-    yield f"{'  ' * depth}- `{kind.__name__}`{more}: {paragraph(kind.__doc__)}"
+    yield f"{'    ' * depth}- `{kind.__name__}`{more}: {paragraph(kind.__doc__)}"
     for child in _classes(errors):
         if kind in child.__bases__:
             yield from _branch(child, depth + 1)

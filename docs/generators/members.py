@@ -7,7 +7,6 @@ attribute is nowhere else.
 from __future__ import annotations
 
 import ast
-import copy
 import functools
 import inspect
 from collections.abc import Iterator
@@ -130,7 +129,9 @@ def _members(kind: type) -> Iterator[tuple[str, str]]:
 
 
 def _line(code: str, text: str) -> str:
-    return f"- `{code}`{f': {text}' if text else ''}"
+    """A fact on one line; what a method does on a line of its own, for its signature may be long."""
+    between = "<br>" if code.partition("(")[0].isidentifier() else ": "
+    return f"- `{code}`{between}{text}" if text else f"- `{code}`"
 
 
 def _field(member: ast.AnnAssign) -> str:
@@ -189,14 +190,23 @@ def signature(function: ast.FunctionDef, *, method: bool = True) -> str:
 
 
 def _arguments(function: ast.FunctionDef, *, method: bool = True) -> str:
-    given = copy.deepcopy(function.args)
-    if method:
-        given.args = given.args[1:]
-    shown = [
-        (arg, default)
+    given = function.args
+    plain = [*given.posonlyargs, *given.args]
+    defaults = [None] * (len(plain) - len(given.defaults)) + given.defaults
+    words = [_argument(arg, default) for arg, default in zip(plain, defaults, strict=True)][bool(method) :]
+    named = [
+        _argument(arg, default)
         for arg, default in zip(given.kwonlyargs, given.kw_defaults, strict=True)
         if not arg.arg.startswith("_")
     ]
-    given.kwonlyargs = [arg for arg, _ in shown]
-    given.kw_defaults = [default for _, default in shown]
-    return ast.unparse(given)
+    if given.vararg is not None:
+        words.append(f"*{_argument(given.vararg, None)}")
+    elif named:
+        words.append("*")
+    return ", ".join(words + named)
+
+
+def _argument(arg: ast.arg, default: ast.expr | None) -> str:
+    annotation = f": {ast.unparse(arg.annotation)}" if arg.annotation is not None else ""
+    equals = " = " if annotation else "="
+    return f"{arg.arg}{annotation}{f'{equals}{ast.unparse(default)}' if default is not None else ''}"
