@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import datetime
 from typing import Self, TypeVar
 
@@ -18,12 +18,14 @@ from utdstream._rest.api import Actor, EngineApi
 from utdstream._rings.inbox import IncomingCallInbox, IncomingCalls, PollingOnly
 from utdstream._rooms.audio_room import UTDAudioRoomSession
 from utdstream._rooms.live_stream import UTDLiveStreamSession
-from utdstream._rooms.session import Joining
+from utdstream._rooms.session import Joining, enter
 from utdstream._session.base import SessionParts, UTDSession
 from utdstream._threads.deadline import Deadline
+from utdstream._threads.facts import Occurrences
 from utdstream._threads.lanes import EventsLane
 from utdstream.config import DEFAULT_BASE_URL, DEFAULT_TOKEN_BASE_URL, ClientConfig
 from utdstream.errors import InvalidConfig, NotAuthenticated, SessionClosed, UsageError
+from utdstream.limits import MAX_IDENTITY
 from utdstream.media import Devices
 from utdstream.models import SessionMint, UTDStreamType
 from utdstream.observe import CallbackError, Signal
@@ -31,8 +33,6 @@ from utdstream.observe import CallbackError, Signal
 RoomSessionT = TypeVar("RoomSessionT", UTDLiveStreamSession, UTDAudioRoomSession)
 
 _log = logging.getLogger(__name__)
-
-MAX_IDENTITY = 128
 
 
 class UTDStreamClient:
@@ -61,7 +61,8 @@ class UTDStreamClient:
             app_id=app_id, app_key=app_key, base_url=base_url, token_base_url=token_base_url
         )
         self._lane = EventsLane("utdstream-events-errors")
-        self.errors: Signal[CallbackError] = Signal(self._lane)
+        self._errors: Occurrences[CallbackError] = Occurrences(self._lane)
+        self.errors: Signal[CallbackError] = self._errors
         """Everything that went wrong in the background: raising callbacks, failing devices."""
         self._lock = threading.RLock()
         self._mint: SessionMint | None = None
@@ -179,7 +180,7 @@ class UTDStreamClient:
         with self._lock:
             self._sessions.add(session)
         try:
-            session._enter(deadline)
+            enter(session, deadline)
         except BaseException:
             session.dispose()
             raise
@@ -201,7 +202,7 @@ class UTDStreamClient:
             api=self._api,
             config=self._config,
             devices=devices,
-            report=self._report,
+            report=self._errors.emit,
             answering=self._answering,
             forget=self._forget,
         )
@@ -229,9 +230,9 @@ class UTDStreamClient:
             identity=identity,
             transport=transport,
             engine=self._api,
-            answers=_Answers(self),
+            answers=_Answers(self.call_session, self._api, self._answering, self._config.rest_timeout_s),
             config=self._config,
-            report=self._report,
+            report=self._errors.emit,
         )
         with self._lock:
             self._inboxes.add(inbox)
@@ -257,7 +258,7 @@ class UTDStreamClient:
         for closer in closers:
             closer.join(deadline.remaining())
         self._api.close()
-        self.errors._close()
+        self._errors.close()
         self._lane.close(min(1.0, deadline.remaining()))
 
     close = dispose
@@ -286,9 +287,6 @@ class UTDStreamClient:
                 stack.enter_context(inbox.answering(call_id))
             yield
 
-    def _report(self, error: CallbackError) -> None:
-        self.errors._emit(error)
-
     def _forget(self, session: UTDSession) -> None:
         with self._lock:
             self._sessions.discard(session)
@@ -297,15 +295,24 @@ class UTDStreamClient:
 class _Answers:
     """How an incoming call is answered (the inbox's port `CallAnswers`)."""
 
-    def __init__(self, client: UTDStreamClient) -> None:
-        self._client = client
+    def __init__(
+        self,
+        session: Callable[[UTDStreamType], UTDCallSession],
+        api: EngineApi,
+        answering: Callable[[str], AbstractContextManager[None]],
+        timeout_s: float,
+    ) -> None:
+        self._session = session
+        self._api = api
+        self._answering = answering
+        self._timeout_s = timeout_s
 
     def prepare(self) -> None:
         """The media core takes some tenths of a second to load: while it rings there is time."""
         threading.Thread(target=_load_media_core, name="utdstream-warm-up", daemon=True).start()
 
     def accept(self, call_id: str, type: UTDStreamType, timeout: float | None) -> UTDCallSession:
-        session = self._client.call_session(type)
+        session = self._session(type)
         try:
             session.accept(call_id, timeout=timeout)
         except BaseException:
@@ -320,8 +327,9 @@ class _Answers:
         self._say("busy", call_id, timeout)
 
     def _say(self, action: str, call_id: str, timeout: float | None) -> None:
-        deadline = Deadline(timeout, self._client._config.rest_timeout_s, action)
-        self._client._api.call_action(call_id, action, deadline)
+        deadline = Deadline(timeout, self._timeout_s, action)
+        with self._answering(call_id):
+            self._api.call_action(call_id, action, deadline)
 
 
 def _load_media_core() -> None:

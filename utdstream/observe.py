@@ -1,7 +1,7 @@
-"""Facts and occurrences: `Watched[T]` has a value, `Signal[T]` happens.
+"""Facts and occurrences as a program sees them: `Watched[T]` has a value, `Signal[T]` happens.
 
-Owns: how a program learns of change. Imports the standard library and vocabulary only.
-Threads: any may read, wait and subscribe; the SDK's threads set and emit. Rules, each with a test:
+Owns: how a program learns of change. Imports the standard library only; the SDK makes and writes them in
+`_threads/facts.py`. Threads: any may read, wait and subscribe. Rules, each with a test:
 
 1. The new value is visible before any callback about it runs.
 2. Waits are woken by the thread that changed the fact, never by the events lane, so a callback may wait.
@@ -11,21 +11,16 @@ Threads: any may read, wait and subscribe; the SDK's threads set and emit. Rules
 
 from __future__ import annotations
 
-import contextlib
-import inspect
-import threading
-from collections import deque
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
 from typing import Generic, Protocol, TypeVar
-
-from utdstream._threads.deadline import Deadline
-from utdstream.errors import InvalidConfig, SessionClosed
 
 T = TypeVar("T")
 
-_WAIT_TIMEOUT_S = 30.0
+SIGNALS_SEEN_S = 0.5
+"""A wait looks up so often: a signal that comes just before its thread sleeps, or to another thread, does not wake
+it, and Ctrl-C would be lost for as long as the wait lasts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,263 +72,46 @@ class Subscription:
         self.close()
 
 
-class _Callback(Generic[T]):
-    """A subscribed callback with the switch that silences what is already queued."""
-
-    __slots__ = ("active", "function")
-
-    def __init__(self, function: Callable[[T], object]) -> None:
-        self.function = function
-        self.active = True
-
-    def __call__(self, argument: T) -> None:
-        if self.active:
-            self.function(argument)
-
-
-def _check_callback(function: object) -> None:
-    """Refuses at subscription what would only fail at the first event."""
-    if not callable(function):
-        raise InvalidConfig(f"subscribe() needs a function of one argument, not {function!r}")
-    if inspect.iscoroutinefunction(function):
-        raise InvalidConfig("subscribe() needs a plain function: callbacks run on a thread, not in asyncio")
-    try:
-        inspect.signature(function).bind(None)
-    except TypeError as error:
-        name = getattr(function, "__name__", repr(function))
-        raise InvalidConfig(f"subscribe(): {name} must take exactly one argument ({error})") from None
-    except ValueError:
-        return  # a builtin without a signature: nothing can be said in advance
-
-
-class Watched(Generic[T]):
+class Watched(ABC, Generic[T]):
     """A fact: `.value` now, `.subscribe` for changes, `.wait_for` to block until it holds."""
 
-    def __init__(self, value: T, lane: Lane) -> None:
-        self._lock = threading.RLock()
-        self._value = value
-        self._lane = lane
-        self._callbacks: tuple[_Callback[Change[T]], ...] = ()
-        self._waiters: list[_Waiter[T]] = []
-        self._watchers: tuple[Callable[[Change[T]], None], ...] = ()
-        self._closed = False
-
     @property
+    @abstractmethod
     def value(self) -> T:
         """The fact now. Any thread, never blocks."""
-        return self._value
 
+    @abstractmethod
     def subscribe(self, callback: Callable[[Change[T]], object]) -> Subscription:
         """Calls `callback(Change(old, new))` for every change from now on.
 
         Thread: the owner's events thread, in order, one at a time; it may call any blocking method.
         Raises: InvalidConfig when the callback cannot take one argument.
         """
-        _check_callback(callback)
-        entry = _Callback(callback)
-        with self._lock:
-            self._callbacks = (*self._callbacks, entry)
 
-        def remove() -> None:
-            entry.active = False
-            with self._lock:
-                self._callbacks = tuple(other for other in self._callbacks if other is not entry)
-
-        return Subscription(remove)
-
+    @abstractmethod
     def wait_for(self, value_or_predicate: T | Callable[[T], bool], *, timeout: float | None = None) -> T:
-        """The first value, from the present one on, that equals the given one or satisfies it.
+        """Returns the first value, from the present one on, that equals the given one or satisfies it.
 
         Blocks: until then, at most `timeout` seconds (None: 30; `math.inf` is allowed).
         Raises: DeadlineExceeded; SessionClosed when the owner was disposed meanwhile.
         """
-        deadline = Deadline(timeout, _WAIT_TIMEOUT_S, "wait_for", may_be_infinite=True)
-        if callable(value_or_predicate):
-            holds: Callable[[T], bool] = value_or_predicate
-        else:
-            wanted = value_or_predicate
-
-            def holds(value: T) -> bool:
-                return value == wanted
-
-        with self._lock:
-            waiter = _Waiter((self._value,), self._closed)
-            self._waiters.append(waiter)
-        try:
-            return waiter.wait(holds, deadline)
-        finally:
-            with self._lock:
-                self._waiters.remove(waiter)
-
-    def __repr__(self) -> str:
-        return f"Watched({self._value!r})"
-
-    # -- for the SDK's own threads ---------------------------------------------------------------
-
-    def _set(self, value: T) -> bool:
-        """Makes the fact so; False when it already was. Wakes waits before any callback."""
-        with self._lock:
-            old = self._value
-            if old == value:
-                return False
-            self._value = value
-            callbacks = self._callbacks
-            for waiter in self._waiters:
-                waiter.push(value)
-            change = Change(old, value)
-            # Posting under the lock keeps the order of the lane equal to the order of the values;
-            # post() only appends to a queue.
-            for callback in callbacks:
-                self._lane.post(callback, change)
-        for watcher in self._watchers:
-            watcher(change)
-        return True
-
-    def _watch(self, watcher: Callable[[Change[T]], None]) -> None:
-        """For the SDK itself: called by the thread that changed the fact; never blocks, never raises."""
-        self._watchers = (*self._watchers, watcher)
-
-    def _close(self) -> None:
-        """Ends present and future waits that would never come true with SessionClosed."""
-        with self._lock:
-            self._closed = True
-            for waiter in self._waiters:
-                waiter.close()
 
 
-SIGNALS_SEEN_S = 0.5
-"""A wait looks up so often: a signal that comes just before its thread sleeps, or to another thread, does not wake
-it, and Ctrl-C would be lost for as long as the wait lasts."""
+class Signal(ABC, Generic[T]):
+    """Occurrences: each is one frozen value given to every subscriber and every waiter."""
 
-
-class _Waiter(Generic[T]):
-    """The values one blocked thread has still to look at.
-
-    A SimpleQueue, because its `put` is re-entrant: a signal handler in the waiting thread may set the fact.
-    """
-
-    __slots__ = ("_queue",)
-
-    def __init__(self, values: tuple[T, ...], closed: bool) -> None:
-        self._queue: SimpleQueue[tuple[T] | None] = SimpleQueue()
-        for value in values:
-            self.push(value)
-        if closed:
-            self.close()
-
-    def push(self, value: T) -> None:
-        self._queue.put((value,))
-
-    def close(self) -> None:
-        self._queue.put(None)
-
-    def unseen(self) -> tuple[T, ...]:
-        """What was pushed and not looked at."""
-        values: list[T] = []
-        with contextlib.suppress(Empty):
-            while True:
-                item = self._queue.get_nowait()
-                if item is not None:
-                    values.append(item[0])
-        return tuple(values)
-
-    def wait(self, holds: Callable[[T], bool], deadline: Deadline) -> T:
-        seen = "nothing happened"
-        while True:
-            try:
-                item = self._queue.get(timeout=min(deadline.remaining(), SIGNALS_SEEN_S))
-            except Empty:
-                if not deadline.passed:
-                    continue
-                raise deadline.error(f"what was waited for did not come, {seen}") from None
-            if item is None:
-                raise SessionClosed("wait_for: the object was disposed before the fact came true")
-            if holds(item[0]):
-                return item[0]
-            seen = f"the last one seen was {item[0]!r}"
-
-
-class Signal(Generic[T]):
-    """Occurrences: each is one frozen value given to every subscriber and every waiter.
-
-    Made with `hold` > 0 it keeps that many of the newest occurrences to which nobody listened, for the first
-    who does.
-    """
-
-    def __init__(self, lane: Lane, *, hold: int = 0) -> None:
-        self._lock = threading.RLock()
-        self._lane = lane
-        self._held: deque[T] = deque(maxlen=hold)
-        self._callbacks: tuple[_Callback[T], ...] = ()
-        self._waiters: list[_Waiter[T]] = []
-        self._closed = False
-
+    @abstractmethod
     def subscribe(self, callback: Callable[[T], object]) -> Subscription:
         """Calls `callback(occurrence)` for every one from now on.
 
         Thread: the owner's events thread, in order, one at a time; it may call any blocking method.
         Raises: InvalidConfig when the callback cannot take one argument.
         """
-        _check_callback(callback)
-        entry = _Callback(callback)
-        with self._lock:
-            self._callbacks = (*self._callbacks, entry)
-            while self._held:
-                self._lane.post(entry, self._held.popleft())
 
-        def remove() -> None:
-            entry.active = False
-            with self._lock:
-                self._callbacks = tuple(other for other in self._callbacks if other is not entry)
-
-        return Subscription(remove)
-
+    @abstractmethod
     def wait(self, predicate: Callable[[T], bool] | None = None, *, timeout: float | None = None) -> T:
-        """The next occurrence (for which `predicate` holds).
+        """Returns the next occurrence (for which `predicate` holds).
 
         Blocks: at most `timeout` seconds (None: 30; `math.inf` is allowed).
         Raises: DeadlineExceeded; SessionClosed when the owner was disposed meanwhile.
         """
-        deadline = Deadline(timeout, _WAIT_TIMEOUT_S, "wait", may_be_infinite=True)
-        with self._lock:
-            waiter: _Waiter[T] = _Waiter(tuple(self._held), self._closed)
-            self._held.clear()
-            self._waiters.append(waiter)
-        try:
-            return waiter.wait(predicate or (lambda _: True), deadline)
-        finally:
-            with self._lock:
-                self._waiters.remove(waiter)
-                if not self._has_listeners:
-                    # What came after the value that ended this wait is for the next one.
-                    self._held.extend(waiter.unseen())
-
-    # -- for the SDK's own threads ---------------------------------------------------------------
-
-    @property
-    def _has_listeners(self) -> bool:
-        return bool(self._callbacks or self._waiters)
-
-    def _emit(self, occurrence: T) -> None:
-        with self._lock:
-            if not self._has_listeners:
-                self._held.append(occurrence)
-            for waiter in self._waiters:
-                waiter.push(occurrence)
-            for callback in self._callbacks:
-                self._lane.post(callback, occurrence)
-
-    def _close(self) -> None:
-        with self._lock:
-            self._closed = True
-            for waiter in self._waiters:
-                waiter.close()
-
-    def _forget(self, predicate: Callable[[T], bool]) -> bool:
-        """Drops what is held and satisfies `predicate` (which must not block); True when there was any."""
-        with self._lock:
-            kept = [occurrence for occurrence in self._held if not predicate(occurrence)]
-            forgotten = len(kept) < len(self._held)
-            self._held.clear()
-            self._held.extend(kept)
-        return forgotten

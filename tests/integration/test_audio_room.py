@@ -124,7 +124,7 @@ def test_somebody_who_mutes_while_the_seat_is_being_given_is_not_heard(
     """The wish for silence comes after the grant and before the microphone is published."""
     lobby.join("host", as_host=True, seat_count=4)
     speaker = lobby.join("ann")
-    publish = speaker._room._publish
+    publish = speaker._media.publish
 
     def mute_first(*arguments: Any) -> None:
         speaker.set_microphone(False)
@@ -132,7 +132,7 @@ def test_somebody_who_mutes_while_the_seat_is_being_given_is_not_heard(
 
     was_on: list[bool] = []
     speaker.microphone_on.subscribe(lambda change: was_on.append(change.new))
-    monkeypatch.setattr(speaker._room, "_publish", mute_first)
+    monkeypatch.setattr(speaker._media, "publish", mute_first)
     speaker.take_seat(1)
     assert speaker.can_publish.value
     assert not speaker.microphone_on.value

@@ -373,7 +373,7 @@ def test_forged_call_update_changes_nothing(people: People, status: str) -> None
     answering.send_data(json.dumps({"type": "_call_update", "rev": 10_000, "call": forged}).encode())
     answering.send_data(b"after it")
     eventually(lambda: heard == [b"after it"], "the forged one was taken in, the other delivered", PATIENCE_S)
-    eventually(lambda: not calling._life.hinted, "the engine was asked", PATIENCE_S)  # type: ignore[union-attr]
+    eventually(lambda: not calling._present.life.hinted, "the engine was asked", PATIENCE_S)  # type: ignore[union-attr]
     assert calling.status.value is S.ACTIVE
     assert calling.connected.value
     assert seen == []

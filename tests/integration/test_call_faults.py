@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,8 @@ import requests
 from facts import eventually
 from people import People
 
-from utdstream import CallNotAnswered, UTDCallStatus
+from utdstream import CallNotAnswered, DeadlineExceeded, Devices, UTDCallStatus, UTDStreamType
+from utdstream.synthetic import ToneMicrophone
 from utdstream.testing import LocalStack
 
 pytestmark = pytest.mark.integration
@@ -195,6 +197,40 @@ def test_caller_process_that_gives_up_waiting_can_still_be_answered(people: Peop
         calling.wait_for_answer(timeout=0.05)
     incoming.accept()
     assert calling.wait_for_answer(timeout=10).status is S.ACTIVE
+
+
+class StuckMicrophone(ToneMicrophone):
+    """A sound card that does not stop before it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_stop = threading.Event()
+
+    def stop(self) -> None:
+        self.may_stop.wait(10)
+        super().stop()
+
+
+def test_start_when_the_room_of_the_call_before_is_slow_to_leave_keeps_its_deadline(people: People) -> None:
+    """The one second of the caller counts, not the five of leaving; and no call is left behind."""
+    microphone = StuckMicrophone()
+    door, house = people("door", Devices(microphone=microphone)), people("house", Devices())
+    inbox = house.inbox()
+    calling = door.call(UTDStreamType.AUDIO_CALL)
+    calling.start(callee_identity=house.identity)
+    answering = inbox.ringing.wait(timeout=10).accept()
+    calling.wait_for_answer(timeout=10)
+    answering.end()
+    calling.status.wait_for(S.ENDED, timeout=10)
+    began = time.monotonic()
+    with pytest.raises(DeadlineExceeded, match="the call before"):
+        calling.start(callee_identity=house.identity, timeout=1)
+    assert time.monotonic() - began < 2.0
+    microphone.may_stop.set()
+    calling.start(callee_identity=house.identity)
+    inbox.ringing.wait(timeout=10)
+    assert inbox.counters.rung == 2, "the start that gave up called nobody"
+    calling.end()
 
 
 def test_call_refused_while_the_caller_still_joins_is_told_as_refused(people: People) -> None:

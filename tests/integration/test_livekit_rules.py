@@ -44,6 +44,7 @@ from utdstream import (
     UTDRoom,
 )
 from utdstream._livekit.loop import loop_thread
+from utdstream._session import media_room
 from utdstream.media import PcmFormat
 from utdstream.synthetic import NullSpeaker, PatternCamera, ToneMicrophone, read_counter
 from utdstream.testing import LocalStack
@@ -497,17 +498,17 @@ def test_rule_2_a_connect_given_up_before_it_began_joins_nothing(
     """With no time at all the loop learns of it before the join's first step: still nobody is left behind."""
     from utdstream._livekit import joining
 
-    over = UTDRoom._over
+    end = media_room.MediaRoom.end
 
-    def late(self: UTDRoom, *arguments: object) -> None:
+    def late(self: media_room.MediaRoom, *arguments: object) -> None:
         barrier = threading.Event()
         for _ in range(5 if threading.current_thread() is threading.main_thread() else 0):
             loop_thread().post(barrier.set)
             barrier.wait(PATIENCE_S)
             barrier.clear()
-        over(self, *arguments)  # type: ignore[arg-type]
+        end(self, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(UTDRoom, "_over", late)
+    monkeypatch.setattr(media_room.MediaRoom, "end", late)
     for number in range(10):
         room = hall.make()
         with pytest.raises(DeadlineExceeded):

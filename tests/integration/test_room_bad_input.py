@@ -153,7 +153,7 @@ def test_room_metadata_of_nonsense_changes_nothing(join: Joiner, room_name: str)
     """A room whose metadata somebody else wrote keeps its last true grid."""
     room = join("me", room_name, as_host=True, seat_count=3)
     before = room.seats.value
-    hook = room.room._metadata_hook
+    hook = room._media.facts.on_metadata
     assert hook is not None
     for metadata in ("[[[", '{"_seats": 7}', '{"_seats": {"count": "x", "seats": {}}}', "\ud800", "null"):
         hook(metadata)

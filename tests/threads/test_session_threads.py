@@ -10,24 +10,24 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from facts import eventually
-from small_engine import Answer, Request, SmallEngine, reply
+from small_engine import Answer, Hangup, Request, SmallEngine, reply
 
 from utdstream import (
     Connection,
     ConnectionState,
     IncomingCallInbox,
     SessionClosed,
-    Signal,
     UTDCallSession,
+    UTDCallStatus,
     UTDRoom,
     UTDStreamClient,
     UTDStreamType,
-    Watched,
     WrongThread,
 )
 from utdstream._livekit.loop import loop_thread
 from utdstream._rings.inbox import PollingOnly
 from utdstream._threads.deadline import Deadline
+from utdstream._threads.facts import Fact, Occurrences
 from utdstream._threads.lanes import EventsLane
 
 CALL = {"call_id": "c1", "status": "ringing", "type": "audio_call", "caller_identity": "house"}
@@ -91,8 +91,8 @@ def test_blocking_methods_when_called_on_the_loop_thread_are_all_refused(client:
         client.call_session(UTDStreamType.AUDIO_CALL),
         client.incoming_calls(PollingOnly()),
         UTDRoom(),
-        Watched(1, lane),
-        Signal[int](lane),
+        Fact(1, lane),
+        Occurrences[int](lane),
     ]
     checked = 0
     for thing in things:
@@ -143,7 +143,7 @@ def test_new_value_when_a_callback_runs_is_visible_everywhere(client: UTDStreamC
 def test_callback_when_it_calls_a_blocking_method_gets_its_answer(client: UTDStreamClient) -> None:
     """Also a wait for a fact that another thread changes."""
     session = client.call_session(UTDStreamType.AUDIO_CALL)
-    fact = Watched(0, EventsLane("utdstream-events-test"))
+    fact = Fact(0, EventsLane("utdstream-events-test"))
     got: list[object] = []
 
     def react(_: object) -> None:
@@ -153,7 +153,7 @@ def test_callback_when_it_calls_a_blocking_method_gets_its_answer(client: UTDStr
 
     session.status.subscribe(react)
     session.ringing("c1")
-    fact._set(1)
+    fact.set(1)
     eventually(lambda: len(got) >= 2, "the callback ended the call")
 
 
@@ -164,7 +164,7 @@ def test_locks_when_the_engine_is_asked_are_free(client: UTDStreamClient, engine
     respond = engine.respond
 
     def look(request: Request) -> Answer:
-        for lock in (session._lock, session.room._lock, client._lock, client._api._lock):
+        for lock in (session._lock, session._media.facts.lock, client._lock, client._api._lock):
             free.append(lock.acquire(blocking=False))
             if free[-1]:
                 lock.release()
@@ -225,11 +225,11 @@ def test_dispose_when_called_by_a_signal_handler_inside_a_lock_does_not_deadlock
         "client": client._lock,
         "api": client._api._lock,
         "session": session._lock,
-        "room": session.room._lock,
-        "status": session.status._lock,
-        "connected": session.connected._lock,
-        "events": session.room.events._lock,
-        "errors": client.errors._lock,
+        "room": session._media.facts.lock,
+        "status": session._status._lock,
+        "connected": session._media.facts.connected._lock,
+        "events": session._media.facts.events._lock,
+        "errors": client._errors._lock,
         "inbox": inbox._lock,
         "keeper": inbox._keeper._lock,
     }[held]
@@ -325,8 +325,11 @@ def test_life_when_it_is_over_changes_no_fact_of_the_next() -> None:
     from utdstream._session.connect import RoomLife
 
     with UTDRoom() as room:
-        old = RoomLife(room, loop_thread(), auto_subscribe=True, publish={}, open_early=False)
-        room._life = RoomLife(room, loop_thread(), auto_subscribe=True, publish={}, open_early=False)
+        media = room._media
+        old = RoomLife(
+            media.facts, loop_thread(), auto_subscribe=True, publish={}, open_early=False, on_end=media.end
+        )
+        old.over = True
         old.on_connection(Connection(ConnectionState.CONNECTED))
         old.on_permission(True)
         old.on_publishing(True, True)
@@ -336,7 +339,30 @@ def test_life_when_it_is_over_changes_no_fact_of_the_next() -> None:
         assert room.connection.value.reason is None
         for fact in (room.connected, room.can_publish, room.microphone_on):
             assert not fact.value
-        room._life = None
+
+
+def test_work_when_the_room_is_lost_and_the_engine_answers_nothing_goes_on(
+    client: UTDStreamClient, engine: SmallEngine
+) -> None:
+    """Telling a deaf engine that the call is over takes many tries: none holds up the session's own work."""
+    session = client.call_session(UTDStreamType.AUDIO_CALL)
+    session.ringing("c1")
+    tries: list[float] = []
+
+    def deaf(request: Request) -> Answer:
+        if request.path.endswith("/end"):
+            tries.append(time.monotonic())
+        raise Hangup
+
+    engine.respond = deaf
+    connection = session._media.facts.connection
+    connection.set(Connection(ConnectionState.CONNECTED))
+    connection.set(Connection(ConnectionState.DISCONNECTED, "SIGNAL_CLOSE"))
+    session.status.wait_for(UTDCallStatus.ENDED, timeout=10)
+    done = threading.Event()
+    session._work.post(done.set)
+    assert done.wait(1.0), "the next work waits until the engine was told"
+    eventually(lambda: len(tries) >= 2, "the engine is told again", within_s=10)
 
 
 def test_interrupt_while_a_request_is_under_way_undoes_its_answer(

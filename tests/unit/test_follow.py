@@ -8,9 +8,10 @@ from collections.abc import Iterator
 import pytest
 from facts import eventually
 
-from utdstream import SeatGrid, Watched
+from utdstream import SeatGrid
 from utdstream._rooms.followed import Followed
 from utdstream._threads.deadline import Deadline
+from utdstream._threads.facts import Fact
 from utdstream._threads.lanes import EventsLane, WorkLane
 from utdstream._wire import codec
 from utdstream.errors import EngineUnreachable
@@ -38,7 +39,7 @@ class Room:
     def __init__(self) -> None:
         self.lane = EventsLane("test-events")
         self.work = WorkLane("test-work")
-        self.fact: Watched[SeatGrid] = Watched(SeatGrid(0), self.lane)
+        self.fact: Fact[SeatGrid] = Fact(SeatGrid(0), self.lane)
         self.seen: list[str | None] = []
         self.fact.subscribe(lambda change: self.seen.append(change.new.seats[0].identity))
         self.asked = 0

@@ -126,17 +126,19 @@ class Answers:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self.inbox: IncomingCallInbox
         self.given: list[tuple[object, ...]] = []
         self.raises: Exception | None = None
         self.during: Callable[[], None] | None = None
 
     def _answer(self, call_id: str, status: UTDCallStatus, *given: object) -> None:
         self.given.append(given)
-        if self.raises is not None:
-            raise self.raises
-        self.engine.becomes(call_id, status)
-        if self.during is not None:
-            self.during()
+        with self.inbox.answering(call_id):
+            if self.raises is not None:
+                raise self.raises
+            self.engine.becomes(call_id, status)
+            if self.during is not None:
+                self.during()
 
     def prepare(self) -> None:
         self.prepared = getattr(self, "prepared", 0) + 1
@@ -161,7 +163,7 @@ class Desk:
         self.answers = Answers(self.engine)
         self.rings: list[IncomingCall] = []
         self.cancels: list[CallCancelled] = []
-        self.inbox = self.open(ring_poll_s)
+        self.inbox = self.answers.inbox = self.open(ring_poll_s)
         self.inbox.ringing.subscribe(self.rings.append)
         self.inbox.cancelled.subscribe(self.cancels.append)
         eventually(lambda: self.engine.lists >= 1, "the first poll is done")

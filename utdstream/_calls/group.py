@@ -16,6 +16,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 
+from utdstream._calls.ending import end_in_background, end_on_engine
 from utdstream._rest.api import EngineApi
 from utdstream._threads.deadline import Deadline
 from utdstream.errors import (
@@ -61,13 +62,11 @@ class GroupRing:
         kind: UTDStreamType,
         callees: tuple[str, ...],
         metadata: Mapping[str, object] | None,
-        end: Callable[[str], None],
     ) -> None:
         self._api = api
         self._kind = kind
         self._callees = callees
         self._metadata = metadata
-        self._end = end
         self._group = uuid.uuid4().hex
         self._lock = threading.Lock()
         self._calls: dict[str, UTDCall] = {}
@@ -121,7 +120,7 @@ class GroupRing:
                 if call.status in (S.INITIATING, S.RINGING, S.ACTIVE)
             ]
         for call_id in left:
-            self._api.detached(lambda call_id=call_id: self._end(call_id))  # type: ignore[misc]
+            end_in_background(self._api, call_id)
 
     def _make(self, callee: str, deadline: Deadline) -> None:
         try:
@@ -131,7 +130,7 @@ class GroupRing:
                 kind=self._kind,
                 metadata=self._metadata,
                 deadline=deadline,
-                undo=lambda late: self._end(late.call_id),
+                undo=lambda late: end_on_engine(self._api, late.call_id),
                 group=self._group,
             )
         except UTDStreamException as error:
@@ -142,7 +141,7 @@ class GroupRing:
             self._calls[call.call_id] = call
             too_late = self._over
         if too_late:
-            self._api.detached(lambda: self._end(call.call_id))
+            end_in_background(self._api, call.call_id)
 
     def _check_made(self) -> None:
         """Somebody must ring. Raises: what everybody's creation raised."""
@@ -193,4 +192,4 @@ class GroupRing:
 def _step(deadline: Deadline) -> Deadline:
     """One question takes no longer than three seconds of what is left."""
     seconds = min(3.0, deadline.remaining())
-    return Deadline(seconds, seconds, "start_any")
+    return Deadline.after(seconds, "start_any")

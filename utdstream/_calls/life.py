@@ -1,16 +1,23 @@
 """One call on this device, from its beginning to its end: what is known of it, and which news count.
 
-Owns: `CallLife`. No I/O, no lock: the session calls it under its own. Each method that may change the
-state returns the state to show now, or None when nothing changed.
+Owns: `CallLife`, one call, and `PresentCall`, the call that a session is in and the facts that show it. No I/O.
+
+1. A `CallLife` has no lock: its methods are called under the session's state lock, and each that may change the
+   state returns the state to show now, or None when nothing changed.
+2. `PresentCall` takes that lock, briefly, and calls nothing that blocks. Any thread. News of a life that is not
+   the present one change nothing.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 
 from utdstream._calls.states import CallMachine
+from utdstream._threads.facts import Fact
 from utdstream._threads.lanes import Timer
 from utdstream._wire.call_states import FINAL_STATES, allowed
+from utdstream.errors import CallNotAnswered, SessionClosed, UTDStreamException
 from utdstream.models import UTDCall, UTDCallStatus
 
 S = UTDCallStatus
@@ -37,6 +44,7 @@ class CallLife:
 
     @property
     def status(self) -> UTDCallStatus | None:
+        """Where the call stands; None before the engine has it."""
         return self.machine.status
 
     def take(self, news: UTDCall) -> UTDCallStatus | None:
@@ -73,6 +81,85 @@ class CallLife:
             return None
         self.machine.move_to(status)
         return status
+
+    def error_when_over(self, doing: str) -> UTDStreamException:
+        """What `doing` raises when this life ended meanwhile: refused there, or ended here."""
+        if self.status in (S.REJECTED, S.BUSY, S.MISSED):
+            return CallNotAnswered(self.status)
+        return SessionClosed(f"{doing}: the call was ended while it was being set up")
+
+
+class PresentCall:
+    """The call that a session is in (or was in last), written under the session's state lock."""
+
+    def __init__(
+        self,
+        lock: threading.RLock,
+        status: Fact[UTDCallStatus | None],
+        call_id: Fact[str | None],
+    ) -> None:
+        self._lock = lock
+        self._status = status
+        self._call_id = call_id
+        self.life: CallLife | None = None
+
+    def replace(self, life: CallLife) -> None:
+        """From now on the session is in this call."""
+        with self._lock:
+            self.life = life
+            self._status.set(None)
+            self._call_id.set(life.call_id)
+
+    def name(self, life: CallLife, call_id: str) -> bool:
+        """The engine gave the call its id; False when this life is over or not the present one."""
+        with self._lock:
+            if life.over or self.life is not life:
+                return False
+            life.call_id = call_id
+            self._call_id.set(call_id)
+            return True
+
+    def take(self, life: CallLife, news: UTDCall) -> bool:
+        """The engine says where the call stands. True when that ended it."""
+        with self._lock:
+            shown = life.take(news) if self.life is life else None
+            if shown is not None:
+                self._status.set(shown)
+            return shown is not None and life.over
+
+    def take_hint(self, life: CallLife) -> bool:
+        """Somebody says that the call changed. True for the hint after which the engine is to be asked."""
+        with self._lock:
+            if life.hinted or life.over:
+                return False
+            life.hinted = True
+            return True
+
+    def rings(self, life: CallLife, status: UTDCallStatus) -> bool:
+        """The calls of a group have come this far; False when the life is over."""
+        with self._lock:
+            if life.over:
+                return False
+            if life.status is not status and life.status is not S.RINGING:
+                life.machine.move_to(status)
+                self._status.set(status)
+            return True
+
+    def close(self, life: CallLife, status: UTDCallStatus | None) -> None:
+        """The life is over; with a status the fact says so, without one there never was a call."""
+        with self._lock:
+            shown = life.finish(status)
+            if shown is not None and self.life is life:
+                self._status.set(shown)
+
+    def hang_up(self) -> CallLife | None:
+        """Ends the present life, if it is open, and says so; the life that was ended."""
+        with self._lock:
+            life = self.life
+            if life is None or life.over:
+                return None
+            self.close(life, S.ENDED if life.status is not None else None)
+            return life
 
 
 def _merge(known: UTDCall, news: UTDCall) -> UTDCall:

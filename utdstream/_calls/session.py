@@ -1,32 +1,29 @@
 """UTDCallSession: a 1:1 call from either side.
 
-Owns: the life of a call on this device. Threads: any may call. What is learnt about the call (the room's
-metadata on the loop, a poll on the work thread, an answer on the caller's) goes through `_learn`, which
-fires the table of `call_states` under the session's brief lock; effects run on the work thread.
+Owns: what a program does with a call: start, accept, end. Threads: any may call. What is learnt about the call
+comes by `follower` (the room's metadata on the loop, a poll on the work thread) or with an answer on the caller's
+thread; both fire the table of call states under the session's brief lock (`life`).
 
 1. `start`, `accept`, `ringing`, `reject`, `busy` of one session queue behind each other. `end`, `leave`
    and `dispose` do not wait: they end the life, and whatever is under way notices.
-2. A data message is a hint. The room's metadata, which only the server writes, and REST are the truth.
-3. Whatever fails after the call exists ends it on the engine: no call stays open because of us. But an
+2. Whatever fails after the call exists ends it on the engine: no call stays open because of us. But an
    incoming call is ours only once it is accepted here: until then another device may answer it.
-4. Every open state has a deadline: an engine that stays silent cannot keep a call open here for ever.
-
-Longer than most files: both sides of a call, its end and its polls share one lock, and are read together.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from utdstream._calls.ending import end_in_background, end_on_engine
+from utdstream._calls.follower import CallFollower
 from utdstream._calls.group import GroupGone, GroupRing, checked_callees
-from utdstream._calls.life import CallLife
+from utdstream._calls.life import CallLife, PresentCall
 from utdstream._session.base import SessionParts, UTDSession
 from utdstream._threads.deadline import Deadline
-from utdstream._wire import messages
+from utdstream._threads.facts import Fact
 from utdstream.errors import (
     CallNotAnswered,
     Conflict,
@@ -41,7 +38,6 @@ from utdstream.errors import (
 )
 from utdstream.models import (
     Connection,
-    ConnectionState,
     DataMessage,
     RemoteParticipant,
     UTDCall,
@@ -53,13 +49,6 @@ from utdstream.observe import CallbackError, Change, Watched
 _log = logging.getLogger(__name__)
 
 S = UTDCallStatus
-HINT_GRACE_S = 0.25
-ACTIVE_POLL_S = 10.0
-JOINING_POLL_S = 0.4
-"""While the caller's room is being joined it tells nothing: a slow machine would miss that it rings."""
-SILENT_ENGINE_S = 60.0
-UNDO_TIMEOUT_S = 8.0
-END_RETRIES = (0.5, 2.0, 5.0)
 
 
 class UTDCallSession(UTDSession):
@@ -69,16 +58,23 @@ class UTDCallSession(UTDSession):
         if not kind.is_call:
             raise InvalidConfig(f"call_session: type must be AUDIO_CALL or VIDEO_CALL, not {kind}")
         super().__init__(kind, parts)
-        self.status: Watched[UTDCallStatus | None] = Watched(None, self._lane)
+        self._status: Fact[UTDCallStatus | None] = Fact(None, self._lane)
+        self._call_id: Fact[str | None] = Fact(None, self._lane)
+        self.status: Watched[UTDCallStatus | None] = self._status
         """Where the call stands; None before the first."""
-        self.call_id: Watched[str | None] = Watched(None, self._lane)
+        self.call_id: Watched[str | None] = self._call_id
         """The engine's id of the present (or last) call."""
-        self._life: CallLife | None = None
+        self._present = PresentCall(self._lock, self._status, self._call_id)
         self._operation = threading.Lock()  # rule 1; held by the operation under way, with deadlines
-        self._room._metadata_hook = self._on_metadata
-        self._room._data_hook = self._on_data
-        self._room.connection._watch(self._on_connection)
-        self._room.remote_participants._watch(self._on_people)
+        self._follower = CallFollower(
+            self._present,
+            self._media,
+            kind=kind,
+            api=parts.api,
+            work=self._work,
+            config=parts.config,
+            report=parts.report,
+        )
 
     # -- the caller ------------------------------------------------------------------------------
 
@@ -102,7 +98,7 @@ class UTDCallSession(UTDSession):
         if not isinstance(callee_identity, str) or not callee_identity:
             raise InvalidConfig("start: callee_identity must be a non-empty text")
         with self._exclusive("start", deadline):
-            life = self._begin(CallLife(None), "start")
+            life = self._begin(CallLife(None), "start", deadline)
             try:
                 call = self._api.create_call(
                     callee_identity=callee_identity,
@@ -113,10 +109,10 @@ class UTDCallSession(UTDSession):
                     undo=self._end_late,
                 )
             except Conflict:
-                self._close_life(life, S.BUSY)
+                self._present.close(life, S.BUSY)
                 raise
             except BaseException:
-                self._close_life(life, None)
+                self._present.close(life, None)
                 raise
             self._adopt(life, call)
             return self._join(life, call, deadline, "start")
@@ -140,27 +136,23 @@ class UTDCallSession(UTDSession):
         deadline = Deadline(timeout, self._config.wait_timeout_s, "start_any")
         callees = checked_callees(callee_identities)
         with self._exclusive("start_any", deadline):
-            life = self._begin(CallLife(None), "start_any")
-            ring = GroupRing(self._api, self._kind, callees, metadata, self._end_on_engine)
+            life = self._begin(CallLife(None), "start_any", deadline)
+            ring = GroupRing(self._api, self._kind, callees, metadata)
+
+            def told(status: UTDCallStatus) -> None:
+                if not self._present.rings(life, status):
+                    raise GroupGone
+
             try:
-                winner = ring.wait_for_winner(deadline, lambda status: self._group_status(life, status))
+                winner = ring.wait_for_winner(deadline, told)
             except BaseException as error:
                 ring.end_all()
-                self._close_life(life, ring.outcome)
+                self._present.close(life, ring.outcome)
                 if isinstance(error, GroupGone):
                     raise SessionClosed("start_any: the call was ended while it rang") from None
                 raise
             self._adopt(life, winner)
             return self._join(life, winner, deadline, "start_any")
-
-    def _group_status(self, life: CallLife, status: UTDCallStatus) -> None:
-        """The calls of a group have come this far. Raises: GroupGone when it was ended here."""
-        with self._lock:
-            if life.over:
-                raise GroupGone
-            if life.status is not status and life.status is not S.RINGING:
-                life.machine.move_to(status)
-                self.status._set(status)
 
     def wait_for_answer(self, *, timeout: float | None = None) -> UTDCall:
         """Returns once the other side accepted.
@@ -169,8 +161,7 @@ class UTDCallSession(UTDSession):
         Raises: CallNotAnswered at once when it is rejected, busy, missed or ended; DeadlineExceeded.
         """
         deadline = Deadline(timeout, self._config.wait_timeout_s, "wait_for_answer", may_be_infinite=True)
-        with self._lock:
-            life = self._life
+        life = self._present.life
         if life is None:
             raise InvalidCallTransition("wait_for_answer: there is no call; start one first")
         status = self.status.wait_for(
@@ -191,11 +182,11 @@ class UTDCallSession(UTDSession):
         """
         deadline = Deadline(timeout, self._config.rest_timeout_s, "ringing")
         with self._exclusive("ringing", deadline):
-            life = self._incoming(call_id, "ringing")
+            life = self._incoming(call_id, "ringing", deadline)
             call = self._say(life, call_id, "ringing", deadline)
-            self._learn(life, call or UTDCall(call_id, S.RINGING, self._kind))
+            self._follower.learn(life, call or UTDCall(call_id, S.RINGING, self._kind))
             if life.timer is None:
-                self._watch(life)
+                self._follower.watch(life)
 
     def accept(self, call_id: str, *, timeout: float | None = None) -> UTDCall:
         """Answers: joins the call's room and publishes what devices there are. After ringing, or at once.
@@ -204,8 +195,7 @@ class UTDCallSession(UTDSession):
         or was answered elsewhere, InvalidCallTransition, ConnectFailed, DeadlineExceeded, SessionClosed.
         """
         deadline = Deadline(timeout, self._config.join_timeout_s, "accept")
-        with self._exclusive("accept", deadline), self._parts.answering(call_id):
-            life = self._incoming(call_id, "accept")
+        with self._answering(call_id, "accept", deadline) as life:
             life.answering = True
             try:
                 call = self._say(life, call_id, "accept", deadline)
@@ -227,22 +217,27 @@ class UTDCallSession(UTDSession):
 
     def _refuse(self, call_id: str, action: str, status: UTDCallStatus, timeout: float | None) -> None:
         deadline = Deadline(timeout, self._config.rest_timeout_s, action)
-        with self._exclusive(action, deadline), self._parts.answering(call_id):
-            life = self._incoming(call_id, action)
+        with self._answering(call_id, action, deadline) as life:
             call = self._say(life, call_id, action, deadline)
-            self._learn(life, call or UTDCall(call_id, status, self._kind))
+            self._follower.learn(life, call or UTDCall(call_id, status, self._kind))
 
-    def _incoming(self, call_id: str, doing: str) -> CallLife:
+    @contextmanager
+    def _answering(self, call_id: str, doing: str, deadline: Deadline) -> Iterator[CallLife]:
+        """The life of the incoming call that is answered inside; the inboxes know it for this device's doing."""
+        with self._exclusive(doing, deadline), self._parts.answering(call_id):
+            yield self._incoming(call_id, doing, deadline)
+
+    def _incoming(self, call_id: str, doing: str, deadline: Deadline) -> CallLife:
         """The life of this incoming call: the one already ringing here, or a new one."""
         if not isinstance(call_id, str) or not call_id:
             raise InvalidConfig(f"{doing}: call_id must be the text that the ring brought")
         with self._lock:
-            life = self._life
+            life = self._present.life
             if life is not None and life.call_id == call_id and not life.over:
                 if life.status is S.ACTIVE:
                     raise InvalidCallTransition(f"{doing}: this call is already accepted here")
                 return life
-        return self._begin(CallLife(S.INITIATING, call_id), doing)
+        return self._begin(CallLife(S.INITIATING, call_id), doing, deadline)
 
     def _say(self, life: CallLife, call_id: str, action: str, deadline: Deadline) -> UTDCall | None:
         """One REST action of the callee; a call that cannot be had leaves no life behind."""
@@ -251,13 +246,13 @@ class UTDCallSession(UTDSession):
                 call_id, action, deadline, undo=self._end_late if action == "accept" else None
             )
         except EngineError:
-            self._work.post(lambda: self._ask_engine(life))
+            self._follower.ask_soon(life)
             if life.status is S.INITIATING:  # never rang here: nothing was shown, nothing to end
-                self._close_life(life, None)
+                self._present.close(life, None)
             raise
         except BaseException:
             if life.status is S.INITIATING:
-                self._close_life(life, None)
+                self._present.close(life, None)
             raise
 
     # -- either side -----------------------------------------------------------------------------
@@ -271,14 +266,14 @@ class UTDCallSession(UTDSession):
         could not be told (the call is over here; telling it is repeated in the background).
         """
         deadline = Deadline(timeout, self._config.rest_timeout_s, "end")
-        life = self._hang_up()
+        life = self._present.hang_up()
         if life is None or life.call_id is None:
-            self._room.disconnect(timeout=deadline.remaining())
+            self._media.disconnect(deadline)
             return
         call_id = life.call_id
         action = "end" if life.ours else "reject"
         try:
-            self._room._begin_disconnect()
+            self._media.begin_leaving()
             ended = self._api.call_action(call_id, action, deadline)
             if ended is not None:
                 life.call = ended
@@ -286,10 +281,10 @@ class UTDCallSession(UTDSession):
             pass  # over already
         except UTDStreamException:
             if life.ours:
-                self._api.detached(lambda: self._end_on_engine(call_id))
+                end_in_background(self._api, call_id)
             raise
         finally:
-            self._room.disconnect(timeout=max(0.5, deadline.remaining()))
+            self._media.disconnect(Deadline.after(max(0.5, deadline.remaining()), "end"))
 
     def leave(self, *, timeout: float | None = None) -> None:
         """Hangs up and keeps the object for the next call. What the engine cannot be told is reported.
@@ -297,10 +292,9 @@ class UTDCallSession(UTDSession):
         An incoming call that only rings here is let go without a word: another device may answer it.
         """
         deadline = Deadline(timeout, self._config.leave_timeout_s, "leave")
-        with self._lock:
-            life = self._life
+        life = self._present.life
         if life is not None and not life.ours:
-            self._hang_up()
+            self._present.hang_up()
         try:
             self.end(timeout=deadline.remaining())
         except UTDStreamException as error:
@@ -310,37 +304,26 @@ class UTDCallSession(UTDSession):
         self.leave(timeout=deadline.remaining())
 
     def _close_facts(self) -> None:
-        self.status._close()
-        self.call_id._close()
-
-    def _hang_up(self) -> CallLife | None:
-        """Ends the life of the present call, if it is open, and says so."""
-        with self._lock:
-            life = self._life
-            if life is None or life.over:
-                return None
-            shown = life.finish(S.ENDED if life.status is not None else None)
-            if shown is not None:
-                self.status._set(shown)
-        return life
+        self._status.close()
+        self._call_id.close()
 
     def _end_late(self, call: UTDCall) -> None:
-        """A call was created or accepted after its caller had gone: it is ended."""
-        self._end_on_engine(call.call_id)
+        """A call was created or accepted after its caller had gone: it is ended. A REST thread of ours."""
+        end_on_engine(self._api, call.call_id)
 
-    def _end_on_engine(self, call_id: str) -> None:
-        """Tells the engine, with patience. Never raises; a lost cause is what its poll is for."""
-        for pause_s in (0.0, *END_RETRIES):
-            time.sleep(pause_s)
-            try:
-                self._api.call_action(call_id, "end", Deadline(UNDO_TIMEOUT_S, UNDO_TIMEOUT_S, "end"))
-            except EngineUnreachable as error:
-                _log.info("ending call %s failed, trying again: %s", call_id, error)
-            except UTDStreamException as error:
-                _log.debug("ending call %s: %s", call_id, error)
-                return
-            else:
-                return
+    # -- what the room tells -----------------------------------------------------------------------
+
+    def _on_metadata(self, metadata: str) -> None:
+        self._follower.take_metadata(metadata)
+
+    def _on_message(self, message: DataMessage) -> bool:
+        return self._follower.take_message(message)
+
+    def _on_connection(self, change: Change[Connection]) -> None:
+        self._follower.take_connection(change)
+
+    def _on_people(self, change: Change[tuple[RemoteParticipant, ...]]) -> None:
+        self._follower.take_people(change)
 
     # -- one operation at a time -----------------------------------------------------------------
 
@@ -353,57 +336,52 @@ class UTDCallSession(UTDSession):
         finally:
             self._operation.release()
 
-    def _begin(self, life: CallLife, doing: str) -> CallLife:
+    def _begin(self, life: CallLife, doing: str, deadline: Deadline) -> CallLife:
+        self._must_be_free(doing)
+        # The room of a call that ended a moment ago: nothing it still says may meet the new call.
+        if not self._media.disconnect(deadline):
+            raise deadline.error("the room of the call before is still being left")
+        with self._lock:
+            self._must_be_free(doing)
+            self._present.replace(life)
+        return life
+
+    def _must_be_free(self, doing: str) -> None:
         with self._lock:
             if self._disposed:
                 raise SessionClosed(f"{doing}: the session was disposed; make a new one")
-            before = self._life
+            before = self._present.life
             if before is not None and not before.over:
                 raise InvalidCallTransition(
                     f"{doing}: this session is in a call ({before.machine.state}); end() it first"
                 )
-        # The room of a call that ended a moment ago: nothing it still says may meet the new call.
-        self._room.disconnect()
-        with self._lock:
-            if self._disposed:
-                raise SessionClosed(f"{doing}: the session was disposed; make a new one")
-            self._life = life
-            self.status._set(None)
-            self.call_id._set(life.call_id)
-        return life
 
     def _adopt(self, life: CallLife, call: UTDCall) -> None:
         """The engine has the call: from now on it is ours to end."""
-        with self._lock:
-            gone = life.over or self._life is not life
-            if not gone:
-                life.call_id = call.call_id
-                self.call_id._set(call.call_id)
-        if gone:
-            self._api.detached(lambda: self._end_on_engine(call.call_id))
+        if not self._present.name(life, call.call_id):
+            end_in_background(self._api, call.call_id)
             raise SessionClosed("the call was ended here while it was being set up")
-        self._learn(life, call)
+        self._follower.learn(life, call)
         life.call = call
-        self._watch(life)
+        self._follower.watch(life)
 
     def _join(self, life: CallLife, call: UTDCall, deadline: Deadline, doing: str) -> UTDCall:
         """Joins the call's room and publishes; any failure ends the call on the engine too."""
         try:
             if call.token is None or call.url is None:
                 raise EngineUnreachable(f"{doing}: the engine's answer holds no token and url to join with")
-            self._room._join(
+            self._media.join(
                 call.url,
                 call.token,
-                auto_subscribe=True,
+                deadline,
                 publish={"microphone": True, "camera": True},
                 open_early=True,
-                timeout=deadline.remaining(),
             )
-            self._room._settle_publishing(deadline)
+            self._media.settle_publishing(deadline)
         except BaseException as error:
             raise self._failed(life, error, doing) from error
         if life.over:
-            raise self._ended_meanwhile(life, doing)
+            raise life.error_when_over(doing)
         return life.call or call
 
     def _failed(self, life: CallLife, error: BaseException, doing: str) -> BaseException:
@@ -411,163 +389,16 @@ class UTDCallSession(UTDSession):
         call_id = life.call_id
         if isinstance(error, (MediaError, SessionClosed)) and call_id is not None and not life.over:
             try:  # the room may be gone because the call was refused in this moment
-                self._learn(life, self._api.get_call(call_id, Deadline(1.0, 1.0, doing)))
+                self._follower.learn(life, self._api.get_call(call_id, Deadline.after(1.0, doing)))
             except UTDStreamException as failure:
                 _log.debug("asking for call %s failed: %s", call_id, failure)
+        self._media.begin_leaving()
         if life.over:
-            self._room._begin_disconnect()
-            return self._ended_meanwhile(life, doing)
-        self._close_life(life, S.ENDED)
-        self._room._begin_disconnect()
+            return life.error_when_over(doing)
+        self._present.close(life, S.ENDED)
         if call_id is not None:
-            self._api.detached(lambda: self._end_on_engine(call_id))
+            end_in_background(self._api, call_id)
         return error
-
-    def _ended_meanwhile(self, life: CallLife, doing: str) -> UTDStreamException:
-        status = life.status
-        if status in (S.REJECTED, S.BUSY, S.MISSED):
-            assert status is not None
-            return CallNotAnswered(status)
-        return SessionClosed(f"{doing}: the call was ended while it was being set up")
-
-    def _close_life(self, life: CallLife, status: UTDCallStatus | None) -> None:
-        """The life is over; with a status the fact says so, without one there never was a call."""
-        with self._lock:
-            shown = life.finish(status)
-            if shown is not None and self._life is life:
-                self.status._set(shown)
-
-    # -- learning --------------------------------------------------------------------------------
-
-    def _learn(self, life: CallLife, call: UTDCall) -> None:
-        """The engine says where the call stands. Any thread, brief. Stale news change nothing."""
-        with self._lock:
-            shown = life.take(call) if self._life is life else None
-            if shown is not None:
-                self.status._set(shown)
-        if shown is not None and life.over:
-            self._work.post(lambda: self._ended_by_other(life))
-
-    def _ended_by_other(self, life: CallLife) -> None:
-        """Work thread: leave within the engine's grace (a room that is deleted under us leaks threads)."""
-        with self._lock:  # a newer call sets _life before it joins: what is seen here is this call's room
-            media = self._room._life if self._life is life else None
-        if media is not None:
-            self._room._leave(media, Deadline(None, self._config.leave_timeout_s, "leaving an ended call"))
-
-    def _on_metadata(self, metadata: str) -> None:
-        """Loop thread. Only the server writes the metadata: it is the truth."""
-        call = messages.parse_room_metadata(metadata)
-        life = self._life
-        if call is not None and life is not None:
-            self._learn(life, call)
-
-    def _on_data(self, message: DataMessage) -> bool:
-        """Loop thread. True when it was one of the engine's messages (or pretends to be): a hint only."""
-        if messages.parse(message.data) is None:
-            return False
-        call, life = messages.parse_call_update(message.data), self._life
-        if call is None or life is None or call.call_id != life.call_id:
-            return True
-        if call.status is not life.status:
-            self._hint(life)
-        return True
-
-    def _hint(self, life: CallLife) -> None:
-        """Somebody says the call changed: ask the engine, once, unless the metadata tells first."""
-        with self._lock:
-            if life.hinted or life.over:
-                return
-            life.hinted = True
-            before = life.status
-
-        def check() -> None:
-            life.hinted = False
-            if life.status is before:
-                self._ask_engine(life)
-
-        self._work.call_later(HINT_GRACE_S, check)
-
-    def _on_people(self, change: Change[tuple[RemoteParticipant, ...]]) -> None:
-        """Loop thread: somebody came or went; the engine knows what it means."""
-        life = self._life
-        if life is None or life.over:
-            return
-        before, now = ({person.identity for person in side} for side in (change.old, change.new))
-        if before != now:
-            self._hint(life)
-
-    def _on_connection(self, change: Change[Connection]) -> None:
-        """Any thread: a room that ended by itself ends the call, with the engine's word for it."""
-        life = self._life
-        if (
-            life is not None
-            and not life.over
-            and change.new.state is ConnectionState.DISCONNECTED
-            and change.old.state in (ConnectionState.CONNECTED, ConnectionState.RECONNECTING)
-        ):
-            self._work.post(lambda: self._room_lost(life))
-
-    def _room_lost(self, life: CallLife) -> None:
-        """Work thread: the media room ended under an open call."""
-        self._ask_engine(life)
-        if life.over:
-            return
-        self._close_life(life, S.ENDED)
-        if life.call_id is not None:
-            self._end_on_engine(life.call_id)
-
-    # -- polling ---------------------------------------------------------------------------------
-
-    def _watch(self, life: CallLife) -> None:
-        """Asks the engine when no message came for a while; works without any message at all."""
-        if life.over:
-            return
-        pause_s = self._pause_s(life)
-        life.timer = self._work.call_later(pause_s, lambda: self._poll(life, pause_s))
-
-    def _pause_s(self, life: CallLife) -> float:
-        joined = self._room.connection.value.state in (
-            ConnectionState.CONNECTED,
-            ConnectionState.RECONNECTING,
-        )
-        if life.ours and not joined:
-            return min(JOINING_POLL_S, self._config.call_poll_s)
-        return ACTIVE_POLL_S if life.status is S.ACTIVE else self._config.call_poll_s
-
-    def _poll(self, life: CallLife, pause_s: float) -> None:
-        if life.over:
-            return
-        if time.monotonic() - life.last_word >= pause_s * 0.9:
-            self._ask_engine(life)
-        silent_s = time.monotonic() - life.last_word
-        lonely = not self._room.remote_participants.value
-        if silent_s > SILENT_ENGINE_S and lonely:
-            error = EngineUnreachable(
-                f"the engine said nothing about the call for {silent_s:.0f} s and nobody is in its room: "
-                "the call is given up"
-            )
-            self._parts.report(CallbackError(error, "call"))
-            self._close_life(life, S.ENDED)
-            self._room.disconnect()
-            return
-        self._watch(life)
-
-    def _ask_engine(self, life: CallLife) -> None:
-        """Work thread: `GET /calls/{id}`; what it says goes through the table."""
-        call_id = life.call_id
-        if call_id is None or life.over:
-            return
-        try:
-            call = self._api.get_call(
-                call_id, Deadline(None, self._config.rest_timeout_s, "asking about the call")
-            )
-        except NotFound:
-            self._learn(life, UTDCall(call_id, S.ENDED, self._kind))
-        except UTDStreamException as error:
-            _log.info("asking the engine about call %s failed: %s", call_id, error)
-        else:
-            self._learn(life, call)
 
     def __repr__(self) -> str:
         status = self.status.value

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import TracebackType
@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Protocol
 from utdstream._rings.book import MAX_LIVE, CancelReason
 from utdstream._rings.keeper import CallEngine, RingKeeper
 from utdstream._threads.deadline import Deadline
+from utdstream._threads.facts import Fact, Occurrences
 from utdstream._threads.lanes import EventsLane
 from utdstream.config import ClientConfig
 from utdstream.models import UTDCall, UTDStreamType
@@ -99,7 +100,7 @@ class IncomingCall:
     created_at: datetime | None = None
     expires_at: datetime | None = None
     metadata: Mapping[str, object] | None = field(default=None, hash=False)
-    _inbox: IncomingCallInbox = field(kw_only=True, repr=False, compare=False)
+    _answers: CallAnswers = field(kw_only=True, repr=False, compare=False)
 
     def accept(self, *, timeout: float | None = None) -> UTDCallSession:
         """Answers; returns the session, connected. The same as `client.call_session(type).accept(call_id)`.
@@ -107,18 +108,15 @@ class IncomingCall:
         Blocks: to `timeout` (None: `config.join_timeout_s`). May be called from the ring callback.
         Raises: Conflict when the call is over or was answered elsewhere; TransportError; MediaError.
         """
-        with self._inbox.answering(self.call_id):
-            return self._inbox._answers.accept(self.call_id, self.type, timeout)
+        return self._answers.accept(self.call_id, self.type, timeout)
 
     def reject(self, *, timeout: float | None = None) -> None:
         """Refuses the call. Blocks: to `timeout` (None: `config.rest_timeout_s`). Raises: as `accept`."""
-        with self._inbox.answering(self.call_id):
-            self._inbox._answers.reject(self.call_id, timeout)
+        self._answers.reject(self.call_id, timeout)
 
     def busy(self, *, timeout: float | None = None) -> None:
         """Says that this device is on another call. Blocks and raises as `reject`."""
-        with self._inbox.answering(self.call_id):
-            self._inbox._answers.busy(self.call_id, timeout)
+        self._answers.busy(self.call_id, timeout)
 
 
 class IncomingSink(Protocol):
@@ -147,7 +145,7 @@ class IncomingCalls(Protocol):
 
 
 class CallAnswers(Protocol):
-    """How a ring is answered."""
+    """How a ring is answered: inside `answering` of every inbox that may have rung it."""
 
     def prepare(self) -> None:
         """A call rings: what an answer needs may be made ready now. Never blocks, never raises."""
@@ -162,14 +160,14 @@ class CallAnswers(Protocol):
 class _Answering:
     """While inside, the inbox takes changes of the call for this device's own doing."""
 
-    __slots__ = ("_call_id", "_inbox")
+    __slots__ = ("_call_id", "_keeper")
 
-    def __init__(self, inbox: IncomingCallInbox, call_id: str) -> None:
-        self._inbox = inbox
+    def __init__(self, keeper: RingKeeper, call_id: str) -> None:
+        self._keeper = keeper
         self._call_id = call_id
 
     def __enter__(self) -> None:
-        self._inbox._keeper.answer_begins(self._call_id)
+        self._keeper.answer_begins(self._call_id)
 
     def __exit__(
         self,
@@ -177,7 +175,7 @@ class _Answering:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._inbox._keeper.answer_ended(self._call_id, succeeded=kind is None)
+        self._keeper.answer_ended(self._call_id, succeeded=kind is None)
 
 
 class IncomingCallInbox:
@@ -204,9 +202,12 @@ class IncomingCallInbox:
         self._answers = answers
         self._config = config
         self._events = EventsLane(f"utdstream-events-inbox-{identity}", report)
-        self.ringing: Signal[IncomingCall] = Signal(self._events, hold=MAX_LIVE)
-        self.cancelled: Signal[CallCancelled] = Signal(self._events)
-        self.connected: Watched[bool] = Watched(False, self._events)
+        self._ringing: Occurrences[IncomingCall] = Occurrences(self._events, hold=MAX_LIVE)
+        self._cancelled: Occurrences[CallCancelled] = Occurrences(self._events)
+        self._connected = Fact(False, self._events)
+        self.ringing: Signal[IncomingCall] = self._ringing
+        self.cancelled: Signal[CallCancelled] = self._cancelled
+        self.connected: Watched[bool] = self._connected
         self._lock = threading.RLock()
         self._closed = False
         self._keeper = RingKeeper(
@@ -217,7 +218,8 @@ class IncomingCallInbox:
             on_ring=self._ring,
             on_cancel=self._cancel,
         )
-        transport.start(app_id=app_id, identity=identity, sink=_Sink(self))
+        sink = _Sink(self._keeper.take_message, self._take_connection)
+        transport.start(app_id=app_id, identity=identity, sink=sink)
         self._keeper.start()
 
     @property
@@ -238,9 +240,9 @@ class IncomingCallInbox:
             self._closed = True
         self._keeper.stop()
         self._transport.stop()
-        self.connected._set(False)
-        for observable in (self.ringing, self.cancelled, self.connected):
-            observable._close()
+        self._connected.set(False)
+        for observable in (self._ringing, self._cancelled, self._connected):
+            observable.close()
         self._keeper.close(min(1.0, deadline.remaining()))
         self._events.close(min(1.0, deadline.remaining()), forget_queued=True)
 
@@ -268,10 +270,10 @@ class IncomingCallInbox:
         What becomes of the call inside is this device's doing and no `cancelled`; when the block raises, the
         inbox asks the engine at once what the call is now.
         """
-        return _Answering(self, call_id)
+        return _Answering(self._keeper, call_id)
 
     def _ring(self, call: UTDCall) -> None:
-        self.ringing._emit(
+        self._ringing.emit(
             IncomingCall(
                 call_id=call.call_id,
                 type=call.type,
@@ -280,19 +282,19 @@ class IncomingCallInbox:
                 created_at=call.created_at,
                 expires_at=call.expires_at,
                 metadata=call.metadata,
-                _inbox=self,
+                _answers=self._answers,
             )
         )
         self._answers.prepare()
 
     def _cancel(self, call: UTDCall, reason: CancelReason) -> None:
-        if self.ringing._forget(lambda held: held.call_id == call.call_id):
+        if self._ringing.forget(lambda held: held.call_id == call.call_id):
             return  # nobody was told that it rings
-        self.cancelled._emit(CallCancelled(call.call_id, reason, call.caller_identity or ""))
+        self._cancelled.emit(CallCancelled(call.call_id, reason, call.caller_identity or ""))
 
     def _take_connection(self, up: bool) -> None:
         with self._lock:
-            if self._closed or not self.connected._set(up):
+            if self._closed or not self._connected.set(up):
                 return
         _log.info("%s: incoming call messages are %s", self._identity, "up" if up else "down")
         if up:
@@ -304,9 +306,9 @@ class _Sink:
 
     __slots__ = ("connection", "message")
 
-    def __init__(self, inbox: IncomingCallInbox) -> None:
-        self.message = inbox._keeper.take_message
-        self.connection = inbox._take_connection
+    def __init__(self, message: Callable[[bytes], None], connection: Callable[[bool], None]) -> None:
+        self.message = message
+        self.connection = connection
 
 
 class PollingOnly:

@@ -21,6 +21,7 @@ from utdstream._rings.book import UNANSWERED, CancelReason, Live, RingBook, Todo
 from utdstream._threads.deadline import Deadline
 from utdstream._threads.lanes import WorkLane
 from utdstream._wire import messages
+from utdstream.backoff import Backoff
 from utdstream.config import ClientConfig
 from utdstream.errors import (
     AuthenticationFailed,
@@ -36,7 +37,7 @@ from utdstream.observe import Report
 _log = logging.getLogger(__name__)
 
 _TRY_AGAIN = (TransportError, RateLimited, AuthenticationFailed)
-_RETRY_FIRST_S, _RETRY_MOST_S = 0.2, 2.0
+_BETWEEN_QUESTIONS = Backoff(first_s=0.2, most_s=2.0)
 _VERIFY_AT_MOST_S = 60.0
 
 
@@ -142,7 +143,7 @@ class RingKeeper:
 
     def _ask_deadline(self, doing: str) -> Deadline:
         # Short, so that one silent answer does not hold up the question about the next ring.
-        return Deadline(min(self._config.rest_timeout_s, self._config.ring_poll_s), 0.0, doing)
+        return Deadline.after(min(self._config.rest_timeout_s, self._config.ring_poll_s), doing)
 
     def _verify(self, call_id: str) -> None:
         """Asks about a call whose message came, and rings it when the engine says that it rings."""
@@ -270,4 +271,4 @@ class RingKeeper:
 
 def _next_delay(live: Live) -> float:
     live.tries += 1
-    return float(min(_RETRY_MOST_S, _RETRY_FIRST_S * 2 ** min(live.tries - 1, 10)))
+    return _BETWEEN_QUESTIONS.pause_s(live.tries - 1)

@@ -12,6 +12,7 @@ from utdstream._rooms.followed import Followed
 from utdstream._rooms.session import Joining, RoomSession
 from utdstream._session.base import SessionParts
 from utdstream._threads.deadline import Deadline
+from utdstream._threads.facts import Fact, Occurrences
 from utdstream._wire import codec, messages
 from utdstream.errors import InvalidConfig, PublishRefused, SessionClosed, UTDStreamException
 from utdstream.models import SeatGrid, SeatInvitation, SpeakRequest, UTDStreamType
@@ -25,20 +26,25 @@ class UTDAudioRoomSession(RoomSession):
 
     def __init__(self, parts: SessionParts, joining: Joining) -> None:
         super().__init__(UTDStreamType.AUDIO_ROOM, parts, joining)
-        self.seats: Watched[SeatGrid] = Watched(_EMPTY, self._lane)
+        self._seats = Fact(_EMPTY, self._lane)
+        self._seat: Fact[int | None] = Fact(None, self._lane)
+        self._speak_requests: Fact[tuple[SpeakRequest, ...]] = Fact((), self._lane)
+        self._chat_locked = Fact(False, self._lane)
+        self._invitations: Occurrences[SeatInvitation] = Occurrences(self._lane)
+        self.seats: Watched[SeatGrid] = self._seats
         """The whole grid, as the engine has it."""
-        self.seat: Watched[int | None] = Watched(None, self._lane)
+        self.seat: Watched[int | None] = self._seat
         """My seat's index, None while I listen."""
-        self.speak_requests: Watched[tuple[SpeakRequest, ...]] = Watched((), self._lane)
+        self.speak_requests: Watched[tuple[SpeakRequest, ...]] = self._speak_requests
         """Who asks to speak, oldest first."""
-        self.chat_locked: Watched[bool] = Watched(False, self._lane)
+        self.chat_locked: Watched[bool] = self._chat_locked
         """Whether the host closed the chat to others."""
-        self.invitations: Signal[SeatInvitation] = Signal(self._lane)
+        self.invitations: Signal[SeatInvitation] = self._invitations
         """Invitations to speak, for me."""
         self._muted = False
         """What the program wants of its microphone on the next seat."""
         self._grid = Followed(
-            self.seats,
+            self._seats,
             parse=codec.parse_seat_grid,
             ask=self._rooms.get_seats,
             work=self._work,
@@ -46,7 +52,7 @@ class UTDAudioRoomSession(RoomSession):
             applied=self._seats_changed,
         )
         self._comments: Followed[bool] = Followed(
-            self.chat_locked, parse=_parse_lock, ask=None, work=self._work
+            self._chat_locked, parse=_parse_lock, ask=None, work=self._work
         )
 
     # -- my seat ---------------------------------------------------------------------------------
@@ -81,21 +87,21 @@ class UTDAudioRoomSession(RoomSession):
             if self.seat.value is None or (index is not None and self.seat.value != index):
                 self._grid.refresh(deadline)
         except BaseException as error:
-            self._room._withdraw()
+            self._media.withdraw()
             if not isinstance(error, SessionClosed):
                 self._api.detached(self._give_back)
             raise
 
     def _publish_microphone(self, deadline: Deadline, doing: str) -> None:
         try:
-            self._room._publish({"microphone": lambda: not self._muted}, deadline, doing)
+            self._media.publish({"microphone": lambda: not self._muted}, deadline, doing)
         except PublishRefused:
             if self.seat.value is not None:  # still seated: a passing withdrawal; the grant comes back
                 return
             raise
 
     def _give_back(self) -> None:
-        self._rooms.leave_seat(Deadline(None, self._config.rest_timeout_s, "leave_seat"))
+        self._rooms.leave_seat(Deadline.after(self._config.rest_timeout_s, "leave_seat"))
 
     def leave_seat(self, *, timeout: float | None = None) -> None:
         """Stands up: the microphone stops at once, and is unpublished when this returns.
@@ -104,9 +110,9 @@ class UTDAudioRoomSession(RoomSession):
         """
         deadline = Deadline(timeout, self._config.set_timeout_s, "leave_seat")
         self._require_room("leave_seat")
-        self._room._withdraw()
+        self._media.withdraw()
         self._rooms.leave_seat(deadline)
-        self._room._withdraw(deadline)
+        self._media.withdraw(deadline)
         if self.seat.value is not None:
             self._grid.refresh(deadline)
 
@@ -222,7 +228,7 @@ class UTDAudioRoomSession(RoomSession):
             raise InvalidConfig(f"{doing}: a seat is a number from 0, not {index!r}")
 
     def _require_room(self, doing: str) -> None:
-        self._room._require_connection(doing)
+        self._media.require(doing)
 
     def _begin_life(self) -> None:
         self._grid.forget()
@@ -248,16 +254,16 @@ class UTDAudioRoomSession(RoomSession):
         elif message.type == messages.SPEAKER_INVITATION:
             invitation = codec.parse_invitation(message.fields)
             if invitation is not None and invitation.target_identity == self._actor.identity:
-                self.invitations._emit(invitation)
+                self._invitations.emit(invitation)
 
     def _seats_changed(self, grid: SeatGrid) -> None:
         """The one writer of everything that follows from the grid."""
         mine = next((seat.index for seat in grid.seats if seat.identity == self._actor.identity), None)
         was_seated = self.seat.value is not None
-        self.seat._set(mine)
-        self.speak_requests._set(grid.requests)
+        self._seat.set(mine)
+        self._speak_requests.set(grid.requests)
         if was_seated and mine is None:
-            self._room._withdraw()
+            self._media.withdraw()
         elif not was_seated and mine is not None:
             self._work.post(self._speak_if_seated)
 
@@ -265,16 +271,16 @@ class UTDAudioRoomSession(RoomSession):
         """Work thread: an approval seated us without `take_seat`; the microphone follows."""
         if self.seat.value is None or not self._room.connected.value:
             return
-        deadline = Deadline(None, self._config.set_timeout_s, "speaking")
+        deadline = Deadline.after(self._config.set_timeout_s, "speaking")
         with contextlib.suppress(UTDStreamException):
             self._room.can_publish.wait_for(True, timeout=deadline.remaining())
             if self.seat.value is not None:
                 self._publish_microphone(deadline, "speaking")
 
     def _close_facts(self) -> None:
-        for fact in (self.seats, self.seat, self.speak_requests, self.chat_locked, self.roles):
-            fact._close()
-        self.invitations._close()
+        for fact in (self._seats, self._seat, self._speak_requests, self._chat_locked, self._roles):
+            fact.close()
+        self._invitations.close()
 
 
 def _parse_lock(fields: codec.JsonObject) -> bool | None:

@@ -18,10 +18,10 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from utdstream._threads.deadline import Deadline
+from utdstream._threads.facts import Fact
 from utdstream._threads.lanes import Timer, WorkLane
 from utdstream._wire import codec
 from utdstream.errors import UTDStreamException
-from utdstream.observe import Watched
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ class Followed(Generic[T]):
 
     def __init__(
         self,
-        fact: Watched[T],
+        fact: Fact[T],
         *,
         parse: Callable[[codec.JsonObject], T | None],
         ask: Callable[[Deadline], codec.JsonObject] | None,
@@ -107,7 +107,7 @@ class Followed(Generic[T]):
     def refresh_quietly(self) -> None:
         """Work thread: asks; a failure changes nothing, the next news repair it."""
         try:
-            self.refresh(Deadline(ASK_TIMEOUT_S, ASK_TIMEOUT_S, "asking about the room"))
+            self.refresh(Deadline.after(ASK_TIMEOUT_S, "asking about the room"))
         except UTDStreamException:
             return
 
@@ -131,6 +131,6 @@ class Followed(Generic[T]):
                 return
             self._rev = rev if rev is not None else self._rev
             self._generation += 1
-            self._fact._set(value)
+            self._fact.set(value)
         if self._applied is not None:
             self._applied(value)

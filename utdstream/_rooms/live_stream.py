@@ -14,6 +14,7 @@ from utdstream._rooms.followed import Followed
 from utdstream._rooms.session import Joining, RoomSession
 from utdstream._session.base import SessionParts
 from utdstream._threads.deadline import Deadline
+from utdstream._threads.facts import Fact, Occurrences
 from utdstream._threads.lanes import Timer
 from utdstream._wire import codec, messages
 from utdstream.errors import InvalidConfig, UTDStreamException
@@ -55,20 +56,24 @@ class UTDLiveStreamSession(RoomSession):
 
     def __init__(self, parts: SessionParts, joining: Joining) -> None:
         super().__init__(UTDStreamType.LIVE_STREAM, parts, joining)
-        self.stage: Watched[tuple[UTDStageMember, ...]] = Watched((), self._lane)
+        self._stage: Fact[tuple[UTDStageMember, ...]] = Fact((), self._lane)
+        self._chat_locked = Fact(False, self._lane)
+        self._stage_requests: Occurrences[StageRequest] = Occurrences(self._lane)
+        self._ended: Occurrences[StreamEnded] = Occurrences(self._lane)
+        self.stage: Watched[tuple[UTDStageMember, ...]] = self._stage
         """Who is on stage, the host first."""
-        self.chat_locked: Watched[bool] = Watched(False, self._lane)
+        self.chat_locked: Watched[bool] = self._chat_locked
         """Whether the host closed the chat to others."""
-        self.stage_requests: Signal[StageRequest] = Signal(self._lane)
+        self.stage_requests: Signal[StageRequest] = self._stage_requests
         """Raised hands, for the host and admins."""
-        self.ended: Signal[StreamEnded] = Signal(self._lane)
+        self.ended: Signal[StreamEnded] = self._ended
         """The stream is over; said once a life, never to the host itself."""
         self._is_live = False
         self._on_stage = False
         self._end_said = False
         self._host_gone: Timer | None = None
         self._members = Followed(
-            self.stage,
+            self._stage,
             parse=codec.parse_stage,
             ask=self._rooms.get_stage,
             work=self._work,
@@ -76,7 +81,7 @@ class UTDLiveStreamSession(RoomSession):
             applied=self._stage_changed,
         )
         self._comments: Followed[bool] = Followed(
-            self.chat_locked,
+            self._chat_locked,
             parse=lambda fields: fields.get("locked") in (True, 1) if "locked" in fields else None,
             ask=None,
             work=self._work,
@@ -90,11 +95,10 @@ class UTDLiveStreamSession(RoomSession):
         Blocks: to the deadline (default 12 s). Raises: PublishRefused for a viewer, DeviceError.
         """
         deadline = Deadline(timeout, self._config.set_timeout_s, "go_live")
-        _, connection = self._room._require_connection("go_live")
         if not self._room.can_publish.value:
-            raise connection.publisher.microphone.refusal()
+            self._media.refuse_publishing("microphone", deadline, "go_live")
         devices = ("microphone", "camera") if with_video else ("microphone",)
-        self._room._publish(dict.fromkeys(devices, lambda: True), deadline, "go_live")
+        self._media.publish(dict.fromkeys(devices, lambda: True), deadline, "go_live")
         self._is_live = True
 
     def invite_to_stage(self, identity: str, *, timeout: float | None = None) -> None:
@@ -130,10 +134,10 @@ class UTDLiveStreamSession(RoomSession):
         Blocks: to the deadline (default 12 s). Raises: Conflict when not on stage, SessionClosed.
         """
         deadline = Deadline(timeout, self._config.set_timeout_s, "leave_stage")
-        self._room._require_connection("leave_stage")
-        self._room._withdraw()
+        self._media.require("leave_stage")
+        self._media.withdraw()
         self._rooms.stage("leave", deadline)
-        self._room._withdraw(deadline)
+        self._media.withdraw(deadline)
         self._members.refresh(deadline)
 
     # -- inside ------------------------------------------------------------------------------------
@@ -175,7 +179,7 @@ class UTDLiveStreamSession(RoomSession):
         elif message.type == messages.STAGE_REQUEST:
             identity = codec.text(message.fields.get("identity"))
             if identity is not None:
-                self.stage_requests._emit(StageRequest(identity, codec.text(message.fields.get("name"))))
+                self._stage_requests.emit(StageRequest(identity, codec.text(message.fields.get("name"))))
         elif message.type == messages.LIVE_ENDED and sender is not None:  # the host, see `_may_say`
             self._work.post(lambda: self._over("ended"))
 
@@ -191,7 +195,7 @@ class UTDLiveStreamSession(RoomSession):
         if self._end_said or self._is_host:
             return
         self._end_said = True
-        self.ended._emit(StreamEnded(reason))
+        self._ended.emit(StreamEnded(reason))
         self._thrown_out("STREAM_ENDED")
 
     def _stage_changed(self, members: tuple[UTDStageMember, ...]) -> None:
@@ -201,7 +205,7 @@ class UTDLiveStreamSession(RoomSession):
             any(member.identity == self._actor.identity for member in members),
         )
         if was_on_stage and not self._on_stage and not self._is_host:
-            self._room._withdraw()
+            self._media.withdraw()
 
     def _on_people(self, change: Change[tuple[RemoteParticipant, ...]]) -> None:
         super()._on_people(change)
@@ -224,7 +228,5 @@ class UTDLiveStreamSession(RoomSession):
             self._work.post(lambda: self._over("closed"))
 
     def _close_facts(self) -> None:
-        for fact in (self.stage, self.chat_locked, self.roles):
-            fact._close()
-        self.stage_requests._close()
-        self.ended._close()
+        for fact in (self._stage, self._chat_locked, self._roles, self._stage_requests, self._ended):
+            fact.close()

@@ -10,7 +10,6 @@ thread asks and rejoins.
 from __future__ import annotations
 
 import logging
-import random
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,8 +18,10 @@ from utdstream._rest.api import Actor
 from utdstream._rest.rooms import RoomApi
 from utdstream._session.base import SessionParts, UTDSession
 from utdstream._threads.deadline import Deadline
+from utdstream._threads.facts import Fact
 from utdstream._threads.lanes import Timer
 from utdstream._wire import codec, messages
+from utdstream.backoff import Backoff
 from utdstream.errors import (
     ConnectFailed,
     NotFound,
@@ -52,7 +53,8 @@ REJOIN_REASONS = frozenset(
     }
 )
 """LiveKit's reasons that may pass; not another device with our identity, removal, or a deleted room."""
-REJOIN_PAUSES_S = (0.3, 1.0, 2.0, 4.0, 8.0, 15.0)
+BETWEEN_REJOINS = Backoff(first_s=0.3, most_s=15.0)
+"""The first attempt comes within 0.3 s: most losses are short."""
 REJOIN_TIMEOUT_S = 20.0
 END_CHECKS, END_CHECK_S = 4, 0.4
 
@@ -65,6 +67,11 @@ class Joining:
     room_name: str
     as_host: bool
     mint_with: Mapping[str, object]
+
+
+def enter(session: RoomSession, deadline: Deadline) -> None:
+    """Joins the room for the first time. Blocks: to the deadline. Raises: what `join_live_stream` says."""
+    session._enter(deadline)
 
 
 class RoomSession(UTDSession):
@@ -80,12 +87,9 @@ class RoomSession(UTDSession):
         self._wanted = True
         """False once it was left: nothing rejoins then."""
         self._rejoining: Timer | None = None
-        self.roles: Watched[dict[str, str]] = Watched({}, self._lane)
+        self._roles: Fact[dict[str, str]] = Fact({}, self._lane)
+        self.roles: Watched[dict[str, str]] = self._roles
         """Role by identity, as the engine wrote it into everybody's metadata."""
-        self._room._metadata_hook = self._on_metadata
-        self._room._data_hook = self._on_data
-        self._room.connection._watch(self._on_connection)
-        self._room.remote_participants._watch(self._on_people)
 
     @property
     def room_name(self) -> str:
@@ -102,11 +106,9 @@ class RoomSession(UTDSession):
     def _enter(self, deadline: Deadline) -> None:
         """Mints, connects, and learns how the room stands."""
         mint = self._api.mint_room(self._actor, self._room_name, self._kind, deadline, **self._mint_with)
-        publish = self._room._wishes()
+        publish = self._media.wishes(deadline)
         self._begin_life()
-        self._room._join(
-            mint.url, mint.token, auto_subscribe=True, publish=publish, timeout=deadline.remaining()
-        )
+        self._media.join(mint.url, mint.token, deadline, publish=publish)
         self._learn_all(deadline)
 
     def _begin_life(self) -> None:
@@ -136,20 +138,14 @@ class RoomSession(UTDSession):
     def _thrown_out(self, reason: str) -> None:
         """Work thread: we were told to go. Leaving by ourselves frees the media threads properly."""
         self._wanted = False
-        with self._room._lock:
-            life = self._room._life
+        life = self._media.life
         if life is not None:
-            deadline = Deadline(None, self._config.leave_timeout_s, "leaving the room")
-            self._room._leave(life, deadline, reason)
+            self._media.leave(life, Deadline.after(self._config.leave_timeout_s, "leaving the room"), reason)
 
     # -- news ------------------------------------------------------------------------------------
 
-    def _on_metadata(self, metadata: str) -> None:
-        """Loop thread."""
-        raise NotImplementedError
-
-    def _on_data(self, message: DataMessage) -> bool:
-        """Loop thread. True when it was the engine's (or pretends to be): the application never sees it."""
+    def _on_message(self, message: DataMessage) -> bool:
+        """True when it was the engine's (or pretends to be): the application never sees it."""
         engine = messages.parse(message.data)
         if engine is None:
             return False
@@ -175,7 +171,7 @@ class RoomSession(UTDSession):
     def _check_end(self, attempt: int) -> None:
         """Work thread: a nameless message says that it is over; only the engine can say that it is true."""
         try:
-            self._is_open(Deadline(None, self._config.rest_timeout_s, "asking about the room"))
+            self._is_open(Deadline.after(self._config.rest_timeout_s, "asking about the room"))
         except NotFound:
             self._room_closed()
         except UTDStreamException:
@@ -193,7 +189,6 @@ class RoomSession(UTDSession):
         self._thrown_out("ROOM_CLOSED")
 
     def _on_people(self, change: Change[tuple[RemoteParticipant, ...]]) -> None:
-        """Loop thread."""
         roles = {}
         own = self._room.local_participant
         for person in (*change.new, *((own,) if own is not None else ())):
@@ -201,12 +196,11 @@ class RoomSession(UTDSession):
             role = codec.text(told.get("role")) if told is not None else None
             if role is not None:
                 roles[person.identity] = role
-        self.roles._set(roles)
+        self._roles.set(roles)
 
     # -- rejoining -------------------------------------------------------------------------------
 
     def _on_connection(self, change: Change[Connection]) -> None:
-        """Any thread."""
         if (
             self._wanted
             and not self._disposed
@@ -217,7 +211,7 @@ class RoomSession(UTDSession):
             self._rejoin_later(0)
 
     def _rejoin_later(self, attempt: int) -> None:
-        pause_s = REJOIN_PAUSES_S[min(attempt, len(REJOIN_PAUSES_S) - 1)] * random.uniform(0.7, 1.3)
+        pause_s = BETWEEN_REJOINS.pause_s(attempt)
         self._rejoining = self._work.call_later(pause_s, lambda: self._rejoin(attempt))
 
     def _rejoin(self, attempt: int) -> None:
@@ -226,7 +220,7 @@ class RoomSession(UTDSession):
             return
         began = time.monotonic()
         try:
-            self._enter(Deadline(REJOIN_TIMEOUT_S, REJOIN_TIMEOUT_S, "rejoining"))
+            self._enter(Deadline.after(REJOIN_TIMEOUT_S, "rejoining"))
         except (PermissionDenied, NotFound, SessionClosed) as error:
             _log.warning("room %s: rejoining is given up: %s", self._room_name, error)
             self._parts.report(CallbackError(error, "rejoining"))

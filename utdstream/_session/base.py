@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Self
 
 from utdstream._rest.api import EngineApi
+from utdstream._session.facts import RoomFacts
+from utdstream._session.media_room import MediaRoom
 from utdstream._session.room import UTDRoom
 from utdstream._threads.deadline import Deadline
 from utdstream._threads.lanes import EventsLane, WorkLane
@@ -29,7 +31,7 @@ from utdstream.models import (
     SessionStats,
     UTDStreamType,
 )
-from utdstream.observe import Report, Signal, Watched
+from utdstream.observe import Change, Report, Signal, Watched
 
 _numbers = itertools.count(1)
 
@@ -63,9 +65,18 @@ class UTDSession:
         self._config = parts.config
         self._lane = EventsLane(f"utdstream-events-{name}", parts.report)
         self._work = WorkLane(f"utdstream-work-{name}", parts.report)
-        self._room = UTDRoom(
-            devices=parts.devices, _config=parts.config, _lane=self._lane, _report=parts.report
+        facts = RoomFacts(
+            devices=parts.devices,
+            config=parts.config,
+            lane=self._lane,
+            report=parts.report,
+            on_metadata=self._on_metadata,
+            on_message=self._on_message,
         )
+        facts.connection.watch(self._on_connection)
+        facts.remote_participants.watch(self._on_people)
+        self._media = MediaRoom(facts)
+        self._room = UTDRoom(_media=self._media)
         self._lock = threading.RLock()  # the session's state; held for reads and writes only
         self._disposed = False
 
@@ -168,9 +179,10 @@ class UTDSession:
         return self._room.stats(timeout=timeout)
 
     def leave(self, *, timeout: float | None = None) -> None:
-        """Leaves the media room and keeps the object: the next start, accept or join begins a new life.
+        """Leaves the media room and keeps the object: the next start or accept begins a new life.
 
-        Blocks: to the deadline (default 5 s). Nothing to do when it is not connected.
+        Nothing to do when it is not connected.
+        Blocks: to the deadline (default 5 s). Raises: nothing but WrongThread and InvalidConfig.
         """
         self._room.disconnect(timeout=timeout)
 
@@ -192,6 +204,21 @@ class UTDSession:
         self._parts.forget(self)
 
     close = dispose
+
+    # -- what a session type hears of its room, and what it adds to the end ------------------------
+
+    def _on_metadata(self, metadata: str) -> None:
+        """Loop thread, must not block: the room's metadata, which only the server writes."""
+
+    def _on_message(self, message: DataMessage) -> bool:
+        """Loop thread, must not block. True when the message is not the program's."""
+        return False
+
+    def _on_connection(self, change: Change[Connection]) -> None:
+        """Any thread, must not block."""
+
+    def _on_people(self, change: Change[tuple[RemoteParticipant, ...]]) -> None:
+        """Loop thread, must not block: somebody came, went or changed."""
 
     def _end_for_ever(self, deadline: Deadline) -> None:
         """What a session type still owes the engine when it is disposed. Never raises."""

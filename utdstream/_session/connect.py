@@ -1,16 +1,17 @@
-"""One connect of a UTDRoom: what the loop has to say about it, and what its readers may do with it.
+"""One connect of a media room: what the loop has to say about it, and what its readers may do with it.
 
 Owns: `RoomLife`, the room's `RoomListener`, which throws away what a life that is over still says, and
-`RoomReceiver`, the iterators' way in. Threads: the loop calls the listener; any may read. The media core
-is reached late.
+`RoomReceiver`, the iterators' way in. Threads: the loop calls the listener and runs the coroutines; any may read.
+The media core is reached late.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from utdstream._session import receiving
+from utdstream._session.facts import RoomFacts
 from utdstream._threads.deadline import Deadline
 from utdstream.models import (
     Connection,
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from utdstream._livekit.connection import RoomConnection
     from utdstream._livekit.loop import LoopThread
     from utdstream._livekit.subscribing import AudioConsumer, VideoConsumer
-    from utdstream._session.room import UTDRoom
 
 
 class RoomLife:
@@ -35,38 +35,46 @@ class RoomLife:
 
     def __init__(
         self,
-        room: UTDRoom,
+        facts: RoomFacts,
         loop: LoopThread,
         *,
         auto_subscribe: bool,
         publish: Mapping[str, bool],
         open_early: bool,
+        on_end: Callable[[RoomLife, str], None],
     ) -> None:
-        self._room = room
+        """`publish` and `open_early`: see `MediaRoom.join`. `on_end` hears the end that nobody here asked for."""
+        self._facts = facts
         self.loop = loop
         self._auto_subscribe = auto_subscribe
         self._publish = publish
         self._open_early = open_early
+        self._on_end = on_end
         self.reason: str | None = None
-        """Why we left, when we did."""
+        """Why it was left, when it was left from here."""
         self.connection: RoomConnection | None = None
         self.joined = False
+        self.over = False
+        """Set under the facts' lock: from then on it changes no fact."""
         self._given_up = False  # also when that came before the join had begun; loop thread
 
+    # -- loop thread -------------------------------------------------------------------------------
+
     async def join(self, url: str, token: str) -> None:
+        """Joins the room; see `RoomConnection.join`."""
         from utdstream._livekit.connection import RoomConnection
         from utdstream._livekit.publishing import Wish
 
-        room = self._room
+        facts = self._facts
         connection = self.connection = RoomConnection(
             self.loop,
             self,
-            room._devices,
-            room._report,
-            adaptive_stream=room._adaptive,
-            dynacast=room._dynacast,
+            facts.devices,
+            facts.report,
+            adaptive_stream=facts.adaptive_stream,
+            dynacast=facts.dynacast,
             auto_subscribe=self._auto_subscribe,
-            linger_s=room._config.video_linger_s,
+            linger_s=facts.config.video_linger_s,
         )
         if self._given_up:
             connection.give_up()
@@ -79,77 +87,83 @@ class RoomLife:
         await connection.join(url, token)
 
     def give_up(self, _: asyncio.Task[None] | None = None) -> None:
+        """Nobody waits for the join any more: whatever comes of it is undone."""
         self._given_up = True
         if self.connection is not None:
             self.connection.give_up()
 
     async def leave(self) -> None:
+        """Leaves the room; a join that has not begun joins nothing."""
         self._given_up = True
         if self.connection is not None:
             await self.connection.leave()
 
-    def wishes(self) -> Mapping[str, bool]:
-        return self.connection.publisher.wishes() if self.connection is not None else self._publish
-
     def begin_leaving(self) -> None:
+        """Leaves in the background."""
         self.loop.spawn(self.leave())
 
-    @property
-    def _current(self) -> bool:
-        return self._room._life is self
+    def wishes(self) -> Mapping[str, bool]:
+        """What this life wishes to publish: on (True) or muted, by kind of device."""
+        return self.connection.publisher.wishes() if self.connection is not None else self._publish
 
-    # -- RoomListener, loop thread ---------------------------------------------------------------
+    # -- RoomListener, loop thread -----------------------------------------------------------------
 
     def on_connection(self, connection: Connection) -> None:
         if connection.state is ConnectionState.DISCONNECTED:
-            self._room._over(self, self.reason or connection.reason or "")
-        elif self._current:
-            self.joined = True
-            self._room.connection._set(connection)
-            self._room.connected._set(connection.state is ConnectionState.CONNECTED)
+            self._on_end(self, self.reason or connection.reason or "")
+            return
+        with self._facts.lock:
+            if not self.over:
+                self.joined = True
+                self._facts.connection.set(connection)
+                self._facts.connected.set(connection.state is ConnectionState.CONNECTED)
 
     def on_permission(self, can_publish: bool) -> None:
-        if self._current:
-            self._room.can_publish._set(can_publish)
+        with self._facts.lock:
+            if not self.over:
+                self._facts.can_publish.set(can_publish)
 
     def on_people(self, local: LocalParticipant, remote: tuple[RemoteParticipant, ...]) -> None:
-        if self._current:
-            self._room._local = local
-            self._room.remote_participants._set(remote)
+        with self._facts.lock:
+            if not self.over:
+                self._facts.local = local
+                self._facts.remote_participants.set(remote)
 
     def on_publishing(self, microphone_on: bool, camera_on: bool) -> None:
-        if self._current:
-            self._room.microphone_on._set(microphone_on)
-            self._room.camera_on._set(camera_on)
+        with self._facts.lock:
+            if not self.over:
+                self._facts.microphone_on.set(microphone_on)
+                self._facts.camera_on.set(camera_on)
 
     def on_metadata(self, metadata: str) -> None:
-        hook = self._room._metadata_hook
-        if self._current and hook is not None:
-            hook(metadata)
+        if not self.over and self._facts.on_metadata is not None:
+            self._facts.on_metadata(metadata)
 
     def on_data(self, message: DataMessage) -> None:
-        if not self._current:
+        if self.over:
             return
-        hook = self._room._data_hook
-        if hook is None or not hook(message):
-            self._room.messages._emit(message)
+        if self._facts.on_message is None or not self._facts.on_message(message):
+            self._facts.messages.emit(message)
 
     def wants_events(self) -> bool:
-        return self._current and self._room.events._has_listeners
+        return not self.over and self._facts.events.has_listeners
 
     def on_event(self, event: RoomEvent) -> None:
-        if self._current:
-            self._room.events._emit(event)
+        if not self.over:
+            self._facts.events.emit(event)
 
 
 class RoomReceiver:
-    """What the iterators of `_receiving` may do with one life of a room."""
+    """What the iterators of `receiving` may do with one life of a room. Any thread."""
 
-    def __init__(self, room: UTDRoom) -> None:
-        self._life, self._connection = room._require_connection("receiving")
-        self._room = room
+    def __init__(self, life: RoomLife, connection: RoomConnection, timeout_s: float) -> None:
+        """`timeout_s` is how long attaching a consumer may take."""
+        self._life = life
+        self._connection = connection
+        self._timeout_s = timeout_s
 
     def attach_audio(self, identity: str | None) -> AudioConsumer:
+        """A consumer of remote sound. Blocks: until the loop has attached it."""
         from utdstream._livekit.subscribing import AudioConsumer
 
         consumer = AudioConsumer(receiving.READ_FORMAT, identity)
@@ -157,6 +171,7 @@ class RoomReceiver:
         return consumer
 
     def attach_video(self, identity: str | None) -> VideoConsumer:
+        """A consumer of remote pictures. Blocks: until the loop has attached it."""
         from utdstream._livekit.subscribing import VideoConsumer
 
         consumer = VideoConsumer(identity)
@@ -164,11 +179,13 @@ class RoomReceiver:
         return consumer
 
     def _attach(self, consumer: AudioConsumer | VideoConsumer) -> None:
-        deadline = Deadline(None, self._room._config.set_timeout_s, "receiving")
+        deadline = Deadline.after(self._timeout_s, "receiving")
         self._life.loop.call(self._connection.add_consumer, consumer, deadline=deadline)
 
     def detach(self, consumer: AudioConsumer | VideoConsumer) -> None:
+        """Ends a consumer, soon."""
         self._life.loop.post(self._connection.subscriber.remove, consumer)
 
     def is_over(self) -> bool:
-        return self._room._life is not self._life
+        """Whether the room was left or lost since."""
+        return self._life.over

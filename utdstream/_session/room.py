@@ -1,43 +1,40 @@
 """UTDRoom: one media room, blocking.
 
-Owns: the facts of a room and the operations on it. Used by sessions, and by those who bring their own
-url and token. Threads: any may call; the loop writes the facts through `RoomLife`, which throws away what a
-life that is over still has to say. Must not import REST; the media core is reached late.
+Owns: the operations of a program on a room. Used by sessions, and by those who bring their own url and token.
+Threads: any may call. Must not import REST; the media core is reached late.
 """
 
 from __future__ import annotations
 
 import itertools
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from utdstream._session import receiving
-from utdstream._session.connect import RoomLife, RoomReceiver
+from utdstream._session.connect import RoomReceiver
+from utdstream._session.facts import RoomFacts
+from utdstream._session.media_room import MediaRoom
 from utdstream._threads.deadline import Deadline
+from utdstream._threads.facts import Occurrences
 from utdstream._threads.lanes import EventsLane
 from utdstream.config import ClientConfig
-from utdstream.errors import DeviceError, InvalidConfig, SessionClosed, UsageError, UTDStreamException
+from utdstream.errors import DeviceError, InvalidConfig
+from utdstream.limits import MAX_LOSSY_BYTES, MAX_RELIABLE_BYTES
 from utdstream.media import Devices, PcmFrame, RawFrame
 from utdstream.models import (
     Connection,
-    ConnectionState,
     DataMessage,
     LocalParticipant,
     RemoteParticipant,
     RoomEvent,
     SessionStats,
 )
-from utdstream.observe import CallbackError, Report, Signal, Watched
+from utdstream.observe import CallbackError, Signal, Watched
 
 if TYPE_CHECKING:
     from livekit import rtc
 
-    from utdstream._livekit.connection import RoomConnection
-
-MAX_RELIABLE_BYTES = 15_000
-MAX_LOSSY_BYTES = 1_300
 _numbers = itertools.count(1)
 
 
@@ -55,57 +52,53 @@ class UTDRoom:
         adaptive_stream: bool = True,
         dynacast: bool = True,
         devices: Devices | None = None,
-        _config: ClientConfig | None = None,
-        _lane: EventsLane | None = None,
-        _report: Report | None = None,
+        _media: MediaRoom | None = None,
     ) -> None:
         number = next(_numbers)
-        self._devices = devices or Devices()
-        self._config = _config or ClientConfig()
-        self._adaptive = adaptive_stream
-        self._dynacast = dynacast
         self._errors_lane = EventsLane(f"utdstream-events-errors-room-{number}")
-        self._owns_lane = _lane is None
-        self._lane = _lane or EventsLane(f"utdstream-events-room-{number}", self._report_error)
-        self._report = _report or self._report_error
+        self._errors: Occurrences[CallbackError] = Occurrences(self._errors_lane)
+        self._own_lane: EventsLane | None = None
+        if _media is None:
+            self._own_lane = EventsLane(f"utdstream-events-room-{number}", self._errors.emit)
+            facts = RoomFacts(
+                devices=devices or Devices(),
+                config=ClientConfig(),
+                lane=self._own_lane,
+                report=self._errors.emit,
+                adaptive_stream=adaptive_stream,
+                dynacast=dynacast,
+            )
+            _media = MediaRoom(facts)
+        self._media = _media
+        self._facts = facts = _media.facts
+        self._config = facts.config
 
-        self.errors: Signal[CallbackError] = Signal(self._errors_lane)
+        self.errors: Signal[CallbackError] = self._errors
         """What went wrong in the background: a raising callback, a failing device."""
-        self.events: Signal[RoomEvent] = Signal(self._lane)
+        self.events: Signal[RoomEvent] = facts.events
         """Everything LiveKit says, by LiveKit's own event names."""
-        self.connected: Watched[bool] = Watched(False, self._lane)
+        self.connected: Watched[bool] = facts.connected
         """True while media can flow; false while reconnecting."""
-        self.connection: Watched[Connection] = Watched(Connection(ConnectionState.DISCONNECTED), self._lane)
-        self.can_publish: Watched[bool] = Watched(False, self._lane)
+        self.connection: Watched[Connection] = facts.connection
+        self.can_publish: Watched[bool] = facts.can_publish
         """Whether the media server lets this participant publish now."""
-        self.microphone_on: Watched[bool] = Watched(False, self._lane)
-        self.camera_on: Watched[bool] = Watched(False, self._lane)
-        self.remote_participants: Watched[tuple[RemoteParticipant, ...]] = Watched((), self._lane)
-        self.messages: Signal[DataMessage] = Signal(self._lane)
-
-        # Held for reads and writes of the fields below only. Re-entrant, as all locks on the way of
-        # `dispose`: a signal handler may dispose in the middle of any line of the main thread.
-        self._lock = threading.RLock()
-        self._life: RoomLife | None = None
-        self._freeing: RoomLife | None = None
-        """The last life, over but perhaps still closing its devices: leaving waits for it."""
-        self._disposed = False
-        self._local: LocalParticipant | None = None
-        self._metadata_hook: Callable[[str], None] | None = None
-        self._data_hook: Callable[[DataMessage], bool] | None = None
+        self.microphone_on: Watched[bool] = facts.microphone_on
+        self.camera_on: Watched[bool] = facts.camera_on
+        self.remote_participants: Watched[tuple[RemoteParticipant, ...]] = facts.remote_participants
+        self.messages: Signal[DataMessage] = facts.messages
 
     # -- connecting ------------------------------------------------------------------------------
 
     @property
     def room(self) -> rtc.Room | None:
         """The raw LiveKit room, None when not connected. To be touched on the loop thread only."""
-        connection = self._connection_now()
-        return connection.room if connection is not None else None
+        life = self._media.life
+        return life.connection.room if life is not None and life.connection is not None else None
 
     @property
     def local_participant(self) -> LocalParticipant | None:
         """This participant as a snapshot; None before the first connect."""
-        return self._local
+        return self._facts.local
 
     def connect(
         self, url: str, token: str, *, auto_subscribe: bool = True, timeout: float | None = None
@@ -114,118 +107,30 @@ class UTDRoom:
 
         `auto_subscribe` False: nothing is received but what an iterator or a snapshot asks for.
         Blocks: to the deadline (default 20 s). Raises: ConnectFailed, DeadlineExceeded, UsageError when
-        already connected, SessionClosed when disposed or left meanwhile.
-        """
-        self._join(url, token, auto_subscribe=auto_subscribe, publish={}, timeout=timeout)
-
-    def _join(
-        self,
-        url: str,
-        token: str,
-        *,
-        auto_subscribe: bool,
-        publish: Mapping[str, bool],
-        timeout: float | None,
-        open_early: bool = False,
-    ) -> None:
-        """`publish`: microphone and camera that go on air (True) or muted (False) as soon as it is allowed.
-
-        `open_early`: it will be allowed for certain, so the devices open while the room is joined.
+        already connected, SessionClosed when disposed or left meanwhile, InvalidConfig.
         """
         deadline = Deadline(timeout, self._config.join_timeout_s, "connect")
-        if not isinstance(url, str) or not url.startswith(("ws://", "wss://", "http://", "https://")):
-            raise InvalidConfig(f"connect: url must begin with ws:// or wss://, not {str(url)[:40]!r}")
-        if not isinstance(token, str) or not token:
-            raise InvalidConfig("connect: token must be the text that the engine gave")
-        from utdstream._livekit.loop import loop_thread
-
-        loop = loop_thread()
-        with self._lock:
-            if self._disposed:
-                raise SessionClosed("connect: the room was disposed; make a new one")
-            if self._life is not None:
-                raise UsageError("connect: already connected or connecting; disconnect() first")
-            life = self._life = RoomLife(
-                self, loop, auto_subscribe=auto_subscribe, publish=publish, open_early=open_early
-            )
-        try:
-            self.connection._set(Connection(ConnectionState.CONNECTING))
-            loop.finish(lambda: life.join(url, token), deadline=deadline, undo=life.give_up)
-        except BaseException as error:
-            loop.post(life.give_up)  # KeyboardInterrupt may come anywhere, also before `finish` waits
-            reason = error.message if isinstance(error, UTDStreamException) else type(error).__name__
-            self._over(life, reason)
-            raise
+        self._media.join(url, token, deadline, auto_subscribe=auto_subscribe)
 
     def disconnect(self, *, timeout: float | None = None) -> None:
         """Leaves the room; the object can connect again. Nothing to do when it is not connected.
 
         Blocks: to the deadline (default 5 s); what a slow server has not confirmed by then goes on in the
         background. Never waits for a `connect` under way: that one gets SessionClosed.
+        Raises: nothing but WrongThread and InvalidConfig; what fails is reported on `errors`.
         """
-        deadline = Deadline(timeout, self._config.leave_timeout_s, "disconnect")
-        with self._lock:
-            life = self._life or self._freeing
-        if life is not None:
-            self._leave(life, deadline)
-
-    def _leave(self, life: RoomLife, deadline: Deadline, reason: str = "CLIENT_INITIATED") -> None:
-        """Leaves this life; a newer one is not touched."""
-        life.reason = reason
-        try:
-            life.loop.finish(life.leave, deadline=deadline, undo=lambda task: None)
-        except UTDStreamException as error:
-            self._report(CallbackError(error, "disconnect"))
-        finally:
-            self._over(life, reason)
-            with self._lock:
-                if self._freeing is life:
-                    self._freeing = None
-
-    def _begin_disconnect(self) -> None:
-        """Devices stop and the room is left in the background; a later `disconnect` waits for it."""
-        with self._lock:
-            life = self._life
-        if life is not None:
-            life.loop.post(life.begin_leaving)
-
-    def _over(self, life: RoomLife, reason: str) -> None:
-        """This life has ended: the facts say so, unless a newer life has begun."""
-        with self._lock:
-            if self._life is not life:
-                return
-            self._life, self._freeing = None, life
-        self.remote_participants._set(())
-        self.microphone_on._set(False)
-        self.camera_on._set(False)
-        self.can_publish._set(False)
-        self.connected._set(False)
-        self.connection._set(Connection(ConnectionState.DISCONNECTED, reason))
+        self._media.disconnect(Deadline(timeout, self._config.leave_timeout_s, "disconnect"))
 
     def dispose(self, *, timeout: float | None = None) -> None:
         """Leaves and frees everything; the object is done for. Idempotent, any thread, also a callback.
 
-        Blocks: to the deadline (default 8 s).
+        Blocks: to the deadline (default 8 s). Raises: nothing but WrongThread and InvalidConfig.
         """
         deadline = Deadline(timeout, self._config.dispose_timeout_s, "dispose")
-        with self._lock:
-            if self._disposed:
-                return
-            self._disposed = True
-        self.disconnect(timeout=deadline.remaining())
-        for fact in (
-            self.connected,
-            self.connection,
-            self.can_publish,
-            self.microphone_on,
-            self.camera_on,
-            self.remote_participants,
-        ):
-            fact._close()
-        self.events._close()
-        self.messages._close()
-        if self._owns_lane:
-            self._lane.close(min(1.0, deadline.remaining()))
+        if not self._media.dispose(deadline):
+            return
+        if self._own_lane is not None:
+            self._own_lane.close(min(1.0, deadline.remaining()))
         self._errors_lane.close(min(1.0, deadline.remaining()))
 
     close = dispose
@@ -260,64 +165,16 @@ class UTDRoom:
             raise InvalidConfig(f"set_{kind}: enabled must be True or False, not {enabled!r}")
         from utdstream._livekit.publishing import Wish
 
-        life, connection = self._require_connection(f"set_{kind}")
-        device = getattr(self._devices, kind)
+        life, connection = self._media.require(f"set_{kind}")
+        device = getattr(self._facts.devices, kind)
         if device is None:
             if not enabled:
                 return
             raise DeviceError(f"set_{kind}: there is no {kind}; give one with Devices({kind}=...)")
         if enabled:
-            life.loop.call(connection.refuse_publishing, kind == "microphone", deadline=deadline)
+            self._media.refuse_publishing(kind, deadline, f"set_{kind}")
         wish = Wish.ON if enabled else Wish.MUTED
         life.loop.run(lambda: connection.set_wish(kind, wish), deadline=deadline)
-
-    def _publish(self, wanted: Mapping[str, Callable[[], bool]], deadline: Deadline, doing: str) -> None:
-        """Publishes several devices at once, on or muted, and waits until each is so; missing ones are left out.
-
-        Each is asked on the loop, in the same turn in which its wish counts: who mutes meanwhile is never heard.
-        Raises: what the first that failed raised.
-        """
-        from utdstream._livekit.publishing import Wish
-
-        life, connection = self._require_connection(doing)
-        present = {kind: is_on for kind, is_on in wanted.items() if getattr(self._devices, kind) is not None}
-        for kind in present:
-            life.loop.call(connection.refuse_publishing, kind == "microphone", deadline=deadline)
-        life.loop.run(
-            lambda: connection.set_wishes(
-                {kind: Wish.ON if is_on() else Wish.MUTED for kind, is_on in present.items()}
-            ),
-            deadline=deadline,
-        )
-
-    def _withdraw(self, deadline: Deadline | None = None) -> None:
-        """Microphone and camera stop and are unpublished; with a deadline it waits until they are.
-
-        Any thread when there is no deadline.
-        """
-        from utdstream._livekit.publishing import Wish
-
-        with self._lock:
-            life = self._life
-        connection = life.connection if life is not None else None
-        if life is None or connection is None:
-            return
-        wishes = {"microphone": Wish.OFF, "camera": Wish.OFF}
-        if deadline is None:
-            life.loop.post(lambda: life.loop.spawn(connection.set_wishes(wishes)))
-        else:
-            life.loop.run(lambda: connection.set_wishes(wishes), deadline=deadline)
-
-    def _wishes(self) -> Mapping[str, bool]:
-        """What the present or last life wished to publish, for a life that follows it."""
-        with self._lock:
-            life = self._life or self._freeing
-        return life.wishes() if life is not None else {}
-
-    def _settle_publishing(self, deadline: Deadline) -> None:
-        """Until what is wished for is published, or has failed and was reported."""
-        life, connection = self._require_connection("publishing")
-        life.loop.run(connection.publisher.settle, deadline=deadline)
 
     # -- data ------------------------------------------------------------------------------------
 
@@ -343,7 +200,7 @@ class UTDRoom:
             raise InvalidConfig(f"send_data: {len(payload)} bytes are too many, at most {limit} fit")
         if isinstance(destination_identities, str):
             raise InvalidConfig("send_data: give a list of identities, not one text")
-        life, connection = self._require_connection("send_data")
+        life, connection = self._media.require("send_data")
         to = list(destination_identities or ())
         life.loop.run(
             lambda: connection.publish_data(payload, reliable=reliable, to=to, topic=""),
@@ -358,7 +215,7 @@ class UTDRoom:
         `identity` None: everyone, mixed. Ends when the room does. A reader that falls behind by more than
         0.2 s loses what it missed. Raises: SessionClosed when not connected.
         """
-        return receiving.audio_frames(RoomReceiver(self), identity)
+        return receiving.audio_frames(self._receiver(), identity)
 
     def video_frames(
         self, identity: str | None = None, *, timeout: float | None = None
@@ -369,7 +226,7 @@ class UTDRoom:
         `timeout` (default 30 s). Raises: DeadlineExceeded, SessionClosed when not connected.
         """
         limit = Deadline(timeout, self._config.wait_timeout_s, "video_frames", may_be_infinite=True)
-        return receiving.video_frames(RoomReceiver(self), identity, limit.timeout)
+        return receiving.video_frames(self._receiver(), identity, limit.timeout)
 
     def snapshot(
         self,
@@ -383,7 +240,7 @@ class UTDRoom:
         Blocks: to the deadline (default 12 s) for a first picture. Raises: DeadlineExceeded, SessionClosed.
         """
         deadline = Deadline(timeout, self._config.set_timeout_s, "snapshot")
-        png = receiving.take_snapshot(RoomReceiver(self), identity, deadline)
+        png = receiving.take_snapshot(self._receiver(), identity, deadline)
         if path is not None:
             Path(path).write_bytes(png)
         return png
@@ -394,29 +251,15 @@ class UTDRoom:
         Blocks: to the deadline (default 12 s). Raises: SessionClosed.
         """
         deadline = Deadline(timeout, self._config.set_timeout_s, "stats")
-        life, connection = self._require_connection("stats")
+        life, connection = self._media.require("stats")
         from utdstream._livekit.stats import session_stats
 
         return life.loop.run(
-            lambda: session_stats(connection, events_dropped=self._lane.dropped), deadline=deadline
+            lambda: session_stats(connection, events_dropped=self._facts.lane.dropped), deadline=deadline
         )
 
-    # -- inside ----------------------------------------------------------------------------------
-
-    def _connection_now(self) -> RoomConnection | None:
-        with self._lock:
-            life = self._life
-        return life.connection if life is not None else None
-
-    def _require_connection(self, doing: str) -> tuple[RoomLife, RoomConnection]:
-        with self._lock:
-            life = self._life
-        if life is None or life.connection is None or not life.joined:
-            raise SessionClosed(f"{doing}: the room is not connected; connect first")
-        return life, life.connection
-
-    def _report_error(self, error: CallbackError) -> None:
-        self.errors._emit(error)
+    def _receiver(self) -> RoomReceiver:
+        return RoomReceiver(*self._media.require("receiving"), self._config.set_timeout_s)
 
     def __repr__(self) -> str:
         return f"UTDRoom({self.connection.value.state.value})"

@@ -39,6 +39,11 @@ class Deadline:
         self._at = time.monotonic() + min(self.timeout, FOREVER_S)
         self._doing = doing
 
+    @classmethod
+    def after(cls, seconds: float, doing: str) -> Deadline:
+        """The deadline of one step that the SDK takes by itself, `seconds` from now."""
+        return cls(None, seconds, doing)
+
     def remaining(self) -> float:
         """Seconds left, never negative."""
         return max(0.0, self._at - time.monotonic())

@@ -1,0 +1,92 @@
+"""What a media room and each of its connects both hold.
+
+Owns: `RoomFacts`, the writable side of all that a `UTDRoom` shows, and the settings that no connect changes.
+Threads: any may read; writers hold `lock`, so that what a connect says never lands after its end was shown.
+Imports no other file of this room.
+
+1. Under `lock` nothing is called that blocks. The watchers of a fact run under it: they may take the session's
+   state lock, and nobody who holds that one calls the room.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from utdstream._threads.facts import Fact, Occurrences
+from utdstream._threads.lanes import EventsLane
+from utdstream.config import ClientConfig
+from utdstream.media import Devices
+from utdstream.models import (
+    Connection,
+    ConnectionState,
+    DataMessage,
+    LocalParticipant,
+    RemoteParticipant,
+    RoomEvent,
+)
+from utdstream.observe import Report
+
+
+class RoomFacts:
+    """The facts of one room, its devices and settings, and who is told of metadata and messages."""
+
+    def __init__(
+        self,
+        *,
+        devices: Devices,
+        config: ClientConfig,
+        lane: EventsLane,
+        report: Report,
+        adaptive_stream: bool = True,
+        dynacast: bool = True,
+        on_metadata: Callable[[str], None] | None = None,
+        on_message: Callable[[DataMessage], bool] | None = None,
+    ) -> None:
+        """`on_metadata` hears the room's metadata, `on_message` each message; True: it was not the program's.
+
+        Both are called on the loop thread and must not block.
+        """
+        self.devices = devices
+        self.config = config
+        self.lane = lane
+        self.report = report
+        self.adaptive_stream = adaptive_stream
+        self.dynacast = dynacast
+        self.on_metadata = on_metadata
+        self.on_message = on_message
+        # Re-entrant, as all locks on the way of `dispose`: a signal handler may dispose in the middle of any line
+        # of the main thread.
+        self.lock = threading.RLock()
+        self.local: LocalParticipant | None = None
+        self.connected = Fact(False, lane)
+        self.connection = Fact(Connection(ConnectionState.DISCONNECTED), lane)
+        self.can_publish = Fact(False, lane)
+        self.microphone_on = Fact(False, lane)
+        self.camera_on = Fact(False, lane)
+        self.remote_participants: Fact[tuple[RemoteParticipant, ...]] = Fact((), lane)
+        self.events: Occurrences[RoomEvent] = Occurrences(lane)
+        self.messages: Occurrences[DataMessage] = Occurrences(lane)
+
+    def show_disconnected(self, reason: str) -> None:
+        """Everything that needs a connection is no more. The caller holds `lock`."""
+        self.remote_participants.set(())
+        self.microphone_on.set(False)
+        self.camera_on.set(False)
+        self.can_publish.set(False)
+        self.connected.set(False)
+        self.connection.set(Connection(ConnectionState.DISCONNECTED, reason))
+
+    def close(self) -> None:
+        """Ends all waits: nothing will change any more."""
+        for fact in (
+            self.connected,
+            self.connection,
+            self.can_publish,
+            self.microphone_on,
+            self.camera_on,
+            self.remote_participants,
+            self.events,
+            self.messages,
+        ):
+            fact.close()
