@@ -25,7 +25,7 @@ from utdstream._threads.facts import Occurrences
 from utdstream._threads.lanes import EventsLane
 from utdstream.config import DEFAULT_BASE_URL, DEFAULT_TOKEN_BASE_URL, ClientConfig
 from utdstream.errors import InvalidConfig, NotAuthenticated, SessionClosed, UsageError
-from utdstream.limits import MAX_IDENTITY
+from utdstream.limits import MAX_IDENTITY, RESERVED_ROOM_NAMES
 from utdstream.media import Devices
 from utdstream.models import SessionMint, UTDStreamType
 from utdstream.observe import CallbackError, Signal
@@ -350,6 +350,10 @@ def _check_identity(doing: str, identity: str) -> None:
 def _check_room_name(room_name: str) -> str:
     if not isinstance(room_name, str) or not room_name:
         raise InvalidConfig("room_name must be a non-empty text")
+    if room_name in RESERVED_ROOM_NAMES:
+        raise InvalidConfig(
+            f"room_name must not be {room_name!r}: the engine's paths give it another meaning"
+        )
     return room_name
 
 

@@ -10,6 +10,9 @@ MAX_IDENTITY = 128
 """Characters of an identity, a room's name, a display name; at most twice as many bytes in UTF-8."""
 MAX_IDENTITY_BYTES = 256
 
+RESERVED_ROOM_NAMES = frozenset({".", "..", "ban", "bans"})
+"""Names that a path gives another meaning: a room so called could be made and never be reached."""
+
 MAX_SEATS = 100
 """Seats of an audio room: 1 to 100, with the indexes 0 to 99."""
 

@@ -25,10 +25,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from utdstream._rings.broker import CONNECT_TIMEOUT_S, check_address, default_client_id, tidy, tls_context
+from utdstream._rings.broker import CONNECT_TIMEOUT_S, Broker, default_client_id, tidy, tls_context
 from utdstream._rings.inbox import IncomingSink
 from utdstream._wire import messages
+from utdstream.backoff import Backoff
 from utdstream.errors import InvalidConfig, UsageError
+from utdstream.limits import MAX_EVENT_BYTES
 from utdstream.models import MqttLogin
 
 if TYPE_CHECKING:
@@ -44,14 +46,14 @@ KEEPALIVE_S = 15
 """A dead connection is noticed within twice this; the inbox asks the engine meanwhile."""
 
 _ANSWER_TIMEOUT_S = 5.0
-_RETRY_FIRST_S, _RETRY_MOST_S = 0.2, 1.0
+_BETWEEN_ATTEMPTS = Backoff(first_s=0.2, most_s=1.0)
 _RETRY_REFUSED_S = 2.0
 _RETRY_TAKEN_OVER_S = 10.0
 _SHORT_LIVED_S, _SHORT_LIVED_IN_A_ROW = 5.0, 3
 _STOP_S = 2.0
 _GOODBYE_S = 0.5
 _LOOP_S = 5.0
-_MAX_PACKET_BYTES = 4 * messages.MAX_EVENT_BYTES
+_MAX_PACKET_BYTES = 4 * MAX_EVENT_BYTES
 _SESSION_TAKEN_OVER = 0x8E
 
 
@@ -74,18 +76,15 @@ class MqttIncomingCalls:
         tls: bool | str | Path | ssl.SSLContext | None = None,
         client_id: str | None = None,
     ) -> None:
-        check_address(host, port)
-        if password is not None and password_file is not None:
-            raise InvalidConfig("MqttIncomingCalls: give password or password_file, not both")
-        if client_id is not None and not 1 <= len(client_id) <= 128:
-            raise InvalidConfig("MqttIncomingCalls: client_id must have 1 to 128 characters")
-        self._host = host
-        self._port = port
-        self._username = username
-        self._password = password
-        self._password_file = None if password_file is None else Path(password_file)
-        self._tls = tls_context(tls)
-        self._client_id = client_id
+        self._broker = Broker(
+            host,
+            port,
+            username=username,
+            password=password,
+            password_file=None if password_file is None else Path(password_file),
+            tls=tls_context(tls),
+            client_id=client_id,
+        )
         self._topic: str | None = None
         self._lock = threading.Lock()
         self._line: _Line | None = None
@@ -108,11 +107,11 @@ class MqttIncomingCalls:
         when it is started already.
         """
         _load_paho()
-        self._read_password()
+        self._broker.read_password()
         with self._lock:
             if self._line is not None:
                 raise UsageError(f"{self!r} is started already: one transport serves one inbox")
-            self._line = _Line(self, app_id, identity, sink)
+            self._line = _Line(self._broker, self._topic, app_id, identity, sink)
             self._line.thread.start()
 
     def stop(self) -> None:
@@ -126,22 +125,8 @@ class MqttIncomingCalls:
         if line is not None:
             line.stop()
 
-    def _read_password(self) -> str | None:
-        if self._password_file is None:
-            return self._password
-        try:
-            return self._password_file.read_text(encoding="utf-8").rstrip("\r\n")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InvalidConfig(
-                f"the MQTT password file {self._password_file} cannot be read: {error}"
-            ) from error
-
     def __repr__(self) -> str:
-        secret = "none" if self._password is None and self._password_file is None else "***"
-        return (
-            f"MqttIncomingCalls(host={self._host!r}, port={self._port}, username={self._username!r}, "
-            f"password={secret}, tls={self._tls is not None})"
-        )
+        return f"MqttIncomingCalls({self._broker})"
 
 
 @dataclass(slots=True)
@@ -158,13 +143,15 @@ class _Attempt:
 class _Line:
     """The life of a transport between `start` and `stop`: its thread, one connection after the other."""
 
-    def __init__(self, transport: MqttIncomingCalls, app_id: str, identity: str, sink: IncomingSink) -> None:
-        self._transport = transport
+    def __init__(
+        self, broker: Broker, topic: str | None, app_id: str, identity: str, sink: IncomingSink
+    ) -> None:
+        self._broker = broker
         self._sink = sink
-        self._name = f"mqtt {transport._host}:{transport._port} {identity}"
-        self._topic = transport._topic or messages.calls_topic(app_id, identity)
+        self._name = f"mqtt {broker.host}:{broker.port} {identity}"
+        self._topic = topic or messages.calls_topic(app_id, identity)
         self._presence = messages.availability_topic(app_id, identity)
-        self._client_id = transport._client_id or default_client_id(app_id, identity)
+        self._client_id = broker.client_id or default_client_id(app_id, identity)
         self._told_up: bool | None = None
         self._short_lived = 0
         self._told_down_because: str | None = None
@@ -187,7 +174,7 @@ class _Line:
     # -- the thread ------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        delay_s = _RETRY_FIRST_S
+        failures = 0
         try:
             while not self._stopping.is_set():
                 attempt = self._attempt()
@@ -197,9 +184,9 @@ class _Line:
                     self._stopping.wait(_RETRY_REFUSED_S)
                 else:
                     if attempt is not None and attempt.up_at is not None:
-                        delay_s = _RETRY_FIRST_S
-                    self._stopping.wait(delay_s)
-                    delay_s = min(delay_s * 2, _RETRY_MOST_S)
+                        failures = 0
+                    self._stopping.wait(_BETWEEN_ATTEMPTS.pause_s(failures))
+                    failures += 1
         finally:
             self._wake_read.close()
             self._wake_write.close()
@@ -244,22 +231,20 @@ class _Line:
         from paho.mqtt.packettypes import PacketTypes
         from paho.mqtt.properties import Properties
 
-        transport = self._transport
+        broker = self._broker
         # A new client for each connection: no state of the last one can be wrong in the next.
         client = Client(CallbackAPIVersion.VERSION2, client_id=self._client_id, protocol=MQTTv5)
         client.suppress_exceptions = True
         client.connect_timeout = CONNECT_TIMEOUT_S
-        if transport._username is not None:
-            client.username_pw_set(transport._username, transport._read_password())
-        if transport._tls is not None:
-            client.tls_set_context(tidy(transport._tls))
+        if broker.username is not None:
+            client.username_pw_set(broker.username, broker.read_password())
+        if broker.tls is not None:
+            client.tls_set_context(tidy(broker.tls))
         client.will_set(self._presence, messages.OFFLINE, qos=1, retain=True)
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho leaves it untyped
         properties.SessionExpiryInterval = SESSION_EXPIRY_S
         properties.MaximumPacketSize = _MAX_PACKET_BYTES
-        client.connect_async(
-            transport._host, transport._port, KEEPALIVE_S, clean_start=False, properties=properties
-        )
+        client.connect_async(broker.host, broker.port, KEEPALIVE_S, clean_start=False, properties=properties)
         return client
 
     def _bind(self, attempt: _Attempt) -> None:

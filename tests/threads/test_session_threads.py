@@ -16,6 +16,7 @@ from utdstream import (
     Connection,
     ConnectionState,
     IncomingCallInbox,
+    InvalidConfig,
     SessionClosed,
     UTDCallSession,
     UTDCallStatus,
@@ -390,3 +391,15 @@ def test_interrupt_while_a_request_is_under_way_undoes_its_answer(
         "the engine is told that it is over",
     )
     assert session.status.value is None
+
+
+@pytest.mark.parametrize("name", [".", "..", "ban", "bans"])
+def test_join_when_the_room_has_a_name_that_paths_cannot_hold_is_refused(
+    client: UTDStreamClient, engine: SmallEngine, name: str
+) -> None:
+    """Nobody is asked: the engine's paths give such a name another meaning."""
+    asked = len(engine.requests)
+    for join in (client.join_audio_room, client.join_live_stream):
+        with pytest.raises(InvalidConfig, match="room_name"):
+            join(identity="door", room_name=name)
+    assert len(engine.requests) == asked

@@ -9,6 +9,7 @@ import pytest
 
 from utdstream._wire import messages
 from utdstream._wire.messages import CallEvent
+from utdstream.limits import MAX_EVENT_BYTES
 from utdstream.models import UTDCall, UTDCallStatus, UTDStreamType
 
 NOW = datetime(2026, 1, 2, tzinfo=timezone.utc)
@@ -63,7 +64,7 @@ def test_event_when_sent_is_read_again_without_credentials(name: str) -> None:
         event_with(call={"call_id": 7, "status": "ringing"}),
         event_with(call={"call_id": "c1", "status": "sleeping"}),
         event_with(call={"call_id": "\ud800", "status": "ringing"}),
-        event_with(padding="x" * messages.MAX_EVENT_BYTES),
+        event_with(padding="x" * MAX_EVENT_BYTES),
     ],
     ids=lambda payload: repr(payload[:30]),
 )

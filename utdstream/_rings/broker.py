@@ -1,6 +1,7 @@
-"""What a broker connection is made of: address, TLS, client id. No paho, no thread, no network.
+"""What a broker connection is made of: address, login, TLS, client id. No paho, no thread, no network.
 
-Owns: the checks that find a wrong setting where it is written. Imports vocabulary and the standard library.
+Owns: `Broker`, the checks that find a wrong setting where it is written. Imports vocabulary and the standard
+library.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import hashlib
 import socket
 import ssl
 import uuid
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
@@ -16,9 +18,48 @@ from utdstream.errors import InvalidConfig
 
 CONNECT_TIMEOUT_S = 3.0
 """For one attempt to reach a broker, and again for its TLS handshake."""
+MAX_CLIENT_ID = 128
 
 
-def check_address(host: str, port: int) -> None:
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """Where a broker is and how to sign in there. Raises: InvalidConfig for what cannot be meant."""
+
+    host: str
+    port: int
+    username: str | None = field(default=None, kw_only=True)
+    password: str | None = field(default=None, repr=False, kw_only=True)
+    password_file: Path | None = field(default=None, kw_only=True)
+    tls: ssl.SSLContext | None = field(default=None, kw_only=True)
+    client_id: str | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        _check_address(self.host, self.port)
+        if self.password is not None and self.password_file is not None:
+            raise InvalidConfig("MqttIncomingCalls: give password or password_file, not both")
+        if self.client_id is not None and not 1 <= len(self.client_id) <= MAX_CLIENT_ID:
+            raise InvalidConfig(f"MqttIncomingCalls: client_id must have 1 to {MAX_CLIENT_ID} characters")
+
+    def read_password(self) -> str | None:
+        """The password as it is now. Raises: InvalidConfig when its file cannot be read."""
+        if self.password_file is None:
+            return self.password
+        try:
+            return self.password_file.read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidConfig(
+                f"the MQTT password file {self.password_file} cannot be read: {error}"
+            ) from error
+
+    def __str__(self) -> str:
+        secret = "none" if self.password is None and self.password_file is None else "***"
+        return (
+            f"host={self.host!r}, port={self.port}, username={self.username!r}, password={secret}, "
+            f"tls={self.tls is not None}"
+        )
+
+
+def _check_address(host: str, port: int) -> None:
     try:
         usable = isinstance(host, str) and bool(host) and bool(host.encode("idna"))
     except UnicodeError:
@@ -30,6 +71,7 @@ def check_address(host: str, port: int) -> None:
 
 
 def tls_context(tls: bool | str | Path | ssl.SSLContext | None) -> ssl.SSLContext | None:
+    """True: the system's authorities; a path: that CA file; else what was given."""
     if tls is None or tls is False:
         return None
     if isinstance(tls, ssl.SSLContext):

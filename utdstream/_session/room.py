@@ -52,6 +52,7 @@ class UTDRoom:
         adaptive_stream: bool = True,
         dynacast: bool = True,
         devices: Devices | None = None,
+        _config: ClientConfig | None = None,
         _media: MediaRoom | None = None,
     ) -> None:
         number = next(_numbers)
@@ -62,7 +63,7 @@ class UTDRoom:
             self._own_lane = EventsLane(f"utdstream-events-room-{number}", self._errors.emit)
             facts = RoomFacts(
                 devices=devices or Devices(),
-                config=ClientConfig(),
+                config=_config or ClientConfig(),
                 lane=self._own_lane,
                 report=self._errors.emit,
                 adaptive_stream=adaptive_stream,

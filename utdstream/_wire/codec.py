@@ -13,6 +13,7 @@ from datetime import datetime, timezone
 from types import MappingProxyType
 
 from utdstream.errors import EngineUnreachable
+from utdstream.limits import MAX_SEATS
 from utdstream.models import (
     MqttLogin,
     Seat,
@@ -39,7 +40,6 @@ _TYPES = {
     "audio_room": UTDStreamType.AUDIO_ROOM,
 }
 _LONGEST_S = 1e9
-MAX_SEATS = 100
 _STATUSES = {status.value: status for status in UTDCallStatus}
 
 

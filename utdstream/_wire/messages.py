@@ -13,6 +13,7 @@ from datetime import datetime, timezone
 
 from utdstream._wire import codec
 from utdstream._wire.routes import segment
+from utdstream.limits import MAX_EVENT_BYTES
 from utdstream.models import UTDCall
 
 CALL_UPDATE = "_call_update"
@@ -52,7 +53,6 @@ CALL_ENDED = "call_ended"
 CALL_EVENTS = frozenset({CALL_INITIATED, CALL_CANCELLED, CALL_ANSWERED_ELSEWHERE, CALL_MISSED, CALL_ENDED})
 
 EVENT_VERSION = 1
-MAX_EVENT_BYTES = 16_384
 MAX_MESSAGE_BYTES = 65_536
 """A grid of a hundred seats with long names has its place in a message."""
 ONLINE, OFFLINE = b"online", b"offline"
