@@ -16,7 +16,7 @@ from facts import eventually
 from people import People
 
 from utdstream import CallNotAnswered, DeadlineExceeded, Devices, UTDCallStatus, UTDStreamType
-from utdstream.synthetic import ToneMicrophone
+from utdstream.synthetic import NullSpeaker
 from utdstream.testing import LocalStack
 
 pytestmark = pytest.mark.integration
@@ -199,7 +199,7 @@ def test_caller_process_that_gives_up_waiting_can_still_be_answered(people: Peop
     assert calling.wait_for_answer(timeout=10).status is S.ACTIVE
 
 
-class StuckMicrophone(ToneMicrophone):
+class StuckSpeaker(NullSpeaker):
     """A sound card that does not stop before it may."""
 
     def __init__(self) -> None:
@@ -213,8 +213,8 @@ class StuckMicrophone(ToneMicrophone):
 
 def test_start_when_the_room_of_the_call_before_is_slow_to_leave_keeps_its_deadline(people: People) -> None:
     """The one second of the caller counts, not the five of leaving; and no call is left behind."""
-    microphone = StuckMicrophone()
-    door, house = people("door", Devices(microphone=microphone)), people("house", Devices())
+    speaker = StuckSpeaker()
+    door, house = people("door", Devices(speaker=speaker)), people("house", Devices())
     inbox = house.inbox()
     calling = door.call(UTDStreamType.AUDIO_CALL)
     calling.start(callee_identity=house.identity)
@@ -226,7 +226,7 @@ def test_start_when_the_room_of_the_call_before_is_slow_to_leave_keeps_its_deadl
     with pytest.raises(DeadlineExceeded, match="the call before"):
         calling.start(callee_identity=house.identity, timeout=1)
     assert time.monotonic() - began < 2.0
-    microphone.may_stop.set()
+    speaker.may_stop.set()
     calling.start(callee_identity=house.identity)
     inbox.ringing.wait(timeout=10)
     assert inbox.counters.rung == 2, "the start that gave up called nobody"
