@@ -25,6 +25,7 @@ from typing import Any, Literal
 
 from device.errors import ConfigError
 from utdstream.config import DEFAULT_BASE_URL
+from utdstream.limits import MAX_SEATS
 
 _SECRET_OF_ADDRESS = re.compile(r"(?<=://)[^/\s]*:[^/\s]*(?=@)")
 _ADDRESS = re.compile(r"https?://[^\s/]+(/\S*)?")
@@ -168,9 +169,11 @@ class KioskSection:
     """The audio room a kiosk stays in."""
 
     room: str = setting("lobby", "name of the audio room")
-    seat: int | None = setting(None, "seat to hold (from 0); not set: listen only", least=0, most=63)
+    seat: int | None = setting(
+        None, "seat to hold (from 0); not set: listen only", least=0, most=MAX_SEATS - 1
+    )
     host: bool = setting(False, "join as the room's host")
-    seat_count: int = setting(8, "seats of the room, when this kiosk is its host", least=1, most=64)
+    seat_count: int = setting(8, "seats of the room, when this kiosk is its host", least=1, most=MAX_SEATS)
     push_to_talk: bool = setting(False, "the microphone is open only while the button is held")
 
 

@@ -10,6 +10,7 @@ import pytest
 from device.config import load, parse, without_secrets
 from device.errors import ConfigError
 from device.examples import example
+from utdstream.limits import MAX_SEATS
 
 HEAD = '[engine]\napp_id = "1"\n[device]\nidentity = "door"\n'
 
@@ -131,3 +132,12 @@ def test_example_when_read_is_valid_and_so_is_every_line_it_comments_out(app: st
     ]
     full = parse(tomllib.loads("\n".join(line for line in lines if not line.endswith("="))), plain.path)
     assert full == plain
+
+
+def test_kiosk_when_its_room_has_a_hundred_seats_takes_the_last(tmp_path: Path) -> None:
+    """The contract's limit: 1 to 100 seats, numbered 0 to 99."""
+    config = load(written(tmp_path, HEAD + "[kiosk]\nseat = 99\nseat_count = 100\n"))
+    assert (config.kiosk.seat, config.kiosk.seat_count) == (MAX_SEATS - 1, MAX_SEATS)
+    for wrong in ("seat = 100", "seat_count = 101", "seat_count = 0", "seat = -1"):
+        with pytest.raises(ConfigError, match=wrong.split(" ")[0]):
+            load(written(tmp_path, HEAD + f"[kiosk]\n{wrong}\n"))
