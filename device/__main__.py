@@ -15,10 +15,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from device import config as configuration
-from device.config import MachineConfig
 from device.errors import ConfigError
 from utdstream import UTDStreamException, __version__
+
+try:
+    from device import config as configuration
+    from device.config import MachineConfig
+except ImportError as error:  # the base package is here without its extra `device`
+    print(f"utd-device: {error}", file=sys.stderr)
+    raise SystemExit(2) from None
 
 OK, FAILED, WRONG = 0, 1, 2
 PROGRAMS = ("doorbell", "kiosk")
@@ -118,7 +123,7 @@ def _show(config: MachineConfig, *, as_json: bool) -> int:
     if as_json:
         print(json.dumps(sections, indent=1))
         return OK
-    from device.examples import toml
+    from utdstream.settings import toml
 
     for name, keys in sections.items():
         print(f"[{name}]")

@@ -30,6 +30,7 @@ PYTHON_PACKAGES = (
     "transitions>=0.9.2,<0.10",
     "livekit==1.2.1",
     "paho-mqtt>=2.1,<3",
+    "msgspec>=0.20,<1",
 )
 MATERIAL = roots.ROOT / "tests" / "pi_camera"
 

@@ -120,4 +120,7 @@ def test_configuration_when_checked_and_wrong_ends_with_two(tmp_path: Path) -> N
     path.write_text('[engine]\napp_id = "1"\n[device]\nidentity = "door"\n[camera]\nwidth = 641\n')
     shown = run("config", "check", "--config", str(path))
     assert (shown.returncode, shown.stdout) == (2, "")
-    assert shown.stderr == f"utd-device: {path}: [camera] width: must be even, not 641\n"
+    assert (
+        shown.stderr
+        == f"utd-device: {path}: [camera] width: must be an even whole number from 64 to 1920, not 641\n"
+    )

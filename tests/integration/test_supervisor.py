@@ -19,9 +19,10 @@ from pathlib import Path
 
 import pytest
 
+from utdstream.engine.config import LimitsSection
 from utdstream.engine.stack import ready
 from utdstream.engine.stack.ports import PARTS, PORT_KINDS, Part, PortTaken, is_free
-from utdstream.engine.stack.settings import Limits, StackSettings
+from utdstream.engine.stack.settings import StackSettings
 from utdstream.engine.stack.supervisor import PartEvent, StackError, Supervisor
 from utdstream.errors import EngineUnreachable, InvalidConfig, SessionClosed
 from utdstream.testing import LocalStack
@@ -67,7 +68,7 @@ def ports_of(settings: StackSettings) -> dict[str, int]:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> StackSettings:
-    return StackSettings(folder=tmp_path / "stack", limits=Limits(enabled=False))
+    return StackSettings(folder=tmp_path / "stack", limits=LimitsSection(enabled=False))
 
 
 # --- watched

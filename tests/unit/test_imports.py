@@ -23,6 +23,8 @@ HEAVY = (
     "asyncio",
     "aiohttp",
     "transitions",
+    "msgspec",
+    "tomli_w",
 )
 
 

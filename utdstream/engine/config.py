@@ -1,79 +1,105 @@
-"""The engine's settings file: TOML in, frozen dataclasses out, and a clear word for every mistake.
+"""The engine's settings: one section a dataclass, every key with its limits and its meaning.
 
-Owns: `EngineConfig`, `load`. Any thread. Imports the standard library and vocabulary. Secrets are
-masked in every `repr`.
+Owns: `EngineConfig`, `load`. Any thread. Imports `utdstream.settings`, which reads the file. Secrets are masked in
+every `repr` and never shown in an error.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import tomllib
-from dataclasses import MISSING, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar, get_type_hints
+from typing import Annotated, Literal
 
-from utdstream.errors import InvalidConfig
+from utdstream import settings
+from utdstream.settings import Meta
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+Port = Annotated[int, Meta(ge=1, le=65535)]
+Count = Annotated[int, Meta(ge=1, lt=10**9, title="a positive whole number")]
+Seconds = Annotated[float, Meta(gt=0, lt=1e9, title="a positive number")]
+AppId = Annotated[str, Meta(pattern=r"^[0-9]{10}$", title="a text of 10 digits")]
+MediaUrl = Annotated[str, Meta(pattern="^https?://", title="an address that begins with http:// or https://")]
+PublicMediaUrl = Annotated[str, Meta(pattern="^wss?://", title="an address that begins with ws:// or wss://")]
+
+WEBHOOK_PATH = "/internal/livekit"
+"""Where the media server tells its events; no operation of the REST interface: no one else may call it."""
+WEBHOOK_EVENTS = ("participant_joined", "participant_left", "track_published", "room_finished")
+"""The events of the media server that the engine wants to hear of."""
 
 
 @dataclass(frozen=True, slots=True)
 class EngineSection:
-    """Where the engine listens and keeps its state; `token_secret` signs user bearers."""
+    """Where the engine listens and keeps its state."""
 
-    database: str
-    token_secret: str = field(repr=False)
-    host: str = "127.0.0.1"
-    port: int = 8080
-    log_level: str = "info"
+    database: Annotated[str, "the path of the SQLite file; made when it is not there"]
+    token_secret: Annotated[
+        str, "signs user tokens, derives broker passwords; a new one signs every device out"
+    ] = field(repr=False)
+    host: Annotated[str, "address to listen on"] = "127.0.0.1"
+    port: Annotated[Port, "port to listen on"] = 8080
+    log_level: Annotated[LogLevel, "the least that is logged"] = "info"
 
 
 @dataclass(frozen=True, slots=True)
 class ProjectSection:
     """The one project: its credentials, its limits, what is switched on."""
 
-    app_id: str
-    app_key: str = field(repr=False)
-    app_secret: str = field(repr=False)
-    name: str = "utdstream"
-    call_ring_timeout_s: float = 30.0
-    max_call_duration_s: float = 3600.0
-    calls_enabled: bool = True
-    video_enabled: bool = True
-    max_concurrent_rooms: int = 100
-    max_participants_per_room: int = 50
+    app_id: Annotated[AppId, "the project's public number"]
+    app_key: Annotated[str, "the publishable key: it mints tokens and nothing else"] = field(repr=False)
+    app_secret: Annotated[str, "the key of your servers: it may do everything, in any identity's name"] = (
+        field(repr=False)
+    )
+    name: Annotated[str, "shown by `GET /project`"] = "utdstream"
+    call_ring_timeout_s: Annotated[Seconds, "a call that is not answered for this long is missed"] = 30.0
+    max_call_duration_s: Annotated[Seconds, "a call is ended after this long"] = 3600.0
+    calls_enabled: Annotated[bool, "false: calls are refused (`feature_disabled`)"] = True
+    video_enabled: Annotated[bool, "false: video calls are refused (`feature_disabled`)"] = True
+    max_concurrent_rooms: Annotated[Count, "live streams and audio rooms at once (`room_limit_reached`)"] = (
+        100
+    )
+    max_participants_per_room: Annotated[
+        Count, "participants of one audio room; a live stream has no limit"
+    ] = 50
 
 
 @dataclass(frozen=True, slots=True)
 class LiveKitSection:
-    """The media server: `url` for the engine, `public_url` for clients."""
+    """The media server."""
 
-    api_key: str
-    api_secret: str = field(repr=False)
-    url: str = "http://127.0.0.1:7880"
-    public_url: str = "ws://127.0.0.1:7880"
+    api_key: Annotated[str, "the name of livekit-server's key"]
+    api_secret: Annotated[str, "livekit-server's key; signs media tokens and checks webhooks"] = field(
+        repr=False
+    )
+    url: Annotated[MediaUrl, "where the engine reaches livekit-server"] = "http://127.0.0.1:7880"
+    public_url: Annotated[PublicMediaUrl, "where devices reach livekit-server"] = "ws://127.0.0.1:7880"
 
 
 @dataclass(frozen=True, slots=True)
 class MqttSection:
-    """The broker: `host` and `port` for the engine, the public ones for clients."""
+    """The broker."""
 
-    password: str = field(repr=False)
-    username: str = "engine"
-    host: str = "127.0.0.1"
-    port: int = 1883
-    public_host: str = "127.0.0.1"
-    public_port: int = 1883
+    password: Annotated[str, "the password of the engine's own broker login"] = field(repr=False)
+    username: Annotated[
+        str, "the engine's own broker login, an administrator of the dynamic-security plugin"
+    ] = "engine"
+    host: Annotated[str, "where the engine reaches the broker"] = "127.0.0.1"
+    port: Annotated[Port, "where the engine reaches the broker"] = 1883
+    public_host: Annotated[str, "where devices reach the broker"] = "127.0.0.1"
+    public_port: Annotated[Port, "where devices reach the broker"] = 1883
 
 
 @dataclass(frozen=True, slots=True)
 class LimitsSection:
-    """Requests a minute for one identity, mints a minute for one identity and device, and for how long
-    nobody takes over a room session that was begun on another device.
-    """
+    """How much one identity may ask."""
 
-    enabled: bool = True
-    requests_per_minute: int = 120
-    mints_per_minute: int = 30
-    takeover_cooldown_s: float = 5.0
+    enabled: Annotated[bool, "false: no rate limits"] = True
+    requests_per_minute: Annotated[
+        Count, "requests of one identity (a server with the secret: fifty times as many)"
+    ] = 120
+    mints_per_minute: Annotated[Count, "mints of one identity on one device"] = 30
+    takeover_cooldown_s: Annotated[
+        Seconds, "so long no other device takes over an identity's session in a room"
+    ] = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,96 +113,6 @@ class EngineConfig:
     limits: LimitsSection = field(default_factory=LimitsSection)
 
 
-WEBHOOK_PATH = "/internal/livekit"
-"""Where the media server tells its events; no operation of the REST interface: nobody else may come there."""
-WEBHOOK_EVENTS = ("participant_joined", "participant_left", "track_published", "room_finished")
-"""The events of the media server that the engine wants to hear of."""
-LOG_LEVELS = ("debug", "info", "warning", "error")
-_Section = TypeVar("_Section")
-
-
 def load(path: str | Path) -> EngineConfig:
     """The settings in the file at `path`. Raises: InvalidConfig, which names file, section and key."""
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidConfig(f"{path}: the engine's settings cannot be read: {error}") from error
-    return parse(text, str(path))
-
-
-def parse(text: str, source: str = "engine.toml") -> EngineConfig:
-    """The settings in a TOML text; `source` is the name used in errors. Raises: InvalidConfig."""
-    try:
-        tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InvalidConfig(f"{source}: not a TOML file: {error}") from error
-    known = [item.name for item in dataclasses.fields(EngineConfig)]
-    for name, table in tables.items():
-        if name not in known:
-            raise InvalidConfig(f"{source}: unknown section [{name}]; known are {', '.join(known)}")
-        if not isinstance(table, dict):
-            raise InvalidConfig(f"{source}: {name} must be a section, written [{name}]")
-    config = EngineConfig(
-        engine=_section(EngineSection, "engine", tables.get("engine", {}), source),
-        project=_section(ProjectSection, "project", tables.get("project", {}), source),
-        livekit=_section(LiveKitSection, "livekit", tables.get("livekit", {}), source),
-        mqtt=_section(MqttSection, "mqtt", tables["mqtt"], source) if "mqtt" in tables else None,
-        limits=_section(LimitsSection, "limits", tables.get("limits", {}), source),
-    )
-    _check(config, source)
-    return config
-
-
-def _section(kind: type[_Section], name: str, table: dict[str, object], source: str) -> _Section:
-    where = f"{source}: [{name}]"
-    hints = get_type_hints(kind)
-    for key in table:
-        if key not in hints:
-            raise InvalidConfig(f"{where} has an unknown key {key!r}; known are {', '.join(hints)}")
-    for item in dataclasses.fields(kind):  # type: ignore[arg-type]  # every _Section is a dataclass
-        if item.name not in table:
-            if item.default is MISSING and item.default_factory is MISSING:
-                raise InvalidConfig(f"{where} lacks {item.name}; add it")
-            continue
-        table[item.name] = _value(table[item.name], hints[item.name], f"{where} {item.name}")
-    return kind(**table)
-
-
-def _value(value: object, wanted: type, where: str) -> object:
-    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if type(value) is not wanted:
-        raise InvalidConfig(f"{where} must be of type {wanted.__name__}, not {type(value).__name__}")
-    if wanted is str and not value:
-        raise InvalidConfig(f"{where} must not be empty")
-    return value
-
-
-def _check(config: EngineConfig, source: str) -> None:
-    positive = {
-        "[project] call_ring_timeout_s": config.project.call_ring_timeout_s,
-        "[project] max_call_duration_s": config.project.max_call_duration_s,
-        "[project] max_concurrent_rooms": config.project.max_concurrent_rooms,
-        "[project] max_participants_per_room": config.project.max_participants_per_room,
-        "[limits] takeover_cooldown_s": config.limits.takeover_cooldown_s,
-        "[limits] requests_per_minute": config.limits.requests_per_minute,
-        "[limits] mints_per_minute": config.limits.mints_per_minute,
-    }
-    for name, number in positive.items():
-        if not 0 < number < 1e9:
-            raise InvalidConfig(f"{source}: {name} must be a positive number, not {number!r}")
-    ports = {"[engine] port": config.engine.port}
-    if config.mqtt is not None:
-        ports["[mqtt] port"] = config.mqtt.port
-        ports["[mqtt] public_port"] = config.mqtt.public_port
-    for name, port in ports.items():
-        if not 1 <= port <= 65535:
-            raise InvalidConfig(f"{source}: {name} must be between 1 and 65535, not {port}")
-    if config.engine.log_level not in LOG_LEVELS:
-        raise InvalidConfig(f"{source}: [engine] log_level must be one of {', '.join(LOG_LEVELS)}")
-    for name, url, schemes in (
-        ("[livekit] url", config.livekit.url, ("http://", "https://")),
-        ("[livekit] public_url", config.livekit.public_url, ("ws://", "wss://")),
-    ):
-        if not url.startswith(schemes):
-            raise InvalidConfig(f"{source}: {name} must begin with {' or '.join(schemes)}")
+    return settings.read(Path(path), EngineConfig)

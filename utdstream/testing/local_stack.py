@@ -196,14 +196,16 @@ class LocalStack:
     # --- behind it
 
     def _open(self) -> None:
-        from utdstream.engine.stack.settings import Limits, Project, StackSettings, changed
+        from utdstream.engine.config import LimitsSection
+        from utdstream.engine.stack.settings import StackSettings, new_project
         from utdstream.engine.stack.supervisor import Supervisor
+        from utdstream.settings import changed
 
         with self._lock:
             if self._closed or self._folder is not None:
                 raise SessionClosed("this LocalStack was started before; make a new one")
-            project = changed(Project(), "project", self._project)
-            limits = changed(Limits(enabled=False), "limits", self._limits)
+            project = changed(new_project(), self._project, "LocalStack: [project]")
+            limits = changed(LimitsSection(enabled=False), self._limits, "LocalStack: [limits]")
             _sweep()
             self._folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
             self._folder_lock = _lock(self._folder)

@@ -142,8 +142,9 @@ def test_a_date_alone_is_the_whole_day() -> None:
         Query({"start_date": "yesterday"}).moment("start_date")
 
 
-def test_settings_have_defaults_for_all_but_secrets() -> None:
-    settings = config.parse(SETTINGS)
+def test_settings_have_defaults_for_all_but_secrets(tmp_path: Path) -> None:
+    (tmp_path / "engine.toml").write_text(SETTINGS)
+    settings = config.load(tmp_path / "engine.toml")
     assert settings.mqtt is None
     assert settings.engine.port == 8080
     assert settings.project.call_ring_timeout_s == 30.0
@@ -168,10 +169,12 @@ def test_settings_have_defaults_for_all_but_secrets() -> None:
         ("[", "TOML"),
     ],
 )
-def test_a_mistake_in_the_settings_is_named(text: str, word: str) -> None:
+def test_a_mistake_in_the_settings_is_named(tmp_path: Path, text: str, word: str) -> None:
+    path = tmp_path / "here.toml"
+    path.write_text(text)
     with pytest.raises(InvalidConfig, match=word) as error:
-        config.parse(text, "here.toml")
-    assert "here.toml" in str(error.value)
+        config.load(path)
+    assert str(path) in str(error.value)
 
 
 def test_a_missing_settings_file_is_named(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ class Child:
         return process.pid if process is not None else None
 
     def spawn(self) -> None:
-        """Start the process, unless it runs. It dies with the thread that calls this (see `leash`)."""
+        """Starts the process, unless it runs. It dies with the thread that calls this (see `leash`)."""
         if self.process is not None:
             return
         if self.log.exists() and self.log.stat().st_size > _LONGEST_LOG_BYTES:
@@ -89,16 +89,16 @@ class Child:
         return process.pid
 
     def forget(self) -> None:
-        """From now on its death is nobody's business."""
+        """Neither reports nor undoes its death from now on."""
         self.watched, self.restart_at, self.unanswered = False, None, False
 
     def terminate(self) -> None:
-        """Ask it to stop (SIGTERM)."""
+        """Asks it to stop (SIGTERM)."""
         if self.process is not None:
             self.process.terminate()
 
     def kill(self) -> None:
-        """End it now (SIGKILL), for good."""
+        """Ends it now (SIGKILL), for good."""
         self.forget()
         process = self.process
         if process is not None:
@@ -107,14 +107,14 @@ class Child:
             self.process, self.ended = None, process.returncode
 
     def wait_or_kill(self) -> None:
-        """After `terminate`: wait until it has ended; past its grace it is killed."""
+        """Waits, after `terminate`, until it has ended; past its grace it is killed."""
         process = self.process
         if process is None:
             return
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(_FORCE_AFTER_S if self.part == "livekit" else _GRACE_S)
         if self.part == "livekit" and process.poll() is None:
-            # The first SIGTERM waits, for ever, until everybody has left; the second does not.
+            # The first SIGTERM waits, for ever, until every participant has left; the second does not.
             process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(_GRACE_S)
@@ -144,7 +144,7 @@ class Child:
 
 
 def stop_in_order(children: Iterable[Child]) -> None:
-    """Stop all of them: everyone is asked first, then waited for. Blocks: 4 s at most for each."""
+    """Stops all of them: each is asked first, then waited for. Blocks: 4 s at most for each."""
     asked = list(children)
     for child in asked:
         child.forget()

@@ -51,7 +51,7 @@ class PortTaken(UTDStreamException):
 
 
 class Reservation:
-    """One port of `kind` tcp or udp that nobody else can bind until `release`."""
+    """One port of `kind` tcp or udp that no other program can bind until `release`."""
 
     def __init__(self, kind: str, host: str, port: int, *, reuse: bool = False) -> None:
         self.kind = kind
@@ -60,7 +60,7 @@ class Reservation:
         self.port: int = self._socket.getsockname()[1]
 
     def release(self) -> None:
-        """Give the port up. Idempotent."""
+        """Gives the port up. Idempotent."""
         held, self._socket = self._socket, None
         if held is not None:
             held.close()

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from utdstream.engine.config import WEBHOOK_EVENTS, WEBHOOK_PATH
 from utdstream.engine.stack.ports import LOOPBACK
-from utdstream.engine.stack.private_files import private_folder, toml, write_private
+from utdstream.engine.stack.private_files import private_folder, write_private, write_tables
 from utdstream.engine.stack.settings import ENGINE_LOGIN, StackSettings
 
 _HASH_ROUNDS = 10_000
@@ -33,7 +33,7 @@ def livekit_config(settings: StackSettings) -> dict[str, object]:
         "tcp_port": ports.livekit_tcp if settings.lan else 0,
         "node_ip": settings.address,
         "use_external_ip": False,
-        # Without it nobody on this machine connects: "wait_pc_connection timed out" after four times 15 s.
+        # Without it no client on this machine connects: "wait_pc_connection timed out" after four times 15 s.
         "enable_loopback_candidate": not settings.lan,
         # Without a STUN server of its own, livekit hands every client the names of public ones.
         "stun_servers": [f"{settings.address}:{ports.stun}"],
@@ -48,7 +48,7 @@ def livekit_config(settings: StackSettings) -> dict[str, object]:
         "rtc": rtc,
         "turn": {"enabled": True, "udp_port": ports.stun, "bind_addresses": [settings.bind_host]},
         "room": {"auto_create": False},
-        # How long a layer that nobody watches goes on: cameras rest soon after the last viewer went.
+        # How long a layer without a viewer is still sent: cameras rest soon after their last viewer left.
         "video": {"dynacast_pause_delay": "2s"},
         "keys": {keys.livekit_api_key: keys.livekit_api_secret},
         "webhook": {
@@ -82,13 +82,13 @@ def mosquitto_config(settings: StackSettings, plugin: Path) -> str:
         f"listener {settings.ports.mqtt} {settings.bind_host}",
     ]
     if os.geteuid() == 0:
-        # Started by root it would become the user "mosquitto", who may not read this folder.
+        # Started by root it would become the user "mosquitto", which may not read this folder.
         lines.insert(0, "user root")
     return "\n".join(lines) + "\n"
 
 
 def dynsec_config(password: str) -> dict[str, object]:
-    """The first file of mosquitto's dynamic-security plugin: one login, the engine's; all others denied."""
+    """The first file of mosquitto's dynamic-security plugin: one login, the engine's; all else is denied."""
     salt = secrets.token_bytes(12)
     digest = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, _HASH_ROUNDS)
     topics = ("$CONTROL/dynamic-security/#", "utdstream/#")
@@ -147,12 +147,12 @@ def engine_config(settings: StackSettings) -> dict[str, Mapping[str, object]]:
 
 
 def write_configuration(settings: StackSettings, plugin: Path) -> None:
-    """Write all files of the stack. The broker's logins of an earlier run are kept."""
+    """Writes all files of the stack. The broker's logins of an earlier run are kept."""
     for folder in (settings.folder, settings.file("mqtt"), settings.file("logs")):
         private_folder(folder)
     write_private(settings.file("livekit.yaml"), json.dumps(livekit_config(settings), indent=1) + "\n")
     write_private(settings.file("mosquitto.conf"), mosquitto_config(settings, plugin))
-    write_private(settings.file("engine.toml"), toml(engine_config(settings)))
+    write_tables(settings.file("engine.toml"), engine_config(settings))
     logins = settings.file("mqtt") / "dynsec.json"
     if not logins.exists():
         write_private(logins, json.dumps(dynsec_config(settings.secrets.mqtt_password), indent=1))

@@ -43,7 +43,7 @@ def _http_failure(port: int, path: str, timeout: float) -> str | None:
 
 
 def _broker_failure(port: int, password: str, timeout: float) -> str | None:
-    """Log in as the engine (MQTT 5): proves the broker, its plugin and its logins in one exchange."""
+    """Logs in as the engine (MQTT 5): proves the broker, its plugin and its logins in one exchange."""
     with socket.create_connection((LOOPBACK, port), timeout=timeout) as connection:
         connection.sendall(_connect_packet(f"ready-{secrets.token_hex(6)}", ENGINE_LOGIN, password))
         answer = connection.recv(4)

@@ -1,80 +1,80 @@
 """What one stack is made of: addresses, ports, project, secrets, limits.
 
-Owns: `StackSettings` and its parts. Any thread. Imports the standard library and errors.
+Owns: `StackFile`, what a file may say of it, and `StackSettings`, what one run knows. Any thread. Imports the
+engine's settings: those of its project and its limits are the same.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import secrets
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated
 
+from utdstream.engine.config import LimitsSection, LogLevel, Port, ProjectSection
 from utdstream.engine.stack.ports import LOOPBACK, PORT_KINDS, Part
-from utdstream.errors import InvalidConfig
 
 ENGINE_LOGIN = "engine"
 
 
 @dataclass(frozen=True, slots=True)
-class Ports:
-    """The ports of a stack; None means any free one. `livekit_tcp` is used on a LAN only."""
+class StackSection:
+    """Where the stack keeps its files, and which machines it serves."""
 
-    engine: int | None = None
-    livekit: int | None = None
-    livekit_udp: int | None = None
-    livekit_tcp: int | None = None
-    stun: int | None = None
-    mqtt: int | None = None
-
-
-_Table = TypeVar("_Table", "Ports", "Project", "Secrets", "Limits")
-
-
-def _digits() -> str:
-    return str(10**9 + secrets.randbelow(9 * 10**9))
-
-
-def _hex(size: int) -> str:
-    return secrets.token_hex(size)
+    data: Annotated[Path | None, "the data folder, like `--data`"] = None
+    lan: Annotated[bool, "true: serve the network, like `--lan`"] = False
+    address: Annotated[str | None, "this machine's address on the network; not set: found"] = None
+    log_level: Annotated[LogLevel, "the least that the engine logs"] = "info"
 
 
 @dataclass(frozen=True, slots=True)
-class Project:
-    """The one project this engine serves. Ids and keys are random unless given."""
+class Ports:
+    """The ports of a stack. One that another program has at the first run is replaced by a free one."""
 
-    app_id: str = field(default_factory=_digits)
-    app_key: str = field(default_factory=lambda: _hex(16), repr=False)
-    app_secret: str = field(default_factory=lambda: _hex(32), repr=False)
-    name: str = "utdstream"
-    call_ring_timeout_s: float = 30.0
-    max_call_duration_s: float = 3600.0
-    calls_enabled: bool = True
-    video_enabled: bool = True
-    max_concurrent_rooms: int = 100
-    max_participants_per_room: int = 50
+    engine: Annotated[Port | None, "the engine, TCP"] = None
+    livekit: Annotated[Port | None, "livekit-server's signalling, TCP"] = None
+    livekit_udp: Annotated[Port | None, "media, UDP"] = None
+    livekit_tcp: Annotated[Port | None, "media where UDP is blocked, TCP, with `--lan` only"] = None
+    stun: Annotated[Port | None, "STUN, UDP: so that no address outside is ever asked"] = None
+    mqtt: Annotated[Port | None, "the broker, TCP"] = None
 
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """What the three programs of one stack know of each other. Random unless kept from an earlier run."""
+    """What the three programs of one stack know of each other. Random, but a file that is read has all of them."""
 
-    token_secret: str = field(default_factory=lambda: _hex(32), repr=False)
-    livekit_api_key: str = field(default_factory=lambda: "API" + _hex(8), repr=False)
-    livekit_api_secret: str = field(default_factory=lambda: _hex(32), repr=False)
-    mqtt_password: str = field(default_factory=lambda: _hex(32), repr=False)
+    token_secret: Annotated[str, "what signs user tokens"] = field(
+        default_factory=lambda: secrets.token_hex(32), repr=False
+    )
+    livekit_api_key: Annotated[str, "the name of livekit-server's key"] = field(
+        default_factory=lambda: "API" + secrets.token_hex(8), repr=False
+    )
+    livekit_api_secret: Annotated[str, "livekit-server's key"] = field(
+        default_factory=lambda: secrets.token_hex(32), repr=False
+    )
+    mqtt_password: Annotated[str, "the password of the engine's broker login"] = field(
+        default_factory=lambda: secrets.token_hex(32), repr=False
+    )
+
+
+def new_project() -> ProjectSection:
+    """A project with an id and keys of its own."""
+    return ProjectSection(
+        app_id=str(10**9 + secrets.randbelow(9 * 10**9)),
+        app_key=secrets.token_hex(16),
+        app_secret=secrets.token_hex(32),
+    )
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """The engine's rate limits."""
+class StackFile:
+    """What `stack.toml`, and a file given with `--config`, may say."""
 
-    enabled: bool = True
-    requests_per_minute: int = 120
-    mints_per_minute: int = 30
-    takeover_cooldown_s: float = 5.0
+    stack: StackSection = field(default_factory=StackSection)
+    ports: Ports = field(default_factory=Ports)
+    project: ProjectSection = field(default_factory=new_project)
+    secrets: Secrets = field(default_factory=Secrets)
+    limits: LimitsSection = field(default_factory=LimitsSection)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +86,9 @@ class StackSettings:
     lan: bool = False
     log_level: str = "info"
     ports: Ports = field(default_factory=Ports)
-    project: Project = field(default_factory=Project)
+    project: ProjectSection = field(default_factory=new_project)
     secrets: Secrets = field(default_factory=Secrets)
-    limits: Limits = field(default_factory=Limits)
+    limits: LimitsSection = field(default_factory=LimitsSection)
 
     @property
     def bind_host(self) -> str:
@@ -109,39 +109,8 @@ class StackSettings:
         return self.folder / "logs" / f"{part}.log"
 
 
-def changed(value: _Table, table: str, changes: Mapping[str, object]) -> _Table:
-    """`value` with the settings in `changes`, each checked. Raises: InvalidConfig."""
-    kept: dict[str, Any] = {}
-    known = {one.name: one.type for one in dataclasses.fields(value)}
-    for name, setting in changes.items():
-        if name not in known:
-            raise InvalidConfig(f"[{table}] has no setting {name!r}; it has {', '.join(sorted(known))}")
-        kept[name] = _checked(table, name, setting, str(known[name]))
-    return dataclasses.replace(value, **kept)
-
-
 def port_names(settings: StackSettings) -> tuple[str, ...]:
     """The ports this stack uses. Over loopback UDP always works, so livekit gets no TCP media port there:
     it would listen on every interface (livekit 1.13.5 binds `rtc.tcp_port` without an address).
     """
     return tuple(name for name in PORT_KINDS if settings.lan or name != "livekit_tcp")
-
-
-def _checked(table: str, name: str, setting: object, kind: str) -> object:
-    number = isinstance(setting, int | float) and not isinstance(setting, bool)
-    if kind == "float" and number and float(str(setting)) > 0:
-        return float(str(setting))
-    if kind.startswith("int") and number and isinstance(setting, int):
-        if table == "ports" and not 0 < setting < 65536:
-            raise InvalidConfig(f"[{table}] {name} is {setting}; a port is 1 to 65535")
-        if setting > 0:
-            return setting
-    if kind == "bool" and isinstance(setting, bool):
-        return setting
-    if kind == "str" and isinstance(setting, str) and setting:
-        if name == "app_id" and not (len(setting) == 10 and setting.isascii() and setting.isdigit()):
-            raise InvalidConfig(f"[{table}] app_id is {setting!r}; an app id is 10 digits")
-        return setting
-    wanted = {"float": "a positive number", "bool": "true or false", "str": "a text"}
-    must_be = wanted.get(kind, "a positive whole number")
-    raise InvalidConfig(f"[{table}] {name} is of the wrong kind or range; it must be {must_be}")

@@ -39,7 +39,7 @@ def run(
     lan: bool,
     announce: Callable[[dict[str, object]], None],
 ) -> int:
-    """Run the stack until SIGINT (130), SIGTERM or SIGHUP (0); the exit status. Blocks until then.
+    """Runs the stack until SIGINT (130), SIGTERM or SIGHUP (0); the exit status. Blocks until then.
 
     `announce` is called once, when everything answers. No process and no port is left behind.
     Raises: InvalidConfig, StackError, PortTaken.
@@ -113,7 +113,7 @@ class _Report:
 
 
 def _hold(supervisor: Supervisor, manager: ServiceManager) -> None:
-    """Wait for a signal, and say that the supervisor is alive as often as the service manager wants it."""
+    """Waits for a signal, and says that the supervisor is alive as often as the service manager wants it."""
     # Never longer: a signal that comes just before this thread sleeps does not wake it.
     pause_s = min(manager.watchdog_s / 3 or SIGNALS_SEEN_S, SIGNALS_SEEN_S)
     while True:
