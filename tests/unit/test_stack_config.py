@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from utdstream.engine import config as engine_config
-from utdstream.engine.stack import data_folder, ports, programs
+from utdstream.engine.stack import data_folder, ports, private_files, programs
 from utdstream.engine.stack.settings import Ports, StackSettings, port_names
 from utdstream.errors import InvalidConfig
 from utdstream.testing import LocalStack
@@ -115,13 +115,28 @@ def test_everything_is_denied_but_the_engine_when_the_broker_is_new() -> None:
     assert [client["username"] for client in clients] == ["engine"]
 
 
-def test_broker_logins_are_kept_when_the_configuration_is_written_again(settings: StackSettings) -> None:
+def test_broker_logins_when_the_configuration_is_written_again_are_kept(settings: StackSettings) -> None:
     """Devices keep their logins over a restart of the stack."""
     programs.write_configuration(settings, PLUGIN)
     logins = settings.file("mqtt") / "dynsec.json"
-    logins.write_text("kept", encoding="utf-8")
+    tables = json.loads(logins.read_text(encoding="utf-8"))
+    tables["clients"].append({"username": "a device"})
+    logins.write_text(json.dumps(tables), encoding="utf-8")
     programs.write_configuration(settings, PLUGIN)
-    assert logins.read_text(encoding="utf-8") == "kept"
+    assert json.loads(logins.read_text(encoding="utf-8")) == tables
+
+
+@pytest.mark.parametrize("kept", ["", "{}", json.dumps(programs.dynsec_config("of other keys"))])
+def test_broker_logins_when_the_engine_could_not_use_them_are_made_anew(
+    settings: StackSettings, kept: str
+) -> None:
+    """After new keys, or another folder's: the engine would wait for a broker that refuses it."""
+    programs.write_configuration(settings, PLUGIN)
+    logins = settings.file("mqtt") / "dynsec.json"
+    logins.write_text(kept, encoding="utf-8")
+    programs.write_configuration(settings, PLUGIN)
+    assert [client["username"] for client in json.loads(logins.read_text())["clients"]] == ["engine"]
+    assert logins.read_text() != kept
 
 
 def test_secrets_are_masked_when_settings_are_shown(settings: StackSettings) -> None:
@@ -161,6 +176,35 @@ def test_keys_and_ports_are_kept_when_the_data_folder_is_used_again(tmp_path: Pa
     assert {"ports", "project", "secrets"} == set(tomllib.loads((first.folder / "stack.toml").read_text()))
     assert stat.S_IMODE((first.folder / "stack.toml").stat().st_mode) == 0o600
     assert stat.S_IMODE(first.folder.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("length", [0, 200])
+def test_data_folder_when_its_keys_are_lost_is_refused_with_a_sentence(tmp_path: Path, length: int) -> None:
+    """An empty or cut file is no new project: every device would be refused, and nobody told why."""
+    _, lock = data_folder.load(config=None, data=tmp_path, lan=False)
+    os.close(lock)
+    kept = tmp_path / "stack.toml"
+    kept.write_bytes(kept.read_bytes()[:length])
+    with pytest.raises(InvalidConfig, match="put a copy of this file back, or delete it") as caught:
+        data_folder.load(config=None, data=tmp_path, lan=False)
+    assert str(kept) in caught.value.message
+
+
+def test_private_file_when_written_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut leaves the old file or the new one, never an empty one."""
+    path = tmp_path / "keys.toml"
+    synced: list[tuple[bool, bool]] = []
+    flush = os.fsync
+
+    def watched(handle: int) -> None:
+        flush(handle)
+        synced.append((stat.S_ISDIR(os.fstat(handle).st_mode), path.exists()))
+
+    monkeypatch.setattr(os, "fsync", watched)
+    private_files.write_private(path, "x = 1\n")
+    assert synced == [(False, False), (True, True)]
 
 
 def test_the_given_file_wins_and_is_not_kept_when_one_is_named(tmp_path: Path) -> None:

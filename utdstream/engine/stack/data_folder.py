@@ -94,7 +94,13 @@ def _kept(folder: Path, host: str) -> StackFile:
         tables = {"project": dataclasses.asdict(made.project), "secrets": dataclasses.asdict(made.secrets)}
         write_tables(file, tables, header=_HEADER)
         return made
-    kept = settings.read(file, StackFile)
+    try:
+        kept = settings.read(file, StackFile)
+    except InvalidConfig as error:
+        raise InvalidConfig(
+            f"{error.message}; put a copy of this file back, or delete it for a new project, "
+            "whose new app key every device needs then"
+        ) from error
     return kept if kept.ports != Ports() else dataclasses.replace(kept, ports=_free_defaults(host))
 
 

@@ -4,6 +4,7 @@ Owns: how such a file is written. Any thread; blocks for as long as the disk doe
 tomli-w and errors.
 
 1. Every file is private (0600, in a folder of 0700) from the moment it exists, and put in place whole.
+2. It is on the disk, and so is its name, when the writer returns: a power cut leaves the old file or the new one.
 """
 
 from __future__ import annotations
@@ -41,7 +42,14 @@ def write_private(path: Path, text: str) -> None:
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
+            file.flush()
+            os.fsync(handle)
         draft.replace(path)
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)  # the name is the folder's
+    finally:
+        os.close(folder)

@@ -90,7 +90,6 @@ def mosquitto_config(settings: StackSettings, plugin: Path) -> str:
 def dynsec_config(password: str) -> dict[str, object]:
     """The first file of mosquitto's dynamic-security plugin: one login, the engine's; all else is denied."""
     salt = secrets.token_bytes(12)
-    digest = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, _HASH_ROUNDS)
     topics = ("$CONTROL/dynamic-security/#", "utdstream/#")
     kinds = ("publishClientSend", "publishClientReceive", "subscribePattern")
     acls = [{"acltype": kind, "topic": topic, "allow": True} for topic in topics for kind in kinds]
@@ -100,7 +99,7 @@ def dynsec_config(password: str) -> dict[str, object]:
             {
                 "username": ENGINE_LOGIN,
                 "textName": "the engine",
-                "password": base64.b64encode(digest).decode(),
+                "password": _digest(password, salt, _HASH_ROUNDS),
                 "salt": base64.b64encode(salt).decode(),
                 "iterations": _HASH_ROUNDS,
                 "roles": [{"rolename": ENGINE_LOGIN}],
@@ -147,12 +146,32 @@ def engine_config(settings: StackSettings) -> dict[str, Mapping[str, object]]:
 
 
 def write_configuration(settings: StackSettings, plugin: Path) -> None:
-    """Writes all files of the stack. The broker's logins of an earlier run are kept."""
+    """Writes all files of the stack. The broker's logins of an earlier run with the same keys are kept."""
     for folder in (settings.folder, settings.file("mqtt"), settings.file("logs")):
         private_folder(folder)
     write_private(settings.file("livekit.yaml"), json.dumps(livekit_config(settings), indent=1) + "\n")
     write_private(settings.file("mosquitto.conf"), mosquitto_config(settings, plugin))
     write_tables(settings.file("engine.toml"), engine_config(settings))
     logins = settings.file("mqtt") / "dynsec.json"
-    if not logins.exists():
-        write_private(logins, json.dumps(dynsec_config(settings.secrets.mqtt_password), indent=1))
+    password = settings.secrets.mqtt_password
+    if not _lets_in(logins, password):
+        write_private(logins, json.dumps(dynsec_config(password), indent=1))
+
+
+def _lets_in(logins: Path, password: str) -> bool:
+    """Whether the engine can log in with these logins. Those that were made with other keys are of no use to a
+    device either: its password comes from the keys.
+    """
+    try:
+        clients = json.loads(logins.read_text(encoding="utf-8"))["clients"]
+        engine = next(client for client in clients if client["username"] == ENGINE_LOGIN)
+        if "password" not in engine:
+            return True  # written by a mosquitto that stores passwords in another way
+        salt, rounds = base64.b64decode(engine["salt"]), engine["iterations"]
+        return bool(_digest(password, salt, rounds) == engine["password"])
+    except (OSError, ValueError, KeyError, TypeError, StopIteration):
+        return False  # not there, or no logins
+
+
+def _digest(password: str, salt: bytes, rounds: int) -> str:
+    return base64.b64encode(hashlib.pbkdf2_hmac("sha512", password.encode(), salt, rounds)).decode()
