@@ -1,26 +1,61 @@
-"""Every path and header of the engine's REST interface.
+"""Every path and header of the engine's REST interface: the one table of paths.
 
-Owns: where things are. The SDK reads this, the engine builds its table on it, and a test holds the two
-equal. A guess about the vendor's engine is one line here (marked "guess"), and a correction is one line too.
+Owns: where things are. The engine's operations stand on these templates, and the SDK fills them. A guess about the
+vendor's engine is one line here (marked "guess"), and a correction is one line too. Standard library only.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from urllib.parse import quote
 
 PREFIX = "/api/v1"
 HEALTH = "/health"
+OPENAPI = "/openapi.json"
 
 HEADER_APP_ID = "X-App-Id"
 HEADER_APP_KEY = "X-App-Key"  # guess: the vendor's literal is on no public page
 HEADER_APP_SECRET = "X-App-Secret"
 HEADER_IDEMPOTENCY_KEY = "Idempotency-Key"
 
+
+def _actions(base: str, *words: str) -> Mapping[str, str]:
+    """The path of each action that is a word behind `base`."""
+    return {word: f"{base}/{word}" for word in words}
+
+
 TOKEN = f"{PREFIX}/token"
 AUTH_SESSION = f"{PREFIX}/auth/session"
 PROJECT = f"{PREFIX}/project"
+
 CALLS = f"{PREFIX}/calls"
+CALL_EVENTS = f"{CALLS}/events"
+CALL = f"{CALLS}/{{call_id}}"
+CALL_ACTIONS = _actions(CALL, "ringing", "accept", "reject", "busy", "end")
+
 ROOMS = f"{PREFIX}/rooms"
+BAN = f"{ROOMS}/ban"
+BANS = f"{ROOMS}/bans"
+ROOM = f"{ROOMS}/{{room}}"
+SEND_DATA = f"{ROOM}/send-data"
+ROOM_METADATA = f"{ROOM}/metadata"
+COMMENTS_LOCK = f"{ROOM}/comments/lock"  # guess
+
+PEOPLE_BY_ROLE = f"{ROOM}/participants/by-role"
+PERSON = f"{ROOM}/participants/{{identity}}"
+PERSON_ACTIONS = _actions(PERSON, "permissions", "mute", "metadata", "forbid-stream", "resume-stream", "role")
+
+SEATS = f"{ROOM}/seats"
+SEATS_ACTIONS = _actions(SEATS, "setup", "leave", "move", "swap")  # swap: ours
+SEAT = f"{SEATS}/{{index}}"
+SEAT_ACTIONS = _actions(SEAT, "take", "kick", "lock", "unlock", "mute", "unmute")
+SPEAKERS = f"{ROOM}/speakers"
+SPEAKERS_ACTIONS = _actions(SPEAKERS, "request", "requests", "invite")
+SPEAK_REQUEST_ACTIONS = _actions(f"{SPEAKERS}/requests/{{request_id}}", "approve", "reject")
+INVITATION_ACTIONS = _actions(f"{SPEAKERS}/invitations/{{invitation_id}}", "accept", "decline")
+
+STAGE = f"{ROOM}/stage"  # guess
+STAGE_ACTIONS = _actions(STAGE, "invite", "remove", "request", "leave")  # guess, but for request
 
 
 def segment(text: str) -> str:
@@ -28,91 +63,79 @@ def segment(text: str) -> str:
     return quote(text, safe="")
 
 
+def at(template: str, **values: str | int) -> str:
+    """The path of a template of this table, each value one segment of it."""
+    return template.format(**{name: segment(str(value)) for name, value in values.items()})
+
+
+# -- the table filled in, as the SDK asks ----------------------------------------------------------
+
+
 def call(call_id: str) -> str:
-    return f"{CALLS}/{segment(call_id)}"
+    return at(CALL, call_id=call_id)
 
 
 def call_action(call_id: str, action: str) -> str:
-    """`action` is ringing, accept, reject, busy or end."""
-    return f"{call(call_id)}/{action}"
+    """`action` is a key of `CALL_ACTIONS`; likewise in the functions below."""
+    return at(CALL_ACTIONS[action], call_id=call_id)
 
 
 def room(name: str) -> str:
-    return f"{ROOMS}/{segment(name)}"
+    return at(ROOM, room=name)
 
 
 def send_data(name: str) -> str:
-    return f"{room(name)}/send-data"
+    return at(SEND_DATA, room=name)
+
+
+def room_metadata(name: str) -> str:
+    return at(ROOM_METADATA, room=name)
+
+
+def comments_lock(name: str) -> str:
+    return at(COMMENTS_LOCK, room=name)
 
 
 def participant(room_name: str, identity: str) -> str:
-    return f"{room(room_name)}/participants/{segment(identity)}"
+    return at(PERSON, room=room_name, identity=identity)
 
 
-# -- audio rooms: seats and speakers ---------------------------------------------------------------
+def participant_action(room_name: str, identity: str, action: str) -> str:
+    return at(PERSON_ACTIONS[action], room=room_name, identity=identity)
+
+
+def participants_by_role(room_name: str) -> str:
+    return at(PEOPLE_BY_ROLE, room=room_name)
 
 
 def seats(room_name: str) -> str:
-    return f"{room(room_name)}/seats"
+    return at(SEATS, room=room_name)
 
 
 def seats_action(room_name: str, action: str) -> str:
-    """`action` is setup, leave, move or swap (swap: ours)."""
-    return f"{seats(room_name)}/{action}"
+    return at(SEATS_ACTIONS[action], room=room_name)
 
 
 def seat_action(room_name: str, index: int, action: str) -> str:
-    """`action` is take, kick, lock, unlock, mute or unmute."""
-    return f"{seats(room_name)}/{index}/{action}"
+    return at(SEAT_ACTIONS[action], room=room_name, index=index)
 
 
 def speakers(room_name: str, action: str) -> str:
     """`action` is request (POST, DELETE), requests (GET) or invite (POST)."""
-    return f"{room(room_name)}/speakers/{action}"
+    return at(SPEAKERS_ACTIONS[action], room=room_name)
 
 
 def speaker_request(room_name: str, request_id: int, action: str) -> str:
-    """`action` is approve or reject."""
-    return f"{room(room_name)}/speakers/requests/{request_id}/{action}"
+    return at(SPEAK_REQUEST_ACTIONS[action], room=room_name, request_id=request_id)
 
 
 def speaker_invitation(room_name: str, invitation_id: int, action: str) -> str:
-    """`action` is accept or decline."""
-    return f"{room(room_name)}/speakers/invitations/{invitation_id}/{action}"
-
-
-# -- live streams: the stage -----------------------------------------------------------------------
+    return at(INVITATION_ACTIONS[action], room=room_name, invitation_id=invitation_id)
 
 
 def stage(room_name: str) -> str:
-    return f"{room(room_name)}/stage"  # guess
+    return at(STAGE, room=room_name)
 
 
 def stage_action(room_name: str, action: str) -> str:
-    """`action` is invite, remove, request or leave (guess, but for request)."""
-    return f"{stage(room_name)}/{action}"
-
-
-# -- people ----------------------------------------------------------------------------------------
-
-
-def participant_action(room_name: str, identity: str, action: str) -> str:
-    """`action` is permissions, mute, metadata, forbid-stream, resume-stream or role."""
-    return f"{participant(room_name, identity)}/{action}"
-
-
-def participants_by_role(room_name: str) -> str:
-    return f"{room(room_name)}/participants/by-role"
-
-
-def room_metadata(room_name: str) -> str:
-    return f"{room(room_name)}/metadata"
-
-
-def comments_lock(room_name: str) -> str:
-    return f"{room(room_name)}/comments/lock"  # guess
-
-
-BAN = f"{ROOMS}/ban"
-BANS = f"{ROOMS}/bans"
-CALL_EVENTS = f"{CALLS}/events"
+    return at(STAGE_ACTIONS[action], room=room_name)

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from utdstream.engine import config
 from utdstream.engine.api.fields import Fields, Query
 from utdstream.engine.api.gate import Gate
-from utdstream.engine.api.operations import Access
+from utdstream.engine.api.operations.table import Access
 from utdstream.engine.api.request import Ask, Asker
 from utdstream.engine.api.server import error_response
 from utdstream.engine.media.tokens import Tokens

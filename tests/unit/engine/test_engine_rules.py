@@ -12,7 +12,8 @@ from utdstream.engine import config
 from utdstream.engine.api.fields import Fields, Query, body_object, checked_identity
 from utdstream.engine.api.limits import MAX_KEYS, Buckets
 from utdstream.engine.api.openapi import document
-from utdstream.engine.api.operations import OPERATIONS, codes_of
+from utdstream.engine.api.operations import OPERATIONS
+from utdstream.engine.api.operations.table import codes_of
 from utdstream.engine.push import logins
 from utdstream.engine.rules import rooms
 from utdstream.engine.rules.refusals import STATUS_OF_CODE, Refusal

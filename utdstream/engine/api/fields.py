@@ -13,13 +13,9 @@ from datetime import datetime
 
 from utdstream._wire import codec
 from utdstream.engine.rules.refusals import invalid
+from utdstream.limits import MAX_CALL_METADATA_BYTES, MAX_IDENTITY, MAX_IDENTITY_BYTES, MAX_RECIPIENTS
 from utdstream.models import UTDStreamType
 
-MAX_TEXT = 128
-MAX_TEXT_BYTES = 256
-"""LiveKit counts bytes and refuses longer identities and names at the join."""
-MAX_METADATA_BYTES = 4096
-MAX_KEY = 255
 LARGEST_NUMBER = 999_999_999
 """Of a number in a path, or of a seat."""
 
@@ -37,7 +33,7 @@ def body_object(raw: bytes) -> dict[str, object]:
     return value
 
 
-def checked_text(value: object, name: str, *, longest: int = MAX_TEXT) -> str:
+def checked_text(value: object, name: str, *, longest: int = MAX_IDENTITY) -> str:
     """A non-empty text without control characters. Raises: Refusal."""
     if not isinstance(value, str) or not value.strip():
         raise invalid(f"{name} must be a non-empty string")
@@ -52,8 +48,8 @@ def checked_text(value: object, name: str, *, longest: int = MAX_TEXT) -> str:
 def checked_identity(value: object, name: str = "identity") -> str:
     """An identity or a display name: text that the media server takes too. Raises: Refusal."""
     text = checked_text(value, name)
-    if len(text.encode()) > MAX_TEXT_BYTES:
-        raise invalid(f"{name} must have at most {MAX_TEXT_BYTES} bytes in UTF-8")
+    if len(text.encode()) > MAX_IDENTITY_BYTES:
+        raise invalid(f"{name} must have at most {MAX_IDENTITY_BYTES} bytes in UTF-8")
     return text
 
 
@@ -71,7 +67,7 @@ class Fields:
         """An identity or display name, or None."""
         return checked_identity(self._body[name], name) if self.has(name) else None
 
-    def text(self, name: str, *, longest: int = MAX_TEXT) -> str | None:
+    def text(self, name: str, *, longest: int = MAX_IDENTITY) -> str | None:
         """A text, or None."""
         return checked_text(self._body[name], name, longest=longest) if self.has(name) else None
 
@@ -119,7 +115,7 @@ class Fields:
         return value
 
     def metadata(
-        self, name: str = "metadata", *, most_bytes: int = MAX_METADATA_BYTES
+        self, name: str = "metadata", *, most_bytes: int = MAX_CALL_METADATA_BYTES
     ) -> Mapping[str, object] | None:
         """A JSON object of at most 4 KiB unless more is given, or None."""
         if not self.has(name):
@@ -141,8 +137,8 @@ class Fields:
         if not self.has(name):
             return ()
         value = self._body[name]
-        if not isinstance(value, list) or len(value) > 1000:
-            raise invalid(f"{name} must be a list of at most 1000 identities")
+        if not isinstance(value, list) or len(value) > MAX_RECIPIENTS:
+            raise invalid(f"{name} must be a list of at most {MAX_RECIPIENTS} identities")
         return tuple(checked_identity(item, name) for item in value)
 
     def raw(self, name: str) -> object:

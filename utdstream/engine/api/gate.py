@@ -12,7 +12,7 @@ from starlette.requests import Request
 
 from utdstream._wire import routes
 from utdstream.engine.api.limits import Buckets
-from utdstream.engine.api.operations import Access
+from utdstream.engine.api.operations.table import Access
 from utdstream.engine.api.request import Ask, Asker
 from utdstream.engine.config import LimitsSection
 from utdstream.engine.media.tokens import Tokens

@@ -19,6 +19,7 @@ from utdstream.engine.rules.moderation import PermissionWish
 from utdstream.engine.rules.refusals import Refusal, invalid
 from utdstream.engine.rules.room_state import Outcome, RoomState
 from utdstream.engine.rules.rooms import MICROPHONE, Room
+from utdstream.limits import MAX_ROOM_METADATA_BYTES
 
 _UNSUPPORTED = ("can_publish_sources", "hidden")
 _AUDIO, _VIDEO = "audio", "video"
@@ -98,14 +99,14 @@ class PeopleHandlers:
         place, person = await self._person(ask)
         merged = moderation.merged_metadata(codec.json_object(person.metadata) or {}, changes)
         text = json.dumps(merged, separators=(",", ":"), ensure_ascii=False)
-        if len(text.encode()) > moderation.MAX_METADATA_BYTES:
-            raise invalid(f"metadata must have at most {moderation.MAX_METADATA_BYTES} bytes in all")
+        if len(text.encode()) > MAX_ROOM_METADATA_BYTES:
+            raise invalid(f"metadata must have at most {MAX_ROOM_METADATA_BYTES} bytes in all")
         await self._service.set_person_metadata(place, person.identity, text)
         return Answer({"ok": True, "metadata": text})
 
     async def set_room_metadata(self, ask: Ask) -> Answer:
         """PUT /rooms/{room}/metadata."""
-        metadata = ask.fields.metadata(most_bytes=moderation.MAX_METADATA_BYTES)
+        metadata = ask.fields.metadata(most_bytes=MAX_ROOM_METADATA_BYTES)
         if metadata is None:
             raise invalid("metadata is required")
         outcome = self._desk.moderating(

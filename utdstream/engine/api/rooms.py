@@ -25,10 +25,9 @@ from utdstream.engine.media.tokens import Tokens
 from utdstream.engine.push.notifier import Notifier
 from utdstream.engine.rules import roles, rooms
 from utdstream.engine.rules.refusals import Refusal, invalid
-from utdstream.engine.rules.room_state import MAX_SEATS
+from utdstream.limits import MAX_RELIABLE_BYTES, MAX_SEATS
 from utdstream.models import UTDStreamType
 
-MAX_DATA_BYTES = 15_000
 _DEVICE_FACTS = {"device_model": 100, "os": 50, "os_version": 20, "app_version": 20}
 
 
@@ -259,8 +258,8 @@ def _data(value: object, *, trusted: bool) -> bytes:
         data = text.encode("utf-8")
     except UnicodeEncodeError:
         raise invalid("data must be UTF-8") from None
-    if not 0 < len(data) <= MAX_DATA_BYTES:
-        raise invalid(f"data must have 1 to {MAX_DATA_BYTES} bytes")
+    if not 0 < len(data) <= MAX_RELIABLE_BYTES:
+        raise invalid(f"data must have 1 to {MAX_RELIABLE_BYTES} bytes")
     message = codec.json_object(data)
     kind = message.get("type") if message is not None else None
     if not trusted and isinstance(kind, str) and kind.startswith("_"):

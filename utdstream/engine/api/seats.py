@@ -13,9 +13,10 @@ from utdstream._wire import codec
 from utdstream.engine.api.acting import Desk, done, number, required_identity, required_number
 from utdstream.engine.api.request import Answer, Ask, Handler
 from utdstream.engine.rules import room_state, room_views, seats, speakers
-from utdstream.engine.rules.room_state import MAX_MODE_ID, MAX_SEATS, SEAT_MODES, Outcome, RoomState
+from utdstream.engine.rules.room_state import SEAT_MODES, Outcome, RoomState
 from utdstream.engine.rules.rooms import Room
 from utdstream.engine.rules.seats import GridWish
+from utdstream.limits import MAX_MODE_ID, MAX_SEATS
 
 _IndexRule = Callable[[Room, RoomState, str | None, int], Outcome]
 

@@ -25,14 +25,16 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
 from utdstream._wire import answers, routes
-from utdstream.engine.api.fields import MAX_KEY, Fields, Query, body_object, checked_identity, checked_text
+from utdstream.engine.api.fields import Fields, Query, body_object, checked_identity, checked_text
 from utdstream.engine.api.gate import Gate
-from utdstream.engine.api.operations import OPERATIONS, Access, Operation
+from utdstream.engine.api.operations import OPERATIONS
+from utdstream.engine.api.operations.table import Access, Operation
 from utdstream.engine.api.paths import Paths
 from utdstream.engine.api.request import Ask, Asker, Handler
 from utdstream.engine.config import WEBHOOK_PATH
 from utdstream.engine.rules.refusals import STATUS_OF_CODE, Refusal
 from utdstream.engine.store.contract import StoreFailed
+from utdstream.limits import MAX_IDEMPOTENCY_KEY
 
 HEADER_LAST_EVENT_ID = "Last-Event-ID"
 MAX_BODY_BYTES = 64 * 1024
@@ -151,7 +153,7 @@ def _segment(raw: str, name: str) -> str:
 
 
 def _key(value: str | None) -> str | None:
-    return checked_text(value, routes.HEADER_IDEMPOTENCY_KEY, longest=MAX_KEY) if value else None
+    return checked_text(value, routes.HEADER_IDEMPOTENCY_KEY, longest=MAX_IDEMPOTENCY_KEY) if value else None
 
 
 def _webhook_endpoint(webhook: Callable[[str, str], bool]) -> Callable[[Request], Awaitable[Response]]:

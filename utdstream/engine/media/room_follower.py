@@ -30,9 +30,8 @@ from utdstream.engine.rules.room_state import Notice, RoomState
 from utdstream.engine.rules.room_views import Views
 from utdstream.engine.rules.rooms import MICROPHONE, Room
 from utdstream.engine.store.contract import Presence, Store
+from utdstream.limits import MAX_RELIABLE_BYTES
 
-MAX_MESSAGE_BYTES = 15_000
-"""What a data message may hold; a grid that is larger travels in the metadata alone."""
 MAX_NOTICES = 200
 READY_WITHIN_S = 1.0
 FIRST_RETRY_S, LONGEST_RETRY_S = 0.2, 0.8
@@ -276,7 +275,7 @@ class RoomFollower:
         await self._sfu.set_metadata(name, views.metadata)
         for kind, fields in views.changes_since(told):
             data = messages.encode(kind, fields)
-            if len(data) <= MAX_MESSAGE_BYTES:
+            if len(data) <= MAX_RELIABLE_BYTES:  # a larger grid travels in the metadata alone
                 await self._sfu.send_data(name, data)
         self._told[room.name] = views
 

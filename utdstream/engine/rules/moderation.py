@@ -26,7 +26,6 @@ from utdstream.engine.rules.room_state import Notice, Outcome, Override, RoomSta
 from utdstream.engine.rules.rooms import Room
 from utdstream.models import UTDStreamType
 
-MAX_METADATA_BYTES = 16_384
 ENGINE_KEYS = frozenset({"role", "_device", "appId", "projectId", "service"})
 """What the engine wrote into a participant's metadata: nobody changes it there."""
 

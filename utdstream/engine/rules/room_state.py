@@ -13,13 +13,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 
 from utdstream.engine.rules.rooms import Room
-from utdstream.limits import MAX_SEATS as MAX_SEATS
 from utdstream.models import Seat, SeatGrid, SpeakRequest, UTDStreamType
 
 FREE, REQUEST = "free", "request"
 SEAT_MODES = (FREE, REQUEST)
 DEFAULT_SEATS = 8
-MAX_MODE_ID = 16
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,88 @@
+"""What an operation of the REST interface is, and what it can refuse.
+
+Owns: `Access`, `Operation`, and the refusals that operations of one kind have in common. Pure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Access(Enum):
+    """Which credential an operation wants (the app id always comes with it)."""
+
+    PUBLIC = "nothing"
+    MINT = "app key or app secret"
+    ANY = "app key, app secret or user token"
+    USER = "user token or app secret"
+    SECRET = "app secret"
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation. `request` and `answer` name schemas of the document; `codes` are the refusals
+    beyond those that every operation of its kind can give.
+    """
+
+    id: str
+    method: str
+    path: str
+    summary: str
+    access: Access
+    answer: str
+    request: str | None = None
+    status: int = 200
+    replay_status: int | None = None
+    codes: tuple[str, ...] = ()
+    query: tuple[str, ...] = ()
+    idempotent_by_key: bool = False
+    is_stream: bool = False
+    """Answers with server-sent events, and takes app id and user token from the query too."""
+
+
+ON_CALL = ("forbidden", "identity_mismatch", "call_not_found", "validation_failed")
+ON_DECISION = ("forbidden", "identity_mismatch", "room_not_found", "validation_failed")
+ON_PERSON = (*ON_DECISION, "participant_not_found", "unavailable")
+ON_BAN = ("forbidden", "room_not_found", "validation_failed")
+ON_ROOM = ("forbidden", "room_not_found", "validation_failed", "unavailable")
+ON_STATE = ("room_not_found", "validation_failed", "invalid_state")
+BY_SOMEBODY = (*ON_STATE, "forbidden", "identity_mismatch")
+
+ALWAYS = ("internal",)
+BY_ACCESS: dict[Access, tuple[str, ...]] = {
+    Access.PUBLIC: (),
+    Access.MINT: ("missing_credentials", "invalid_credentials", "rate_limited"),
+    Access.ANY: (
+        "banned",
+        "missing_credentials",
+        "invalid_credentials",
+        "invalid_token",
+        "token_expired",
+        "rate_limited",
+    ),
+    Access.USER: (
+        "banned",
+        "missing_credentials",
+        "invalid_credentials",
+        "invalid_token",
+        "token_expired",
+        "rate_limited",
+    ),
+    Access.SECRET: (
+        "missing_credentials",
+        "invalid_credentials",
+        "invalid_token",
+        "token_expired",
+        "rate_limited",
+    ),
+}
+WITH_BODY = ("payload_too_large", "request_timeout", "validation_failed")
+
+
+def codes_of(operation: Operation) -> tuple[str, ...]:
+    """Every code this operation can refuse with."""
+    codes = [*operation.codes, *BY_ACCESS[operation.access], *ALWAYS]
+    if operation.access is not Access.PUBLIC:
+        codes += [*WITH_BODY, "unavailable"]
+    return tuple(dict.fromkeys(codes))
