@@ -23,6 +23,7 @@ from utdstream._session.base import SessionParts, UTDSession
 from utdstream._threads.deadline import Deadline
 from utdstream._threads.facts import Occurrences
 from utdstream._threads.lanes import EventsLane
+from utdstream._wire import names
 from utdstream.config import DEFAULT_BASE_URL, DEFAULT_TOKEN_BASE_URL, ClientConfig
 from utdstream.errors import InvalidConfig, NotAuthenticated, SessionClosed, UsageError
 from utdstream.limits import MAX_IDENTITY, RESERVED_ROOM_NAMES
@@ -345,6 +346,9 @@ def _load_media_core() -> None:
 def _check_identity(doing: str, identity: str) -> None:
     if not isinstance(identity, str) or not 1 <= len(identity) <= MAX_IDENTITY:
         raise InvalidConfig(f"{doing}: identity must be a text of 1 to {MAX_IDENTITY} characters")
+    fault = names.identity_fault(identity)
+    if fault is not None:
+        raise InvalidConfig(f"{doing}: identity {fault}")
 
 
 def _check_room_name(room_name: str) -> str:

@@ -13,6 +13,8 @@ MAX_IDENTITY_BYTES = 256
 
 RESERVED_ROOM_NAMES = frozenset({".", "..", "ban", "bans"})
 """Names that a path gives another meaning: a room so called could be made and never be reached."""
+RESERVED_IDENTITIES = frozenset({".", "..", "by-role"})
+"""Likewise of identities: a participant so called could be seen in a room and never be removed."""
 
 MAX_SEATS = 100
 """Seats of an audio room: 1 to 100, with the indexes 0 to 99."""

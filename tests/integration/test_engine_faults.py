@@ -189,6 +189,21 @@ def test_a_lost_webhook_is_repaired_by_the_poll(fragile: LocalStack, site: Site)
         assert door.get(call.call_id).end_reason == "participant_left"
 
 
+def test_project_when_the_media_server_is_away_counts_the_rooms_the_engine_knows(
+    fragile: LocalStack, site: Site
+) -> None:
+    """An engine that cannot look does not say that there is nothing."""
+    mint = {"room_name": "counted-while-away", "type": "live_stream", "identity": fresh("ann")}
+    assert site.app().ask("POST", routes.TOKEN, mint).status_code == 200
+    open_rooms = site.app().ask("GET", routes.PROJECT).json()["active_rooms"]
+    assert open_rooms >= 1
+    fragile.stop("livekit")
+    while_away = site.app().ask("GET", routes.PROJECT)
+    fragile.start("livekit")
+    assert while_away.status_code == 200
+    assert while_away.json()["active_rooms"] >= open_rooms
+
+
 def test_a_ban_holds_without_the_media_server_and_over_a_restart(fragile: LocalStack, site: Site) -> None:
     ann, viewer = site.person(fresh("ann")), fresh("viewer")
     room = {"room_name": "banned-over-restart", "type": "live_stream"}

@@ -46,6 +46,37 @@ def test_a_room_name_is_plain(name: str) -> None:
     assert refusal.value.status == 422
 
 
+@pytest.mark.parametrize(
+    "name", ["ban", "bans", "p12_ban", ".", "..", "p12_..", "p12_p12_lobby", "call_0123456789abcdef01234567"]
+)
+def test_room_name_when_no_path_can_carry_it_is_refused_with_a_sentence(name: str) -> None:
+    """It could be made and never reached: a word of a path, dots, a second prefix, the id of a call."""
+    with pytest.raises(Refusal) as refusal:
+        rooms.room_name(name, "12")
+    assert refusal.value.code == "validation_failed"
+    assert "choose another name" in refusal.value.message
+
+
+@pytest.mark.parametrize("name", ["banned", "Ban", "...", ".well-known", "call_1", "p1_lobby"])
+def test_room_name_when_only_like_one_that_is_refused_is_taken(name: str) -> None:
+    """The whole name counts."""
+    assert rooms.room_name(name, "12") == name
+
+
+@pytest.mark.parametrize("identity", [".", "..", "by-role"])
+def test_identity_when_no_path_can_carry_it_is_refused(identity: str) -> None:
+    """A participant of this identity could be seen and never be removed."""
+    with pytest.raises(Refusal) as refusal:
+        checked_identity(identity)
+    assert refusal.value.code == "validation_failed"
+    assert refusal.value.message.startswith(f"identity must not be {identity!r}")
+
+
+def test_display_name_when_it_is_no_identity_may_be_dots() -> None:
+    """No path carries it."""
+    assert Fields({"name": ".."}).name("name") == ".."
+
+
 def test_the_owner_is_the_recorded_one_or_the_first_host() -> None:
     assert rooms.first_owner("ann", "host", None) == "ann"
     assert rooms.first_owner("ann", "audience", None) is None

@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Mapping
 from datetime import datetime
 
-from utdstream._wire import codec
+from utdstream._wire import codec, names
 from utdstream.engine.rules.refusals import invalid
 from utdstream.limits import MAX_CALL_METADATA_BYTES, MAX_IDENTITY, MAX_IDENTITY_BYTES, MAX_RECIPIENTS
 from utdstream.models import UTDStreamType
@@ -45,11 +45,20 @@ def checked_text(value: object, name: str, *, longest: int = MAX_IDENTITY) -> st
     return value
 
 
-def checked_identity(value: object, name: str = "identity") -> str:
-    """An identity or a display name: text that the media server takes too. Raises: Refusal."""
+def checked_name(value: object, name: str) -> str:
+    """A display name: text that the media server takes too. Raises: Refusal."""
     text = checked_text(value, name)
     if len(text.encode()) > MAX_IDENTITY_BYTES:
         raise invalid(f"{name} must have at most {MAX_IDENTITY_BYTES} bytes in UTF-8")
+    return text
+
+
+def checked_identity(value: object, name: str = "identity") -> str:
+    """An identity: a name that a path can carry. Raises: Refusal."""
+    text = checked_name(value, name)
+    fault = names.identity_fault(text)
+    if fault is not None:
+        raise invalid(f"{name} {fault}")
     return text
 
 
@@ -64,8 +73,12 @@ class Fields:
         return self._body.get(name) is not None
 
     def identity(self, name: str) -> str | None:
-        """An identity or display name, or None."""
+        """An identity, or None."""
         return checked_identity(self._body[name], name) if self.has(name) else None
+
+    def name(self, name: str) -> str | None:
+        """A display name, or None."""
+        return checked_name(self._body[name], name) if self.has(name) else None
 
     def text(self, name: str, *, longest: int = MAX_IDENTITY) -> str | None:
         """A text, or None."""

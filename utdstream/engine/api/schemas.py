@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from utdstream.engine.api.fields import LARGEST_NUMBER
 from utdstream.engine.rules.refusals import STATUS_OF_CODE
-from utdstream.limits import MAX_CALL_METADATA_BYTES, MAX_IDENTITY, MAX_IDENTITY_BYTES
+from utdstream.limits import MAX_CALL_METADATA_BYTES, MAX_IDENTITY, MAX_IDENTITY_BYTES, RESERVED_IDENTITIES
 
 Schema = dict[str, object]
 
@@ -29,8 +29,8 @@ NAME: Schema = {
     "description": f"No control characters; at most {MAX_IDENTITY_BYTES} bytes in UTF-8.",
 }
 MAYBE_NAME: Schema = {**NAME, "type": ["string", "null"]}
-IDENTITY: Schema = NAME
-MAYBE_IDENTITY: Schema = MAYBE_NAME
+IDENTITY: Schema = {**NAME, "not": {"enum": sorted(RESERVED_IDENTITIES)}}
+MAYBE_IDENTITY: Schema = {**IDENTITY, "type": ["string", "null"]}
 METADATA: Schema = {
     "type": ["object", "null"],
     "description": f"At most {MAX_CALL_METADATA_BYTES} bytes of JSON.",

@@ -164,6 +164,15 @@ class RoomService:
             counted = await asyncio.gather(*(self._with_count(room, state) for room, state in chosen))
         return list(zip((room for room, _ in chosen), counted, strict=True)), len(found)
 
+    async def count(self) -> int:
+        """How many rooms are open; while the media server does not answer, those that the engine knows of."""
+        known = self._store.rooms.all()
+        try:
+            states = await self._sfu.rooms() if known else {}
+        except SfuUnavailable:
+            return len(known)
+        return sum(rooms.livekit_name(room.name, self._app_id) in states for room in known)
+
     async def _with_count(self, room: Room, state: MediaRoom) -> MediaRoom:
         """The state with how many there are now: livekit-server's own count is up to 5 s old."""
         if state.participant_count == len(self._desk.people.here(room.name)):

@@ -1,15 +1,15 @@
 """The rules of rooms: names, types, who owns one.
 
-Owns: room naming on the media server, who owns a room, what a call may publish. Pure: no I/O. Imports
-vocabulary and `problems`. Seats, stage, roles, grants and bans have files of their own.
+Owns: room naming on the media server, who owns a room, what a call may publish. Pure: no I/O. Seats, stage,
+roles, grants and bans have files of their own.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import datetime
 
+from utdstream._wire import names
 from utdstream.engine.rules.refusals import Refusal, invalid
 from utdstream.models import UTDStreamType
 
@@ -18,8 +18,6 @@ EMPTY_ROOM_TIMEOUT_S = 300
 
 MICROPHONE, CAMERA = "microphone", "camera"
 SCREEN, SCREEN_AUDIO = "screen_share", "screen_share_audio"
-
-_NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +32,13 @@ class Room:
 
 def room_name(value: str, app_id: str) -> str:
     """The plain name out of either spelling (`name`, `p<app id>_name`). Raises: Refusal."""
-    name = value.removeprefix(f"p{app_id}_")
-    if not _NAME.match(name):
-        raise invalid("room_name must be alphanumeric (letters, digits, '_', '.', '-'), 1 to 128 characters")
+    prefix = livekit_name("", app_id)
+    name = value.removeprefix(prefix)
+    fault = names.room_name_fault(name)
+    if fault is None and name.startswith(prefix):
+        fault = f"room_name must not begin with {prefix} twice; choose another name"
+    if fault is not None:
+        raise invalid(fault)
     return name
 
 

@@ -18,7 +18,7 @@ from utdstream.engine.api.schemas import (
 )
 from utdstream.engine.rules import rooms
 from utdstream.engine.rules.room_state import SEAT_MODES
-from utdstream.limits import MAX_MODE_ID, MAX_SEATS
+from utdstream.limits import MAX_MODE_ID, MAX_SEATS, RESERVED_ROOM_NAMES
 
 OPERATIONS = (
     Operation("health", "GET", routes.HEALTH, "Whether the engine serves", Access.PUBLIC, "Health"),
@@ -81,7 +81,11 @@ SCHEMAS: dict[str, Schema] = {
     "RoomTokenRequest": object_of(
         {
             "identity": IDENTITY,
-            "room_name": {"type": "string", "pattern": f"^{names.ROOM_NAME_PATTERN}$"},
+            "room_name": {
+                "type": "string",
+                "pattern": f"^{names.ROOM_NAME_PATTERN}$",
+                "not": {"enum": sorted(RESERVED_ROOM_NAMES)},
+            },
             "type": {"enum": ["live_stream", "audio_room", None], "default": "audio_room"},
             "role": {"enum": [*rooms.ROLES, None], "default": "audience"},
             "room_owner_id": MAYBE_IDENTITY,
