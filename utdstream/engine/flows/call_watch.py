@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 from datetime import datetime, timezone
 
+from utdstream.backoff import Backoff
 from utdstream.engine.background import Occasion, Timers
 from utdstream.engine.flows.calls import CallService
 from utdstream.engine.media.call_rooms import CallRooms
@@ -22,7 +23,8 @@ from utdstream.engine.rules.calls import CallRecord
 from utdstream.engine.store.contract import Store
 
 POLL_S = 5.0
-POLL_WHILE_DOWN_S = 0.5
+WHILE_DOWN = Backoff(first_s=0.5, most_s=1.0)
+"""Between polls of a media server that does not answer."""
 REJOIN_WITHIN_S = 15.0
 """After the media server lost a room (restart) it is made again, and the parties may come back."""
 
@@ -48,6 +50,7 @@ class CallWatch:
         self._timers = timers
         self._checks: set[tuple[str, float]] = set()
         self._rejoining: set[str] = set()
+        self._failures = 0
         answered.listen(self.answered)
 
     def start(self) -> None:
@@ -126,8 +129,11 @@ class CallWatch:
     async def _poll_and_again(self) -> None:
         interval_s = POLL_S
         try:
-            if not await self._poll():
-                interval_s = POLL_WHILE_DOWN_S
+            if await self._poll():
+                self._failures = 0
+            else:
+                interval_s = WHILE_DOWN.pause_s(self._failures)
+                self._failures += 1
         finally:
             self._timers.after(interval_s, "poll", self._poll_and_again)
 

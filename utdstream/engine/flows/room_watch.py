@@ -17,7 +17,7 @@ from __future__ import annotations
 import logging
 
 from utdstream.engine.background import Timers
-from utdstream.engine.flows.call_watch import POLL_S, POLL_WHILE_DOWN_S, REJOIN_WITHIN_S
+from utdstream.engine.flows.call_watch import POLL_S, REJOIN_WITHIN_S, WHILE_DOWN
 from utdstream.engine.flows.room_states import RoomDesk
 from utdstream.engine.media.room_follower import RoomFollower
 from utdstream.engine.media.sfu import MediaRoom, Participant, Sfu, SfuUnavailable, Webhook
@@ -45,6 +45,7 @@ class RoomWatch:
         self._checks: set[tuple[str, str]] = set()
         self._counts: dict[str, int] = {}
         self._began = False
+        self._failures = 0
 
     def start(self) -> None:
         """Begins to poll; the first time looks at every room."""
@@ -119,8 +120,11 @@ class RoomWatch:
     async def _poll_and_again(self) -> None:
         interval_s = POLL_S
         try:
-            if not await self._poll():
-                interval_s = POLL_WHILE_DOWN_S
+            if await self._poll():
+                self._failures = 0
+            else:
+                interval_s = WHILE_DOWN.pause_s(self._failures)
+                self._failures += 1
         finally:
             self._timers.after(interval_s, "poll of rooms", self._poll_and_again)
 

@@ -17,9 +17,11 @@ from collections.abc import Callable
 
 from paho.mqtt import client as paho
 
+from utdstream.backoff import Backoff
+
 KEEPALIVE_S = 15
 CONNECT_WITHIN_S = 2.0
-FIRST_RETRY_S, LONGEST_RETRY_S = 0.2, 1.0
+RETRY = Backoff(first_s=0.2, most_s=1.0)
 _LOOK_EVERY_S = 1.0
 
 _log = logging.getLogger(__name__)
@@ -60,7 +62,7 @@ class PahoLoop:
         await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> None:
-        retry_s = FIRST_RETRY_S
+        failures = 0
         while True:
             began = self._loop.time()
             try:
@@ -73,9 +75,9 @@ class PahoLoop:
             except Exception:  # noqa: BLE001  # the outermost frame of a background task
                 _log.exception("the connection to the broker failed; it is made again")
             if self._loop.time() - began > CONNECT_WITHIN_S:
-                retry_s = FIRST_RETRY_S
-            await asyncio.sleep(retry_s)
-            retry_s = min(2 * retry_s, LONGEST_RETRY_S)
+                failures = 0
+            await asyncio.sleep(RETRY.pause_s(failures))
+            failures += 1
 
     async def _drive(self) -> None:
         """Returns when the connection is lost."""

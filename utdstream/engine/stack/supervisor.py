@@ -26,6 +26,7 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from types import TracebackType
 
+from utdstream.backoff import Backoff
 from utdstream.engine.stack import binaries, ready
 from utdstream.engine.stack.child import Child, engine_command, stop_in_order
 from utdstream.engine.stack.ports import PARTS, PORT_KINDS, Part, Reservation, reserve
@@ -36,7 +37,7 @@ from utdstream.errors import InvalidConfig, SessionClosed, UTDStreamException
 _log = logging.getLogger(__name__)
 
 _TICK_S = 0.1
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 10.0
+_RESTART = Backoff(first_s=0.2, most_s=10.0)
 _STABLE_AFTER_S = 30.0
 _START_ATTEMPTS = 3
 _TAKEN = ("address already in use", "Address already in use", "EADDRINUSE", "[Errno 98]")
@@ -266,7 +267,7 @@ class Supervisor:
     def _mourn(self, child: Child, pid: int) -> None:
         if time.monotonic() - child.started_at > _STABLE_AFTER_S:
             child.deaths = 0
-        pause = min(_FIRST_PAUSE_S * 2**child.deaths, _LONGEST_PAUSE_S)
+        pause = _RESTART.pause_s(child.deaths)
         child.deaths += 1
         child.restart_at = time.monotonic() + pause
         detail = f"{child.ending()}; it is started again in {pause:.1f} s; its log is {child.log}"
@@ -278,7 +279,8 @@ class Supervisor:
         try:
             child.spawn()
         except OSError as error:
-            child.restart_at = time.monotonic() + _LONGEST_PAUSE_S
+            child.restart_at = time.monotonic() + _RESTART.pause_s(child.deaths)
+            child.deaths += 1
             _log.warning("%s cannot be started again (%s)", child.part, error.strerror)
             return
         child.watched = child.unanswered = True
