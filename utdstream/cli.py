@@ -55,6 +55,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (UTDStreamException, OSError) as error:
         print(f"utdstream: {error}", file=sys.stderr)
         return 1
+    except ImportError as error:
+        if error.name != "msgspec":
+            raise
+        print(f"utdstream: {error}", file=sys.stderr)  # the base package is here without its extra `engine`
+        return 1
 
 
 def _parser() -> argparse.ArgumentParser:

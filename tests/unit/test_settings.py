@@ -115,10 +115,14 @@ def test_key_when_described_has_the_words_of_its_annotation() -> None:
     assert toml(("a", 'b"')) == '["a", "b\\""]'
 
 
-def test_command_when_msgspec_is_missing_is_one_sentence() -> None:
-    """`utd-device` from the base package alone: what to install, and no traceback."""
-    script = "import sys; sys.modules['msgspec'] = None; import device.__main__"
+@pytest.mark.parametrize(
+    ("statement", "status"),
+    [("import device.__main__", 2), ("from utdstream.cli import main; sys.exit(main(['engine', 'up']))", 1)],
+)
+def test_command_when_msgspec_is_missing_is_one_sentence(statement: str, status: int) -> None:
+    """The base package alone: what to install, and no traceback."""
+    script = f"import sys; sys.modules['msgspec'] = None; {statement}"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
-    assert run.returncode == 2
+    assert run.returncode == status
     assert run.stderr.count("\n") == 1
-    assert "msgspec" in run.stderr
+    assert "pip install 'msgspec" in run.stderr
