@@ -88,7 +88,7 @@ def _sound(config: MachineConfig) -> Iterator[Check]:
         return
     if util.find_spec("pyaudio") is None:
         return  # said with the packages
-    from device.audio.cards import choose, list_devices
+    from device.audio.portaudio import choose, list_devices
 
     devices = list_devices()
     names = [f'"{each.name}" ({each.inputs} in, {each.outputs} out)' for each in devices]

@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy
 
-from device.audio.cards import CardStream, cards, list_devices, offered_rate
+from device.audio.cards import CardStream, cards
+from device.audio.portaudio import list_devices, offered_rate
 from device.config import MachineConfig
 from device.errors import AudioFailed, DeviceNotFound, PackageMissing
 from utdstream import DeviceError, Microphone, Speaker

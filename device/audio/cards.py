@@ -1,8 +1,7 @@
-"""The sound cards of this machine through PyAudio: their names, and streams that stay alive.
+"""The streams of this machine's sound cards, opened anew whenever they die.
 
-Owns: PortAudio (one reference), every open stream, the one thread that opens, watches and closes them
-(`utd-cards`). The card's own thread calls a stream's callback. PyAudio is
-imported when the first card is asked for.
+Owns: PortAudio's one reference that plays, every open stream, the one thread that opens, watches and closes them
+(`utd-cards`). The card's own thread calls a stream's callback. PyAudio is reached late, through `portaudio.py`.
 
 1. Only `utd-cards` opens and closes: closing a stream under a thread that uses it crashes the interpreter.
 2. PortAudio tells nothing when a card is pulled out or hangs: callbacks just stop, and `is_active()` may
@@ -10,33 +9,28 @@ imported when the first card is asked for.
    and a suspended sound server).
 3. PortAudio reads its list of devices once. When the system's list changed, or no stream is well, all are
    closed and PortAudio is started anew; a stream that is well is not interrupted for another's sake.
-4. A card is known by its name without the numbers ALSA gives anew at each plug-in.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import queue
-import re
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from device.errors import AudioFailed, DeviceNotFound, PackageMissing
+from device.audio.portaudio import choose, devices_of, import_pyaudio, quiet, real_error
+from device.errors import AudioFailed
 from utdstream import DeviceError
 from utdstream.backoff import Backoff
 from utdstream.media import PcmFormat
 
 _log = logging.getLogger(__name__)
 
-RATES_HZ = (48_000, 44_100, 16_000)
 SILENT_S = 0.5
 """No callback for this long: the stream is dead (a frame is 10 ms; a busy machine delays some)."""
 WATCH_S = 0.1
@@ -44,136 +38,6 @@ RETRY = Backoff(first_s=0.1, most_s=1.0)
 FIRST_OPEN_S = 3.0
 CLOSE_S = 2.0
 _CARDS = Path("/proc/asound/cards")
-_NUMBERS = re.compile(r"\s*\(hw:\d+,\d+\)$")
-_stderr_lock = threading.Lock()
-
-
-@dataclass(frozen=True, slots=True)
-class SoundDevice:
-    """One entry of PortAudio's list; `index` is true only until the list is read again."""
-
-    name: str
-    index: int
-    inputs: int
-    outputs: int
-    default_input: bool
-    default_output: bool
-    default_rate_hz: int
-
-
-def import_pyaudio() -> Any:
-    """The driver's module. Raises: PackageMissing."""
-    try:
-        import pyaudio
-    except ImportError as error:
-        raise PackageMissing(
-            "sound needs PyAudio, which is not installed here: `sudo apt install python3-pyaudio`, or "
-            "`sudo apt install portaudio19-dev gcc` and `pip install utdstream[audio]`"
-        ) from error
-    return pyaudio
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[list[str]]:
-    """Keeps what ALSA and JACK print on file descriptor 2 to themselves; the list holds it afterwards."""
-    said: list[str] = []
-    with _stderr_lock, tempfile.TemporaryFile() as heard:
-        kept = os.dup(2)
-        try:
-            os.dup2(heard.fileno(), 2)
-            yield said
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-            heard.seek(0)
-            said += heard.read().decode(errors="replace").splitlines()
-
-
-def real_error(said: list[str]) -> str:
-    """The last thing ALSA complained about, without its file and line; empty when it did not."""
-    for line in reversed(said):
-        found = re.match(r"ALSA lib \S+:\(\S+\) (.+)", line)
-        if found:
-            return found[1].strip()
-    return ""
-
-
-def list_devices() -> list[SoundDevice]:
-    """Every sound device there is now, by its stable name. Blocks: some 100 ms. Raises: PackageMissing."""
-    with open_portaudio() as audio:
-        return devices_of(audio)
-
-
-def devices_of(audio: Any) -> list[SoundDevice]:
-    """The list that this PortAudio read when it started."""
-    defaults = []
-    for ask in (audio.get_default_input_device_info, audio.get_default_output_device_info):
-        try:
-            defaults.append(int(ask()["index"]))
-        except OSError:
-            defaults.append(-1)
-    found = []
-    for index in range(audio.get_device_count()):
-        entry = audio.get_device_info_by_index(index)
-        found.append(
-            SoundDevice(
-                name=_NUMBERS.sub("", str(entry["name"])),
-                index=index,
-                inputs=int(entry["maxInputChannels"]),
-                outputs=int(entry["maxOutputChannels"]),
-                default_input=index == defaults[0],
-                default_output=index == defaults[1],
-                default_rate_hz=int(entry["defaultSampleRate"]),
-            )
-        )
-    return found
-
-
-def choose(devices: list[SoundDevice], name: str, *, capture: bool) -> SoundDevice:
-    """The device of this name and direction; `default` is the system's. Raises: DeviceNotFound."""
-    able = [device for device in devices if (device.inputs if capture else device.outputs) > 0]
-    what = "microphone" if capture else "speaker"
-    if name == "default":
-        chosen = [device for device in able if (device.default_input if capture else device.default_output)]
-        named = [device for device in able if device.name == "default"]
-        if chosen or named:
-            return (chosen or named)[0]
-        raise DeviceNotFound(
-            f"there is no {what}: this machine has no sound card that can be one; plug one in"
-        )
-    exact = [device for device in able if device.name == name]
-    similar = exact or [device for device in able if name.lower() in device.name.lower()]
-    if len(similar) == 1 or exact:
-        return similar[0]
-    there = ", ".join(f'"{device.name}"' for device in able) or "none"
-    reason = "more than one fits" if similar else "there is none"
-    raise DeviceNotFound(f'{what} "{name}": {reason}; those there are: {there}')
-
-
-@contextlib.contextmanager
-def open_portaudio() -> Iterator[Any]:
-    """PortAudio for one look."""
-    pyaudio = import_pyaudio()
-    with quiet():
-        audio = pyaudio.PyAudio()
-    try:
-        yield audio
-    finally:
-        audio.terminate()
-
-
-def offered_rate(name: str, *, capture: bool, channels: int = 1) -> int:
-    """The first of 48, 44.1 and 16 kHz that the card offers. Raises: DeviceNotFound, AudioFailed."""
-    pyaudio = import_pyaudio()
-    with open_portaudio() as audio:
-        device = choose(devices_of(audio), name, capture=capture)
-        side = "input" if capture else "output"
-        for rate in RATES_HZ:
-            asked = {f"{side}_device": device.index, f"{side}_channels": channels}
-            with contextlib.suppress(ValueError), quiet():
-                if audio.is_format_supported(rate, **asked, **{f"{side}_format": pyaudio.paInt16}):
-                    return rate
-    raise AudioFailed(f'"{device.name}" offers none of {", ".join(map(str, RATES_HZ))} Hz with int16')
 
 
 class CardStream:

@@ -1,7 +1,7 @@
 """A button on a GPIO pin, through gpiozero.
 
-Owns: `GpioButton`, the opening of a pin. gpiozero, imported late, calls on a thread of its own, which hands the
-level over and returns; the thread `utd-button` counts presses (`debounce.py`) and tells them.
+Owns: `GpioButton`. gpiozero calls on a thread of its own, which hands the level over and returns; the
+thread `utd-button` counts presses (`debounce.py`) and tells them.
 """
 
 from __future__ import annotations
@@ -15,34 +15,9 @@ from typing import Any
 from device.config import MachineConfig
 from device.errors import PackageMissing, TriggerFailed
 from device.trigger.debounce import Debounce
+from device.trigger.pins import open_pin
 
 _log = logging.getLogger(__name__)
-
-
-def import_gpiozero() -> Any:
-    """The driver's module. Raises: PackageMissing."""
-    try:
-        import gpiozero
-    except ImportError as error:
-        raise PackageMissing(
-            "a button or relay on a pin needs gpiozero: `sudo apt install python3-gpiozero python3-lgpio`, "
-            "or `pip install utdstream[gpio]`"
-        ) from error
-    return gpiozero
-
-
-def open_pin(make: Callable[[Any], Any], pin: int, what: str) -> Any:
-    """A device of gpiozero. Raises: PackageMissing, TriggerFailed."""
-    gpiozero = import_gpiozero()
-    try:
-        return make(gpiozero)
-    except gpiozero.BadPinFactory as error:
-        raise TriggerFailed(
-            f"the {what} on GPIO {pin} cannot be used: this machine has no GPIO that gpiozero can reach; on a "
-            "Raspberry Pi install python3-lgpio and add the user to the group gpio"
-        ) from error
-    except Exception as error:
-        raise TriggerFailed(f"the {what} on GPIO {pin} cannot be used: {error}; is the pin taken?") from error
 
 
 class GpioButton:

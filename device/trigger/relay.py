@@ -9,7 +9,7 @@ import threading
 from typing import Any
 
 from device.config import MachineConfig
-from device.trigger.gpio import open_pin
+from device.trigger.pins import open_pin
 
 
 class GpioRelay:

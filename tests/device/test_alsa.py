@@ -14,7 +14,7 @@ from pulse import PulseCards
 
 from device.audio import cards as card_module
 from device.audio.alsa import AlsaMicrophone, AlsaSpeaker, open_audio
-from device.audio.cards import SoundDevice, choose, list_devices, offered_rate, real_error
+from device.audio.portaudio import SoundDevice, choose, list_devices, offered_rate, real_error
 from device.config import parse
 from device.errors import DeviceNotFound, PackageMissing
 from utdstream import Microphone, Speaker

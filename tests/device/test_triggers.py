@@ -23,8 +23,9 @@ from device.errors import PackageMissing, TriggerFailed
 from device.trigger import command
 from device.trigger.command import CommandButton, press, socket_path
 from device.trigger.debounce import Debounce
-from device.trigger.gpio import GpioButton, import_gpiozero
+from device.trigger.gpio import GpioButton
 from device.trigger.keyboard import KeyboardButton
+from device.trigger.pins import import_gpiozero
 from device.trigger.relay import GpioRelay
 
 PROGRAMS = Path(__file__).with_name("programs")
