@@ -13,30 +13,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from livekit import rtc
 
 from utdstream._livekit import joining
 from utdstream._livekit.errors import translate
-from utdstream._livekit.events import EVENTS, RoomListener, event_payload
+from utdstream._livekit.events import RoomEvents, RoomListener
 from utdstream._livekit.listening import Listening
 from utdstream._livekit.loop import LoopThread, bounded
 from utdstream._livekit.publishing import Publisher, Wish
 from utdstream._livekit.room_end import RoomEnd
-from utdstream._livekit.snapshots import local_snapshot, remote_snapshot
+from utdstream._livekit.snapshots import local_snapshot
 from utdstream._livekit.subscribing import Consumer, Subscriber
 from utdstream.errors import ConnectFailed, SessionClosed
 from utdstream.media import Devices
-from utdstream.models import (
-    Connection,
-    ConnectionState,
-    DataMessage,
-    LocalParticipant,
-    RoomEvent,
-)
-from utdstream.observe import CallbackError, Report
+from utdstream.models import Connection, ConnectionState, LocalParticipant
+from utdstream.observe import Report
 
 _log = logging.getLogger(__name__)
 
@@ -74,6 +68,14 @@ class RoomConnection:
         self.publisher = Publisher(loop, devices, self._end_of_room, report, self._publishing_changed)
         self.subscriber = Subscriber(
             loop, adaptive=adaptive_stream, auto_subscribe=auto_subscribe, linger_s=linger_s
+        )
+        self._events = RoomEvents(
+            lambda: None if self._end_of_room.has_come else self.room,
+            self.publisher,
+            self.subscriber,
+            listener,
+            report,
+            disconnected=self._disconnected,
         )
         self._listening: Listening | None = None
         self._given_up: asyncio.Future[None] = loop.asyncio_loop.create_future()
@@ -113,8 +115,7 @@ class RoomConnection:
 
     async def _connect(self, url: str, token: str) -> None:
         room = rtc.Room(loop=self._loop.asyncio_loop)
-        for name in EVENTS:
-            room.on(name, self._handler(name))  # type: ignore[arg-type]  # a Literal of all event names
+        self._events.listen(room)
         options = rtc.RoomOptions(
             auto_subscribe=self.subscriber.subscribes_natively,
             dynacast=self._dynacast,
@@ -132,11 +133,7 @@ class RoomConnection:
         if self._end_of_room.has_come:
             raise ConnectFailed("joining the media room: it ended at once; ask the engine for a new one")
         self._loop.live.add(self)
-        self._listener.on_connection(Connection(ConnectionState.CONNECTED))
-        self._permission_changed()
-        self._people_changed()
-        if room.metadata:
-            self._listener.on_metadata(room.metadata)
+        self._events.tell_joined()
         self.publisher.start(room)
         self._open_speaker()
         self.subscriber.start(room)
@@ -200,6 +197,10 @@ class RoomConnection:
         if not await bounded(self._loop.spawn(room.disconnect()), DISCONNECT_S):
             _log.warning("the media server did not confirm the disconnect within %g s", DISCONNECT_S)
 
+    def _disconnected(self, reason: str) -> None:
+        if self._leaving is None:
+            self._end(reason)
+
     def _end(self, reason: str) -> None:
         """The room is over, by whoever: once."""
         if self._end_of_room.has_come:
@@ -219,6 +220,9 @@ class RoomConnection:
 
     def _forget_room(self, _: object) -> None:
         self.room = None
+
+    def _publishing_changed(self) -> None:
+        self._events.tell_publishing()
 
     # -- while it lives --------------------------------------------------------------------------
 
@@ -266,95 +270,3 @@ class RoomConnection:
     def add_consumer(self, consumer: Consumer) -> None:
         self.require_room("receiving")
         self.subscriber.add(consumer)
-
-    # -- handlers --------------------------------------------------------------------------------
-
-    def _handler(self, name: str) -> Callable[..., None]:
-        own = getattr(self, f"_on_{name}", None)
-
-        def handle(*arguments: object) -> None:
-            try:
-                if own is not None:
-                    own(*arguments)
-                if EVENTS[name].changes_people:
-                    self._people_changed()
-                if self._listener.wants_events():
-                    self._listener.on_event(RoomEvent(name, event_payload(name, arguments)))
-            except Exception as error:  # noqa: BLE001 - a raising handler makes the core skip the others
-                _log.exception("handling the room event %s failed", name)
-                self._report(CallbackError(error, f"room event {name}"))
-
-        return handle
-
-    def _people_changed(self) -> None:
-        room = self.room
-        if room is not None and not self._end_of_room.has_come:
-            self._listener.on_people(
-                local_snapshot(room.local_participant),
-                tuple(remote_snapshot(other) for other in room.remote_participants.values()),
-            )
-
-    def _permission_changed(self) -> None:
-        room = self.room
-        if room is not None:
-            self._listener.on_permission(room.local_participant.permissions.can_publish)
-
-    def _publishing_changed(self) -> None:
-        if not self._end_of_room.has_come:
-            self._listener.on_publishing(self.publisher.microphone.is_on, self.publisher.camera.is_on)
-
-    def _on_participant_permissions_changed(self, participant: rtc.Participant, _: object) -> None:
-        room = self.room
-        if room is not None and participant.identity == room.local_participant.identity:
-            self._permission_changed()
-            self.publisher.permissions_changed()
-
-    def _on_reconnecting(self) -> None:
-        self.publisher.reconnect_began()
-        self._listener.on_connection(Connection(ConnectionState.RECONNECTING))
-
-    def _on_reconnected(self) -> None:
-        self._permission_changed()
-        self.publisher.reconnected()
-        self.subscriber.reconnected()
-        if self.room is not None and self.room.metadata:
-            self._listener.on_metadata(self.room.metadata)
-        self._listener.on_connection(Connection(ConnectionState.CONNECTED))
-
-    def _on_disconnected(self, reason: rtc.DisconnectReason.ValueType) -> None:
-        if self._leaving is None:
-            self._end(rtc.DisconnectReason.Name(reason))
-
-    def _on_track_published(self, *_: object) -> None:
-        self.subscriber.review()
-
-    def _on_track_subscribed(self, *_: object) -> None:
-        self.subscriber.review()
-
-    def _on_track_unsubscribed(self, _: object, publication: rtc.RemoteTrackPublication, __: object) -> None:
-        self.subscriber.track_unsubscribed(publication.sid)
-
-    def _on_track_unpublished(self, publication: rtc.RemoteTrackPublication, _: object) -> None:
-        self.subscriber.track_unpublished(publication.sid)
-
-    def _on_participant_connected(self, _: object) -> None:
-        self.subscriber.review()
-
-    def _on_track_muted(self, participant: rtc.Participant, publication: rtc.TrackPublication) -> None:
-        room = self.room
-        if room is not None and participant.identity == room.local_participant.identity:
-            self.publisher.track_muted(publication)
-            self._publishing_changed()
-
-    def _on_room_metadata_changed(self, _: object, metadata: str) -> None:
-        self._listener.on_metadata(metadata)
-
-    def _on_data_received(self, packet: rtc.DataPacket) -> None:
-        self._listener.on_data(
-            DataMessage(
-                data=packet.data,
-                sender=packet.participant.identity if packet.participant is not None else None,
-                topic=packet.topic or None,
-                reliable=packet.kind == rtc.DataPacketKind.KIND_RELIABLE,
-            )
-        )
