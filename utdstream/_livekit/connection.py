@@ -26,10 +26,11 @@ from utdstream._livekit.loop import LoopThread, bounded
 from utdstream._livekit.publishing import Publisher, Wish
 from utdstream._livekit.room_end import RoomEnd
 from utdstream._livekit.snapshots import local_snapshot
+from utdstream._livekit.stats import session_stats
 from utdstream._livekit.subscribing import Consumer, Subscriber
 from utdstream.errors import ConnectFailed, SessionClosed
 from utdstream.media import Devices
-from utdstream.models import Connection, ConnectionState, LocalParticipant
+from utdstream.models import Connection, ConnectionState, LocalParticipant, SessionStats
 from utdstream.observe import Report
 
 _log = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ FREE_S = 3.0
 
 
 class RoomConnection:
-    """One life of one room. Made, used and forgotten on the loop thread."""
+    """One life of one room. Thread: loop, all of it, from its making on."""
 
     def __init__(
         self,
@@ -64,15 +65,16 @@ class RoomConnection:
         self._report = report
         self._dynacast = dynacast
         self.room: rtc.Room | None = None
+        """The core's room, None when not connected. Only the reference may be read on another thread."""
         self._end_of_room = RoomEnd(loop)
-        self.publisher = Publisher(loop, devices, self._end_of_room, report, self._publishing_changed)
-        self.subscriber = Subscriber(
+        self._publisher = Publisher(loop, devices, self._end_of_room, report, self._publishing_changed)
+        self._subscriber = Subscriber(
             loop, adaptive=adaptive_stream, auto_subscribe=auto_subscribe, linger_s=linger_s
         )
         self._events = RoomEvents(
             lambda: None if self._end_of_room.has_come else self.room,
-            self.publisher,
-            self.subscriber,
+            self._publisher,
+            self._subscriber,
             listener,
             report,
             disconnected=self._disconnected,
@@ -85,6 +87,12 @@ class RoomConnection:
         """What is still being freed after the end: leaving waits for it."""
 
     # -- joining ---------------------------------------------------------------------------------
+
+    def wish_before_joining(self, wishes: Mapping[str, bool], *, open_early: bool) -> None:
+        """Wishes by kind, on (True) or muted (False), to be met as soon as the SFU allows; kinds without a device
+        are left out. `open_early`: they will be allowed for certain, so the devices open while the room is joined.
+        """
+        self._publisher.wish_before_joining(wishes, open_early=open_early)
 
     async def join(self, url: str, token: str) -> None:
         """Connects; raises ConnectFailed, or SessionClosed at once when `leave` came first.
@@ -104,7 +112,7 @@ class RoomConnection:
         try:
             await self._join_in_turn(url, token)
         except BaseException:
-            self._free(self.publisher.end("the room was not joined"))
+            self._free(self._publisher.end("the room was not joined"))
             raise
 
     async def _join_in_turn(self, url: str, token: str) -> None:
@@ -117,7 +125,7 @@ class RoomConnection:
         room = rtc.Room(loop=self._loop.asyncio_loop)
         self._events.listen(room)
         options = rtc.RoomOptions(
-            auto_subscribe=self.subscriber.subscribes_natively,
+            auto_subscribe=self._subscriber.subscribes_natively,
             dynacast=self._dynacast,
             connect_timeout=SIGNAL_TIMEOUT_S,
         )
@@ -134,13 +142,13 @@ class RoomConnection:
             raise ConnectFailed("joining the media room: it ended at once; ask the engine for a new one")
         self._loop.live.add(self)
         self._events.tell_joined()
-        self.publisher.start(room)
+        self._publisher.start(room)
         self._open_speaker()
-        self.subscriber.start(room)
+        self._subscriber.start(room)
 
     def _open_speaker(self) -> None:
         if self._devices.speaker is not None:
-            self._listening = Listening(self._loop, self._devices.speaker, self.subscriber, self._report)
+            self._listening = Listening(self._loop, self._devices.speaker, self._subscriber, self._report)
             self._listening.open()
 
     def _close_speaker(self) -> None:
@@ -187,8 +195,8 @@ class RoomConnection:
 
     async def _take_leave(self, room: rtc.Room) -> None:
         self._close_speaker()
-        await bounded(self.publisher.close(unpublish=not self.publisher.reconnecting), UNPUBLISH_ALL_S)
-        await self.subscriber.close()
+        await bounded(self._publisher.close(unpublish=not self._publisher.reconnecting), UNPUBLISH_ALL_S)
+        await self._subscriber.close()
         await self._disconnect(room)
         self._end("CLIENT_INITIATED")
 
@@ -207,8 +215,8 @@ class RoomConnection:
             return
         self._loop.live.discard(self)
         self._close_speaker()
-        self._free(self._loop.spawn(self.subscriber.close()))
-        freeing = self.publisher.end(reason)
+        self._free(self._loop.spawn(self._subscriber.close()))
+        freeing = self._publisher.end(reason)
         self._free(freeing)
         self._listener.on_people(
             local_snapshot(self.room.local_participant) if self.room else LocalParticipant(""), ()
@@ -226,14 +234,22 @@ class RoomConnection:
 
     # -- while it lives --------------------------------------------------------------------------
 
-    def require_room(self, doing: str) -> rtc.Room:
+    def _require_room(self, doing: str) -> rtc.Room:
         if self.room is None or self._end_of_room.has_come:
             raise SessionClosed(f"{doing}: the room is not connected; connect first")
         return self.room
 
-    def refuse_publishing(self, microphone: bool) -> None:
-        """Raises PublishRefused when the SFU does not allow it now."""
-        self.publisher.require_permission("microphone" if microphone else "camera")
+    def require_permission(self, kind: str) -> None:
+        """Raises PublishRefused when the SFU does not allow the microphone or the camera now."""
+        self._publisher.require_permission(kind)
+
+    def wishes(self) -> Mapping[str, bool]:
+        """What is wished for by kind, on (True) or muted (False); after the end, what was wished for then."""
+        return self._publisher.wishes()
+
+    async def settle_publishing(self) -> None:
+        """Until every wish is met or has failed. Failures are reported, not raised."""
+        await self._publisher.settle()
 
     async def set_wish(self, kind: str, wish: Wish) -> None:
         """Returns when it is so. Cancelled at a deadline: the earlier wish is restored."""
@@ -241,7 +257,7 @@ class RoomConnection:
 
     async def set_wishes(self, wishes: Mapping[str, Wish]) -> None:
         """Several at once; raises what the first that failed raised, when all are settled."""
-        slots = {self.publisher.slot(kind): wish for kind, wish in wishes.items()}
+        slots = {self._publisher.slots[kind]: wish for kind, wish in wishes.items()}
         before = {slot: slot.wish for slot in slots}
         settled = [slot.set_wish(wish) for slot, wish in slots.items()]
         try:
@@ -257,16 +273,23 @@ class RoomConnection:
 
     async def publish_data(self, data: bytes, *, reliable: bool, to: list[str], topic: str) -> None:
         """Sends to everyone, or to the identities in `to`. A send cancelled at a deadline may still arrive."""
-        room = self.require_room("send_data")
+        room = self._require_room("send_data")
         sending = room.local_participant.publish_data(
             data, reliable=reliable, destination_identities=to, topic=topic
         )
         await self._end_of_room.ask(sending, "send_data")
 
-    async def get_stats(self) -> rtc.RtcStats:
-        room = self.require_room("stats")
-        return await self._end_of_room.ask(room.get_rtc_stats(), "stats")
+    async def stats(self, *, events_dropped: int) -> SessionStats:
+        """The figures of now. `events_dropped` are those of the session's lane, which the loop does not know."""
+        room = self._require_room("stats")
+        figures = await self._end_of_room.ask(room.get_rtc_stats(), "stats")
+        return session_stats(figures, self._publisher, self._subscriber, events_dropped=events_dropped)
 
     def add_consumer(self, consumer: Consumer) -> None:
-        self.require_room("receiving")
-        self.subscriber.add(consumer)
+        """Brings remote sound or pictures to `consumer`. Raises: SessionClosed when the room is not connected."""
+        self._require_room("receiving")
+        self._subscriber.add(consumer)
+
+    def remove_consumer(self, consumer: Consumer) -> None:
+        """Nothing more comes to `consumer`; its tracks are let go. Nothing to do when it is not there."""
+        self._subscriber.remove(consumer)

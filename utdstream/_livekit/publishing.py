@@ -7,7 +7,7 @@ does is in `slot`. Thread: all of it on the loop.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from livekit import rtc
@@ -42,7 +42,7 @@ class Publisher:
         self._last_wishes: dict[str, bool] = {}
         self.microphone = self._slot("microphone", devices.microphone, microphone_feed)
         self.camera = self._slot("camera", devices.camera, CameraFeed)
-        self._slots = (self.microphone, self.camera)
+        self.slots = {slot.kind: slot for slot in (self.microphone, self.camera)}
 
     def _slot(
         self, kind: str, device: Device | None, feed_for: Callable[[Device, LoopThread, Report], Feed[Any]]
@@ -61,27 +61,27 @@ class Publisher:
             report=self._report,
         )
 
-    def slot(self, kind: str) -> Slot:
-        return self.microphone if kind == "microphone" else self.camera
-
     # -- before and while the room lives ---------------------------------------------------------
 
-    def open_early(self) -> None:
-        """Devices that will be published for certain open while the room is being joined."""
-        for slot in self._slots:
-            if slot.wish is Wish.ON:
-                slot.open_early()
+    def wish_before_joining(self, wishes: Mapping[str, bool], *, open_early: bool) -> None:
+        """See `RoomConnection.wish_before_joining`."""
+        for kind, on in wishes.items():
+            slot = self.slots[kind]
+            if slot.has_device:
+                slot.wish = Wish.ON if on else Wish.MUTED
+                if on and open_early:
+                    slot.open_early()
 
     def start(self, room: rtc.Room) -> None:
         """The room is connected: make the wishes so."""
         self._side.room = room
-        for slot in self._slots:
+        for slot in self.slots.values():
             if slot.wish is not Wish.OFF:
                 slot.reconcile()
 
     async def settle(self) -> None:
         """Until every wish is met or has failed. Failures are reported, not raised."""
-        wishing = [slot for slot in self._slots if slot.wish is not Wish.OFF]
+        wishing = [slot for slot in self.slots.values() if slot.wish is not Wish.OFF]
         outcomes = await asyncio.gather(
             *(slot.set_wish(slot.wish) for slot in wishing), return_exceptions=True
         )
@@ -94,12 +94,12 @@ class Publisher:
         return dict(self._last_wishes if self._side.end.has_come else self._present_wishes())
 
     def _present_wishes(self) -> dict[str, bool]:
-        return {slot.kind: slot.wish is Wish.ON for slot in self._slots if slot.wish is not Wish.OFF}
+        return {slot.kind: slot.wish is Wish.ON for slot in self.slots.values() if slot.wish is not Wish.OFF}
 
     def require_permission(self, kind: str) -> None:
         """Raises PublishRefused when the SFU does not allow it now."""
         if not self._side.allows(kind):
-            raise self.slot(kind).refusal()
+            raise self.slots[kind].refusal()
 
     # -- events of the room ----------------------------------------------------------------------
 
@@ -108,11 +108,11 @@ class Publisher:
         return self._side.reconnecting
 
     def permissions_changed(self) -> None:
-        for slot in self._slots:
+        for slot in self.slots.values():
             slot.reconcile()
 
     def track_muted(self, publication: rtc.TrackPublication) -> None:
-        for slot in self._slots:
+        for slot in self.slots.values():
             slot.muted_event(publication)
 
     def reconnect_began(self) -> None:
@@ -120,7 +120,7 @@ class Publisher:
 
     def reconnected(self) -> None:
         self._side.reconnecting = False
-        for slot in self._slots:
+        for slot in self.slots.values():
             slot.check_survival()
 
     # -- the end ---------------------------------------------------------------------------------
@@ -128,10 +128,10 @@ class Publisher:
     async def close(self, *, unpublish: bool) -> None:
         """Before leaving: devices stop, tracks are unpublished (leaves no memory behind)."""
         self._side.leaving = True
-        for slot in self._slots:
+        for slot in self.slots.values():
             slot.wish = Wish.OFF
         if unpublish and not self._side.end.has_come:
-            waits = [slot.set_wish(Wish.OFF) for slot in self._slots]
+            waits = [slot.set_wish(Wish.OFF) for slot in self.slots.values()]
             await asyncio.gather(*waits, return_exceptions=True)
 
     def end(self, reason: str) -> asyncio.Task[None]:
@@ -144,7 +144,7 @@ class Publisher:
         return self._loop.spawn(self._end_slots())
 
     async def _end_slots(self) -> None:
-        await asyncio.gather(*(slot.room_ended() for slot in self._slots), return_exceptions=True)
+        await asyncio.gather(*(slot.room_ended() for slot in self.slots.values()), return_exceptions=True)
         self._changed()
 
 

@@ -73,7 +73,7 @@ class Slot:
         self._report = report
         self._capture = Capture(loop, kind, device) if device is not None else None
         self.wish = Wish.OFF
-        """Set it with `set_wish`, or before the room is joined."""
+        """Set it with `set_wish`, or before the room is joined: nothing reconciles then."""
         self._publication: rtc.LocalTrackPublication | None = None
         self._feed: Feed[Any] | None = None
         self._viewers: ViewerWatch | None = None

@@ -5,13 +5,17 @@ With one peer connection everything is in the publisher's list, so both lists ar
 
 from __future__ import annotations
 
-from utdstream._livekit.connection import RoomConnection
+from livekit import rtc
+
+from utdstream._livekit.publishing import Publisher
+from utdstream._livekit.subscribing import Subscriber
 from utdstream.models import SessionStats
 
 
-async def session_stats(connection: RoomConnection, *, events_dropped: int) -> SessionStats:
+def session_stats(
+    stats: rtc.RtcStats, publisher: Publisher, subscriber: Subscriber, *, events_dropped: int
+) -> SessionStats:
     """One snapshot; fields WebRTC did not tell are None."""
-    stats = await connection.get_stats()
     round_trip_ms: float | None = None
     lost: int | None = None
     jitter_ms: float | None = None
@@ -28,7 +32,6 @@ async def session_stats(connection: RoomConnection, *, events_dropped: int) -> S
             flow = entry.inbound_rtp.received
             lost = (lost or 0) + int(flow.packets_lost)
             jitter_ms = max(jitter_ms or 0.0, flow.jitter * 1000)
-    publisher, subscriber = connection.publisher, connection.subscriber
     return SessionStats(
         audio_frames_sent=publisher.microphone.sent,
         audio_frames_dropped=publisher.microphone.dropped,

@@ -63,7 +63,6 @@ class RoomLife:
     async def join(self, url: str, token: str) -> None:
         """Joins the room; see `RoomConnection.join`."""
         from utdstream._livekit.connection import RoomConnection
-        from utdstream._livekit.publishing import Wish
 
         facts = self._facts
         connection = self.connection = RoomConnection(
@@ -78,12 +77,7 @@ class RoomLife:
         )
         if self._given_up:
             connection.give_up()
-        for kind, on in self._publish.items():
-            slot = connection.publisher.slot(kind)
-            if slot.has_device:
-                slot.wish = Wish.ON if on else Wish.MUTED
-        if self._open_early:
-            connection.publisher.open_early()
+        connection.wish_before_joining(self._publish, open_early=self._open_early)
         await connection.join(url, token)
 
     def give_up(self, _: asyncio.Task[None] | None = None) -> None:
@@ -104,7 +98,7 @@ class RoomLife:
 
     def wishes(self) -> Mapping[str, bool]:
         """What this life wishes to publish: on (True) or muted, by kind of device."""
-        return self.connection.publisher.wishes() if self.connection is not None else self._publish
+        return self.connection.wishes() if self.connection is not None else self._publish
 
     # -- RoomListener, loop thread -----------------------------------------------------------------
 
@@ -184,7 +178,7 @@ class RoomReceiver:
 
     def detach(self, consumer: AudioConsumer | VideoConsumer) -> None:
         """Ends a consumer, soon."""
-        self._life.loop.post(self._connection.subscriber.remove, consumer)
+        self._life.loop.post(self._connection.remove_consumer, consumer)
 
     def is_over(self) -> bool:
         """Whether the room was left or lost since."""

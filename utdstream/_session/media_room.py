@@ -176,7 +176,7 @@ class MediaRoom:
     def refuse_publishing(self, kind: str, deadline: Deadline, doing: str) -> None:
         """Raises: PublishRefused when the media server does not allow this kind of device now."""
         life, connection = self.require(doing)
-        life.loop.call(connection.refuse_publishing, kind == "microphone", deadline=deadline)
+        life.loop.call(connection.require_permission, kind, deadline=deadline)
 
     def withdraw(self, deadline: Deadline | None = None) -> None:
         """Microphone and camera stop and are unpublished; with a deadline it waits until they are.
@@ -204,4 +204,4 @@ class MediaRoom:
     def settle_publishing(self, deadline: Deadline) -> None:
         """Blocks: until what is wished for is published, or has failed and was reported."""
         life, connection = self.require("publishing")
-        life.loop.run(connection.publisher.settle, deadline=deadline)
+        life.loop.run(connection.settle_publishing, deadline=deadline)

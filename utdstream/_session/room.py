@@ -253,10 +253,8 @@ class UTDRoom:
         """
         deadline = Deadline(timeout, self._config.set_timeout_s, "stats")
         life, connection = self._media.require("stats")
-        from utdstream._livekit.stats import session_stats
-
         return life.loop.run(
-            lambda: session_stats(connection, events_dropped=self._facts.lane.dropped), deadline=deadline
+            lambda: connection.stats(events_dropped=self._facts.lane.dropped), deadline=deadline
         )
 
     def _receiver(self) -> RoomReceiver:
