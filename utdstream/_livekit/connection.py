@@ -3,7 +3,7 @@
 Owns: the `rtc.Room`, its handlers, the order of joining and leaving. Thread: all of it on the loop.
 Must not know sessions: it tells a `RoomListener`, whose methods never block and never raise.
 
-1. `connect` is never cancelled: a join nobody waits for any more finishes and is then disconnected,
+1. `connect` is never cancelled: a join that no caller waits for any more finishes and is then disconnected,
    and the next join of the same identity in the same room waits for that.
 2. A handler does three things: update the snapshot, wake the waits, hand the event on.
 3. Leaving is bounded at each step and works when the room is already gone.
@@ -210,7 +210,7 @@ class RoomConnection:
             self._end(reason)
 
     def _end(self, reason: str) -> None:
-        """The room is over, by whoever: once."""
+        """The room is over, whether left from here or ended by the server: once."""
         if self._end_of_room.has_come:
             return
         self._loop.live.discard(self)

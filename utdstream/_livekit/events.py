@@ -1,4 +1,4 @@
-"""The events of a media room: what each is called, what it carries, what is done about it, who hears of it.
+"""The events of a media room: what each is called, what it carries, what is done about it.
 
 Owns: `EVENTS`, the one table of them; `RoomEvents`, which does what it says; `RoomListener`, where all ends.
 Thread: the loop, inside the core's own listening task: nothing here may wait or raise.

@@ -205,7 +205,7 @@ class LoopThread:
         def work() -> None:
             try:
                 result, error = function(), None
-            except BaseException as failure:  # noqa: BLE001 - handed to whoever awaits
+            except BaseException as failure:  # noqa: BLE001 - handed to the task that awaits it
                 self.post(settle, None, failure)
             else:
                 self.post(settle, result, error)

@@ -135,7 +135,7 @@ class Publisher:
             await asyncio.gather(*waits, return_exceptions=True)
 
     def end(self, reason: str) -> asyncio.Task[None]:
-        """The room is over: wakes whoever waits for an answer, stops the devices, frees the tracks.
+        """The room is over: wakes every request that waits for an answer, stops the devices, frees the tracks.
 
         The task is done when the devices are closed and the tracks are freed.
         """

@@ -346,7 +346,7 @@ class Slot:
         self.reconcile()
 
     async def room_ended(self) -> None:
-        """Unpublishes at once (rule 7), stops the device, tells whoever waits."""
+        """Unpublishes at once (rule 7), stops the device, fails the wishes that still wait."""
         if self._feed is not None:
             self._feed.open = False
         publication, self._publication = self._publication, None

@@ -1,42 +1,30 @@
 """What this participant receives: nothing is downloaded that nobody consumes.
 
-Owns: subscriptions, audio and video streams of one connection, and the consumers they feed. Thread:
-all of it on the loop, but for what consumers pull (see `playout`).
+Owns: the subscriptions of one connection, and the consumers they are for. Thread: all of it on the loop, but for
+what consumers pull (see `playout`). How a track's frames leave the core is in `streams`.
 
-With `adaptive` an audio track is subscribed while somebody listens (a speaker or `audio_frames()`),
-a video track while somebody looks, and for `linger_s` after; the core decodes what is subscribed even
-when nobody reads it, so unsubscribing is the only saving. A `VideoStream` never ends by itself
-(livekit 1.2.1): each stream has its own task, cancelled and closed on `track_unsubscribed`.
+With `adaptive` an audio track is subscribed while it has a listener (a speaker or `audio_frames()`), a video track
+while it has a viewer, and for `linger_s` after; the core decodes what is subscribed even when nobody reads it, so
+unsubscribing is the only saving.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 import time
 from collections.abc import Callable
 
 from livekit import rtc
 
-from utdstream._livekit.loop import LoopThread, bounded
-from utdstream._livekit.playout import Mixer, PcmRing
-from utdstream.media import PcmFormat, PixelFormat, RawFrame
-
-_log = logging.getLogger(__name__)
-
-STREAM_CLOSE_S = 2.0
-AUDIO_CAPACITY = 10
-_ROTATION: dict[object, int] = {
-    rtc.VideoRotation.VIDEO_ROTATION_0: 0,
-    rtc.VideoRotation.VIDEO_ROTATION_90: 90,
-    rtc.VideoRotation.VIDEO_ROTATION_180: 180,
-    rtc.VideoRotation.VIDEO_ROTATION_270: 270,
-}
+from utdstream._livekit.loop import LoopThread
+from utdstream._livekit.playout import Mixer
+from utdstream._livekit.streams import STREAM_CLOSE_S, Stream, open_audio, open_video
+from utdstream.media import PcmFormat, RawFrame
 
 
 class AudioConsumer:
-    """Somebody who listens: to everyone, or to one identity. Read with `mixer.pull`, any thread."""
+    """A listener: to everyone, or to one identity. Read with `mixer.pull`, any thread."""
 
     kind = rtc.TrackKind.KIND_AUDIO
 
@@ -46,7 +34,7 @@ class AudioConsumer:
 
 
 class VideoConsumer:
-    """Somebody who looks: at the newest picture of one identity, or of whoever is seen first."""
+    """A viewer: of the newest picture of one identity, or of the first one that is seen."""
 
     kind = rtc.TrackKind.KIND_VIDEO
 
@@ -90,14 +78,6 @@ class VideoConsumer:
 Consumer = AudioConsumer | VideoConsumer
 
 
-class _Stream:
-    """One remote track flowing into one consumer."""
-
-    def __init__(self, task: asyncio.Task[None], close: Callable[[], object]) -> None:
-        self.task = task
-        self.close = close
-
-
 class Subscriber:
     """All subscriptions of one connection. Loop thread."""
 
@@ -109,7 +89,7 @@ class Subscriber:
         self._room: rtc.Room | None = None
         self._closed = False
         self._consumers: list[Consumer] = []
-        self._streams: dict[tuple[Consumer, str], _Stream] = {}
+        self._streams: dict[tuple[Consumer, str], Stream] = {}
         self._lingering: dict[str, asyncio.TimerHandle] = {}
         self._asked: set[str] = set()
         self.video_frames_received = 0
@@ -132,12 +112,14 @@ class Subscriber:
         self.review()
 
     def add(self, consumer: Consumer) -> None:
+        """Brings it what it asks for, from now on."""
         self._consumers.append(consumer)
         if self._closed and isinstance(consumer, VideoConsumer):
             consumer.end()  # it came while the room was being left: nobody else would tell it
         self.review()
 
     def remove(self, consumer: Consumer) -> None:
+        """Brings it nothing more. Nothing to do when it is not there."""
         if consumer not in self._consumers:
             return
         self._consumers.remove(consumer)
@@ -196,10 +178,12 @@ class Subscriber:
     # -- events of the room ----------------------------------------------------------------------
 
     def track_unsubscribed(self, sid: str) -> None:
+        """The core gives nothing more of this track: its streams are closed, they would wait for ever."""
         for key in [key for key in self._streams if key[1] == sid]:
             self._close_stream(key)
 
     def track_unpublished(self, sid: str) -> None:
+        """The track is gone; its viewers look for another one."""
         self.track_unsubscribed(sid)
         self._asked.discard(sid)
         timer = self._lingering.pop(sid, None)
@@ -237,58 +221,19 @@ class Subscriber:
         if key in self._streams:
             return
         if isinstance(consumer, AudioConsumer):
-            audio_format = consumer.mixer.format
-            audio = rtc.AudioStream(
-                track,
-                sample_rate=audio_format.sample_rate_hz,
-                num_channels=audio_format.channels,
-                capacity=AUDIO_CAPACITY,
-            )
-            ring = consumer.mixer.open_ring()
-            task = self._loop.spawn(self._pump_audio(audio, ring))
-            self._streams[key] = _Stream(task, lambda: consumer.mixer.close_ring(ring))
+            self._streams[key] = open_audio(self._loop, track, consumer.mixer)
         else:
-            video = rtc.VideoStream(track, capacity=1)
-            task = self._loop.spawn(self._pump_video(video, consumer))
-            self._streams[key] = _Stream(task, lambda: None)
+            self._streams[key] = open_video(self._loop, track, self._video_sink(consumer))
+
+    def _video_sink(self, consumer: VideoConsumer) -> Callable[[RawFrame], None]:
+        def put(frame: RawFrame) -> None:
+            self.video_frames_received += 1
+            consumer.put(frame)
+
+        return put
 
     def _close_stream(self, key: tuple[Consumer, str]) -> asyncio.Task[None]:
-        stream = self._streams.pop(key)
-        stream.task.cancel()
-        stream.close()
-        return stream.task
-
-    async def _pump_audio(self, stream: rtc.AudioStream, ring: PcmRing) -> None:
-        try:
-            async for event in stream:
-                ring.push(event.frame.data.cast("B"))
-        finally:
-            await self._close_native(stream)
-
-    async def _pump_video(self, stream: rtc.VideoStream, consumer: VideoConsumer) -> None:
-        try:
-            async for event in stream:
-                frame = event.frame
-                if frame.type != rtc.VideoBufferType.I420:
-                    frame = frame.convert(rtc.VideoBufferType.I420)
-                self.video_frames_received += 1
-                consumer.put(
-                    RawFrame(
-                        data=bytes(frame.data),
-                        width=frame.width,
-                        height=frame.height,
-                        pixel_format=PixelFormat.I420,
-                        captured_at_us=event.timestamp_us,
-                        rotation=_ROTATION.get(event.rotation, 0),
-                    )
-                )
-        finally:
-            await self._close_native(stream)
-
-    async def _close_native(self, stream: rtc.AudioStream | rtc.VideoStream) -> None:
-        closing = self._loop.spawn(stream.aclose())
-        if not await bounded(asyncio.shield(closing), STREAM_CLOSE_S):
-            closing.cancel()
+        return self._streams.pop(key).close()
 
     async def close(self) -> None:
         """All streams, bounded; video consumers are told that no picture will come."""

@@ -1,0 +1,103 @@
+"""One remote track flowing out of the core: its sound into a ring, its pictures to a consumer.
+
+Owns: `Stream`, and the two ways to open one. A way that is added (sound past asyncio) is one more function here.
+Thread: the loop; sound is pulled from the ring on other threads.
+
+The core's streams never end by themselves (livekit 1.2.1): each has its own task, and its owner closes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from livekit import rtc
+
+from utdstream._livekit.loop import LoopThread, bounded
+from utdstream._livekit.playout import Mixer
+from utdstream.media import PixelFormat, RawFrame
+
+STREAM_CLOSE_S = 2.0
+AUDIO_CAPACITY = 10
+"""Frames of 10 ms that wait while the loop is busy; then the oldest goes."""
+
+_ROTATION: dict[object, int] = {
+    rtc.VideoRotation.VIDEO_ROTATION_0: 0,
+    rtc.VideoRotation.VIDEO_ROTATION_90: 90,
+    rtc.VideoRotation.VIDEO_ROTATION_180: 180,
+    rtc.VideoRotation.VIDEO_ROTATION_270: 270,
+}
+
+
+class Stream:
+    """Flows from its making to `close`."""
+
+    def __init__(
+        self,
+        loop: LoopThread,
+        native: rtc.AudioStream | rtc.VideoStream,
+        pump: Coroutine[Any, Any, None],
+        *,
+        closed: Callable[[], object] | None = None,
+    ) -> None:
+        self._loop = loop
+        self._native = native
+        self._pump = loop.spawn(pump)
+        self._closed = closed
+
+    def close(self) -> asyncio.Task[None]:
+        """Nothing flows from now on; the task is done when the core's end is closed too, or late."""
+        self._pump.cancel()
+        if self._closed is not None:
+            self._closed()
+        return self._loop.spawn(self._close_native())
+
+    async def _close_native(self) -> None:
+        """Not the pump's business: one that is cancelled before its first step never runs."""
+        await asyncio.wait({self._pump})
+        closing = self._loop.spawn(self._native.aclose())
+        if not await bounded(closing, STREAM_CLOSE_S):
+            closing.cancel()
+
+
+def open_audio(loop: LoopThread, track: rtc.Track, mixer: Mixer) -> Stream:
+    """The track's sound into a ring of `mixer`, in its format (the core resamples)."""
+    native = rtc.AudioStream(
+        track,
+        sample_rate=mixer.format.sample_rate_hz,
+        num_channels=mixer.format.channels,
+        capacity=AUDIO_CAPACITY,
+    )
+    ring = mixer.open_ring()
+
+    async def pump() -> None:
+        async for event in native:
+            ring.push(event.frame.data.cast("B"))
+
+    return Stream(loop, native, pump(), closed=lambda: mixer.close_ring(ring))
+
+
+def open_video(loop: LoopThread, track: rtc.Track, put: Callable[[RawFrame], None]) -> Stream:
+    """The track's pictures to `put`, as I420, on the loop; what comes while the loop is busy is replaced."""
+    native = rtc.VideoStream(track, capacity=1)
+
+    async def pump() -> None:
+        async for event in native:
+            put(_to_i420(event))
+
+    return Stream(loop, native, pump())
+
+
+def _to_i420(event: rtc.VideoFrameEvent) -> RawFrame:
+    frame = event.frame
+    if frame.type != rtc.VideoBufferType.I420:
+        frame = frame.convert(rtc.VideoBufferType.I420)
+    return RawFrame(
+        data=bytes(frame.data),
+        width=frame.width,
+        height=frame.height,
+        pixel_format=PixelFormat.I420,
+        captured_at_us=event.timestamp_us,
+        rotation=_ROTATION.get(event.rotation, 0),
+    )
