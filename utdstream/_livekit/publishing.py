@@ -14,7 +14,7 @@ from livekit import rtc
 
 from utdstream._livekit.feed import Feed
 from utdstream._livekit.loop import LoopThread
-from utdstream._livekit.platform_audio import PlatformFeed
+from utdstream._livekit.platform_audio import NativeAudio, PlatformFeed
 from utdstream._livekit.room_end import RoomEnd
 from utdstream._livekit.sending_side import SendingSide
 from utdstream._livekit.slot import Slot, Wish
@@ -22,7 +22,6 @@ from utdstream._livekit.sources import CameraFeed, MicrophoneFeed
 from utdstream.errors import DeviceError
 from utdstream.media import Camera, Devices, Microphone, PcmFrame
 from utdstream.observe import Report
-from utdstream.platform_audio import PlatformMicrophone
 
 Device = TypeVar("Device", Microphone, Camera)
 
@@ -150,6 +149,7 @@ class Publisher:
 
 def microphone_feed(microphone: Microphone, loop: LoopThread, report: Report) -> Feed[PcmFrame]:
     """The way of this microphone's sound into the core. Thread: loop."""
-    if isinstance(microphone, PlatformMicrophone):
-        return PlatformFeed(microphone.native, loop, report)
+    native = getattr(microphone, "native", None)
+    if isinstance(native, NativeAudio):  # the core captures by itself (`utdstream.platform_audio`)
+        return PlatformFeed(native, loop, report)
     return MicrophoneFeed(microphone, loop, report)
