@@ -1,6 +1,7 @@
 """UTDStreamClient: credentials in, sessions out.
 
-Owns: who is signed in, the sessions and inboxes it made. The only place that wires REST and sessions.
+Owns: the identity that is signed in, the sessions and inboxes it made. The only place that wires REST and
+sessions.
 Threads: any may call. Imports stay light: requests, livekit and paho are reached with the first use.
 """
 
@@ -73,7 +74,7 @@ class UTDStreamClient:
 
     @property
     def identity(self) -> str | None:
-        """Who is signed in, or None."""
+        """The identity that is signed in, or None."""
         actor = self._api.actor
         return actor.identity if actor is not None else None
 
@@ -130,7 +131,7 @@ class UTDStreamClient:
         devices: Devices | None = None,
         timeout: float | None = None,
     ) -> UTDLiveStreamSession:
-        """Joins a live stream: as its host, who then calls `go_live()`, or as a viewer.
+        """Joins a live stream: as its host, which then calls `go_live()`, or as a viewer.
 
         Blocks: to the deadline (default 20 s). Raises: PermissionDenied (`is_banned`), InvalidRequest,
         RateLimited, UsageError for a second identity, ConnectFailed, EngineUnreachable, DeadlineExceeded.
@@ -242,7 +243,8 @@ class UTDStreamClient:
     def dispose(self, *, timeout: float | None = None) -> None:
         """Disposes the inboxes and sessions it made (live calls end) and frees everything. Idempotent.
 
-        Blocks: to the deadline (default 8 s), all of them at the same time.
+        Blocks: to the deadline (default 8 s), all of them at the same time. Raises: InvalidConfig for a wrong
+        `timeout`.
         """
         deadline = Deadline(timeout, self._config.dispose_timeout_s, "dispose")
         with self._lock:

@@ -170,7 +170,7 @@ class Camera(Protocol):
 
 @runtime_checkable
 class WatchedCamera(Camera, Protocol):
-    """An encoded camera that may rest while nobody watches. Any other camera is fed and encoded all the time."""
+    """An encoded camera that may rest while it has no viewer. Any other camera is fed and encoded all the time."""
 
     def set_watched(self, watched: bool) -> None:
         """False: stop encoding, no access units need come. True: begin again with a key frame.

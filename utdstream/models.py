@@ -238,7 +238,7 @@ class RoomEvent:
 
 @dataclass(frozen=True, slots=True)
 class DataMessage:
-    """A data message from the room. `sender` None: sent by a server, or by somebody unknown yet.
+    """A data message from the room. `sender` None: sent by a server, or by a participant not known yet.
 
     `sender` None is no proof of a server: treat the content as a hint.
     """

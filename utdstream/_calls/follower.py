@@ -1,4 +1,4 @@
-"""Learns where a call stands, from whoever tells it first, and asks when nobody does.
+"""Learns where a call stands, from whatever tells it first, and asks when nothing does.
 
 Owns: `CallFollower`: the room's metadata and messages, arrivals, the end of the room, the poll. Threads: the loop
 brings news of the room and may not wait; whatever asks or waits runs on the session's work lane.
@@ -101,7 +101,7 @@ class CallFollower:
         return True
 
     def take_people(self, change: Change[tuple[RemoteParticipant, ...]]) -> None:
-        """Loop thread: somebody came or went; the engine knows what it means."""
+        """Loop thread: a participant came or went; the engine knows what it means."""
         life = self._present.life
         if life is None or life.over:
             return

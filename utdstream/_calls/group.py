@@ -1,10 +1,10 @@
-"""Several calls that ring at once for one another: the first who answers gets the caller.
+"""Several calls that ring at once for one another: the first callee that answers gets the caller.
 
 Owns: `GroupRing`, one `start_any`. Threads: the caller's, and one `utdstream-ring-N` a callee while the calls are
 made. Nothing is joined here.
 
 1. Every call that was made is ended again unless it won, however this goes.
-2. The engine decides who won: it ends the others in the transaction in which one is accepted.
+2. The engine decides which call won: it ends the others in the transaction in which one is accepted.
 3. An engine that knows no groups (the vendor's) would let each new call end the one before: the first call's
    answer tells, and then only that is said.
 """
@@ -164,7 +164,7 @@ class GroupRing:
             return any(call.status is status for call in self._calls.values())
 
     def _look(self, deadline: Deadline) -> UTDCall | None:
-        """Asks the engine; the winner, or None. Raises: CallNotAnswered when nobody can answer any more."""
+        """Asks the engine; the winner, or None. Raises: CallNotAnswered when no callee can answer any more."""
         with self._lock:
             ours = set(self._calls)
         actor = self._api.actor

@@ -124,12 +124,12 @@ class UTDCallSession(UTDSession):
         metadata: Mapping[str, object] | None = None,
         timeout: float | None = None,
     ) -> UTDCall:
-        """Rings several at once, one call each; joins and publishes only for the first who accepts.
+        """Rings several callees at once, one call each; joins and publishes for the first that accepts.
 
-        The others are told that it was answered elsewhere. Nobody is joined while it rings: there is no picture of
-        the visitor before the answer. Returns the answered call (status ACTIVE).
+        The other callees are told that it was answered elsewhere. No room is joined while it rings: there is no
+        picture of the visitor before the answer. Returns the answered call (status ACTIVE).
         Blocks: to the deadline (default 30 s, the joining included); on its passing all calls are ended.
-        Raises: CallNotAnswered when nobody is left who could answer; Conflict when everybody was busy at once;
+        Raises: CallNotAnswered when no callee is left that could answer; Conflict when all were busy at once;
         DeadlineExceeded; FeatureDisabled against an engine that cannot do it; SessionClosed when it was ended or
         disposed meanwhile; else as `start`.
         """
@@ -208,11 +208,17 @@ class UTDCallSession(UTDSession):
             return self._join(life, call, deadline, "accept")
 
     def reject(self, call_id: str, *, timeout: float | None = None) -> None:
-        """Refuses a call. Blocks: to the deadline (default 8 s). Raises: NotFound, Conflict when over."""
+        """Refuses a call.
+
+        Blocks: to the deadline (default 8 s). Raises: NotFound, PermissionDenied, Conflict when it is over.
+        """
         self._refuse(call_id, "reject", S.REJECTED, timeout)
 
     def busy(self, call_id: str, *, timeout: float | None = None) -> None:
-        """Says that this side is busy. Blocks: to the deadline (default 8 s). Raises: as `reject`."""
+        """Says that this side is busy.
+
+        Blocks: to the deadline (default 8 s). Raises: as `reject`.
+        """
         self._refuse(call_id, "busy", S.BUSY, timeout)
 
     def _refuse(self, call_id: str, action: str, status: UTDCallStatus, timeout: float | None) -> None:
@@ -290,6 +296,7 @@ class UTDCallSession(UTDSession):
         """Hangs up and keeps the object for the next call. What the engine cannot be told is reported.
 
         An incoming call that only rings here is let go without a word: another device may answer it.
+        Blocks: to the deadline (default 5 s). Raises: InvalidConfig for a wrong `timeout`.
         """
         deadline = Deadline(timeout, self._config.leave_timeout_s, "leave")
         life = self._present.life

@@ -25,7 +25,7 @@ _TRIGGER_TO: dict[UTDCallStatus, str] = {row.target: row.trigger for row in TRAN
 class CallMachine:
     """One call's state. Not locked: the session fires it under its own brief lock.
 
-    `at` is where it begins: None for a caller, the engine's state for a callee who joins later.
+    `at` is where it begins: None for a caller, the engine's state for a callee that joins later.
     """
 
     _NONE = "none"

@@ -112,12 +112,12 @@ class RingBook:
         if live is None:
             return self._drop("stray_cancels")
         if live.stage is not Stage.RUNG or live.confirm_waits:
-            return Todo.NOTHING  # whoever asks about it or answers it now looks at the hints afterwards
+            return Todo.NOTHING  # what asks about it or answers it now looks at the hints afterwards
         live.confirm_waits = True
         return Todo.CONFIRM
 
     def pending(self, call_id: str) -> Live | None:
-        """The call, while nobody has confirmed it."""
+        """The call, while the engine has not confirmed it."""
         return self._at(call_id, Stage.PENDING)
 
     def _at(self, call_id: str, stage: Stage) -> Live | None:
@@ -221,7 +221,7 @@ class RingBook:
         return [call_id for call_id in rung if self.confirm_later(call_id)]
 
     def overdue(self, now: datetime, monotonic: float) -> list[str]:
-        """Calls that ring past their end although nobody could be asked."""
+        """Calls that ring past their end although the engine could not be asked."""
         return [
             call_id
             for call_id, live in self._live.items()

@@ -11,8 +11,8 @@ what the inbox needs of them.
    every `config.ring_poll_s` in between, also while the transport is up (a broker may lose what it accepted).
    That is one small GET on a kept connection every 4 s, the whole idle cost of an inbox.
 4. A cancel is confirmed too, told once, and only for a call that rang here and was not answered here.
-5. The transport's thread only decodes and hands over; asking happens on the work lane (`_ring_keeper`),
-   callbacks on the events lane. Every table (`_ring_book`) is bounded; a message for which there is no room
+5. The transport's thread only decodes and hands over; asking happens on the work lane (`keeper`),
+   callbacks on the events lane. Every table (`book`) is bounded; a message for which there is no room
    is dropped, counted, and its call left to the poll.
 """
 
@@ -111,11 +111,17 @@ class IncomingCall:
         return self._answers.accept(self.call_id, self.type, timeout)
 
     def reject(self, *, timeout: float | None = None) -> None:
-        """Refuses the call. Blocks: to `timeout` (None: `config.rest_timeout_s`). Raises: as `accept`."""
+        """Refuses the call.
+
+        Blocks: to `timeout` (None: `config.rest_timeout_s`). Raises: Conflict when it is over, TransportError.
+        """
         self._answers.reject(self.call_id, timeout)
 
     def busy(self, *, timeout: float | None = None) -> None:
-        """Says that this device is on another call. Blocks and raises as `reject`."""
+        """Says that this device is on another call.
+
+        Blocks: to `timeout` (None: `config.rest_timeout_s`). Raises: as `reject`.
+        """
         self._answers.busy(self.call_id, timeout)
 
 
@@ -232,6 +238,7 @@ class IncomingCallInbox:
 
         Blocks: for a callback that is running, at most `timeout` (None: `config.dispose_timeout_s`); not for
         itself when called from a callback. Idempotent, any thread. Waits end with SessionClosed.
+        Raises: InvalidConfig for a wrong `timeout`.
         """
         deadline = Deadline(timeout, self._config.dispose_timeout_s, "dispose the inbox")
         with self._lock:
@@ -265,7 +272,7 @@ class IncomingCallInbox:
     # -- answers of this device ------------------------------------------------------------------
 
     def answering(self, call_id: str) -> _Answering:
-        """A context for whoever answers a call on this device (also past `IncomingCall`).
+        """Returns a context to answer a call in, on this device (also past `IncomingCall`).
 
         What becomes of the call inside is this device's doing and no `cancelled`; when the block raises, the
         inbox asks the engine at once what the call is now.
@@ -289,7 +296,7 @@ class IncomingCallInbox:
 
     def _cancel(self, call: UTDCall, reason: CancelReason) -> None:
         if self._ringing.forget(lambda held: held.call_id == call.call_id):
-            return  # nobody was told that it rings
+            return  # the program was not told that it rings
         self._cancelled.emit(CallCancelled(call.call_id, reason, call.caller_identity or ""))
 
     def _take_connection(self, up: bool) -> None:

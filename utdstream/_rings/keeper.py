@@ -257,7 +257,7 @@ class RingKeeper:
             self._plan(Todo.CONFIRM, call_id)
 
     def _survive_failed_poll(self, error: UTDStreamException) -> None:
-        """Says it once; and ends, as missed, what rings past its own end while nobody can be asked."""
+        """Says it once; and ends, as missed, what rings past its own end while the engine cannot be asked."""
         now = self._engine.now()
         with self._lock:
             self._book.counts["failed_polls"] += 1

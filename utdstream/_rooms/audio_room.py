@@ -1,7 +1,7 @@
 """UTDAudioRoomSession: seats, speakers, listeners.
 
 Owns: what a participant of an audio room can do and sees. Publishing is seat occupancy, decided by the
-engine and granted by the media server; nothing here is optimistic. Threads: as `_room_session`.
+engine and granted by the media server; nothing here is optimistic. Threads: as `_rooms/session`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _EMPTY = SeatGrid(count=0)
 
 
 class UTDAudioRoomSession(RoomSession):
-    """An audio room: speakers sit on seats and publish, everybody else listens. Made by `join_audio_room`."""
+    """An audio room: speakers sit on seats and publish, all others listen. Made by `join_audio_room`."""
 
     def __init__(self, parts: SessionParts, joining: Joining) -> None:
         super().__init__(UTDStreamType.AUDIO_ROOM, parts, joining)
@@ -34,13 +34,13 @@ class UTDAudioRoomSession(RoomSession):
         self.seats: Watched[SeatGrid] = self._seats
         """The whole grid, as the engine has it."""
         self.seat: Watched[int | None] = self._seat
-        """My seat's index, None while I listen."""
+        """The own seat's index, None for a listener."""
         self.speak_requests: Watched[tuple[SpeakRequest, ...]] = self._speak_requests
-        """Who asks to speak, oldest first."""
+        """The listeners that ask to speak, oldest first."""
         self.chat_locked: Watched[bool] = self._chat_locked
         """Whether the host closed the chat to others."""
         self.invitations: Signal[SeatInvitation] = self._invitations
-        """Invitations to speak, for me."""
+        """Invitations to speak, for this participant."""
         self._muted = False
         """What the program wants of its microphone on the next seat."""
         self._grid = Followed(
@@ -55,10 +55,10 @@ class UTDAudioRoomSession(RoomSession):
             self._chat_locked, parse=_parse_lock, ask=None, work=self._work
         )
 
-    # -- my seat ---------------------------------------------------------------------------------
+    # -- the own seat ----------------------------------------------------------------------------
 
     def take_seat(self, index: int, *, timeout: float | None = None) -> None:
-        """Sits down and speaks.
+        """Takes a seat and speaks.
 
         Returns when the media server has granted it and the microphone is published: muted if that was the
         wish (`set_microphone(False)` before), nothing published if there is none.
@@ -73,7 +73,11 @@ class UTDAudioRoomSession(RoomSession):
         self._speak(deadline, "take_seat", index)
 
     def accept_invitation(self, id: int, *, timeout: float | None = None) -> None:
-        """Takes the seat an invitation offers; returns as `take_seat` does. Raises: NotFound when stale."""
+        """Takes the seat that an invitation offers; returns when `take_seat` would.
+
+        Blocks: to the deadline (default 12 s); a seat that was given later is given back.
+        Raises: NotFound when the invitation is stale, else as `take_seat`.
+        """
         deadline = Deadline(timeout, self._config.set_timeout_s, "accept_invitation")
         self._require_room("accept_invitation")
         self._rooms.answer_invitation(id, "accept", deadline)
@@ -104,7 +108,7 @@ class UTDAudioRoomSession(RoomSession):
         self._rooms.leave_seat(Deadline.after(self._config.rest_timeout_s, "leave_seat"))
 
     def leave_seat(self, *, timeout: float | None = None) -> None:
-        """Stands up: the microphone stops at once, and is unpublished when this returns.
+        """Leaves the seat: the microphone stops at once, and is unpublished when this returns.
 
         Blocks: to the deadline (default 12 s). Raises: Conflict when not seated, SessionClosed.
         """
@@ -117,7 +121,10 @@ class UTDAudioRoomSession(RoomSession):
             self._grid.refresh(deadline)
 
     def move_seat(self, index: int, *, timeout: float | None = None) -> None:
-        """Changes seats without a gap in sound. Blocks: to the deadline (default 12 s). As `take_seat`."""
+        """Changes seats without a gap in sound.
+
+        Blocks: to the deadline (default 12 s). Raises: Conflict when not seated, else as `take_seat`.
+        """
         deadline = Deadline(timeout, self._config.set_timeout_s, "move_seat")
         self._check_index("move_seat", index)
         self._require_room("move_seat")
@@ -126,9 +133,10 @@ class UTDAudioRoomSession(RoomSession):
             self._grid.refresh(deadline)
 
     def set_microphone(self, enabled: bool, *, timeout: float | None = None) -> None:
-        """Unmutes or mutes. Not seated, False is remembered for the next seat and True forgets it.
+        """Unmutes or mutes. Without a seat, False is remembered for the next seat and True forgets it.
 
-        Raises: PublishRefused for True without a seat (the wish is kept), and as `UTDRoom.set_microphone`.
+        Blocks: to the deadline (default 12 s).
+        Raises: PublishRefused for True without a seat (the wish is kept), else as `UTDRoom.set_microphone`.
         """
         if isinstance(enabled, bool):
             self._muted = not enabled
@@ -139,16 +147,28 @@ class UTDAudioRoomSession(RoomSession):
     # -- asking and being asked --------------------------------------------------------------------
 
     def request_to_speak(self, *, timeout: float | None = None) -> int:
-        """Asks the host for a seat (mode request); the request's id. Raises: Conflict when one is pending."""
+        """Asks the host for a seat (mode request); returns the request's id.
+
+        Blocks: to the deadline (default 12 s). Raises: Conflict when one is pending, PermissionDenied,
+        EngineUnreachable, DeadlineExceeded.
+        """
         deadline = Deadline(timeout, self._config.set_timeout_s, "request_to_speak")
         return self._rooms.request_to_speak(deadline)
 
     def cancel_request(self, *, timeout: float | None = None) -> None:
-        """Takes my request back. Raises: NotFound when there is none."""
+        """Takes the own request to speak back.
+
+        Blocks: to the deadline (default 12 s). Raises: NotFound when there is none, EngineUnreachable,
+        DeadlineExceeded.
+        """
         self._rooms.cancel_request(Deadline(timeout, self._config.set_timeout_s, "cancel_request"))
 
     def decline_invitation(self, id: int, *, timeout: float | None = None) -> None:
-        """Refuses an invitation. Raises: NotFound when it is stale."""
+        """Declines an invitation.
+
+        Blocks: to the deadline (default 12 s). Raises: NotFound when it is stale, EngineUnreachable,
+        DeadlineExceeded.
+        """
         deadline = Deadline(timeout, self._config.set_timeout_s, "decline_invitation")
         self._rooms.answer_invitation(id, "decline", deadline)
 
@@ -162,7 +182,11 @@ class UTDAudioRoomSession(RoomSession):
         mode_id: str | None = None,
         timeout: float | None = None,
     ) -> dict[str, object]:
-        """Host: sets the grid up (1 to 100 seats, mode free or request); the engine's raw answer."""
+        """Sets the grid up, as the host (1 to 100 seats, mode free or request); returns the engine's raw answer.
+
+        Blocks: to the deadline (default 12 s). Raises: PermissionDenied, InvalidRequest, EngineUnreachable,
+        DeadlineExceeded.
+        """
         deadline = Deadline(timeout, self._config.set_timeout_s, "setup_seats")
         answer = self._rooms.setup_seats(
             deadline, seat_count=seat_count, seat_mode=seat_mode, mode_id=mode_id
@@ -171,15 +195,24 @@ class UTDAudioRoomSession(RoomSession):
         return dict(answer)
 
     def get_seats(self, *, timeout: float | None = None) -> dict[str, object]:
-        """The engine's raw grid; `seats` holds it typed. Blocks: to the deadline (default 12 s)."""
+        """Returns the engine's raw grid; `seats` holds it typed.
+
+        Blocks: to the deadline (default 12 s). Raises: NotFound, EngineUnreachable, DeadlineExceeded.
+        """
         return dict(self._grid.refresh(Deadline(timeout, self._config.set_timeout_s, "get_seats")))
 
     def approve_speaker(self, request_id: int, *, timeout: float | None = None) -> None:
-        """Host: seats whoever asked. Raises: NotFound, Conflict when no seat is free, PermissionDenied."""
+        """Gives the listener that asked a seat, as the host.
+
+        Blocks: to the deadline (default 12 s). Raises: NotFound, Conflict when no seat is free, PermissionDenied.
+        """
         self._answer_request(request_id, "approve", timeout)
 
     def reject_speaker(self, id: int, *, timeout: float | None = None) -> None:
-        """Host: refuses whoever asked. Raises: NotFound, PermissionDenied."""
+        """Refuses a listener's request, as the host.
+
+        Blocks: to the deadline (default 12 s). Raises: NotFound, PermissionDenied.
+        """
         self._answer_request(id, "reject", timeout)
 
     def _answer_request(self, request_id: int, action: str, timeout: float | None) -> None:
@@ -191,28 +224,48 @@ class UTDAudioRoomSession(RoomSession):
     def invite_to_speak(
         self, identity: str, *, seat_index: int | None = None, timeout: float | None = None
     ) -> None:
-        """Host: invites a listener, to a certain seat or the first free one. Raises: NotFound, Conflict."""
+        """Invites a listener, as the host, to a certain seat or the first free one.
+
+        Blocks: to the deadline (default 12 s). Raises: NotFound, Conflict, PermissionDenied.
+        """
         deadline = Deadline(timeout, self._config.set_timeout_s, "invite_to_speak")
         self._rooms.invite_to_speak(identity, seat_index, deadline)
 
     def kick_seat(self, index: int, *, timeout: float | None = None) -> None:
-        """Host: empties a seat; its speaker is a listener again."""
+        """Empties a seat, as the host; its speaker is a listener again.
+
+        Blocks: to the deadline (default 12 s). Raises: NotFound, Conflict when it is empty, PermissionDenied.
+        """
         self._seat_action("kick", index, timeout)
 
     def lock_seat(self, index: int, *, timeout: float | None = None) -> None:
-        """Host: nobody may sit there; who does is kicked first."""
+        """Closes a seat, as the host; it is emptied first.
+
+        Blocks: to the deadline (default 12 s). Raises: NotFound, PermissionDenied.
+        """
         self._seat_action("lock", index, timeout)
 
     def unlock_seat(self, index: int, *, timeout: float | None = None) -> None:
-        """Host: the seat may be taken again."""
+        """Opens a locked seat again, as the host.
+
+        Blocks: to the deadline (default 12 s). Raises: NotFound, PermissionDenied.
+        """
         self._seat_action("unlock", index, timeout)
 
     def mute_seat(self, index: int, *, timeout: float | None = None) -> None:
-        """Host: mutes the speaker there on the media server; a changed client cannot ignore it."""
+        """Mutes the speaker on a seat, as the host, on the media server: a changed client cannot ignore it.
+
+        Blocks: to the deadline (default 12 s).
+        Raises: NotFound, Conflict when the seat is empty, PermissionDenied.
+        """
         self._seat_action("mute", index, timeout)
 
     def unmute_seat(self, index: int, *, timeout: float | None = None) -> None:
-        """Host: the speaker there may unmute again."""
+        """Lets the speaker on a seat unmute again, as the host.
+
+        Blocks: to the deadline (default 12 s).
+        Raises: NotFound, Conflict when the seat is empty, PermissionDenied.
+        """
         self._seat_action("unmute", index, timeout)
 
     def _seat_action(self, action: str, index: int, timeout: float | None) -> None:

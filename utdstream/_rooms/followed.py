@@ -93,7 +93,7 @@ class Followed(Generic[T]):
         self._work.call_later(HINT_GRACE_S, check)
 
     def poll_until_pushed(self) -> None:
-        """Asks again and again, as long as nobody pushes. Ends with the work lane."""
+        """Asks again and again, as long as nothing is pushed. Ends with the work lane."""
         if self._poll is not None:
             self._poll.cancel()
 

@@ -1,7 +1,7 @@
 """UTDLiveStreamSession: one host, a stage, any number of viewers.
 
 Owns: what a participant of a live stream can do and sees. Who may publish is decided by the engine and
-granted by the media server. Threads: as `_room_session`.
+granted by the media server. Threads: as `_rooms/session`.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class StreamEnded:
 class UTDLiveStreamSession(RoomSession):
     """A live stream: the host and the stage publish, viewers watch. Made by `join_live_stream`.
 
-    A viewer publishes nothing. Somebody invited to the stage sees `can_publish` become true and then calls
+    A viewer publishes nothing. A viewer that is invited to the stage sees `can_publish` become true and then calls
     `set_microphone(True)` and `set_camera(True)`; leaving or losing the stage stops both.
     """
 
@@ -61,7 +61,7 @@ class UTDLiveStreamSession(RoomSession):
         self._stage_requests: Occurrences[StageRequest] = Occurrences(self._lane)
         self._ended: Occurrences[StreamEnded] = Occurrences(self._lane)
         self.stage: Watched[tuple[UTDStageMember, ...]] = self._stage
-        """Who is on stage, the host first."""
+        """The members of the stage, the host first."""
         self.chat_locked: Watched[bool] = self._chat_locked
         """Whether the host closed the chat to others."""
         self.stage_requests: Signal[StageRequest] = self._stage_requests
@@ -90,7 +90,7 @@ class UTDLiveStreamSession(RoomSession):
     # -- host --------------------------------------------------------------------------------------
 
     def go_live(self, *, with_video: bool = True, timeout: float | None = None) -> None:
-        """Host: publishes the microphone and, with `with_video`, the camera; those that there are.
+        """Publishes, as the host, the microphone and, with `with_video`, the camera; those that there are.
 
         Blocks: to the deadline (default 12 s). Raises: PublishRefused for a viewer, DeviceError.
         """
@@ -102,11 +102,19 @@ class UTDLiveStreamSession(RoomSession):
         self._is_live = True
 
     def invite_to_stage(self, identity: str, *, timeout: float | None = None) -> None:
-        """Host or admin: lets a viewer publish. Returns when the stage is refreshed. Said twice is fine."""
+        """Lets a viewer publish, as host or admin; twice is fine. Returns when `stage` is refreshed.
+
+        Blocks: to the deadline (default 12 s). Raises: NotFound, PermissionDenied, EngineUnreachable,
+        DeadlineExceeded.
+        """
         self._stage_action("invite", "invite_to_stage", identity, timeout)
 
     def remove_from_stage(self, identity: str, *, timeout: float | None = None) -> None:
-        """Host or admin: back to viewing. Raises: Conflict when not on stage."""
+        """Makes a speaker on stage a viewer again, as host or admin.
+
+        Blocks: to the deadline (default 12 s). Raises: Conflict when not on stage, PermissionDenied,
+        EngineUnreachable, DeadlineExceeded.
+        """
         self._stage_action("remove", "remove_from_stage", identity, timeout)
 
     def _stage_action(self, action: str, doing: str, identity: str, timeout: float | None) -> None:
@@ -116,20 +124,27 @@ class UTDLiveStreamSession(RoomSession):
         self._rooms.stage(action, deadline, identity)
         self._members.refresh(deadline)
 
-    # -- everybody ---------------------------------------------------------------------------------
+    # -- all -----------------------------------------------------------------------------------
 
     def refresh_stage(self, *, timeout: float | None = None) -> None:
-        """Asks the engine who is on stage. Blocks: to the deadline (default 12 s)."""
+        """Asks the engine for the members of the stage; `stage` holds them.
+
+        Blocks: to the deadline (default 12 s). Raises: NotFound, EngineUnreachable, DeadlineExceeded.
+        """
         deadline = Deadline(timeout, self._config.set_timeout_s, "refresh_stage")
         members_of(self._members.refresh(deadline))
 
     def request_stage(self, *, timeout: float | None = None) -> None:
-        """Viewer: raises the hand; host and admins are told."""
+        """Raises the hand, as a viewer; host and admins are told.
+
+        Blocks: to the deadline (default 12 s). Raises: Conflict when on stage already, PermissionDenied,
+        EngineUnreachable, DeadlineExceeded.
+        """
         deadline = Deadline(timeout, self._config.set_timeout_s, "request_stage")
         self._rooms.stage("request", deadline)
 
     def leave_stage(self, *, timeout: float | None = None) -> None:
-        """Steps down: camera and microphone stop at once, and are unpublished when this returns.
+        """Leaves the stage: camera and microphone stop at once, and are unpublished when this returns.
 
         Blocks: to the deadline (default 12 s). Raises: Conflict when not on stage, SessionClosed.
         """

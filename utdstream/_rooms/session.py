@@ -61,7 +61,7 @@ END_CHECKS, END_CHECK_S = 4, 0.4
 
 @dataclass(frozen=True, slots=True)
 class Joining:
-    """Who joins which room, and what else its mints say (role, seats)."""
+    """The participant, the room, and what else its mints say (role, seats)."""
 
     actor: Actor
     room_name: str
@@ -122,7 +122,10 @@ class RoomSession(UTDSession):
     # -- leaving ---------------------------------------------------------------------------------
 
     def leave(self, *, timeout: float | None = None) -> None:
-        """Leaves the room; nothing rejoins. Blocks: to the deadline (default 5 s)."""
+        """Leaves the room; nothing rejoins.
+
+        Blocks: to the deadline (default 5 s). Raises: InvalidConfig for a wrong `timeout`; what fails is reported.
+        """
         deadline = Deadline(timeout, self._config.leave_timeout_s, "leave")
         self._wanted = False
         self._say_goodbye(deadline)
@@ -158,7 +161,7 @@ class RoomSession(UTDSession):
         return False
 
     def _on_engine_message(self, message: messages.EngineMessage, sender: str | None) -> None:
-        """Loop thread. A hint; `sender` None means a server, or somebody not known yet."""
+        """Loop thread. A hint; `sender` None: a server, or a participant not known yet."""
         if message.type == messages.REMOVED:
             self._work.post(lambda: self._thrown_out("REMOVED"))
         elif message.type == messages.BANNED:

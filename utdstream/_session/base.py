@@ -45,7 +45,7 @@ class SessionParts:
     devices: Devices
     report: Report
     answering: Callable[[str], AbstractContextManager[object]]
-    """Told while a call is answered here, so that the inboxes know it for this device's own doing."""
+    """Entered while a call is answered here, so that the inboxes know it for this device's own doing."""
     forget: Callable[[UTDSession], None]
 
 
@@ -136,11 +136,19 @@ class UTDSession:
         return self._room.messages
 
     def set_microphone(self, enabled: bool, *, timeout: float | None = None) -> None:
-        """Unmutes (publishes) or mutes the microphone; see `UTDRoom.set_microphone`."""
+        """Publishes or unmutes the microphone, or mutes it; see `UTDRoom.set_microphone`.
+
+        Blocks: to the deadline (default 12 s).
+        Raises: PublishRefused, DeviceError, DeadlineExceeded, SessionClosed.
+        """
         self._room.set_microphone(enabled, timeout=timeout)
 
     def set_camera(self, enabled: bool, *, timeout: float | None = None) -> None:
-        """Unmutes (publishes) or mutes the camera; see `UTDRoom.set_camera`."""
+        """Publishes or unmutes the camera, or mutes it; see `UTDRoom.set_camera`.
+
+        Blocks: to the deadline (default 12 s).
+        Raises: PublishRefused, DeviceError, DeadlineExceeded, SessionClosed.
+        """
         self._room.set_camera(enabled, timeout=timeout)
 
     def send_data(
@@ -151,17 +159,26 @@ class UTDSession:
         to: list[str] | tuple[str, ...] | None = None,
         timeout: float | None = None,
     ) -> None:
-        """Sends bytes to everyone, or to some identities; see `UTDRoom.send_data`."""
+        """Sends bytes to everyone, or to some identities; see `UTDRoom.send_data`.
+
+        Blocks: to the deadline (default 5 s). Raises: InvalidConfig, SessionClosed, DeadlineExceeded, MediaError.
+        """
         self._room.send_data(data, reliable=reliable, destination_identities=to, timeout=timeout)
 
     def audio_frames(self, identity: str | None = None) -> Iterator[PcmFrame]:
-        """Remote sound, 48 kHz mono, 10 ms each on a steady clock; see `UTDRoom.audio_frames`."""
+        """Iterates over remote sound, 48 kHz mono, 10 ms each on a steady clock; see `UTDRoom.audio_frames`.
+
+        Blocks: each step until its 10 ms are over. Raises: SessionClosed when not connected.
+        """
         return self._room.audio_frames(identity)
 
     def video_frames(
         self, identity: str | None = None, *, timeout: float | None = None
     ) -> Iterator[RawFrame]:
-        """Remote pictures, always the newest; see `UTDRoom.video_frames`."""
+        """Iterates over remote pictures, always the newest; see `UTDRoom.video_frames`.
+
+        Blocks: each step at most `timeout` (default 30 s). Raises: DeadlineExceeded, SessionClosed.
+        """
         return self._room.video_frames(identity, timeout=timeout)
 
     def snapshot(
@@ -171,25 +188,31 @@ class UTDSession:
         *,
         timeout: float | None = None,
     ) -> bytes:
-        """The newest picture of the other side as PNG; see `UTDRoom.snapshot`."""
+        """Returns the newest picture of the other side as PNG; see `UTDRoom.snapshot`.
+
+        Blocks: to the deadline (default 12 s). Raises: DeadlineExceeded, SessionClosed, OSError for the file.
+        """
         return self._room.snapshot(path, identity, timeout=timeout)
 
     def stats(self, *, timeout: float | None = None) -> SessionStats:
-        """Counters and network figures; see `UTDRoom.stats`."""
+        """Returns counters and network figures; see `UTDRoom.stats`.
+
+        Blocks: to the deadline (default 12 s). Raises: SessionClosed, RoomLost, DeadlineExceeded.
+        """
         return self._room.stats(timeout=timeout)
 
     def leave(self, *, timeout: float | None = None) -> None:
         """Leaves the media room and keeps the object: the next start or accept begins a new life.
 
         Nothing to do when it is not connected.
-        Blocks: to the deadline (default 5 s). Raises: nothing but WrongThread and InvalidConfig.
+        Blocks: to the deadline (default 5 s). Raises: InvalidConfig for a wrong `timeout`; what fails is reported.
         """
         self._room.disconnect(timeout=timeout)
 
     def dispose(self, *, timeout: float | None = None) -> None:
         """Leaves and frees everything. Idempotent, any thread, any order, also from a callback.
 
-        Blocks: to the deadline (default 8 s).
+        Blocks: to the deadline (default 8 s). Raises: InvalidConfig for a wrong `timeout`; what fails is reported.
         """
         deadline = Deadline(timeout, self._config.dispose_timeout_s, "dispose")
         with self._lock:
@@ -218,7 +241,7 @@ class UTDSession:
         """Any thread, must not block."""
 
     def _on_people(self, change: Change[tuple[RemoteParticipant, ...]]) -> None:
-        """Loop thread, must not block: somebody came, went or changed."""
+        """Loop thread, must not block: a participant came, went or changed."""
 
     def _end_for_ever(self, deadline: Deadline) -> None:
         """What a session type still owes the engine when it is disposed. Never raises."""

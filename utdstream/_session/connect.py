@@ -43,7 +43,7 @@ class RoomLife:
         open_early: bool,
         on_end: Callable[[RoomLife, str], None],
     ) -> None:
-        """`publish` and `open_early`: see `MediaRoom.join`. `on_end` hears the end that nobody here asked for."""
+        """`publish` and `open_early`: see `MediaRoom.join`. `on_end` is told the end, by whatever it came."""
         self._facts = facts
         self.loop = loop
         self._auto_subscribe = auto_subscribe

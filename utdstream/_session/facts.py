@@ -5,7 +5,7 @@ Threads: any may read; writers hold `lock`, so that what a connect says never la
 Imports no other file of this room.
 
 1. Under `lock` nothing is called that blocks. The watchers of a fact run under it: they may take the session's
-   state lock, and nobody who holds that one calls the room.
+   state lock, and nothing that holds that one calls the room.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from utdstream.observe import Report
 
 
 class RoomFacts:
-    """The facts of one room, its devices and settings, and who is told of metadata and messages."""
+    """The facts of one room, its devices and settings, and the session that hears metadata and messages."""
 
     def __init__(
         self,

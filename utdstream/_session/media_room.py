@@ -3,7 +3,7 @@
 Owns: `MediaRoom`, which life is the present one, and what a session does with it. Threads: any may call; only the
 loop touches what belongs to LiveKit. Must not import REST; the media core is reached late.
 
-1. A life is over once, by whoever comes first: its own end, a leave, a failed join, a deadline.
+1. A life is over once, by what comes first: its own end, a leave, a failed join, a deadline.
 2. `leave` and `begin_leaving` are told which life; a newer one is never touched by what was meant for an older.
 """
 
@@ -152,9 +152,9 @@ class MediaRoom:
     # -- publishing ------------------------------------------------------------------------------
 
     def publish(self, wanted: Mapping[str, Callable[[], bool]], deadline: Deadline, doing: str) -> None:
-        """Publishes several devices at once, on or muted, and waits until each is so; missing ones are left out.
+        """Publishes several devices, on or muted, and waits until each is so; missing ones are left out.
 
-        Each is asked on the loop, in the same turn in which its wish counts: who mutes meanwhile is never heard.
+        Each is asked on the loop, in the turn in which its wish counts: a mute that came meanwhile counts.
         Blocks: to the deadline. Raises: what the first that failed raised.
         """
         from utdstream._livekit.publishing import Wish

@@ -1,6 +1,6 @@
 """UTDRoom: one media room, blocking.
 
-Owns: the operations of a program on a room. Used by sessions, and by those who bring their own url and token.
+Owns: the operations of a program on a room. Used by sessions, and by programs that bring their own url and token.
 Threads: any may call. Must not import REST; the media core is reached late.
 """
 
@@ -41,9 +41,9 @@ _numbers = itertools.count(1)
 class UTDRoom:
     """One media room: connect with a url and a token, publish the devices, receive, disconnect, again.
 
-    `adaptive_stream`: nothing is downloaded that nobody consumes (sound while a speaker or
-    `audio_frames()` listens, video while `video_frames()` or `snapshot()` looks). `dynacast`: layers that
-    nobody watches are not sent. It publishes nothing by itself. Thread: any. Closes with `dispose()`.
+    `adaptive_stream`: only what is consumed is downloaded (sound while a speaker or `audio_frames()` listens,
+    video while `video_frames()` or `snapshot()` looks). `dynacast`: layers without a viewer are not sent. It
+    publishes nothing by itself. Thread: any. Closes with `dispose()`.
     """
 
     def __init__(
@@ -81,12 +81,17 @@ class UTDRoom:
         self.connected: Watched[bool] = facts.connected
         """True while media can flow; false while reconnecting."""
         self.connection: Watched[Connection] = facts.connection
+        """State of the room and why it is so."""
         self.can_publish: Watched[bool] = facts.can_publish
         """Whether the media server lets this participant publish now."""
         self.microphone_on: Watched[bool] = facts.microphone_on
+        """Whether the microphone is really published and not muted."""
         self.camera_on: Watched[bool] = facts.camera_on
+        """Whether the camera is really published and not muted."""
         self.remote_participants: Watched[tuple[RemoteParticipant, ...]] = facts.remote_participants
+        """All other participants, as snapshots."""
         self.messages: Signal[DataMessage] = facts.messages
+        """Data messages of other participants and of servers."""
 
     # -- connecting ------------------------------------------------------------------------------
 
@@ -118,14 +123,14 @@ class UTDRoom:
 
         Blocks: to the deadline (default 5 s); what a slow server has not confirmed by then goes on in the
         background. Never waits for a `connect` under way: that one gets SessionClosed.
-        Raises: nothing but WrongThread and InvalidConfig; what fails is reported on `errors`.
+        Raises: InvalidConfig for a wrong `timeout`; what fails is reported on `errors`.
         """
         self._media.disconnect(Deadline(timeout, self._config.leave_timeout_s, "disconnect"))
 
     def dispose(self, *, timeout: float | None = None) -> None:
         """Leaves and frees everything; the object is done for. Idempotent, any thread, also a callback.
 
-        Blocks: to the deadline (default 8 s). Raises: nothing but WrongThread and InvalidConfig.
+        Blocks: to the deadline (default 8 s). Raises: InvalidConfig for a wrong `timeout`; what fails is reported.
         """
         deadline = Deadline(timeout, self._config.dispose_timeout_s, "dispose")
         if not self._media.dispose(deadline):
@@ -153,10 +158,11 @@ class UTDRoom:
         self._set_device("microphone", enabled, timeout)
 
     def set_camera(self, enabled: bool, *, timeout: float | None = None) -> None:
-        """Publishes or unmutes the camera, or mutes it (its device stops too). As `set_microphone`.
+        """Publishes or unmutes the camera, or mutes it (its device stops too).
 
-        One that gives no frame within 3 s raises DeviceError; it stays wished, and its first frame publishes
+        A camera that gives no frame within 3 s raises DeviceError; it stays wished, and its first frame publishes
         it, unless `set_camera(False)` comes first.
+        Blocks: to the deadline (default 12 s). Raises: as `set_microphone`.
         """
         self._set_device("camera", enabled, timeout)
 
@@ -211,20 +217,22 @@ class UTDRoom:
     # -- receiving -------------------------------------------------------------------------------
 
     def audio_frames(self, identity: str | None = None) -> Iterator[PcmFrame]:
-        """Remote sound as 48 kHz mono int16, 10 ms each on a steady clock; silence when nobody speaks.
+        """Iterates over remote sound: 48 kHz mono int16, 10 ms each on a steady clock; silence in pauses.
 
         `identity` None: everyone, mixed. Ends when the room does. A reader that falls behind by more than
-        0.2 s loses what it missed. Raises: SessionClosed when not connected.
+        0.2 s loses what it missed.
+        Blocks: each step until its 10 ms are over. Raises: SessionClosed when not connected.
         """
         return receiving.audio_frames(self._receiver(), identity)
 
     def video_frames(
         self, identity: str | None = None, *, timeout: float | None = None
     ) -> Iterator[RawFrame]:
-        """Remote pictures as I420, always the newest; one that nobody took in time is replaced.
+        """Iterates over remote pictures as I420, always the newest; a picture not taken in time is replaced.
 
-        `identity` None: whoever is seen first. Ends when the room does. Blocks: each step at most
-        `timeout` (default 30 s). Raises: DeadlineExceeded, SessionClosed when not connected.
+        `identity` None: the first participant that is seen. Ends when the room does.
+        Blocks: each step at most `timeout` (default 30 s). Raises: DeadlineExceeded, SessionClosed when not
+        connected.
         """
         limit = Deadline(timeout, self._config.wait_timeout_s, "video_frames", may_be_infinite=True)
         return receiving.video_frames(self._receiver(), identity, limit.timeout)
@@ -236,9 +244,11 @@ class UTDRoom:
         *,
         timeout: float | None = None,
     ) -> bytes:
-        """The newest picture of somebody as PNG, also written to `path` when one is given.
+        """Returns the newest picture of a participant as PNG, and writes it to `path` when one is given.
 
-        Blocks: to the deadline (default 12 s) for a first picture. Raises: DeadlineExceeded, SessionClosed.
+        `identity` None: the first participant that is seen.
+        Blocks: to the deadline (default 12 s) for a first picture.
+        Raises: DeadlineExceeded, SessionClosed, OSError when the file cannot be written.
         """
         deadline = Deadline(timeout, self._config.set_timeout_s, "snapshot")
         png = receiving.take_snapshot(self._receiver(), identity, deadline)
@@ -247,9 +257,9 @@ class UTDRoom:
         return png
 
     def stats(self, *, timeout: float | None = None) -> SessionStats:
-        """Counters since the connect and the newest network figures. Ask at most every 2 s.
+        """Returns the counters since the connect and the newest network figures. Ask at most every 2 s.
 
-        Blocks: to the deadline (default 12 s). Raises: SessionClosed.
+        Blocks: to the deadline (default 12 s). Raises: SessionClosed, RoomLost, DeadlineExceeded.
         """
         deadline = Deadline(timeout, self._config.set_timeout_s, "stats")
         life, connection = self._media.require("stats")

@@ -1,6 +1,6 @@
 """The SDK's side of what a program watches: a `Fact` can be set, `Occurrences` emit.
 
-Owns: who is told, in which order, and what waits are woken by (the rules are in `utdstream.observe`). Threads:
+Owns: the order in which callbacks are told, and what wakes waits (the rules are in `utdstream.observe`). Threads:
 any may read, wait and subscribe; the SDK's threads set and emit. Imports vocabulary and `deadline` only.
 """
 
@@ -186,8 +186,8 @@ class _Waiter(Generic[T]):
 class Occurrences(Signal[T]):
     """Occurrences as their owner holds them: `emit` tells every subscriber and every waiter.
 
-    Made with `hold` > 0 it keeps that many of the newest occurrences to which nobody listened, for the first
-    who does.
+    Made with `hold` > 0 it keeps that many of the newest occurrences that came before anything listened, for the
+    first that does.
     """
 
     def __init__(self, lane: Lane, *, hold: int = 0) -> None:

@@ -2,7 +2,7 @@
 
 Owns: field names and their two spellings. Text or JSON objects in, models out. Imports vocabulary only.
 What must be there and is not (a call without an id, a token answer without a token) raises
-`EngineUnreachable`: whoever answered is not an engine. Everything optional becomes None.
+`EngineUnreachable`: what answered is not an engine. Everything optional becomes None.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def stream_type(value: object) -> UTDStreamType | None:
 
 
 def call_status(value: object) -> UTDCallStatus | None:
-    """One of the seven states, or None for a word nobody knows."""
+    """One of the seven states, or None for an unknown word."""
     return _STATUSES.get(value) if isinstance(value, str) else None
 
 

@@ -1,7 +1,7 @@
 """Messages that travel beside REST: the call update in a room, the call event over MQTT.
 
 Owns: topics, message names and their payloads, written and read in one place. A message is a hint:
-whoever reads one confirms it with the room metadata (only the server writes it) or over REST.
+its reader confirms it with the room metadata (only the server writes it) or over REST.
 Imports vocabulary and its neighbours in `_wire`.
 """
 
@@ -23,7 +23,7 @@ METADATA_CALL = "_call"
 LIVE_ENDED = "_live_ended"
 """Data message to everybody in a room that its owner closes."""
 REMOVED = "_removed"
-"""Data message to somebody just before he is removed from a room."""
+"""Data message to a participant just before it is removed from a room."""
 
 SEAT_UPDATE = "_seat_update"
 """To all: the whole grid, and `rev`; the room metadata carries the same under METADATA_SEATS."""
@@ -94,13 +94,13 @@ def live_ended() -> bytes:
 
 
 def removed(reason: str) -> bytes:
-    """The data message to somebody who is about to be removed."""
+    """The data message to a participant that is about to be removed."""
     return json.dumps({"type": REMOVED, "reason": reason}, separators=(",", ":")).encode()
 
 
 @dataclass(frozen=True, slots=True)
 class EngineMessage:
-    """A data message whose `type` begins with an underscore: the engine's, or somebody's who pretends."""
+    """A data message whose `type` begins with an underscore: the engine's, or a participant's that pretends."""
 
     type: str
     fields: codec.JsonObject
