@@ -16,7 +16,7 @@ from small_engine import Answer, Hangup, Request, SmallEngine, reply
 
 from utdstream._rest import http as rest
 from utdstream._rest.api import Actor, EngineApi
-from utdstream._rest.http import Http, check_base_url, map_error
+from utdstream._rest.http import Http, Job, check_base_url, map_error
 from utdstream._threads.deadline import Deadline
 from utdstream.errors import (
     AuthenticationFailed,
@@ -523,3 +523,13 @@ def test_paths_when_ids_are_strange_are_encoded(api: EngineApi, engine: SmallEng
     with pytest.raises(UTDStreamException):
         api.get_call("../../admin?x=1#y", limit())
     assert engine.requests[-1].path == "/api/v1/calls/..%2F..%2Fadmin%3Fx%3D1%23y"
+
+
+def test_answer_when_the_caller_is_interrupted_after_taking_it_is_not_lost() -> None:
+    """Ctrl-C between the queue and the next line: what was answered is still there to be undone."""
+    deadline = Deadline.after(5.0, "asking")
+    job = Job("POST", "http://127.0.0.1:9/calls", {}, None, deadline, retry=False, undo=None)
+    job.answer({"call_id": "c1"})
+    job.reply.get(timeout=5)
+    assert job.abandon() == {"call_id": "c1"}
+    assert not job.abandoned

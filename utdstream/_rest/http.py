@@ -56,7 +56,7 @@ def check_base_url(name: str, url: str) -> str:
 
 
 @dataclass(slots=True)
-class _Job:
+class Job:
     """One request and the caller that may still be waiting for it."""
 
     method: str
@@ -69,13 +69,14 @@ class _Job:
     reply: SimpleQueue[codec.JsonObject | UTDStreamException] = field(default_factory=SimpleQueue)
     lock: threading.Lock = field(default_factory=threading.Lock)
     abandoned: bool = False
-    answered: bool = False
+    outcome: codec.JsonObject | UTDStreamException | None = None
+    """Kept beside `reply`: Ctrl-C may come when the caller has taken it from there and not looked at it."""
 
     def answer(self, outcome: codec.JsonObject | UTDStreamException) -> None:
         """Gives the outcome to the caller, or undoes it when the caller has gone."""
         with self.lock:
             late = self.abandoned
-            self.answered = True
+            self.outcome = outcome
             if not late:
                 self.reply.put(outcome)
         if late and self.undo is not None and not isinstance(outcome, UTDStreamException):
@@ -84,10 +85,8 @@ class _Job:
     def abandon(self) -> codec.JsonObject | UTDStreamException | None:
         """The caller gives up; an outcome that came in the same moment is returned instead."""
         with self.lock:
-            if self.answered:
-                return self.reply.get_nowait()
-            self.abandoned = True
-            return None
+            self.abandoned = self.outcome is None
+            return self.outcome
 
 
 class Http:
@@ -95,7 +94,7 @@ class Http:
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
-        self._jobs: deque[_Job] = deque()
+        self._jobs: deque[Job] = deque()
         self._threads = 0
         self._idle = 0
         self._number = 0
@@ -126,7 +125,7 @@ class Http:
         Blocks: to the deadline. Raises: EngineError kinds, EngineUnreachable, DeadlineExceeded.
         """
         payload = json.dumps(body, separators=(",", ":")).encode() if body is not None else None
-        job = _Job(method, url, headers, payload, deadline, retry, undo)
+        job = Job(method, url, headers, payload, deadline, retry, undo)
         self._submit(job)
         try:
             outcome = job.reply.get(timeout=deadline.remaining())
@@ -138,7 +137,7 @@ class Http:
         except BaseException:  # KeyboardInterrupt: what comes of the request is undone
             late = job.abandon()
             if late is not None and undo is not None and not isinstance(late, UTDStreamException):
-                undo(late)
+                self.run_detached(lambda: undo(late))
             raise
         if isinstance(outcome, UTDStreamException):
             raise outcome
@@ -163,7 +162,7 @@ class Http:
 
     # -- the threads -----------------------------------------------------------------------------
 
-    def _submit(self, job: _Job) -> None:
+    def _submit(self, job: Job) -> None:
         with self._condition:
             if self._closed:
                 raise SessionClosed("the client was disposed; make a new one")
@@ -176,7 +175,7 @@ class Http:
                 ).start()
             self._condition.notify()
 
-    def _next_job(self) -> _Job | None:
+    def _next_job(self) -> Job | None:
         """The next job; None when the thread should end (closed, or idle for a while)."""
         with self._condition:
             self._idle += 1
@@ -208,7 +207,7 @@ class Http:
                     job.answer(EngineUnreachable(f"{job.method} {job.url}: {type(error).__name__}"))
                 del job
 
-    def _perform(self, session: requests.Session, job: _Job) -> codec.JsonObject:
+    def _perform(self, session: requests.Session, job: Job) -> codec.JsonObject:
         try:
             return self._attempt(session, job)
         except EngineUnreachable as error:
@@ -217,7 +216,7 @@ class Http:
             time.sleep(RETRY_AFTER_S)  # a REST thread of ours, not the caller
             return self._attempt(session, job)
 
-    def _attempt(self, session: requests.Session, job: _Job) -> codec.JsonObject:
+    def _attempt(self, session: requests.Session, job: Job) -> codec.JsonObject:
         import requests
 
         host = urlsplit(job.url).netloc
@@ -240,7 +239,7 @@ class Http:
         self._learn_clock(headers.get("Date"))
         return self._interpret(status, headers, raw, host)
 
-    def _read(self, response: requests.Response, job: _Job) -> bytes:
+    def _read(self, response: requests.Response, job: Job) -> bytes:
         import requests
         from urllib3.exceptions import HTTPError
 
