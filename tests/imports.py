@@ -63,8 +63,8 @@ def cycles(graph: Mapping[str, set[str]]) -> list[list[str]]:
 
 def _running(node: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
     if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-        for child in node.orelse:
-            yield from _running(child)
+        for statement in node.orelse:
+            yield from _running(statement)
         return
     if isinstance(node, ast.Import | ast.ImportFrom):
         yield node

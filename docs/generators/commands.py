@@ -39,14 +39,14 @@ def _verbs(parser: argparse.ArgumentParser, name: str) -> Iterator[str]:
         return
     yield f"### `{name}`\n\n{parser.description}\n"
     rows = []
-    for action in parser._actions:
-        if action.dest == "help":
+    for each in parser._actions:
+        if each.dest == "help":
             continue
-        word = action.option_strings[0] if action.option_strings else ""
-        value = action.metavar or ("|".join(action.choices) if action.choices else "")
-        if action.nargs == 0:
+        word = each.option_strings[0] if each.option_strings else ""
+        value = each.metavar or ("|".join(each.choices) if each.choices else "")
+        if each.nargs == 0:
             value = ""
-        rows.append((f"`{f'{word} {value}'.strip()}`", action.help or "", "yes" if action.required else ""))
+        rows.append((f"`{f'{word} {value}'.strip()}`", each.help or "", "yes" if each.required else ""))
     yield table(("argument", "meaning", "needed"), rows)
     yield f"```sh\n{inspect.cleandoc((parser.epilog or '').replace('examples:', '').strip(chr(10)))}\n```\n"
 
@@ -54,7 +54,7 @@ def _verbs(parser: argparse.ArgumentParser, name: str) -> Iterator[str]:
 def device_commands() -> str:
     """The help of `utd-device` and of each of its verbs."""
     parser = device_command._parser()
-    verbs = parser._subparsers._group_actions[0].choices  # type: ignore[union-attr]
+    (verbs,) = (each.choices for each in parser._actions if isinstance(each, argparse._SubParsersAction))
     said = []
     for each in (parser, *verbs.values()):
         each.formatter_class = _OnEveryPython

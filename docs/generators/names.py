@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from importlib import import_module
 from types import ModuleType
 
@@ -88,7 +88,7 @@ def _section(module: ModuleType, names: list[str], *, by_subject: bool) -> Itera
         yield from members.entry(module, name)
 
 
-def _contents(module: ModuleType, names: list[str]) -> Iterator[str]:
+def _contents(module: ModuleType, names: list[str]) -> Generator[str, None, list[str]]:
     """A list of the names by subject; returns them in that order."""
     ordered: list[str] = []
     for subject, homes in _SUBJECTS.items():

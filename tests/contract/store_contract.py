@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
@@ -293,7 +293,7 @@ class StoreContract(ABC):
         assert people.presence("lobby", "bob") is None
         people.departed("lobby", "bob")
         assert people.presence("lobby", "bob") is None
-        steps = (
+        steps: tuple[tuple[Callable[[], object], Presence], ...] = (
             (lambda: people.admit("lobby", "bob", None), Presence.ADMITTED),
             (lambda: people.arrived("lobby", "bob", None), Presence.HERE),
             (lambda: people.admit("lobby", "bob", None), Presence.HERE),

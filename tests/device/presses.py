@@ -124,7 +124,7 @@ def config_tables(config: object) -> dict[str, dict[str, object]]:
 
 
 def as_toml(tables: dict[str, dict[str, object]]) -> str:
-    from device.examples import toml
+    from utdstream.settings import toml
 
     lines = []
     for name, keys in tables.items():

@@ -12,9 +12,8 @@ from facts import eventually
 from media_contract import MicrophoneContract, SpeakerContract
 from pulse import PulseCards
 
-from device.audio import cards as card_module
 from device.audio.alsa import AlsaMicrophone, AlsaSpeaker, open_audio
-from device.audio.portaudio import SoundDevice, choose, list_devices, offered_rate, real_error
+from device.audio.portaudio import SoundDevice, choose, import_pyaudio, list_devices, offered_rate, real_error
 from device.config import parse
 from device.errors import DeviceNotFound, PackageMissing
 from utdstream import Microphone, Speaker
@@ -176,7 +175,7 @@ def test_pyaudio_when_missing_is_said_with_the_command(monkeypatch: pytest.Monke
     """One sentence, not an ImportError."""
     monkeypatch.setitem(sys.modules, "pyaudio", None)
     with pytest.raises(PackageMissing, match="apt install python3-pyaudio"):
-        card_module.import_pyaudio()
+        import_pyaudio()
 
 
 def test_stderr_when_portaudio_starts_stays_clean(

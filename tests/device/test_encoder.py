@@ -87,7 +87,7 @@ def test_picture_when_converted_keeps_its_colours(pixel_format: PixelFormat) -> 
 def test_jpeg_when_made_shows_the_picture() -> None:
     """A picture of one grey is that grey again."""
     made = jpeg(picture(120, noise=False))
-    with av.open(io.BytesIO(made)) as container:
+    with av.open(io.BytesIO(made), "r") as container:
         frame = next(container.decode(video=0))
     assert (frame.width, frame.height) == (WIDTH, HEIGHT)
     assert abs(int(frame.to_ndarray(format="gray").mean()) - 120) < 20
@@ -124,9 +124,9 @@ def test_camera_when_nobody_watches_encodes_nothing_and_begins_with_a_key_frame(
 
 def test_snapshot_when_the_camera_rests_starts_it_for_one_picture() -> None:
     """A doorbell takes a picture also while no call runs the camera."""
-    camera = EncodedCamera(PyAvCamera("test", 320, 240, 20))
-    assert camera.snapshot().startswith(b"\xff\xd8")
-    assert camera.device.newest is None
+    device = PyAvCamera("test", 320, 240, 20)
+    assert EncodedCamera(device).snapshot().startswith(b"\xff\xd8")
+    assert device.newest is None
 
 
 def test_snapshot_when_the_camera_runs_takes_the_newest() -> None:

@@ -220,7 +220,9 @@ def test_device_when_it_goes_is_offline_by_word_and_by_will(broker: Mosquitto) -
     listener.wait("utdstream/front-door/availability", b"online")
     killed._stopping.set()
     assert killed._live is not None
-    killed._live.socket().shutdown(socket.SHUT_RDWR)  # as a killed process: the connection breaks, no word
+    line = killed._live.socket()
+    assert isinstance(line, socket.socket)
+    line.shutdown(socket.SHUT_RDWR)  # as a killed process: the connection breaks, no word
     listener.wait("utdstream/front-door/availability", b"offline")
     killed.close()
     listener.close()

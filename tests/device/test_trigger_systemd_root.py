@@ -33,7 +33,7 @@ def test_press_when_the_doorbell_is_a_service_is_taken_from_root_and_refused_to_
     machine: Machine,
 ) -> None:
     """The unit has a user, a /tmp and a folder of its own; `sudo utd-device press` is answered all the same."""
-    tables = {
+    tables: dict[str, dict[str, object]] = {
         "engine": {"base_url": "http://127.0.0.1:9", "app_id": "1234567890"},
         "device": {"identity": "unit-door"},
         "audio": {"adapter": "synthetic"},

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -102,8 +103,8 @@ def test_installation_when_the_program_lies_in_a_home_shows_its_folders_to_the_u
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`ProtectHome=` hides them else; a folder within another one is not named twice."""
-    monkeypatch.setattr(install.sys, "prefix", "/home/pi/bell/.venv")
-    monkeypatch.setattr(install.sys, "base_prefix", "/home/pi/.pyenv/versions/3.13")
+    monkeypatch.setattr(sys, "prefix", "/home/pi/bell/.venv")
+    monkeypatch.setattr(sys, "base_prefix", "/home/pi/.pyenv/versions/3.13")
     monkeypatch.setattr(install, "__file__", "/home/pi/bell/device/install.py")
     root = tmp_path / "image"
     key = tmp_path / "key"
@@ -121,7 +122,7 @@ def test_installation_of_an_engine_when_there_is_no_media_server_says_so_and_wri
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr(install.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(Installation, "_write", lambda *_args, **_more: pytest.fail("it wrote"))
     assert main(["install-service", "--app", "engine"]) == 2
     assert "/usr/local/bin" in capsys.readouterr().err
@@ -131,7 +132,7 @@ def test_installation_when_a_person_without_root_asks_is_one_sentence(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exit status 2, and how to."""
-    monkeypatch.setattr(install.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert main(["install-service"]) == 2
     assert "sudo" in capsys.readouterr().err
 

@@ -14,6 +14,8 @@ import requests
 from livekit import api
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from utdstream._session.room import UTDRoom
 from utdstream._wire import codec, messages, routes
@@ -141,17 +143,17 @@ class EventReader(AbstractContextManager["EventReader"]):
         self._client.loop_stop()
 
     def _connected(self, client: paho.Client, *_: object) -> None:
-        client.subscribe([(topic, paho.SubscribeOptions(qos=1)) for topic in self._topics])
+        client.subscribe([(topic, SubscribeOptions(qos=1)) for topic in self._topics])
 
     def _subscribed(
-        self, client: object, userdata: object, mid: int, reasons: list[object], *_: object
+        self, client: object, userdata: object, mid: int, reasons: list[ReasonCode], properties: object
     ) -> None:
         with self._changed:
-            self.granted += [not reason.is_failure for reason in reasons]  # type: ignore[attr-defined]
+            self.granted += [not reason.is_failure for reason in reasons]
             self._changed.notify_all()
 
     def _message(self, client: object, userdata: object, message: paho.MQTTMessage) -> None:
-        event = messages.parse_call_event(message.payload)
+        event = messages.parse_call_event(bytes(message.payload))
         assert event is not None
         assert not message.retain
         with self._changed:

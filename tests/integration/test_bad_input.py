@@ -312,7 +312,7 @@ def test_call_id_that_nobody_knows_is_not_found(people: People) -> None:
     house = people("house")
     session = house.call()
     for action in (session.accept, session.ringing, session.reject, session.busy):
-        refused(NotFound, lambda action=action: action("no-such-call"), within_s=8, says=".")  # type: ignore[misc]
+        refused(NotFound, lambda action=action: action("no-such-call"), within_s=8, says=".")
     assert session.status.value is None
 
 
@@ -423,7 +423,7 @@ def test_media_token_of_another_server_is_refused_at_once(stack: LocalStack) -> 
         for wrong in (token, "not-even-a-token", "eyJhbGciOiJub25lIn0.e30."):
             refused(
                 ConnectFailed,
-                lambda wrong=wrong: room.connect(stack.livekit_url, wrong),  # type: ignore[misc]
+                lambda wrong=wrong: room.connect(stack.livekit_url, wrong),
                 within_s=5,
                 says="joining the media room.*token",
                 secrets=(wrong, *(part for part in wrong.split(".") if len(part) > 10)),

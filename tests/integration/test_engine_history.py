@@ -278,7 +278,7 @@ def test_every_answer_fits_one_order_though_the_engine_is_killed(stack_to_kill: 
         server = Wire(stack.base_url, secret, stop)
         board = boards[number // CALLERS_IN_A_GROUP]
         clients.append(Client(number, seed, wire, server, arenas, board, recorder))
-    threads = run_clients([lambda client=client: client.run(stop) for client in clients])  # type: ignore[misc]
+    threads = run_clients([lambda client=client: client.run(stop) for client in clients])
     try:
         assert recorder.wait_for(OPERATIONS // 2, within_s=120), "too slow"
         stack.kill("engine")

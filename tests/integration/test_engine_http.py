@@ -196,7 +196,8 @@ def check(value: object, schema: object, schemas: object, where: str) -> None:
     assert isinstance(schemas, dict)
     if "$ref" in schema:
         schema = schemas[schema["$ref"].rpartition("/")[2]]
-    kinds = {
+        assert isinstance(schema, dict)
+    kinds: dict[str, type | tuple[type, ...]] = {
         "string": str,
         "integer": int,
         "number": (int, float),

@@ -373,10 +373,12 @@ def test_who_comes_first_finds_the_seats_as_they_are(made: Rooms, name: str) -> 
     ann = made.person(name, "ann")
     ann.seat(1)
     bob = made.person(name, "bob").join()
-    assert _seated_in(bob.media.room.metadata, 1) == ann.identity
+    media = bob.media.room
+    assert media is not None
+    assert _seated_in(media.metadata, 1) == ann.identity
     ann.do(routes.seats_action(name, "leave"))
     # By the metadata: a message may come before his data channel is open.
-    eventually(lambda: _seated_in(bob.media.room.metadata, 1) is None, "the news has come")
+    eventually(lambda: _seated_in(media.metadata, 1) is None, "the news has come")
 
 
 # The stage and roles.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from urllib.parse import quote
 
 import pytest
 import requests
@@ -175,7 +176,7 @@ def test_who_may_read_whose_events(site: Site) -> None:
         assert (answer.status_code, answer.json()["code"]) == (status, code)
     head = house.ask("HEAD", routes.CALL_EVENTS)
     assert head.status_code == 405
-    with Page(site.server(), query=f"?identity={requests.utils.quote(house.identity)}") as page:
+    with Page(site.server(), query=f"?identity={quote(house.identity)}") as page:
         assert page.next().call.call_id == call.call_id
 
 

@@ -312,7 +312,7 @@ def test_data_reaches_everyone_or_the_ones_named(hall: MediaRoom) -> None:
     eventually(probe, "both can hear", PATIENCE_S)
     first.send_data(b"to all")
     for name in ("second", "third"):
-        eventually(lambda name=name: b"to all" in [m.data for m in heard[name]], "it came", PATIENCE_S)  # type: ignore[misc]
+        eventually(lambda name=name: b"to all" in [m.data for m in heard[name]], "it came", PATIENCE_S)
         heard[name][:] = [message for message in heard[name] if message.data != b"probe"]
     first.send_data(b"to third", destination_identities=["third"])
     first.send_data(bytes(15_000))

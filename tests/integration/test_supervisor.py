@@ -56,10 +56,10 @@ def pids(supervisor: Supervisor) -> dict[Part, int]:
 def assert_nothing_left(processes: dict[Part, int], ports: dict[str, int]) -> None:
     """No process runs and every port can be bound."""
     for part, pid in processes.items():
-        wait_until(lambda pid=pid: not is_alive(pid), f"{part} (pid {pid}) is gone")  # type: ignore[misc]
+        wait_until(lambda pid=pid: not is_alive(pid), f"{part} (pid {pid}) is gone")
     for name, port in ports.items():
         kind = PORT_KINDS[name][1]
-        wait_until(lambda kind=kind, port=port: is_free(kind, "127.0.0.1", port), f"{name} {port} is free")  # type: ignore[misc]
+        wait_until(lambda kind=kind, port=port: is_free(kind, "127.0.0.1", port), f"{name} {port} is free")
 
 
 def ports_of(settings: StackSettings) -> dict[str, int]:

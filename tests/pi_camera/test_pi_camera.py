@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy
 import pytest
-from conftest import VirtualCamera
+from conftest import VirtualCamera  # type: ignore[attr-defined] # mypy sees the conftest of tests/
 from facts import eventually
 
 from device.camera import capture

@@ -167,7 +167,10 @@ def test_close_when_a_callback_hangs_returns_in_time_and_forgets_the_rest() -> N
 def test_lanes_when_never_used_have_no_thread() -> None:
     """Idle objects cost nothing, and close all the same, twice."""
     before = threading.active_count()
-    lanes = [EventsLane("utdstream-events-test"), WorkLane("utdstream-work-test")]
+    lanes: list[EventsLane | WorkLane] = [
+        EventsLane("utdstream-events-test"),
+        WorkLane("utdstream-work-test"),
+    ]
     for lane in lanes:
         lane.close()
         lane.close()
@@ -180,7 +183,7 @@ def test_work_when_planned_runs_in_the_order_of_its_times(work: WorkLane) -> Non
     work.call_later(0.08, lambda: seen.append("late"))
     work.call_later(0.03, lambda: seen.append("soon"))
     for number in range(3):
-        work.post(lambda number=number: seen.append(f"now{number}"))  # type: ignore[misc]
+        work.post(lambda number=number: seen.append(f"now{number}"))
     eventually(lambda: len(seen) == 5, "all ran")
     assert seen == ["now0", "now1", "now2", "soon", "late"]
 

@@ -109,7 +109,7 @@ def test_blocking_methods_when_called_on_the_loop_thread_are_all_refused(client:
                 for parameter in inspect.signature(method).parameters.values()
                 if parameter.name in needed and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
             ]
-            error = on_the_loop(lambda method=method, p=positional, n=needed: method(*p, **n))  # type: ignore[misc]
+            error = on_the_loop(lambda method=method, p=positional, n=needed: method(*p, **n))
             assert isinstance(error, WrongThread), f"{type(thing).__name__}.{name}: {error!r}"
             assert "subscribe" in str(error)
             checked += 1
@@ -208,7 +208,7 @@ def test_facts_when_an_operation_hangs_can_be_read(client: UTDStreamClient, engi
 def sigusr1() -> Iterator[Callable[[Callable[[], object]], None]]:
     """Sets what SIGUSR1 does; the old handler is back afterwards."""
     before = signal.getsignal(signal.SIGUSR1)
-    yield lambda action: signal.signal(signal.SIGUSR1, lambda number, frame: action())  # type: ignore[misc]
+    yield lambda action: signal.signal(signal.SIGUSR1, lambda number, frame: action())
     signal.signal(signal.SIGUSR1, before)
 
 

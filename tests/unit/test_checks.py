@@ -71,7 +71,7 @@ def test_package_when_it_is_missing_fails_or_warns_with_its_command(monkeypatch:
     def version(name: str) -> str:
         raise metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(checks.metadata, "version", version)
+    monkeypatch.setattr(metadata, "version", version)
     needed = package_check("livekit")
     assert (needed.state, needed.remedy) == (CheckState.FAIL, "pip install 'livekit==1.2.1'")
     extra = package_check("paho-mqtt", use="incoming calls over MQTT", needed=False)
@@ -83,7 +83,7 @@ def test_package_when_it_is_missing_fails_or_warns_with_its_command(monkeypatch:
 
 def test_package_when_its_version_is_untested_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     """The core is held to one version; the others are taken as they are."""
-    monkeypatch.setattr(checks.metadata, "version", lambda name: "1.0.0")
+    monkeypatch.setattr(metadata, "version", lambda name: "1.0.0")
     assert package_check("livekit", exact=True).state is CheckState.FAIL
     assert "livekit==1.2.1" in package_check("livekit", exact=True).remedy
     assert package_check("livekit-api").state is CheckState.OK

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
+import platform
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -36,7 +38,7 @@ def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.delenv("UTD_LIVEKIT_SERVER", raising=False)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr(install, "RELEASES", "http://127.0.0.1:1")
-    monkeypatch.setattr(install.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     return tmp_path / "cache" / "utdstream"
 
 
@@ -122,7 +124,7 @@ def test_install_when_broken_off_leaves_nothing(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(install.os, "replace", interrupted)
+    monkeypatch.setattr(os, "replace", interrupted)
     assert cli.main(["engine", "install"]) == 130
     assert names(cache) == ["setup.lock"]
 

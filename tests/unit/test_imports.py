@@ -7,8 +7,9 @@ import inspect
 import subprocess
 import sys
 
+from imports import ROOT, cycles, imports, modules
+
 import utdstream
-from tests.imports import ROOT, cycles, imports, modules
 
 HEAVY = (
     "livekit",

@@ -37,7 +37,7 @@ def test_repr_when_a_value_holds_a_secret_masks_it(value: object) -> None:
 def test_value_when_made_never_changes() -> None:
     """Snapshots may be kept and passed between threads."""
     with pytest.raises(FrozenInstanceError):
-        LOGIN.port = 2  # type: ignore[misc]
+        LOGIN.port = 2
 
 
 def test_status_when_final_says_so() -> None:

@@ -75,7 +75,7 @@ def publish(
     retain: bool = False,
     expiry_s: int | None = None,
 ) -> None:
-    properties = Properties(PacketTypes.PUBLISH)
+    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
     if expiry_s is not None:
         properties.MessageExpiryInterval = expiry_s
     paho.mqtt.publish.multiple(
@@ -92,7 +92,7 @@ def publish(
 
 def presence_of(broker: Mosquitto) -> bytes:
     """What a newcomer is told about this device."""
-    message = paho.mqtt.subscribe.simple(
+    message = paho.mqtt.subscribe.simple(  # type: ignore[no-untyped-call]
         PRESENCE, hostname="127.0.0.1", port=broker.port, protocol=MQTTv5, keepalive=5
     )
     assert not isinstance(message, list)

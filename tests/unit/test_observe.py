@@ -124,7 +124,7 @@ def test_changes_when_many_threads_make_them_form_one_chain(lane: EventsLane) ->
     changes: list[Change[int]] = []
     fact.subscribe(changes.append)
     threads = [
-        threading.Thread(target=lambda base=base: [fact.set(base + i) for i in range(200)])  # type: ignore[misc]
+        threading.Thread(target=lambda base=base: [fact.set(base + i) for i in range(200)])
         for base in (0, 1000, 2000)
     ]
     for thread in threads:
@@ -228,7 +228,7 @@ def test_subscribe_when_the_callback_cannot_be_called_refuses_at_once(wrong: obj
     """Not at the first event, in the night, on a thread."""
     for observable in (Fact(0, StuckLane()), Occurrences[int](StuckLane())):
         with pytest.raises(InvalidConfig):
-            observable.subscribe(wrong)  # type: ignore[arg-type,union-attr]
+            observable.subscribe(wrong)  # type: ignore[arg-type]
 
 
 class Listener:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import numpy
 import pytest
@@ -166,10 +167,10 @@ class Card:
 
     def __init__(self) -> None:
         self.log: list[str] = []
-        self.pull = None  # type: ignore[var-annotated]
+        self.pull: Callable[[int], bytes] = lambda _samples: b""
         self.fails = False
 
-    def start(self, source) -> None:  # type: ignore[no-untyped-def]
+    def start(self, source: Callable[[int], bytes]) -> None:
         if self.fails:
             raise OSError("no such card")
         self.log.append("start")

@@ -376,7 +376,7 @@ def test_microphone_feed_when_open_sends_every_frame(microphone: MicrophoneFeed)
     microphone.open = True
     for number in range(20):
         microphone.sink(SOUND)
-        eventually(lambda number=number: microphone.sent == number + 1, "it was sent")  # type: ignore[misc]
+        eventually(lambda number=number: microphone.sent == number + 1, "it was sent")
     assert microphone.dropped == 0
 
 

@@ -25,7 +25,7 @@ def main() -> int:
             raise SfuUnavailable("this grant fails on purpose")
         return await permit(self, *arguments, **more)  # type: ignore[arg-type]  # passed on as they came
 
-    Sfu.permit = flaky  # type: ignore[method-assign,assignment]
+    Sfu.permit = flaky  # type: ignore[method-assign]
     return engine_main.main(sys.argv[1:])
 
 

@@ -93,7 +93,7 @@ def main() -> int:
         inner, stop = make_stoppable(config)
         return Respelled(inner), stop
 
-    Sfu.create_room = create_bare_room  # type: ignore[method-assign,assignment]
+    Sfu.create_room = create_bare_room  # type: ignore[method-assign]
     Sfu.set_metadata = _no_metadata  # type: ignore[method-assign]
     Sfu.send_data = _no_data  # type: ignore[method-assign]
     app.make_stoppable = make_respelled
