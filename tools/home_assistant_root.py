@@ -16,7 +16,7 @@ import roots
 
 NAME = "home-assistant-root"
 PACKAGES = ("python3", "python3-venv", "python3-pip", "python3-dev", "ca-certificates", "build-essential")
-PYTHON_PACKAGES = ("homeassistant", "msgspec", "paho-mqtt", "numpy", "PyTurboJPEG")
+PYTHON_PACKAGES = ("homeassistant", "paho-mqtt", "numpy", "PyTurboJPEG")
 """Home Assistant, and what its MQTT integration imports."""
 
 
