@@ -96,7 +96,7 @@ class Key:
 
         try:
             held = msgspec.convert(value, self.annotation, dec_hook=path)
-        except msgspec.ValidationError as error:
+        except (msgspec.ValidationError, RuntimeError) as error:  # the latter: ~ of a user that is not there
             raise InvalidConfig(self._refusal(value, where)) from error
         for text in value if isinstance(value, list) else [value]:
             if isinstance(text, str) and not (text and text.isprintable()):
