@@ -1,1 +1,1 @@
-"""The engine's HTTP: who may ask, what each operation takes and answers."""
+"""The engine's HTTP: credentials, operations, what each takes and answers."""

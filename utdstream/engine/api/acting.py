@@ -1,10 +1,10 @@
-"""What the operations on seats, speakers, stage and roles have in common: who acts, in which room.
+"""What the operations on seats, speakers, stage and roles have in common: the actor and the room.
 
 Owns: from a request to a rule at the desk. Runs on the loop thread; nothing here waits.
 
 1. A user token fixes the actor. A trusted server names one, or moderates in its own name.
-2. Who acts for himself (takes a seat, asks for the stage) must have been admitted: a token was minted for
-   him in this room. Reading seats and stage takes any user token of the project.
+2. An identity that acts for itself (takes a seat, asks for the stage) must have been admitted: a token of this
+   room was minted for it. Reading seats and stage takes any user token of the project.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ class Desk:
         return self.desk.room(ask.path["room"])
 
     def own(self, ask: Ask, rule: OwnRule) -> Outcome:
-        """What somebody does for himself. Raises: Refusal."""
+        """What an identity does for itself. Raises: Refusal."""
         room = self.room(ask)
         actor = ask.actor()
         if not ask.asker.trusted and not self.is_admitted(room, actor):
-            raise Refusal("forbidden", "You are not in this room; ask for a token of it first")
+            raise Refusal("forbidden", "You were not admitted to this room; mint a token of it first")
         return self.desk.mutate(room, lambda room, state: rule(room, state, actor))
 
     def moderating(self, ask: Ask, rule: ModeratorRule, *, field: str = "identity") -> Outcome:
@@ -50,11 +50,11 @@ class Desk:
         return self.desk.mutate(room, lambda room, state: rule(room, state, actor))
 
     def is_admitted(self, room: Room, identity: str) -> bool:
-        """Whether this person ever got a token of the room."""
+        """Whether this identity ever got a token of the room."""
         return identity == room.owner or self.people.presence(room.name, identity) is not None
 
     def is_here(self, room: Room, identity: str) -> bool:
-        """Whether this person is in the room, or was admitted and is on the way."""
+        """Whether this identity is in the room, or was admitted and is on the way."""
         return self.people.presence(room.name, identity) in (Presence.ADMITTED, Presence.HERE)
 
 

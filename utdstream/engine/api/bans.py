@@ -1,7 +1,7 @@
-"""The REST operations of bans.
+"""The handlers of bans.
 
-Owns: who may ban from where, and the spelling of the answers. Runs on the loop thread. The rules are in
-`bans`, the effects in `ban_service`.
+Owns: which credentials a ban needs, and the spelling of the answers. Runs on the loop thread. The rules are in
+`rules/bans`, the effects in `flows/bans`.
 """
 
 from __future__ import annotations
@@ -69,7 +69,9 @@ class BanHandlers:
         if spelling is not None:
             return self._moderated(ask, spelling)
         if not ask.asker.trusted:
-            raise Refusal("forbidden", "Only the app secret bans from the whole project; send room_name")
+            raise Refusal(
+                "forbidden", "Only a server with the app secret bans from the whole project; send room_name"
+            )
         return None
 
     def _moderated(self, ask: Ask, spelling: str) -> str:

@@ -1,7 +1,7 @@
-"""The REST operations of calls: a request's fields in, the engine's spelling of a call out.
+"""The handlers of calls: a request's fields in, the engine's spelling of a call out.
 
-Owns: who may ask what about a call, and when an answer carries a media token. Runs on the loop
-thread. The decisions are in `calls`, the effects in `call_service`.
+Owns: which credentials a request about a call needs, and when an answer carries a media token. Runs on the loop
+thread. The rules are in `rules/calls`, the effects in `flows/calls`.
 """
 
 from __future__ import annotations
@@ -149,5 +149,5 @@ def _statuses(text: str | None) -> tuple[UTDCallStatus, ...] | None:
     statuses = [codec.call_status(word.strip()) for word in text.split(",")]
     known = tuple(status for status in statuses if status is not None)
     if len(known) != len(statuses):
-        raise invalid(f"status must be a comma list of {', '.join(status.wire for status in UTDCallStatus)}")
+        raise invalid(f"status must be some of {', '.join(status.wire for status in UTDCallStatus)}")
     return tuple(dict.fromkeys(known))

@@ -1,7 +1,7 @@
-"""The REST operation of call events: a stream for browsers.
+"""The handler of call events: a stream for browsers.
 
-Owns: whose events somebody may read. Runs on the loop thread. The events are in `call_events`, the bytes
-in `event_stream`.
+Owns: which identity's events a client may read. Runs on the loop thread. The events are in `push/call_events`, the
+bytes in `push/event_stream`.
 """
 
 from __future__ import annotations

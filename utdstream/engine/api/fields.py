@@ -1,7 +1,7 @@
 """Reading the fields of a request: right type, right size, or a clear refusal.
 
-Owns: what an identity, a name, a metadata object may look like. Pure. Imports `problems`, `_wire`
-and vocabulary. Whatever a client sends ends here as a value or as a 422, never as another exception.
+Owns: what an identity, a name, a metadata object may look like. Pure. Whatever a client
+sends ends here as a value or as a 422, never as another exception.
 """
 
 from __future__ import annotations

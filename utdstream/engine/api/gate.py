@@ -1,4 +1,4 @@
-"""Credentials and rate limits: who asks, and how often.
+"""Credentials and rate limits: which identity asks, and how often.
 
 Owns: `Gate`. Runs on the loop thread. Knows no rule of calls or rooms. No credential is logged.
 """
@@ -20,7 +20,7 @@ from utdstream.engine.rules.refusals import Refusal
 
 QUERY_APP_ID, QUERY_TOKEN = "app_id", "access_token"
 TRUSTED_FACTOR = 50
-"""A server with the secret speaks for many people: so many times the limit of one."""
+"""A server with the secret speaks for many identities: so many times the limit of one."""
 
 
 class Gate:
@@ -39,7 +39,7 @@ class Gate:
         self._strangers = Buckets(limits.requests_per_minute)
 
     def asker(self, request: Request, access: Access, *, in_query: bool = False) -> Asker:
-        """Who asks. Raises: Refusal; whoever guesses credentials is slowed down by address.
+        """The asker. Raises: Refusal; a client that guesses credentials is slowed down by its address.
 
         `in_query`: app id and user token may stand in the query (`EventSource` can set no header).
         """

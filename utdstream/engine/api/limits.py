@@ -1,6 +1,6 @@
-"""Rate limits: a bucket per key, refilled steadily; and who claimed a session a moment ago.
+"""Rate limits: a bucket per key, refilled steadily; and which device claimed a session a moment ago.
 
-Owns: how often one identity may ask, and how soon another device may take its place. Pure arithmetic on
+Owns: how often one identity may ask, and how soon another device may take over its session. Pure arithmetic on
 a clock that is given; used on the loop thread. Imports the standard library only. Bounded: the least
 recently used keys are forgotten.
 """
@@ -13,7 +13,7 @@ MAX_KEYS = 20_000
 
 
 class Buckets:
-    """`per_minute` requests a minute for each key, all of them at once if need be."""
+    """Allows each key `per_minute` requests a minute, all of them at once if need be."""
 
     def __init__(self, per_minute: int) -> None:
         self._capacity = float(per_minute)
@@ -32,7 +32,7 @@ class Buckets:
 
 
 class Claims:
-    """Which device claimed a session, and when: for `cooldown_s` it is not given to another one."""
+    """Which device claimed a session, and when: for `cooldown_s` no other device gets it."""
 
     def __init__(self, cooldown_s: float) -> None:
         self._cooldown_s = cooldown_s

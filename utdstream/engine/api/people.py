@@ -1,7 +1,7 @@
-"""The REST operations by which people in a room are moderated, and its comments and metadata.
+"""The handlers that moderate the participants of a room, its comments and its metadata.
 
-Owns: what is read from a request, whom it is about, and how the answer is spelled. Runs on the loop
-thread. The rules are in `moderation`; who they are about must be in the room, or on the way into it.
+Owns: what is read from a request, which participant it is about, and how the answer is spelled. Runs on the loop
+thread. The rules are in `rules/moderation`; the participant must be in the room, or on the way into it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Rule = Callable[[Room, RoomState, str | None, str], Outcome]
 
 
 class PeopleHandlers:
-    """Handlers of the operations on people in rooms, on comments and on room metadata."""
+    """Handlers of the operations on participants, comments and room metadata."""
 
     def __init__(self, desk: Desk, service: RoomService) -> None:
         self._desk = desk
@@ -51,7 +51,7 @@ class PeopleHandlers:
         fields = ask.fields
         for name in _UNSUPPORTED:
             if fields.has(name):
-                raise invalid(f"{name} is not supported: seats, stage and roles say who publishes what")
+                raise invalid(f"{name} is not supported: seats, stage and roles give the rights to publish")
         names = ("can_publish", "can_subscribe", "can_publish_data")
         wish = PermissionWish(*(fields.flag(name) for name in names))
         if wish == PermissionWish():
@@ -125,7 +125,7 @@ class PeopleHandlers:
         return Answer(outcome.answer)
 
     def _decide(self, ask: Ask, rule: Rule) -> Answer:
-        """What a moderator decides about the person in the path. Raises: Refusal."""
+        """What a moderator decides about the participant in the path. Raises: Refusal."""
         target = ask.path["identity"]
 
         def decide(room: Room, state: RoomState, who: str | None) -> Outcome:
@@ -137,13 +137,13 @@ class PeopleHandlers:
         return Answer(self._desk.moderating(ask, decide).answer)
 
     async def _person(self, ask: Ask) -> tuple[Place, Participant]:
-        """Who is in the path, for somebody who may moderate him; in a call that is the server alone."""
+        """The participant in the path, for an actor who may moderate; in a call that is the server alone."""
         place = self._service.place(ask.path["room"])
         target = ask.path["identity"]
         if place.room is not None:
             self._desk.moderating(ask, lambda room, state, who: moderation.look_at(room, state, who, target))
         elif not ask.asker.trusted:
-            raise Refusal("forbidden", "Only the server moderates the room of a call")
+            raise Refusal("forbidden", "Only a server with the app secret moderates the room of a call")
         people = await self._service.people(place)
         person = next((person for person in people if person.identity == target), None)
         if person is None:
@@ -156,9 +156,9 @@ def _selected(tracks: Sequence[Track], kinds: Sequence[str], sid: str | None) ->
         return [track for track in tracks if track.kind in kinds]
     found = [track for track in tracks if track.sid == sid]
     if not found:
-        raise Refusal("not_found", "The person has no such track")
+        raise Refusal("not_found", "The participant has no such track")
     return found
 
 
 def _nobody() -> Refusal:
-    return Refusal("participant_not_found", "Nobody of this identity is in the room")
+    return Refusal("participant_not_found", "No participant of the room has this identity")

@@ -17,7 +17,7 @@ from utdstream.engine.rules.refusals import Refusal
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """Who asks. `identity` is fixed by a user token; `trusted`: came with the app secret."""
+    """The client that asks. `identity` is fixed by a user token; `trusted`: it came with the app secret."""
 
     identity: str | None = None
     trusted: bool = False
@@ -35,7 +35,7 @@ class Ask:
     last_event_id: str | None = None
 
     def actor(self, field: str = "identity") -> str:
-        """Who acts: fixed by the user token, named in the body by a trusted server. Raises: Refusal."""
+        """The identity that acts: fixed by the user token, or named by a trusted server. Raises: Refusal."""
         named = self.fields.identity(field)
         if self.asker.identity is None:
             if named is None:

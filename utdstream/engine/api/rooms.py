@@ -1,7 +1,7 @@
-"""The REST operations of mints, rooms and the people in them.
+"""The handlers of mints, rooms and their participants.
 
-Owns: who may ask what about a room, and the spelling of the answers. Runs on the loop thread. The
-rules are in `rooms`, the effects in `room_service`.
+Owns: which credentials a request about a room needs, and the spelling of the answers. Runs on the loop thread. The
+rules are in `rules/rooms`, the effects in `flows/rooms`.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ class RoomHandlers:
             raise _forbidden()
         person = people.get(ask.path["identity"])
         if person is None:
-            raise Refusal("participant_not_found", "Nobody of this identity is in the room")
+            raise Refusal("participant_not_found", "No participant of the room has this identity")
         return Answer(_person(person))
 
     async def remove_participant(self, ask: Ask) -> Answer:
@@ -203,7 +203,7 @@ class RoomHandlers:
         return Answer({"ok": True})
 
     def _moderates(self, ask: Ask, place: Place, target: str | None = None) -> bool:
-        """Whether who asks may moderate the room, and (when one is named) this person in it."""
+        """Whether the asker may moderate the room, and (when one is named) this participant of it."""
         if ask.asker.trusted or place.room is None or ask.asker.identity is None:
             return ask.asker.trusted
         state = self._desk.state(place.room)

@@ -1,7 +1,7 @@
-"""The REST operations of seats and speakers.
+"""The handlers of seats and speakers.
 
 Owns: what is read from a request and how an answer is spelled. Runs on the loop thread; no handler waits
-for anything. The rules are in `seats` and `speakers`.
+for anything. The rules are in `rules/seats` and `rules/speakers`.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ def make_app(
             return
         found = paths.find(scope["raw_path"].partition(b"?")[0].decode("latin-1"))
         if found is None:
-            response = error_response(Refusal("not_found", "There is nothing here"))
+            response = error_response(Refusal("not_found", "No operation has this path"))
         else:
             endpoint, scope["path_params"] = found
             response = await endpoint(Request(scope, receive, send))
@@ -85,7 +85,7 @@ def _endpoint(
         method = "GET" if request.method == "HEAD" else request.method
         operation = operations.get(method)
         if operation is None or (operation.is_stream and request.method == "HEAD"):
-            refusal = Refusal("method_not_allowed", "The path does not know this method")
+            refusal = Refusal("method_not_allowed", "This path does not take this method")
             return error_response(refusal, {"Allow": allowed})
         try:
             ask = await _ask(request, operation, gate())
@@ -140,7 +140,7 @@ async def _body(request: Request) -> bytes:
                 if len(raw) > MAX_BODY_BYTES:
                     raise too_large
     except TimeoutError:
-        raise Refusal("request_timeout", "The body did not come in time") from None
+        raise Refusal("request_timeout", "The body did not arrive in time") from None
     return bytes(raw)
 
 
@@ -160,7 +160,7 @@ def _webhook_endpoint(webhook: Callable[[str, str], bool]) -> Callable[[Request]
     async def endpoint(request: Request) -> Response:
         peer = request.client.host if request.client else ""
         if not (peer.startswith("127.") or peer in ("::1", "::ffff:127.0.0.1")):
-            return error_response(Refusal("not_found", "There is nothing here"))
+            return error_response(Refusal("not_found", "No operation has this path"))
         if request.method != "POST":
             return error_response(Refusal("method_not_allowed", "POST only"), {"Allow": "POST"})
         try:
@@ -170,7 +170,9 @@ def _webhook_endpoint(webhook: Callable[[str, str], bool]) -> Callable[[Request]
         except (UnicodeDecodeError, ClientDisconnect):
             return error_response(Refusal("validation_failed", "The body is not a webhook"))
         if not webhook(body, request.headers.get("Authorization", "")):
-            return error_response(Refusal("invalid_credentials", "The webhook is not signed by our server"))
+            return error_response(
+                Refusal("invalid_credentials", "The webhook is not signed by this engine's media server")
+            )
         return _json_response(200, {"ok": True})
 
     return endpoint

@@ -1,7 +1,7 @@
-"""The REST operations of the stage and of roles.
+"""The handlers of the stage and of roles.
 
 Owns: what is read from a request and how an answer is spelled. Runs on the loop thread. The rules are in
-`stage` and `roles`. Listing people by role alone asks the media server.
+`rules/stage` and `rules/roles`. Listing participants by role alone asks the media server.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class StageHandlers:
         room = self._desk.room(ask)
         identity = ask.asker.identity
         if identity is not None and not self._desk.is_admitted(room, identity):
-            raise Refusal("forbidden", "You are not in this room; ask for a token of it first")
+            raise Refusal("forbidden", "You were not admitted to this room; mint a token of it first")
         people = await self._service.people(self._service.place(room.name))
         state = self._desk.desk.state(room)
         rows = [

@@ -1,8 +1,8 @@
 """One session of an identity in a room: how soon another device may take it over.
 
 Owns: the cool-down of room mints that name a device. Runs on the loop thread. The arithmetic is in
-`limits`. Devices that come back and forth would throw each other out for ever; the media server keeps
-only the last one of an identity.
+`limits`. Two devices of one identity that both rejoin would throw each other out for ever: the media server
+keeps the last one alone.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 
 class Takeovers:
-    """`is_present(room, identity)` looks whether somebody is in the room now."""
+    """Refuses a takeover that comes too soon; `is_present(room, identity)` looks into the room."""
 
     def __init__(self, limits: LimitsSection, is_present: Callable[[str, str], Awaitable[bool]]) -> None:
         self._enabled = limits.enabled

@@ -1,11 +1,11 @@
 """Bans, from a request to everything that follows from it.
 
-Owns: writing bans, keeping banned people out, removing those who are in. Runs on the loop thread. The
-rules are in `bans`, the table in `ban_store`.
+Owns: writing bans, keeping banned identities out, removing banned participants. Runs on the loop thread. The
+rules are in `rules/bans`, the bans in the store.
 
 1. A ban is committed first: the next mint is refused whatever the media server does.
-2. Who is there loses the right to publish, is told, gets two seconds to leave, and is removed.
-3. A media token is good for minutes and survives a ban: whoever comes back with one is removed again,
+2. A banned participant loses the right to publish, is told, has two seconds to leave, and is removed.
+3. A media token is good for minutes and survives a ban: a participant who comes back with one is removed again,
    at the media server's webhook, or by a poll that makes up for lost ones.
 """
 
@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 
 
 class BanService:
-    """All bans of the project. `on_banned` is told who was banned from the whole project."""
+    """All bans of the project. `on_banned` is told each identity that is banned from the whole project."""
 
     def __init__(
         self,
@@ -64,11 +64,11 @@ class BanService:
         self._on_banned = on_banned
 
     def start(self) -> None:
-        """Begins to look after people who are banned and there all the same."""
+        """Begins to look for banned identities among the participants."""
         self._timers.after(0.0, "bans", self._look_and_again)
 
     def check(self, identity: str, room: str | None = None) -> None:
-        """Raises: Refusal (`banned`) for somebody who may not enter `room`; None: the project."""
+        """Raises: Refusal (`banned`) for an identity that may not enter `room`; None: the project."""
         ban = self.holding(identity, room)
         if ban is not None:
             raise bans.refusal(ban)
@@ -87,7 +87,7 @@ class BanService:
         return [room.name for room in self._store.rooms.all() if self.may_moderate(room, identity)]
 
     def check_may_ban(self, room: Room, actor: str, target: str) -> None:
-        """Raises: Refusal when this moderator may not ban this person."""
+        """Raises: Refusal when this moderator may not ban this identity."""
         bans.check_may_ban(
             actor,
             target,
@@ -103,7 +103,7 @@ class BanService:
     def ban(
         self, identity: str, room: str | None, *, reason: str | None, duration_s: int | None, by: str
     ) -> Ban:
-        """Writes the ban and begins to remove the person; removal goes on beside it, nothing waits."""
+        """Writes the ban and begins to remove the participant; the removal is not waited for."""
         name = None if room is None else self._desk.people.name(room, identity)
         now = clock.now()
         wanted = Ban(0, identity, room, now, bans.end_of(now, duration_s), reason, name)
@@ -134,7 +134,7 @@ class BanService:
         return removed
 
     def webhook(self, hook: Webhook) -> None:
-        """Removes somebody who came in although he is banned."""
+        """Removes a participant who came in although banned."""
         prefix = rooms.livekit_name("", self._app_id)
         if hook.event != "participant_joined" or not hook.room.startswith(prefix):
             return
@@ -156,7 +156,7 @@ class BanService:
         await self._sweep([ban])
 
     async def _sweep(self, pronounced: list[Ban]) -> bool:
-        """Removes whoever is where one of these bans forbids it; False when nobody could look."""
+        """Removes the participants whom one of these bans keeps out; False when the server is away."""
         in_room: dict[str, dict[str, Ban]] = {}
         everywhere = {ban.identity: ban for ban in pronounced if ban.room is None}
         for ban in pronounced:

@@ -1,8 +1,8 @@
-"""Who is really in the room of a call: webhooks, and the poll that repairs a lost one.
+"""The parties really in the room of a call: webhooks, and the poll that repairs a lost one.
 
 Owns: turning facts of the media server into "a leg is lost". Runs on the loop thread. A webhook is
 never believed alone: after a short grace the room is looked at (a reconnect of the same identity
-also reports that somebody left).
+also reports a leave).
 
 The poll asks only for rooms of calls that are open or closing; without a call the media server is
 not asked anything.
@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 
 class CallWatch:
-    """Ends calls whose people are gone."""
+    """Ends calls whose parties are gone."""
 
     def __init__(
         self,
@@ -108,7 +108,7 @@ class CallWatch:
             return
         lost = calls.absent_leg(record, present, must_have_joined=_is_join_over(record))
         if lost is not None:
-            _log.info("call %s: %s is not in the room any more", call_id, lost)
+            _log.info("call %s: %s has left the room", call_id, lost)
             self._service.leg_lost(call_id)
 
     async def _finished(self, call_id: str) -> None:
@@ -185,7 +185,7 @@ class CallWatch:
 
 
 def _parties(record: CallRecord) -> int:
-    """How many people belong in the room now: two once it is answered, before that the caller."""
+    """How many parties belong in the room now: two once it is answered, before that the caller."""
     return 1 if record.is_unanswered else 2
 
 

@@ -1,7 +1,7 @@
 """Calls, from a request to everything that follows from it.
 
 Owns: the order of effects: commit, then room and messages. Runs on the loop thread. The rules are in
-`calls`, the room in `call_rooms`, who is really there in `call_watch`.
+`rules/calls`, the media room in `media/call_rooms`, the parties' presence in `call_watch`.
 
 1. Every change is one transaction: read, decide, write. Nothing is awaited in between.
 2. A state is told only after it is committed.
@@ -82,7 +82,7 @@ class CallService:
                 self._rooms.close(record)
 
     def ring_all_again(self) -> None:
-        """Sends the ring of every call nobody has reacted to (the broker is back)."""
+        """Sends the ring of every call that no device reacted to (the broker is back)."""
         for record in self._store.calls.open():
             if record.status is UTDCallStatus.INITIATING:
                 self._publish_ring(record, is_repetition=True)
@@ -91,8 +91,8 @@ class CallService:
         """The new call, the callee rung and its room made; True when an Idempotency-Key made it the
         old one. Raises: Refusal.
 
-        The callee is rung while the room is made: nobody is there faster than the media server. After a
-        media server that did not answer the last request, the room comes first.
+        The callee is rung while the room is made: no device joins faster than that. When the media server did
+        not answer the last request, the room comes first.
         """
         self._check_enabled(wanted.type)
         record, is_new = self._insert(wanted)
@@ -155,11 +155,11 @@ class CallService:
         return self._step(call_id, lambda record: calls.end(record, actor, clock.now()))
 
     def leg_lost(self, call_id: str) -> CallRecord:
-        """Somebody vanished from the room for good."""
+        """A party vanished from the room for good."""
         return self._step(call_id, lambda record: calls.leg_lost(record, clock.now()))
 
     def seen(self, call_id: str, present: frozenset[str]) -> CallRecord | None:
-        """Writes down who has been in the room; the call, or None when there is no such call."""
+        """Writes down the parties that have been in the room; the call, or None when no call has this id."""
         with self._store.transaction():
             record = self._store.calls.get(call_id)
             if record is None:
@@ -173,7 +173,7 @@ class CallService:
         """The call of this id. Raises: Refusal (`call_not_found`)."""
         record = self._store.calls.get(call_id)
         if record is None:
-            raise Refusal("call_not_found", "There is no such call")
+            raise Refusal("call_not_found", "No call has this id")
         return record
 
     def page(self, wanted: CallFilter, *, page: int, per_page: int) -> tuple[list[CallRecord], int]:

@@ -35,7 +35,7 @@ class RoomDesk:
         """The live stream or audio room of this name in either spelling. Raises: Refusal."""
         room = self._store.rooms.get(rooms.room_name(spelling, self._app_id))
         if room is None:
-            raise Refusal("room_not_found", "There is no such room")
+            raise Refusal("room_not_found", "No room has this name")
         return room
 
     def state(self, room: Room) -> RoomState:

@@ -1,14 +1,14 @@
-"""Who is really in the media of live streams and audio rooms, and what they lose when they are not.
+"""The participants really in the media of live streams and audio rooms, and what those who left lose.
 
 Owns: turning facts of the media server into presence, and presence into freed seats. Runs on the loop
 thread.
 
-1. Whoever joins is compared with the room's state at once: the webhook itself says what he may do, so
-   nothing is asked when that is right.
-2. Somebody who left is looked for after a short grace (a reconnect also reports that somebody left);
-   when he is gone, seat, request, invitation and stage are free again. Who never came loses nothing.
-3. A poll makes up for lost webhooks, in one request for all rooms in which somebody holds something.
-   Rooms in which nobody does cost nothing.
+1. A participant who joins is compared with the room's state at once: the webhook itself says their rights, so
+   nothing is asked when these are right.
+2. A participant who left is looked for after a short grace (a reconnect also reports a leave); one who is gone
+   loses seat, request, invitation and stage. An admitted identity that never came loses nothing.
+3. A poll makes up for lost webhooks, in one request for all rooms in which a participant holds something. The
+   others cost nothing.
 4. After a start of the engine every room that is there is looked at as a whole.
 """
 
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 
 class RoomWatch:
-    """Frees what people hold who are gone, and has the media server follow after a start."""
+    """Frees what participants who left hold, and has the media server follow after a start."""
 
     def __init__(
         self, app_id: str, store: Store, desk: RoomDesk, follower: RoomFollower, sfu: Sfu, timers: Timers
@@ -109,7 +109,7 @@ class RoomWatch:
         with self._store.transaction():
             self._people.departed(name, identity)
         if identity in self._desk.state(room).holders():
-            _log.info("room %s: %s is gone; what he held is free", name, identity)
+            _log.info("room %s: %s has left: seat, request and stage are free", name, identity)
             self._desk.mutate(room, lambda room, state: roles.gone(room, state, identity))
 
     async def _finished(self, name: str) -> None:
@@ -172,7 +172,7 @@ class RoomWatch:
             self._forget_absent(room, frozenset(person.identity for person in people) | holders)
 
     def _look_for(self, room: Room, present: frozenset[str], grace_s: float) -> None:
-        """Has everybody looked for who holds something, was here once, and is not in `present`."""
+        """Looks, after a grace, for each holder who was here once and is not in `present`."""
         for identity in self._desk.state(room).holders() - present:
             if self._people.presence(room.name, identity) in (Presence.HERE, Presence.LEFT):
                 self._check_in(grace_s, room.name, identity)

@@ -1,10 +1,10 @@
-"""Rooms that outlive a call: live streams and audio rooms, and the people in any room.
+"""Live streams and audio rooms, and the participants of any room.
 
-Owns: making, reading and closing rooms, removing people, sending data; one after the other for each
-room. Runs on the loop thread. The rules are in `rooms`.
+Owns: making, reading and closing rooms, removing participants, sending data; one after the other for each
+room. Runs on the loop thread. The rules are in `rules/rooms`.
 
 1. A room exists because the engine made it, at the mint (the media server makes none by itself).
-2. Nobody is thrown out without notice: message, up to two seconds, removal. The right to publish is
+2. No participant is removed without notice: message, up to two seconds, removal. The right to publish is
    taken first.
 """
 
@@ -129,7 +129,7 @@ class RoomService:
         def rule(room: Room, state: RoomState) -> Outcome:
             nonlocal role
             role, after = _admitted(room, state, wish)
-            # An owner who came late is shown: his seat is kept for him from now on.
+            # An owner who came late is shown: the host's seat is reserved from now on.
             return Outcome(replace(after, rev=after.rev + 1) if is_claimed else after)
 
         outcome = self._desk.mutate(room, rule)
@@ -145,7 +145,7 @@ class RoomService:
         name = rooms.room_name(spelling, self._app_id)
         room = self._store.rooms.get(name)
         if room is None:
-            raise Refusal("room_not_found", "There is no such room")
+            raise Refusal("room_not_found", "No room has this name")
         return Place(name, rooms.livekit_name(name, self._app_id), room)
 
     async def page(self, *, page: int, per_page: int) -> tuple[list[tuple[Room, MediaRoom]], int]:
@@ -189,7 +189,7 @@ class RoomService:
         return replace(states[place.livekit_name], participant_count=len(people)), people
 
     async def people(self, place: Place) -> list[Participant]:
-        """Who is in a room. Raises: Refusal."""
+        """The participants of a room. Raises: Refusal."""
         async with _sfu_refusals():
             return await self._sfu.participants(place.livekit_name)
 
@@ -203,7 +203,9 @@ class RoomService:
         async with self._alone(place.name), _sfu_refusals():
             name = place.livekit_name
             people = await self._sfu.identities(name)
-            with self._store.transaction():  # first: who asks about the notice must be told that it is true
+            with (
+                self._store.transaction()
+            ):  # first: a client that asks about the notice must hear that it is true
                 self._store.rooms.delete(place.name)
             if people:
                 await self._sfu.send_data(name, messages.live_ended())
@@ -212,11 +214,11 @@ class RoomService:
             _log.info("room %s closed by %s", place.name, by)
 
     async def remove(self, place: Place, identity: str, by: str, *, notice: bytes = REMOVED) -> None:
-        """Removes somebody: rights, notice, a moment to leave, removal. Raises: Refusal."""
+        """Removes a participant: rights, notice, a moment to leave, removal. Raises: Refusal."""
         async with _sfu_refusals():
             name = place.livekit_name
             if identity not in await self._sfu.identities(name):
-                raise Refusal("participant_not_found", "Nobody of this identity is in the room")
+                raise Refusal("participant_not_found", "No participant of the room has this identity")
             await self._sfu.forbid_publishing(name, identity)
             await self._sfu.send_data(name, notice, [identity])
             await _until(lambda: self._is_absent(name, identity))
@@ -224,7 +226,7 @@ class RoomService:
             _log.info("%s removed from room %s by %s", identity, place.name, by)
 
     async def webhook(self, hook: Webhook) -> None:
-        """Forgets a room that the media server closed because nobody was in it."""
+        """Forgets a room that the media server closed because it was empty."""
         prefix = rooms.livekit_name("", self._app_id)
         if hook.event != "room_finished" or not hook.room.startswith(prefix):
             return
@@ -239,19 +241,19 @@ class RoomService:
                 self._store.rooms.delete(name)
 
     async def mute(self, place: Place, identity: str, track_sids: Sequence[str]) -> None:
-        """Mutes tracks of somebody. Raises: Refusal."""
+        """Mutes tracks of a participant. Raises: Refusal."""
         async with _sfu_refusals():
             for sid in track_sids:
                 await self._sfu.mute(place.livekit_name, identity, sid)
 
     async def set_person_metadata(self, place: Place, identity: str, metadata: str) -> None:
-        """Puts this in the place of somebody's metadata. Raises: Refusal."""
+        """Replaces a participant's metadata. Raises: Refusal."""
         async with _sfu_refusals():
             if not await self._sfu.permit(place.livekit_name, identity, metadata=metadata):
-                raise Refusal("participant_not_found", "Nobody of this identity is in the room")
+                raise Refusal("participant_not_found", "No participant of the room has this identity")
 
     async def is_present(self, name: str, identity: str) -> bool:
-        """Whether somebody is in the room of this plain name now. Raises: Refusal."""
+        """Whether the identity is in the room of this plain name now. Raises: Refusal."""
         async with _sfu_refusals():
             return identity in await self._sfu.identities(rooms.livekit_name(name, self._app_id))
 
@@ -269,7 +271,7 @@ class RoomService:
         known = {room.name for room in self._store.rooms.all()} | self._opening
         if len(known | {name}) <= self._max_rooms:
             return
-        # The database may hold rooms that closed while nobody told: the media server knows.
+        # The store may hold rooms whose end was not reported: the media server knows.
         states = await self._sfu.rooms()
         opened = {other for other in known if rooms.livekit_name(other, self._app_id) in states}
         if name not in opened and len((opened | self._opening) - {name}) >= self._max_rooms:
@@ -283,7 +285,7 @@ class RoomService:
 
     @asynccontextmanager
     async def _alone(self, name: str) -> AsyncIterator[None]:
-        """One at a time for each room; a lock lives as long as somebody needs it."""
+        """One at a time for each room; a lock lives as long as it is needed."""
         lock, users = self._locks.get(name, (asyncio.Lock(), 0))
         self._locks[name] = (lock, users + 1)
         try:
@@ -298,7 +300,7 @@ class RoomService:
 
 
 def _admitted(room: Room, state: RoomState, wish: RoomWish) -> tuple[str, RoomState]:
-    """The role of somebody who enters, and the state after it; the host's mint may choose the grid."""
+    """The role of the identity that enters, and the state after it; the host's mint may choose the grid."""
     role, after = roles.at_mint(room, state, wish.identity, wish.role, trusted=wish.trusted)
     if role == "host" and room.type is UTDStreamType.AUDIO_ROOM:
         after = seats.seed(after, wish.grid)
@@ -316,7 +318,7 @@ async def _sfu_refusals() -> AsyncIterator[None]:
 
 
 async def _until(is_so: Callable[[], Awaitable[bool]]) -> None:
-    """Looks again and again, for as long as people get to leave by themselves."""
+    """Looks again and again, for as long as participants have to leave by themselves."""
     try:
         async with asyncio.timeout(LEAVE_GRACE_S):
             while not await is_so():

@@ -3,11 +3,11 @@
 Owns: what happens on the media server because of a call. Runs on the loop thread. Decides nothing
 about calls: it reads the newest record from the store and makes the room follow.
 
-1. Metadata first, then the data message with the same content. A room in which nobody was seen is told
-   nothing: the news of who joins first (a webhook, or the poll) brings it up to date.
-2. A room is never ended under people who could leave by themselves: notice, up to two seconds, end.
-   (LiveKit's client library loses threads for ever when the server ends a room under it.) Where nobody was
-   seen the two seconds are for who is on his way.
+1. Metadata first, then the data message with the same content. A room in which no party was seen is told
+   nothing: the first party's arrival (a webhook, or the poll) brings it up to date.
+2. A room is never ended under parties that could leave by themselves: notice, up to two seconds, end.
+   (LiveKit's client library loses threads for ever when the server ends a room under it.) Where none was
+   seen, the two seconds are for a party on the way.
 3. The making of a room stands in the same lane as everything said to it later and its end: a callee may
    answer or refuse before the room is there.
 4. When the media server is away, what is missing stays written down (`room_open`, the rev told) and is
@@ -57,7 +57,9 @@ class CallRooms:
     async def create(self, record: CallRecord) -> None:
         """Makes the room of this call, before whatever else is put in its lane. Raises: SfuUnavailable."""
         made: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        made.add_done_callback(lambda done: done.cancelled() or done.exception())  # also when nobody waits
+        made.add_done_callback(
+            lambda done: done.cancelled() or done.exception()
+        )  # also when `create` was cancelled
         self._lanes.put(record.call_id, lambda: self._create(record, made))
         await made
 
@@ -70,14 +72,14 @@ class CallRooms:
             await self.create(record)
 
     def tell(self, record: CallRecord) -> None:
-        """Tells the room the newest state of its call, in the background, when somebody is there to hear it
-        and it has not heard it yet.
+        """Tells the room the newest state of its call, in the background, when a party was seen in it and it
+        has not been told yet.
         """
         if record.was_joined and self._told.get(record.call_id, 0) < record.rev:
             self._lanes.put(record.call_id, lambda: self._tell(record.call_id))
 
     def close(self, record: CallRecord) -> None:
-        """Gives people the time to leave, then ends the room, in the background."""
+        """Gives the parties time to leave, then ends the room, in the background."""
         call_id = record.call_id
         if call_id in self._closing:
             return
@@ -102,7 +104,7 @@ class CallRooms:
         except asyncio.CancelledError:
             made.cancel()  # the engine stops
             raise
-        except Exception as error:  # noqa: BLE001  # handed to who waits
+        except Exception as error:  # noqa: BLE001  # handed to `create`, which waits
             if not made.done():
                 made.set_exception(error)
             return
@@ -154,4 +156,4 @@ class CallRooms:
                     except TimeoutError:
                         continue
         except TimeoutError:
-            _log.debug("people are still in the room of call %s: it is ended now", call_id)
+            _log.debug("parties are still in the room of call %s: it is ended now", call_id)

@@ -8,8 +8,8 @@ changes that come fast are followed together.
 2. What could not be done is tried again, with the whole room looked at (a request that timed out may have
    been carried out, and an older one may have come after a newer one).
 3. Room metadata is written from the state alone: the engine's keys, and the application's.
-4. Nothing is told in a room in which nobody is: the mint of who comes first brings it up to date.
-5. A muted person's microphone track is muted on the server whenever it is seen unmuted: at the mute, when
+4. An empty room is told nothing: the next mint brings it up to date.
+5. A muted participant's microphone track is muted on the server whenever it is seen unmuted: at the mute, when
    it is published again, and by every look at the room. The right to publish stays: a mute is lifted
    without a new publication, and the client unmutes itself (LiveKit refuses to unmute from the server).
 """
@@ -48,13 +48,13 @@ class _Todo:
     """What a room has not followed yet."""
 
     people: set[str] = field(default_factory=set)
-    """Whose rights may have changed."""
+    """Participants whose rights may have changed."""
     looks: set[str] = field(default_factory=set)
-    """Who has to be looked at: role in the metadata, muted tracks."""
+    """Participants to be looked at: role in the metadata, muted tracks."""
     notices: list[Notice] = field(default_factory=list)
     everybody: bool = False
     waiting: list[asyncio.Event] = field(default_factory=list)
-    """Mints that wait for the metadata, so that who joins finds the room as it is."""
+    """Mints that wait for the metadata, so that the participant finds the room as it is."""
 
     def add(self, other: _Todo) -> None:
         self.people |= other.people
@@ -116,7 +116,7 @@ class RoomFollower:
             _log.debug("room %s is entered before its metadata is written", room.name)
 
     def look(self, name: str, identities: Collection[str] = ()) -> None:
-        """Compares these people (none: everybody, and the metadata) with the state, and repairs."""
+        """Compares these participants (none given: all, and the metadata) with the state, and repairs."""
         todo = self._todo.setdefault(name, _Todo())
         todo.looks |= set(identities)
         todo.everybody |= not identities
@@ -127,7 +127,7 @@ class RoomFollower:
         return room_views.of(room, state, self._names(room, state)).metadata
 
     async def mute(self, name: str, identity: str, track_sid: str) -> None:
-        """Mutes a track that was published by somebody muted."""
+        """Mutes a track that a muted participant published."""
         try:
             await self._sfu.mute(self.livekit_name(name), identity, track_sid)
         except SfuUnavailable:
@@ -153,7 +153,7 @@ class RoomFollower:
         try:
             await self._do(room, todo)
         except SfuNotFound:
-            self._told.pop(name, None)  # the media server has no such room: there is nobody to follow
+            self._told.pop(name, None)  # the media server has no such room: nothing has to follow
             self._failures.pop(name, None)
         except SfuUnavailable:
             self._again(name, todo)
@@ -202,7 +202,7 @@ class RoomFollower:
             self._told[room.name] = views
 
     async def _permit(self, room: Room, people: Collection[str]) -> bool:
-        """True when one of them failed. Those who lose rights go first."""
+        """True when one of them failed. Participants who lose rights go first."""
         state = self._store.states.get(room)
         silent = {identity for identity in people if not rights(room, state, identity).sources}
         failed = False
@@ -213,7 +213,7 @@ class RoomFollower:
 
     async def _permit_one(self, room: Room, identity: str) -> bool:
         if self._store.people.presence(room.name, identity) is not Presence.HERE:
-            return False  # his arrival is told by a webhook, and is compared with the state then
+            return False  # the arrival comes by a webhook, and is compared with the state then
         wanted = rights(room, self._store.states.get(room), identity)
         try:
             await self._sfu.permit(self.livekit_name(room.name), identity, wanted)
@@ -239,7 +239,7 @@ class RoomFollower:
         return failed
 
     async def _repair(self, room: Room, person: Participant) -> bool:
-        """Gives somebody what the newest state says. True when that failed."""
+        """Gives a participant what the newest state says. True when that failed."""
         name = self.livekit_name(room.name)
         state = self._store.states.get(room)
         wanted = rights(room, state, person.identity)
@@ -287,7 +287,7 @@ class RoomFollower:
 
 
 def _concerned(before: RoomState, after: RoomState) -> set[str]:
-    """Everybody whose rights may differ between two states. (Each part is shared when it did not change.)"""
+    """The identities whose rights may differ between two states. (Each part is shared when it did not change.)"""
     found: set[str | None] = set()
     if before.seats is not after.seats:
         found |= {seat.identity for seat in before.seats} ^ {seat.identity for seat in after.seats}

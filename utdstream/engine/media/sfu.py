@@ -1,7 +1,7 @@
-"""The media server's side: rooms and the people in them, through livekit-api.
+"""The media server's side: rooms and their participants, through livekit-api.
 
 Owns: every request to livekit-server and the reading of its webhooks. Runs on the loop thread.
-Must not know what a call is; who asks decides. Every request is bounded, and repeated once when a
+Must not know what a call is: the flows decide. Every request is bounded, and repeated once when a
 kept connection turns out to be dead (each of them may be repeated).
 """
 
@@ -63,7 +63,7 @@ class Track:
 
 @dataclass(frozen=True, slots=True)
 class Participant:
-    """Somebody in a room; `joined_at` in unix seconds."""
+    """A participant of a room; `joined_at` in unix seconds."""
 
     identity: str
     name: str
@@ -158,7 +158,7 @@ class Sfu:
         await self._ask(lambda: self._rooms.create_room(request))
 
     async def delete_room(self, name: str) -> None:
-        """Ends the room for everybody; no error when there is none."""
+        """Ends the room; no error when there is none."""
         try:
             await self._ask(lambda: self._rooms.delete_room(lk_room.DeleteRoomRequest(room=name)))
         except SfuNotFound:
@@ -170,7 +170,7 @@ class Sfu:
         await self._ask(lambda: self._rooms.update_room_metadata(request))
 
     async def send_data(self, name: str, data: bytes, to: Sequence[str] = ()) -> None:
-        """Sends a reliable data message to everybody, or to the identities in `to`."""
+        """Sends a reliable data message to every participant, or to the identities in `to`."""
         request = lk_room.SendDataRequest(
             room=name, data=data, kind=lk.DataPacket.Kind.RELIABLE, destination_identities=list(to)
         )
@@ -185,7 +185,7 @@ class Sfu:
         return {room.name: _room_state(room) for room in answer.rooms}
 
     async def participants(self, name: str) -> list[Participant]:
-        """Who is in the room; nobody is in a room that does not exist."""
+        """The participants of the room; none of a room that does not exist."""
         request = lk_room.ListParticipantsRequest(room=name)
         try:
             answer = await self._ask(lambda: self._rooms.list_participants(request))
@@ -195,11 +195,11 @@ class Sfu:
         return [_participant(person) for person in answer.participants if person.state != gone]
 
     async def identities(self, name: str) -> frozenset[str]:
-        """The identities of everybody in the room."""
+        """The identities of the participants."""
         return frozenset(person.identity for person in await self.participants(name))
 
     async def participant(self, name: str, identity: str) -> Participant | None:
-        """Somebody in the room, or None."""
+        """The participant of this identity, or None."""
         request = lk_room.RoomParticipantIdentity(room=name, identity=identity)
         try:
             person = _participant(await self._ask(lambda: self._rooms.get_participant(request)))
@@ -210,9 +210,9 @@ class Sfu:
     async def permit(
         self, name: str, identity: str, rights: Rights | None = None, *, metadata: str = ""
     ) -> bool:
-        """Gives somebody exactly these rights (None: as they are) and this metadata (empty: as it is).
+        """Gives a participant exactly these rights (None: as they are) and this metadata (empty: as it is).
 
-        A track that may not be published any more is removed by the media server. False: not there.
+        The media server removes a track that may no longer be published. False: no such participant.
         """
         request = lk_room.UpdateParticipantRequest(
             room=name,
@@ -235,7 +235,7 @@ class Sfu:
             return
 
     async def forbid_publishing(self, name: str, identity: str) -> None:
-        """Takes the right to publish from somebody at once; no error when he is gone."""
+        """Takes the right to publish from a participant at once; no error for one who is gone."""
         request = lk_room.UpdateParticipantRequest(
             room=name,
             identity=identity,
@@ -247,7 +247,7 @@ class Sfu:
             return
 
     async def remove(self, name: str, identity: str) -> None:
-        """Removes somebody; no error when he is gone."""
+        """Removes a participant; no error for one who is gone."""
         request = lk_room.RoomParticipantIdentity(room=name, identity=identity)
         try:
             await self._ask(lambda: self._rooms.remove_participant(request))

@@ -65,7 +65,7 @@ class Tokens:
         return jwt.encode(claims, self._bearer_key, algorithm="HS256")
 
     def identity_of(self, bearer: str) -> str:
-        """Who this bearer speaks for. Raises: Refusal (`invalid_token`, `token_expired`)."""
+        """The identity this bearer speaks for. Raises: Refusal (`invalid_token`, `token_expired`)."""
         known = self._known.get(bearer)
         if known is not None and time.time() < known[1]:
             return known[0]
@@ -100,7 +100,7 @@ class Tokens:
         can_subscribe: bool = True,
         can_publish_data: bool = True,
     ) -> str:
-        """A media token: join `room`, hear everybody, send data, publish `sources` (empty: nothing)."""
+        """A media token: join `room`, subscribe, send data, publish `sources` (empty: nothing)."""
         now = int(time.time())
         claims = {
             "sub": identity,

@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 class PahoLoop:
     """Keeps `client` connected to one broker. Make it inside a running loop, `start()` and `stop()` there.
 
-    `on_unreachable` is called after each attempt to connect that found nobody.
+    `on_unreachable` is called after each attempt to connect that failed.
     """
 
     def __init__(self, client: paho.Client, host: str, port: int, on_unreachable: Callable[[], None]) -> None:

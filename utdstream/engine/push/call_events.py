@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 
 
 class Stream:
-    """One reader: the events that wait for it. `closed` is set by whoever ends it."""
+    """One reader: the events that wait for it. `closed` is set when it ends."""
 
     def __init__(self, identity: str, missed: Iterable[CallEvent]) -> None:
         self.identity = identity
@@ -62,7 +62,7 @@ class Stream:
 
 
 class CallEvents:
-    """Sends call events wherever somebody waits for them; `notifier` None: to streams alone."""
+    """Sends call events to the broker and to open streams; `notifier` None: to streams alone."""
 
     def __init__(self, store: Store, notifier: Notifier | None = None) -> None:
         self._store = store

@@ -5,7 +5,7 @@ thread. Which events there are is said by `call_events`.
 
 1. Each event is one `data` line, the same JSON as over MQTT, and its number as `id`: a browser that
    reconnects sends it back as `Last-Event-ID`.
-2. A stream ends after an hour, so that who reads on is checked again; the browser comes back by itself.
+2. A stream ends after an hour, so that its reader is checked again; the browser comes back by itself.
 3. It ends at once when the engine stops: a stream must not hold up a shutdown.
 """
 
@@ -25,7 +25,7 @@ MEDIA_TYPE = "text/event-stream"
 HEARTBEAT_S = 15.0
 LONGEST_S = 3600.0
 RETRY_MS = 2000
-"""After so long a browser whose stream ended comes back."""
+"""How long a browser whose stream ended waits before it comes back."""
 _LAST_WORD_S = 0.5
 _HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -50,7 +50,7 @@ class EventStream(Response):
         self._when_over = when_over
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Sends events until somebody has had enough."""
+        """Sends events until the reader leaves, the stream is closed, or an hour is over."""
         gone = asyncio.create_task(_wait_for_leaving(receive))
         tasks = [
             gone,
@@ -84,7 +84,7 @@ class EventStream(Response):
             async with asyncio.timeout(_LAST_WORD_S):
                 await _send(send, b"", is_last=True)
         except (TimeoutError, OSError, RuntimeError):
-            return  # nobody reads: the server drops the connection
+            return  # the reader does not read: the server drops the connection
 
 
 async def _send(send: Send, body: bytes, *, is_last: bool = False) -> None:

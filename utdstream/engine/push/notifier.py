@@ -72,7 +72,7 @@ class Notifier:
         self._stopping = False
         self._client = self._make_client()
         self._connection = PahoLoop(
-            self._client, settings.host, settings.port, lambda: self._down("nobody listens there")
+            self._client, settings.host, settings.port, lambda: self._down("no broker listens there")
         )
 
     def _make_client(self) -> paho.Client:

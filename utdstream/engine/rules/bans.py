@@ -1,13 +1,12 @@
-"""The rules of bans: whom one keeps out, for how long, and who may pronounce it.
+"""The rules of bans: which identity one keeps out, for how long, and which roles may pronounce it.
 
-Owns: `Ban` and every decision about it. Pure: no I/O, the clock is given. Imports vocabulary, `_wire`
-and `problems`.
+Owns: `Ban` and every decision about it. Pure: no I/O, the clock is given.
 
 1. A ban is of one room, by its plain name, or of the whole project (`room` None). It outlives the room.
 2. One ban for each identity and room: a new one takes the place of the old one.
-3. A ban that has expired is as if it had never been.
-4. Nobody bans himself or the owner of the room; an admin bans no host. The secret bans anybody, and it
-   alone bans from the project.
+3. An expired ban has no effect.
+4. A moderator bans neither their own identity nor the owner of the room; an admin bans no host. The app secret
+   bans any identity, and it alone bans from the project.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ from utdstream.engine.rules.refusals import Refusal
 MAX_REASON = 500
 MAX_DURATION_S = 10 * 365 * 24 * 3600
 MESSAGE = "User is banned"
-"""The word by which every generation of clients knows a ban."""
+"""The message by which every generation of clients recognises a ban."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ban:
-    """One ban. `name` is the display name of somebody who was there; `by` is for the log."""
+    """One ban. `name` is the display name of an identity that was in the room."""
 
     id: int
     identity: str
@@ -54,7 +53,7 @@ def heaviest(bans: Iterable[Ban], now: datetime) -> Ban | None:
 
 
 def refusal(ban: Ban) -> Refusal:
-    """What somebody who is banned hears."""
+    """What a banned identity is answered."""
     return Refusal("banned", MESSAGE, details=notice(ban))
 
 
@@ -68,7 +67,7 @@ def notice(ban: Ban) -> Mapping[str, object]:
 
 
 def row(ban: Ban) -> dict[str, object]:
-    """The engine's spelling of a ban. Attributes are a thing of the kits; this engine keeps none."""
+    """The engine's spelling of a ban. `attributes` is for the vendor's kits; this engine keeps none."""
     return {
         "id": ban.id,
         "identity": ban.identity,
@@ -80,11 +79,11 @@ def row(ban: Ban) -> dict[str, object]:
 
 
 def check_may_ban(actor: str, target: str, *, owner: str | None, actor_role: str, target_role: str) -> None:
-    """Whether this moderator may ban this person from their room. Raises: Refusal."""
+    """Raises: Refusal when this moderator may not ban this identity from the room."""
     if actor_role not in ("host", "admin") and actor != owner:
         raise Refusal("forbidden", "Only the owner, a host or an admin of the room can ban")
     if target == actor:
-        raise Refusal("invalid_state", "Nobody can ban himself")
+        raise Refusal("invalid_state", "A moderator cannot ban their own identity")
     if target == owner or (target_role == "host" and actor != owner):
         raise Refusal("forbidden", "The host of the room cannot be banned")
 

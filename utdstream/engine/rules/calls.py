@@ -1,4 +1,4 @@
-"""The rules of a 1:1 call: who may do what, in which state, and who is told.
+"""The rules of a 1:1 call: what each party may do in which state, and which party is told.
 
 Owns: every decision about a call; which state may follow which is in `_wire.call_states`. Pure: no clock, no I/O,
 no asyncio; `now` is given. Imports vocabulary, the message names of `_wire` and `refusals`.
@@ -27,9 +27,9 @@ JOIN_WITHIN_S = 15.0
 LEG_GRACE_S = 3.0
 """How long a leg may be away from the room before its call is over (a full reconnect takes 0.2 s)."""
 LEFT_GRACE_S = 1.0
-"""The same for somebody who left on purpose: a rejoin with a fresh token is faster than this."""
+"""The same for a party that left on purpose: a rejoin with a fresh token is faster than this."""
 RING_AGAIN_S = 3.0
-"""How often the ring is published again until a device of the callee says that it rings."""
+"""Between publications of the ring, until a device of the callee says that it rings."""
 
 CALLER_HANGUP = "caller_hangup"
 CALLEE_HANGUP = "callee_hangup"
@@ -90,7 +90,7 @@ class CallRecord:
 
     @property
     def was_joined(self) -> bool:
-        """True when somebody was seen in the room."""
+        """True when a party was seen in the room."""
         return self.caller_seen or self.callee_seen
 
     def has_party(self, identity: str) -> bool:
@@ -111,7 +111,7 @@ def new_call(
     metadata: Mapping[str, object] | None = None,
     group: str | None = None,
 ) -> CallRecord:
-    """The record of a call that begins now. Raises: Refusal when somebody calls himself."""
+    """The record of a call that begins now. Raises: Refusal when caller and callee are one."""
     if caller == callee:
         raise invalid("caller_identity and callee_identity must differ")
     return CallRecord(
@@ -137,8 +137,8 @@ def new_call(
 def superseded_by_new_call(record: CallRecord, caller: str, callee: str, group: str | None = None) -> bool:
     """True when a new call from `caller` to `callee` ends this one first.
 
-    His own unanswered call, unless both ring in the same group for different people; and an answered one
-    between the same two: whoever calls the person he is talking to has lost that call (a device that was
+    It ends the caller's own unanswered call, unless both ring in one group for different callees; and an answered
+    call between the same two: a caller who calls the other party again has lost that call (the device was
     restarted in the middle of it).
     """
     if not record.is_open:
@@ -171,7 +171,7 @@ def answered_elsewhere(record: CallRecord, answered: CallRecord, now: datetime) 
 
 
 def ring(record: CallRecord, actor: str, now: datetime) -> CallRecord:
-    """A device of the callee rings. A second word of it changes nothing."""
+    """A device of the callee rings. Said again, it changes nothing."""
     _only_callee(record, actor, "ring for")
     if record.status is S.RINGING:
         return record
@@ -221,14 +221,14 @@ def time_up(record: CallRecord, now: datetime) -> CallRecord:
 
 
 def leg_lost(record: CallRecord, now: datetime) -> CallRecord:
-    """Somebody who must be in the room is not; no effect on a call that is over."""
+    """A party that must be in the room is not; no effect on a call that is over."""
     if not record.is_open:
         return record
     return _move(record, "end", now, CALLER_CANCELLED if record.is_unanswered else PARTICIPANT_LEFT)
 
 
 def see(record: CallRecord, present: frozenset[str]) -> CallRecord:
-    """The record with everybody in `present` marked as having been in the room (`rev` stays)."""
+    """The record with the parties in `present` marked as having been in the room (`rev` stays)."""
     caller_seen = record.caller_seen or record.caller in present
     callee_seen = record.callee_seen or record.callee in present
     if (caller_seen, callee_seen) == (record.caller_seen, record.callee_seen):
@@ -237,9 +237,9 @@ def see(record: CallRecord, present: frozenset[str]) -> CallRecord:
 
 
 def absent_leg(record: CallRecord, present: frozenset[str], *, must_have_joined: bool = False) -> str | None:
-    """Who is missing from the room of an open call, or None.
+    """The party missing from the room of an open call, or None.
 
-    Somebody who never came is missing only when `must_have_joined` (the time for it is over). Before
+    A party that never came is missing only when `must_have_joined` (the time for it is over). Before
     the answer only the caller can be missing.
     """
     if not record.is_open:
@@ -264,7 +264,7 @@ def events_after(before: UTDCallStatus, record: CallRecord) -> tuple[tuple[str, 
     """`(event, identity)` of every call event that this step sends over MQTT.
 
     All devices of the callee listen on one topic, so "answered elsewhere" also reaches the one that
-    answered; it knows. The ring itself is sent by whoever creates the call.
+    answered; it knows. The ring itself is sent when the call is created.
     """
     after = record.status
     if after is before or after in UNANSWERED_STATES:
@@ -283,7 +283,7 @@ def events_after(before: UTDCallStatus, record: CallRecord) -> tuple[tuple[str, 
 
 
 def only_party(record: CallRecord, actor: str) -> None:
-    """Raises: Refusal for anybody but the two."""
+    """Raises: Refusal for an actor that is neither caller nor callee."""
     if not record.has_party(actor):
         raise Refusal("forbidden", "Only the caller and the callee have access to this call")
 

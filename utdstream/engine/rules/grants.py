@@ -1,13 +1,13 @@
-"""Who may publish what: the one place that says so.
+"""The right to publish: the one place that says what each participant may.
 
-Owns: the rights of one person in one room, from the room's state. Pure: no I/O. Used for the token of a
+Owns: the rights of one identity in one room, from the room's state. Pure: no I/O. Used for the token of a
 mint, after each change, and by the reconciler, so the three cannot differ.
 
-1. Whoever is forbidden publishes nothing.
+1. A forbidden participant publishes nothing.
 2. Audio room: a seat gives the microphone; nothing else does, not even being the host.
-3. Live stream: the host publishes everything, members of the stage microphone and camera, nobody else.
+3. Live stream: the host publishes everything, members of the stage microphone and camera, the audience nothing.
 4. A moderator's override goes before 2 and 3: never before 1, and never against a host.
-5. A mute is no right taken away: the track is muted on the media server (see `room_follow`).
+5. A mute is no right taken away: the track is muted on the media server (see `media/room_follower`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SEAT_SOURCES = (MICROPHONE,)
 
 @dataclass(frozen=True, slots=True)
 class Rights:
-    """What somebody may do in a room; no sources: publish nothing."""
+    """What a participant may do in a room; no sources: publish nothing."""
 
     sources: tuple[str, ...] = ()
     can_subscribe: bool = True
@@ -33,12 +33,12 @@ class Rights:
 
 
 def is_host(room: Room, state: RoomState, identity: str) -> bool:
-    """True for the owner, and for whom a trusted server made host."""
+    """True for the owner, and for an identity that a trusted server made host."""
     return room.owner == identity or state.roles.get(identity) == "host"
 
 
 def publish_rights(room: Room, state: RoomState, identity: str) -> tuple[str, ...]:
-    """The sources this person may publish now."""
+    """The sources this identity may publish now."""
     if identity in state.forbidden:
         return ()
     host = is_host(room, state, identity)
@@ -55,7 +55,7 @@ def publish_rights(room: Room, state: RoomState, identity: str) -> tuple[str, ..
 
 
 def rights(room: Room, state: RoomState, identity: str) -> Rights:
-    """Everything this person may do now."""
+    """Everything this identity may do now."""
     override = state.overrides.get(identity)
     if override is None:
         return Rights(publish_rights(room, state, identity))

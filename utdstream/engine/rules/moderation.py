@@ -1,17 +1,17 @@
-"""The rules of moderating people: rights, mutes, the comment lock, the room's own metadata.
+"""The rules of moderation: rights, mutes, the comment lock, the room's own metadata.
 
-Owns: what a host, an admin or the server decides about others, beyond seats, stage and roles. Pure: no
+Owns: what a host, an admin or the server decides about participants, beyond seats, stage and roles. Pure: no
 I/O. `actor` None is the project's own server.
 
 1. An admin decides nothing about a host.
 2. Forbidding takes every right to publish until it is lifted, over seats, stage and reconnects.
 3. `can_publish` false silences like that, and true takes it back. In an audio room it gives nothing: a
    seat does. In a live stream it gives microphone and camera without the stage. A host publishes by
-   right: only forbidding stops him.
-4. `can_subscribe` and `can_publish_data` hold for the person, also after a reconnect.
-5. A mute of the microphone follows the person: it is muted again whenever it is seen unmuted. To lift the
-   mute does not unmute: the person does.
-6. Somebody who is put out loses seat, stage, role and what was decided about his rights.
+   right, until forbidden.
+4. `can_subscribe` and `can_publish_data` hold for the identity, also after a reconnect.
+5. A mute of the microphone follows the participant: it is muted again whenever it is seen unmuted. Lifting the
+   mute does not unmute: the participant does.
+6. A banned participant loses seat, stage, role and what was decided about their rights.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from utdstream.engine.rules.rooms import Room
 from utdstream.models import UTDStreamType
 
 ENGINE_KEYS = frozenset({"role", "_device", "appId", "projectId", "service"})
-"""What the engine wrote into a participant's metadata: nobody changes it there."""
+"""What the engine wrote into a participant's metadata: no request changes it."""
 
 
 @dataclass(frozen=True, slots=True)
 class PermissionWish:
-    """What a request wants of somebody's rights; None: as it is."""
+    """What a request wants of a participant's rights; None: as it is."""
 
     can_publish: bool | None = None
     can_subscribe: bool | None = None
@@ -40,7 +40,7 @@ class PermissionWish:
 
 
 def permit(room: Room, state: RoomState, actor: str | None, target: str, wish: PermissionWish) -> Outcome:
-    """Changes somebody's rights as far as the room's rules let it. Raises: Refusal."""
+    """Changes a participant's rights as far as the room's rules allow. Raises: Refusal."""
     roles.must_moderate(room, state, actor, target)
     before = state.overrides.get(target, Override())
     can_publish = before.can_publish if wish.can_publish is None else _publishing(room, state, target, wish)
@@ -63,19 +63,19 @@ def permit(room: Room, state: RoomState, actor: str | None, target: str, wish: P
 
 
 def look_at(room: Room, state: RoomState, actor: str | None, target: str) -> Outcome:
-    """Changes nothing. Raises: Refusal for who may not moderate this person."""
+    """Changes nothing. Raises: Refusal when the actor may not moderate this participant."""
     roles.must_moderate(room, state, actor, target)
     return Outcome(state)
 
 
 def forbid(room: Room, state: RoomState, actor: str | None, target: str) -> Outcome:
-    """Takes every right to publish from somebody."""
+    """Takes every right to publish from a participant."""
     roles.must_moderate(room, state, actor, target)
     return Outcome(replace(state, forbidden=state.forbidden | {target}), {"ok": True})
 
 
 def resume(room: Room, state: RoomState, actor: str | None, target: str) -> Outcome:
-    """Gives back what the room's rules let somebody publish."""
+    """Gives back the rights to publish that the room's rules give a participant."""
     roles.must_moderate(room, state, actor, target)
     return Outcome(replace(state, forbidden=state.forbidden - {target}), {"ok": True})
 
@@ -83,14 +83,14 @@ def resume(room: Room, state: RoomState, actor: str | None, target: str) -> Outc
 def mute_microphone(
     room: Room, state: RoomState, actor: str | None, target: str, *, is_muted: bool
 ) -> Outcome:
-    """Mutes somebody's microphone for as long as nobody lifts it, or lifts it."""
+    """Mutes a participant's microphone until the mute is lifted, or lifts the mute."""
     roles.must_moderate(room, state, actor, target)
     muted = state.muted | {target} if is_muted else state.muted - {target}
     return Outcome(replace(state, muted=muted), {"ok": True})
 
 
 def lock_comments(room: Room, state: RoomState, actor: str | None, *, locked: bool) -> Outcome:
-    """Locks or unlocks the comments; everybody is told when that changes something."""
+    """Locks or unlocks the comments; every participant is told of a change."""
     roles.must_moderate(room, state, actor)
     answer = {"ok": True, "locked": locked}
     if locked == state.comments_locked:
@@ -99,7 +99,7 @@ def lock_comments(room: Room, state: RoomState, actor: str | None, *, locked: bo
 
 
 def set_metadata(room: Room, state: RoomState, actor: str | None, metadata: Mapping[str, object]) -> Outcome:
-    """Puts the application's keys of the room metadata in the place of the old ones."""
+    """Replaces the application's keys of the room metadata."""
     if actor is not None and not grants.is_host(room, state, actor):
         raise Refusal("forbidden", "Only the host of the room can change its metadata")
     own = next((key for key in metadata if key.startswith("_")), None)
@@ -109,7 +109,7 @@ def set_metadata(room: Room, state: RoomState, actor: str | None, metadata: Mapp
 
 
 def put_out(room: Room, state: RoomState, identity: str) -> Outcome:
-    """Somebody is banned: what he held is free, and what was decided about him is forgotten."""
+    """Frees what a banned participant holds, and forgets what was decided about the participant."""
     outcome = roles.gone(room, state, identity)
     after, notices = outcome.state, outcome.notices
     role = after.roles.get(identity)
@@ -142,11 +142,13 @@ def _newer(wished: bool | None, before: bool | None) -> bool | None:
 
 def _publishing(room: Room, state: RoomState, target: str, wish: PermissionWish) -> bool | None:
     if grants.is_host(room, state, target):
-        raise Refusal("invalid_state", "A host publishes by right; forbid-stream stops him")
+        raise Refusal("invalid_state", "A host publishes by right; use forbid-stream to stop a host")
     if not wish.can_publish:
         return False
     if room.type is not UTDStreamType.AUDIO_ROOM:
         return True
     if state.seat_of(target) is None:
-        raise Refusal("not_seated", "In an audio room a seat gives the microphone; seat the person first")
+        raise Refusal(
+            "not_seated", "In an audio room a seat gives the microphone; seat the participant first"
+        )
     return None

@@ -1,4 +1,4 @@
-"""What the engine answers when it says no: one exception, one table of codes.
+"""Refusals: one exception, one table of codes.
 
 Owns: `Refusal` and the status of every code. Any thread. Imports the standard library only, so that
 the pure rules may raise it.
@@ -50,7 +50,7 @@ STATUS_OF_CODE: dict[str, int] = {
 
 
 class Refusal(Exception):
-    """The engine's no: a code of the table, a sentence for a person, perhaps a waiting time."""
+    """What the engine refuses with: a code of the table, a sentence, perhaps a time to wait."""
 
     def __init__(
         self,

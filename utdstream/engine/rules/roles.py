@@ -1,8 +1,8 @@
-"""The rules of roles: who is what, who may moderate whom, what a mint grants, how a role is changed.
+"""The rules of roles: what each may moderate, what a mint grants, how a role is changed.
 
 Owns: role questions of every other rule file. Pure: no I/O. `actor` None is the project's own server.
 
-1. The owner is host for as long as the room lives; nobody else becomes host but by the server's mint.
+1. The owner is host for as long as the room lives; another identity becomes host by a server's mint alone.
 2. Hosts and admins moderate; an admin never against a host.
 3. Only the owner (or the server) changes roles, to visitor, audience, guest or admin.
 4. A guest of a live stream is on its stage: the role puts there, and losing it takes away.
@@ -27,7 +27,7 @@ _PROMOTED = ("guest", "admin", "host")
 
 
 def role_of(room: Room, state: RoomState, identity: str) -> str:
-    """Somebody's role: the owner is host, and who was given no role is audience."""
+    """The role of an identity: the owner is host, and without a given role it is audience."""
     return "host" if is_host(room, state, identity) else state.roles.get(identity, "audience")
 
 
@@ -38,7 +38,7 @@ def moderators(room: Room, state: RoomState) -> tuple[str, ...]:
 
 
 def may_moderate(room: Room, state: RoomState, actor: str | None, target: str | None = None) -> bool:
-    """Whether this person may moderate the room, and (when one is named) this person in it."""
+    """Whether the actor may moderate the room, and (when one is named) this participant of it."""
     if actor is None:
         return True
     role = role_of(room, state, actor)
@@ -48,7 +48,7 @@ def may_moderate(room: Room, state: RoomState, actor: str | None, target: str | 
 
 
 def must_moderate(room: Room, state: RoomState, actor: str | None, target: str | None = None) -> None:
-    """Raises: Refusal (`forbidden`) for who may not."""
+    """Raises: Refusal (`forbidden`) when the actor may not moderate."""
     if may_moderate(room, state, actor, target):
         return
     if may_moderate(room, state, actor):
@@ -69,14 +69,14 @@ def at_mint(
 def change(
     room: Room, state: RoomState, actor: str | None, target: str, role: str, *, is_here: bool
 ) -> Outcome:
-    """Gives somebody in the room another role; everybody is told. Raises: Refusal."""
+    """Gives a participant another role; every participant is told. Raises: Refusal."""
     if actor is not None and actor != room.owner:
         raise Refusal("not_owner", "Only the owner of the room can change roles")
     if target == room.owner:
         raise Refusal("forbidden", "The owner of the room stays its host")
     previous = role_of(room, state, target)
     if not is_here and target not in state.roles:
-        raise Refusal("participant_not_found", "Nobody of this identity is in the room")
+        raise Refusal("participant_not_found", "No participant of the room has this identity")
     if previous == role:
         raise Refusal("already_in_role", f"The role is {role} already")
     fields = {"identity": target, "role": role, "previous_role": previous}
@@ -85,7 +85,7 @@ def change(
 
 
 def gone(room: Room, state: RoomState, identity: str) -> Outcome:
-    """Somebody left the room: seat, request, invitation and stage are free again."""
+    """Frees the seat, request, invitation and stage of a participant who left the room."""
     after = drop_person(state, identity)
     if identity in state.stage:
         after, notices = without_guest(after, identity)
@@ -94,7 +94,7 @@ def gone(room: Room, state: RoomState, identity: str) -> Outcome:
 
 
 def without_guest(state: RoomState, identity: str) -> tuple[RoomState, tuple[Notice, ...]]:
-    """The state in which somebody who left the stage is no guest any more, and the word about it."""
+    """The state in which a member who left the stage is no longer a guest, and the notice of that."""
     if state.roles.get(identity) != "guest":
         return state, ()
     roles = {who: role for who, role in state.roles.items() if who != identity}

@@ -1,4 +1,4 @@
-"""What the engine knows of one room: seats, requests, stage, roles, who may not publish.
+"""What the engine knows of one room: seats, requests, stage, roles, rights.
 
 Owns: `RoomState`, one document per room, its JSON in the database and its views for the wire. Pure: no I/O.
 The rules that change it are in `seats`, `speakers`, `stage` and `roles`; each takes a state and returns
@@ -30,7 +30,7 @@ class SeatState:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Somebody asks to speak; at most one for each identity."""
+    """A request to speak; at most one of each identity."""
 
     id: int
     identity: str
@@ -39,7 +39,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Invitation:
-    """Somebody is asked to speak; at most one for each target."""
+    """An invitation to speak; at most one for each target."""
 
     id: int
     inviter: str
@@ -49,7 +49,7 @@ class Invitation:
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """What a moderator decided about somebody's rights; None: what the rules say."""
+    """What a moderator decided about a participant's rights; None: what the rules say."""
 
     can_publish: bool | None = None
     can_subscribe: bool | None = None
@@ -60,8 +60,8 @@ class Override:
 class RoomState:
     """One room. `rev` grows with every change; ids of requests and invitations only grow.
 
-    `roles` holds what differs from the default: the owner is host, everybody else audience. `muted` and
-    `forbidden` follow the person, not the seat. `metadata` are the application's keys of the room metadata.
+    `roles` holds what differs from the default: the owner is host, any other participant audience. `muted` and
+    `forbidden` follow the identity, not the seat. `metadata` are the application's keys of the room metadata.
     """
 
     rev: int = 0
@@ -70,12 +70,12 @@ class RoomState:
     mode_id: str | None = None
     host_seat: int = 0
     is_set_up: bool = False
-    """Whether somebody chose the grid; the default one may still be replaced by the host's mint."""
+    """Whether the grid was chosen; the default one may still be replaced by the host's mint."""
     requests: tuple[Request, ...] = ()
     invitations: tuple[Invitation, ...] = ()
     next_id: int = 1
     stage: tuple[str, ...] = ()
-    """Who is on the stage by invitation, in the order of joining; the host is there by right."""
+    """The members by invitation, in the order of joining; the host is on the stage by right."""
     roles: Mapping[str, str] = field(default_factory=dict)
     muted: frozenset[str] = frozenset()
     forbidden: frozenset[str] = frozenset()
@@ -85,15 +85,15 @@ class RoomState:
     metadata: Mapping[str, object] = field(default_factory=dict)
 
     def seat_of(self, identity: str) -> int | None:
-        """The index of the seat this person is on, or None."""
+        """The index of this identity's seat, or None."""
         return next((index for index, seat in enumerate(self.seats) if seat.identity == identity), None)
 
     def request_of(self, identity: str) -> Request | None:
-        """This person's pending request, or None."""
+        """This identity's pending request, or None."""
         return next((request for request in self.requests if request.identity == identity), None)
 
     def holders(self) -> frozenset[str]:
-        """Everybody who holds something that is taken from people who leave."""
+        """The identities that hold something a participant loses by leaving."""
         return frozenset(
             [
                 *(seat.identity for seat in self.seats if seat.identity is not None),
@@ -106,7 +106,7 @@ class RoomState:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """One data message; `to` None: everybody in the room."""
+    """One data message; `to` None: to every participant."""
 
     type: str
     fields: Mapping[str, object]
@@ -123,14 +123,14 @@ class Outcome:
 
 
 def new_state(room: Room) -> RoomState:
-    """The state of a room that nobody set up: eight free seats in an audio room."""
+    """The state of a room that was not set up: eight free seats in an audio room."""
     if room.type is UTDStreamType.AUDIO_ROOM:
         return RoomState(seats=(SeatState(),) * DEFAULT_SEATS)
     return RoomState()
 
 
 def reserved_for(room: Room, state: RoomState, index: int) -> str | None:
-    """Whom this seat is kept for: the host's seat for the owner, as soon as there is one."""
+    """The identity this seat is reserved for: the host's seat for the owner, as soon as there is one."""
     return room.owner if index == state.host_seat else None
 
 
@@ -163,7 +163,7 @@ def grid(room: Room, state: RoomState, names: Mapping[str, str]) -> SeatGrid:
 
 
 def drop_person(state: RoomState, identity: str) -> RoomState:
-    """The state without what somebody holds who left: seat, request, invitation, stage."""
+    """The state without what a participant who left held: seat, request, invitation, stage."""
     if identity not in state.holders():
         return state
     return replace(

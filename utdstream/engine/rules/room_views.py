@@ -1,4 +1,4 @@
-"""How a room's state looks from outside: seats, stage, comments, the room metadata, a person's metadata.
+"""How a room's state looks from outside: seats, stage, comments, the metadata of room and participants.
 
 Owns: the engine's keys in the two metadata documents, and which messages tell a change of them. Pure: no
 I/O. The spelling is the wire's.
@@ -57,7 +57,7 @@ def read(metadata: str) -> Views:
 
 
 def named(room: Room, state: RoomState) -> list[str]:
-    """Everybody whose display name the views show."""
+    """The identities whose display name the views show."""
     seated = [seat.identity for seat in state.seats if seat.identity is not None]
     return [*seated, *_stage(room, state)]
 
@@ -68,7 +68,7 @@ def stage_members(room: Room, state: RoomState, names: Mapping[str, str]) -> lis
 
 
 def stage_role(room: Room, state: RoomState, identity: str) -> str:
-    """The role somebody has on the stage: audience that was invited is a guest there."""
+    """The role of a member of the stage: audience that was invited is a guest there."""
     role = role_of(room, state, identity)
     return role if role in ("host", "admin") else "guest"
 
@@ -85,7 +85,7 @@ def person_metadata(metadata: str, room: Room, state: RoomState, identity: str) 
 
 
 def shown_role(metadata: str, room: Room, state: RoomState, identity: str) -> str:
-    """Somebody's role; who came as a visitor and was given no role is one."""
+    """A participant's role; one that came as a visitor and was given no role is a visitor."""
     role = role_of(room, state, identity)
     if role != "audience":
         return role

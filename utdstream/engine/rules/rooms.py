@@ -1,7 +1,7 @@
-"""The rules of rooms: names, types, who owns one.
+"""The rules of rooms: names, types, owners.
 
-Owns: room naming on the media server, who owns a room, what a call may publish. Pure: no I/O. Seats, stage,
-roles, grants and bans have files of their own.
+Owns: room naming on the media server, the ownership of a room, what a call may publish. Pure: no I/O.
+Seats, stage, roles, grants and bans have files of their own.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SCREEN, SCREEN_AUDIO = "screen_share", "screen_share_audio"
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """A room the engine made; `owner` is its verified owner (None: nobody claimed it yet)."""
+    """A room the engine made; `owner` is its verified owner (None: not claimed yet)."""
 
     name: str
     type: UTDStreamType
@@ -53,7 +53,7 @@ def livekit_name(name: str, app_id: str) -> str:
 
 
 def first_owner(identity: str, claimed_role: str | None, room_owner_id: str | None) -> str | None:
-    """Who owns a room that nobody owns yet: the recorded owner, else the first who comes as host."""
+    """The owner of a room that has none yet: the recorded one, else the first identity that mints as host."""
     if room_owner_id is not None:
         return room_owner_id
     return identity if claimed_role == "host" else None

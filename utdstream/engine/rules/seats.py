@@ -3,12 +3,12 @@
 Owns: set-up, take, leave, move, swap, kick, lock, mute. Pure: no I/O. `actor` None is the project's own
 server. Every function returns the next state or raises a Refusal, and then nothing changes.
 
-1. A seat holds one person at most, and a person one seat at most.
-2. The host's seat (0, unless the host's mint says otherwise) is kept for the owner, as soon as there is one.
-3. A locked seat is empty and nobody takes it.
-4. With `seat_mode` request only hosts and admins take a seat themselves; others ask, or are invited.
-5. Another number of seats keeps the seats that both grids have; who sat on the others is not seated any more.
-6. A mute follows the person to another seat and through a reconnect, until it is lifted.
+1. A seat has one occupant at most, and a participant one seat at most.
+2. The host's seat (0, unless the host's mint says otherwise) is reserved for the owner, as soon as there is one.
+3. A locked seat is empty and cannot be taken.
+4. With `seat_mode` request only hosts and admins take a seat themselves; other participants ask, or are invited.
+5. Another number of seats keeps the seats that both grids have, and empties the others.
+6. A mute follows the participant to another seat and through a reconnect, until it is lifted.
 7. An admin cannot kick, mute, move or lock out the host.
 """
 
@@ -54,14 +54,14 @@ def must_have_seats(room: Room) -> None:
 
 
 def seed(state: RoomState, wish: GridWish) -> RoomState:
-    """What the host's mint makes of a grid: what it asks for, unless somebody chose the grid before."""
+    """The grid after the host's mint: as the mint asks, unless it was set up before."""
     if state.is_set_up or wish.is_empty:
         return state
     return _with_grid(state, wish)
 
 
 def set_up(room: Room, state: RoomState, actor: str | None, wish: GridWish) -> Outcome:
-    """Another number of seats, mode or layout. The answer is the grid, which the caller adds."""
+    """Changes the number of seats, the mode or the layout. The answer is the grid, which the handler adds."""
     must_have_seats(room)
     must_moderate(room, state, actor)
     after = _with_grid(state, wish)
@@ -74,7 +74,7 @@ def set_up(room: Room, state: RoomState, actor: str | None, wish: GridWish) -> O
 
 
 def take(room: Room, state: RoomState, actor: str, index: int) -> Outcome:
-    """Somebody sits down."""
+    """Seats a participant."""
     must_have_seats(room)
     _seat(state, index)
     if state.seat_of(actor) is not None:
@@ -86,14 +86,14 @@ def take(room: Room, state: RoomState, actor: str, index: int) -> Outcome:
 
 
 def leave(room: Room, state: RoomState, actor: str) -> Outcome:
-    """Somebody stands up."""
+    """Empties the participant's own seat."""
     must_have_seats(room)
     index = _own_seat(state, actor)
     return Outcome(_with_seats(state, {index: SeatState()}), {"ok": True, "seat_index": index})
 
 
 def move(room: Room, state: RoomState, actor: str, target: int) -> Outcome:
-    """Somebody changes to another seat, in one step."""
+    """Moves a participant to another seat, in one step."""
     must_have_seats(room)
     index = _own_seat(state, actor)
     _seat(state, target)
@@ -105,16 +105,16 @@ def move(room: Room, state: RoomState, actor: str, target: int) -> Outcome:
 
 
 def swap(room: Room, state: RoomState, actor: str | None, a: int, b: int) -> Outcome:
-    """Who is on one seat is on the other afterwards; one of them may be empty."""
+    """Exchanges the occupants of two seats; one of them may be empty."""
     must_have_seats(room)
     must_moderate(room, state, actor)
     first, second = _seat(state, a), _seat(state, b)
     if a == b:
-        raise invalid("seat_a and seat_b must be two seats")
+        raise invalid("seat_a and seat_b must be two different seats")
     for seat in (first, second):
         must_moderate(room, state, actor, seat.identity)
     if first.identity is None and second.identity is None:
-        raise Refusal("not_seated", "Nobody is on either seat")
+        raise Refusal("not_seated", "Both seats are empty")
     if first.locked or second.locked:
         raise Refusal("seat_locked", "One of the seats is locked")
     if actor is not None and not is_host(room, state, actor):
@@ -125,7 +125,7 @@ def swap(room: Room, state: RoomState, actor: str | None, a: int, b: int) -> Out
 
 
 def kick(room: Room, state: RoomState, actor: str | None, index: int) -> Outcome:
-    """Who is on the seat is not any more."""
+    """Empties the seat."""
     must_have_seats(room)
     must_moderate(room, state, actor)
     must_moderate(room, state, actor, _occupant(state, index))
@@ -133,19 +133,19 @@ def kick(room: Room, state: RoomState, actor: str | None, index: int) -> Outcome
 
 
 def lock(room: Room, state: RoomState, actor: str | None, index: int) -> Outcome:
-    """Nobody takes the seat any more; who is on it stands up. No error when it is locked."""
+    """Empties the seat and locks it. No error when it is locked."""
     _must_moderate_seat(room, state, actor, index)
     return Outcome(_with_seats(state, {index: SeatState(locked=True)}), {"ok": True})
 
 
 def unlock(room: Room, state: RoomState, actor: str | None, index: int) -> Outcome:
-    """The seat can be taken again. No error when it can."""
+    """Unlocks the seat. No error when it is unlocked."""
     _must_moderate_seat(room, state, actor, index)
     return Outcome(_with_seats(state, {index: replace(state.seats[index], locked=False)}), {"ok": True})
 
 
 def mute(room: Room, state: RoomState, actor: str | None, index: int) -> Outcome:
-    """The microphone of who is on the seat is muted on the media server, again and again."""
+    """Mutes the occupant's microphone on the media server, whenever it is seen unmuted."""
     must_have_seats(room)
     must_moderate(room, state, actor)
     identity = _occupant(state, index)
@@ -154,7 +154,7 @@ def mute(room: Room, state: RoomState, actor: str | None, index: int) -> Outcome
 
 
 def unmute(room: Room, state: RoomState, actor: str | None, index: int) -> Outcome:
-    """Who is on the seat may unmute again (himself: the server does not open a microphone)."""
+    """Lifts the mute; the occupant's client unmutes (the server does not open a microphone)."""
     must_have_seats(room)
     must_moderate(room, state, actor)
     identity = _occupant(state, index)
@@ -166,7 +166,7 @@ def unmute(room: Room, state: RoomState, actor: str | None, index: int) -> Outco
 
 
 def must_be_free(room: Room, state: RoomState, index: int, identity: str) -> None:
-    """Raises: Refusal when this person cannot sit there now."""
+    """Raises: Refusal when this participant cannot have the seat now."""
     seat = _seat(state, index)
     if seat.identity is not None:
         raise Refusal("seat_occupied", "The seat is taken")
@@ -176,7 +176,7 @@ def must_be_free(room: Room, state: RoomState, index: int, identity: str) -> Non
 
 
 def first_free(room: Room, state: RoomState, identity: str) -> int:
-    """The first seat this person can have. Raises: Refusal (`seat_occupied`)."""
+    """The first seat this participant can have. Raises: Refusal (`seat_occupied`)."""
     for index, seat in enumerate(state.seats):
         if seat.identity is None and not seat.locked and reserved_for(room, state, index) in (None, identity):
             return index
@@ -184,7 +184,7 @@ def first_free(room: Room, state: RoomState, identity: str) -> int:
 
 
 def seated(state: RoomState, identity: str, index: int) -> RoomState:
-    """The state with somebody on a free seat; what he asked for or was asked is settled by that."""
+    """The state with a participant on a free seat; their request and invitation are settled by that."""
     return replace(
         _with_seats(state, {index: SeatState(identity)}),
         requests=tuple(asked for asked in state.requests if asked.identity != identity),
@@ -217,7 +217,9 @@ def _with_seats(state: RoomState, changed: dict[int, SeatState]) -> RoomState:
 
 def _seat(state: RoomState, index: int) -> SeatState:
     if not 0 <= index < len(state.seats):
-        raise Refusal("seat_not_found", f"There is no seat {index}; the last one is {len(state.seats) - 1}")
+        raise Refusal(
+            "seat_not_found", f"The room has no seat {index}; the last one is {len(state.seats) - 1}"
+        )
     return state.seats[index]
 
 
@@ -231,14 +233,14 @@ def _own_seat(state: RoomState, identity: str) -> int:
 def _occupant(state: RoomState, index: int) -> str:
     identity = _seat(state, index).identity
     if identity is None:
-        raise Refusal("not_seated", "Nobody is on this seat")
+        raise Refusal("not_seated", "The seat is empty")
     return identity
 
 
 def _must_not_be_reserved(room: Room, state: RoomState, index: int, identity: str | None) -> None:
     owner = reserved_for(room, state, index)
     if identity is not None and owner is not None and owner != identity:
-        raise Refusal("seat_reserved", "The seat is kept for the host")
+        raise Refusal("seat_reserved", "The seat is reserved for the host")
 
 
 def _must_moderate_seat(room: Room, state: RoomState, actor: str | None, index: int) -> None:

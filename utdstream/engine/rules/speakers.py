@@ -3,11 +3,11 @@
 Owns: asking to speak, being asked to speak, and what becomes of it. Pure: no I/O. `actor` None is the
 project's own server. Every function returns the next state or raises a Refusal, and then nothing changes.
 
-1. Requests exist only where seats are given on request; one of each person, answered by a host or an admin.
-2. An invitation asks one person who is in the room and not seated; one at a time for each person.
-3. Who is approved or accepts sits at once: on the seat that the invitation names, else on the first that
-   is free, unlocked and not kept for somebody else. When there is none, nothing changes and it can be
-   tried again.
+1. Requests exist only where seats are given on request; one of each participant, answered by a host or an admin.
+2. An invitation is for one participant who has no seat; one at a time for each participant.
+3. An approved requester, or a participant who accepts, is seated at once: on the seat that the invitation names,
+   else on the first that is free, unlocked and not reserved for another identity. When there is none, nothing
+   changes and it can be tried again.
 4. Ids only grow.
 """
 
@@ -36,14 +36,14 @@ MAX_PENDING = 100
 
 
 def request(room: Room, state: RoomState, actor: str, *, name: str | None, now_ms: int) -> Outcome:
-    """Somebody asks to speak; hosts and admins are told."""
+    """Adds a request to speak; hosts and admins are told."""
     seats.must_have_seats(room)
     if state.seat_of(actor) is not None:
         raise Refusal("already_seated", "You are on a seat already")
     if state.mode != REQUEST:
         raise Refusal("invalid_state", "Seats are free to take here; there is nothing to ask for")
     if state.request_of(actor) is not None:
-        raise Refusal("request_pending", "You have asked already")
+        raise Refusal("request_pending", "You have a pending request already")
     if len(state.requests) >= MAX_PENDING:
         raise Refusal("invalid_state", "Too many requests are waiting; try again later")
     asked = Request(state.next_id, actor, now_ms)
@@ -59,16 +59,16 @@ def request(room: Room, state: RoomState, actor: str, *, name: str | None, now_m
 
 
 def cancel(room: Room, state: RoomState, actor: str) -> Outcome:
-    """Somebody does not want to speak any more."""
+    """Withdraws a request to speak."""
     seats.must_have_seats(room)
     asked = state.request_of(actor)
     if asked is None:
-        raise Refusal("request_not_found", "You have not asked to speak")
+        raise Refusal("request_not_found", "You have no pending request to speak")
     return Outcome(_without_request(state, asked), {"ok": True})
 
 
 def approve(room: Room, state: RoomState, actor: str | None, request_id: int) -> Outcome:
-    """Who asked is seated, and told."""
+    """Seats the requester, who is told."""
     seats.must_have_seats(room)
     must_moderate(room, state, actor)
     asked = _request(state, request_id)
@@ -79,7 +79,7 @@ def approve(room: Room, state: RoomState, actor: str | None, request_id: int) ->
 
 
 def reject(room: Room, state: RoomState, actor: str | None, request_id: int) -> Outcome:
-    """Who asked is told no."""
+    """Refuses the request; the requester is told."""
     seats.must_have_seats(room)
     must_moderate(room, state, actor)
     asked = _request(state, request_id)
@@ -91,20 +91,22 @@ def reject(room: Room, state: RoomState, actor: str | None, request_id: int) -> 
 def invite(
     room: Room, state: RoomState, actor: str | None, target: str, seat_index: int | None, *, is_here: bool
 ) -> Outcome:
-    """Somebody in the room is asked to speak, and told."""
+    """Invites a participant to speak, who is told."""
     seats.must_have_seats(room)
     must_moderate(room, state, actor)
     if state.seat_of(target) is not None:
-        raise Refusal("already_seated", "This person is on a seat already")
+        raise Refusal("already_seated", "The participant is on a seat already")
     if not is_here:
-        raise Refusal("participant_not_found", "Nobody of this identity is in the room")
+        raise Refusal("participant_not_found", "No participant of the room has this identity")
     if any(asked.target == target for asked in state.invitations):
-        raise Refusal("invitation_pending", "This person has been asked already")
+        raise Refusal("invitation_pending", "The participant has a pending invitation already")
     if seat_index is not None:
         if not 0 <= seat_index < len(state.seats):
-            raise Refusal("seat_not_found", f"There is no seat {seat_index}")
+            raise Refusal(
+                "seat_not_found", f"The room has no seat {seat_index}; the last one is {len(state.seats) - 1}"
+            )
         if reserved_for(room, state, seat_index) not in (None, target):
-            raise Refusal("seat_reserved", "The seat is kept for the host")
+            raise Refusal("seat_reserved", "The seat is reserved for the host")
     if len(state.invitations) >= MAX_PENDING:
         raise Refusal("invalid_state", "Too many invitations are waiting; try again later")
     asked = Invitation(state.next_id, actor or "", target, seat_index)
@@ -120,7 +122,7 @@ def invite(
 
 
 def accept(room: Room, state: RoomState, actor: str, invitation_id: int) -> Outcome:
-    """Who was asked is seated; who asked is told."""
+    """Seats the invited participant; the inviter is told."""
     seats.must_have_seats(room)
     asked = _invitation(state, actor, invitation_id)
     if asked.seat_index is None:
@@ -135,7 +137,7 @@ def accept(room: Room, state: RoomState, actor: str, invitation_id: int) -> Outc
 
 
 def decline(room: Room, state: RoomState, actor: str, invitation_id: int) -> Outcome:
-    """Who was asked does not want to; who asked is told."""
+    """Declines the invitation; the inviter is told."""
     seats.must_have_seats(room)
     asked = _invitation(state, actor, invitation_id)
     after = replace(state, invitations=tuple(other for other in state.invitations if other != asked))
@@ -148,7 +150,9 @@ def _request(state: RoomState, request_id: int) -> Request:
     for asked in state.requests:
         if asked.id == request_id:
             return asked
-    raise Refusal("request_not_found", "There is no such request; it may have been answered or withdrawn")
+    raise Refusal(
+        "request_not_found", "No pending request has this id; it may have been answered or withdrawn"
+    )
 
 
 def _without_request(state: RoomState, asked: Request) -> RoomState:
@@ -159,9 +163,9 @@ def _invitation(state: RoomState, actor: str, invitation_id: int) -> Invitation:
     for asked in state.invitations:
         if asked.id == invitation_id:
             if asked.target != actor:
-                raise Refusal("forbidden", "The invitation is for somebody else")
+                raise Refusal("forbidden", "The invitation is for another participant")
             return asked
-    raise Refusal("invitation_not_found", "There is no such invitation; it may have been answered already")
+    raise Refusal("invitation_not_found", "No pending invitation has this id; it may have been answered")
 
 
 def _askers(room: Room, state: RoomState, asked: Invitation) -> tuple[str, ...]:

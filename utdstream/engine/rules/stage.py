@@ -1,11 +1,11 @@
 """The rules of the stage of a live stream.
 
-Owns: who is on the stage beside the host. Pure: no I/O. `actor` None is the project's own server. Every
+Owns: the members of the stage beside the host. Pure: no I/O. `actor` None is the project's own server. Every
 function returns the next state or raises a Refusal, and then nothing changes.
 
 1. The host is on the stage for as long as the room lives, first in the list; others by the time of joining.
-2. A host or an admin invites somebody in the room, who is on the stage from then on (microphone, camera).
-3. Who asks for the stage is not written down: hosts and admins are told, once for each time.
+2. A host or an admin invites a participant, who is on the stage from then on (microphone, camera).
+3. A request for the stage is not kept: hosts and admins are told, once for each request.
 4. A guest who leaves the stage, or is taken from it, is audience again.
 """
 
@@ -31,29 +31,29 @@ def must_have_stage(room: Room) -> None:
 
 
 def invite(room: Room, state: RoomState, actor: str | None, target: str, *, is_here: bool) -> Outcome:
-    """Somebody in the room is on the stage; no error when he is. The caller adds the member to the answer."""
+    """Brings a participant on the stage; no error for a member. The handler adds the member to the answer."""
     must_have_stage(room)
     must_moderate(room, state, actor)
     if target in state.stage or is_host(room, state, target):
         return Outcome(state, {"ok": True})
     if not is_here:
-        raise Refusal("participant_not_found", "Nobody of this identity is in the room")
+        raise Refusal("participant_not_found", "No participant of the room has this identity")
     if len(state.stage) >= MAX_MEMBERS:
-        raise Refusal("invalid_state", f"The stage holds at most {MAX_MEMBERS} people")
+        raise Refusal("invalid_state", f"The stage holds at most {MAX_MEMBERS} members")
     return Outcome(replace(state, stage=(*state.stage, target)), {"ok": True})
 
 
 def remove(room: Room, state: RoomState, actor: str | None, target: str) -> Outcome:
-    """Somebody is not on the stage any more."""
+    """Takes a member from the stage."""
     must_have_stage(room)
     must_moderate(room, state, actor)
     if is_host(room, state, target):
         raise Refusal("forbidden", "The host cannot be taken from the stage")
-    return _off_stage(state, target, "This person is not on the stage")
+    return _off_stage(state, target, "The participant is not on the stage")
 
 
 def request(room: Room, state: RoomState, actor: str, *, name: str | None) -> Outcome:
-    """Somebody asks for the stage; hosts and admins are told."""
+    """Tells hosts and admins that a participant asks for the stage."""
     must_have_stage(room)
     if actor in state.stage or is_host(room, state, actor):
         raise Refusal("invalid_state", "You are on the stage already")
@@ -62,7 +62,7 @@ def request(room: Room, state: RoomState, actor: str, *, name: str | None) -> Ou
 
 
 def leave(room: Room, state: RoomState, actor: str) -> Outcome:
-    """Somebody goes back to the audience."""
+    """Takes the participant itself from the stage, back to the audience."""
     must_have_stage(room)
     if is_host(room, state, actor):
         raise Refusal("invalid_state", "The host is on the stage as long as the room lives; close the room")

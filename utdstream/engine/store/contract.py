@@ -60,7 +60,7 @@ class CallFilter:
 
 
 class Presence(Enum):
-    """Where a participant stands whom a mint admitted to a room."""
+    """Where a participant stands who was admitted to a room by a mint."""
 
     ADMITTED = "admitted"
     HERE = "here"
@@ -74,10 +74,10 @@ class CallStore(Protocol):
         """Writes a new call."""
 
     def save(self, record: CallRecord) -> None:
-        """Overwrites what may change of a call: status, moments, `rev`, who was seen, the room, the accept key."""
+        """Overwrites what may change of a call: status, moments, `rev`, seen parties, room, accept key."""
 
     def room_closed(self, call_id: str) -> None:
-        """Writes down that the media server has no room of this call any more."""
+        """Writes down that the media server closed the room of this call."""
 
     def delete(self, call_id: str) -> None:
         """Forgets a call that never came to be."""
@@ -130,11 +130,11 @@ class StateStore(Protocol):
         """Makes this the state of the room."""
 
     def watched(self) -> list[str]:
-        """The names of the rooms in which somebody holds something that is taken from people who leave."""
+        """The names of the rooms with a participant who holds something that is lost by leaving."""
 
 
 class PeopleStore(Protocol):
-    """The people whom a mint admitted to a room, by the room's plain name."""
+    """The participants admitted to a room by a mint, by the room's plain name."""
 
     def admit(self, room: str, identity: str, name: str | None) -> None:
         """Writes down a participant who got a token; a display name that is not given stays as it was."""

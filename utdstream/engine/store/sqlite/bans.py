@@ -31,7 +31,7 @@ class SqliteBans:
         self._db = connection
         self._db.script(SCHEMA)
         self._identities = {row[0] for row in self._db.many("SELECT identity FROM bans")}
-        """Everybody with a ban, perhaps one that is over: nobody else costs a look into the database."""
+        """The identities with a ban, perhaps an expired one: no other costs a look into the database."""
 
     def put(self, ban: Ban) -> Ban:
         """Writes a ban in the place of the old one; the ban with its number."""

@@ -75,7 +75,7 @@ class SqliteCalls:
         self._remember(record.call_id, record)
 
     def room_closed(self, call_id: str) -> None:
-        """Writes down that the media server has no room of this call any more."""
+        """Writes down that the media server closed the room of this call."""
         record = self.get(call_id)
         if record is not None and record.room_open:
             self.save(replace(record, room_open=False))

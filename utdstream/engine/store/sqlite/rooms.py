@@ -120,7 +120,7 @@ class SqliteStates:
         self._db.undo_with(undo)
 
     def watched(self) -> list[str]:
-        """The names of the rooms in which somebody holds something that is taken from people who leave."""
+        """The names of the rooms with a participant who holds something that is lost by leaving."""
         return [row[0] for row in self._db.many("SELECT name FROM room_states WHERE watched = 1")]
 
     def _keep(self, room: Room, state: RoomState) -> None:
