@@ -1,6 +1,6 @@
 """The parent: starts the servers, a door process and a house process, and judges what they recorded.
 
-Owns: the life of the two children, the report. Main thread only (it takes SIGTERM); one daemon thread
+Owns: the order of a run, and its end. Main thread only (it takes SIGTERM); one daemon thread
 reads each child. Nothing outlives it: a child ends when its line to the parent does, the servers when
 their supervisor does.
 """
@@ -9,26 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import platform
 import queue
 import signal
-import subprocess
 import sys
 import tempfile
-import threading
 import time
-import wave
-from collections.abc import Callable, Iterator, Mapping
-from importlib import metadata
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Literal
 
-from utdstream import __version__
-from utdstream._command import doctor
-from utdstream._command.demo import door, house, measure
+from utdstream._command.demo.child import DemoProcess, Event
 from utdstream._command.demo.line import STOPS_WITHIN_S, CallFailed
+from utdstream._command.demo.report import judged
 from utdstream._command.demo.show import Screen
 from utdstream.testing import LocalStack
 
@@ -39,8 +32,6 @@ END_S = 15.0
 _FILES = ("house-sees.png", "door-hears.wav", "report.json")
 _CHILDREN = ("door", "house")
 _SERVERS: tuple[Literal["livekit", "mqtt", "engine"], ...] = ("livekit", "mqtt", "engine")
-
-Event = dict[str, object]
 
 
 class _Stopped(BaseException):
@@ -53,57 +44,6 @@ class _Stopped(BaseException):
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.number = number
-
-
-class DemoProcess:
-    """One child process and its line."""
-
-    def __init__(self, name: str, arguments: list[str], log: Path, events: queue.SimpleQueue[Event]) -> None:
-        self.name = name
-        self._events = events
-        with log.open("wb") as errors:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", f"utdstream._command.demo.{name}", *arguments],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-                encoding="utf-8",
-                start_new_session=True,  # Ctrl-C is the parent's to handle
-            )
-        self._reader = threading.Thread(target=self._read, name=f"demo-{name}", daemon=True)
-        self._reader.start()
-
-    def tell(self, line: str) -> None:
-        """One line to the child; a child that is gone is noticed by its reader."""
-        assert self.process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.write(line + "\n")
-            self.process.stdin.flush()
-
-    def stop(self) -> None:
-        """Hangs up the line: the child ends in good order, or is killed. Idempotent."""
-        assert self.process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.close()
-
-    def reap(self, within_s: float) -> None:
-        """Waits for a child that was stopped; the last resort is a kill."""
-        try:
-            self.process.wait(within_s)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self._reader.join()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            with contextlib.suppress(ValueError):
-                self._events.put({"from": self.name, **json.loads(line)})
-        self._events.put({"from": self.name, "event": "gone", "status": self.process.wait()})
 
 
 def run(*, seconds: float, out: Path, as_json: bool) -> int:
@@ -169,7 +109,16 @@ class _Demo:
             pids = ", ".join(f"{name} is process {child.process.pid}" for name, child in children.items())
             self._screen.step("two processes", f"{pids}; signed in after {_since(started)}")
             self._talk(children["door"])
-            return self._judged(scratch, _versions())
+            report, bars = judged(
+                self._facts["door", "result"],
+                self._facts["house", "result"],
+                seconds=self._seconds,
+                out=self._out,
+                scratch=scratch,
+                errors=self._errors,
+            )
+            self._screen.table(bars)
+            return report
 
     # -- the call --------------------------------------------------------------------------------
 
@@ -229,7 +178,9 @@ class _Demo:
         )
 
     def _at(self, name: str, what: str) -> float:
-        return _moment(self._facts[name, what]["at"])
+        moment = self._facts[name, what]["at"]
+        assert isinstance(moment, float)
+        return moment
 
     # -- the children ----------------------------------------------------------------------------
 
@@ -264,61 +215,6 @@ class _Demo:
             (logs / f"{part}.log").write_text(servers.logs(part), encoding="utf-8")
         self._screen.text(f"  logs: {logs}")
 
-    # -- the report ------------------------------------------------------------------------------
-
-    def _judged(self, scratch: Path, versions: dict[str, str]) -> dict[str, object]:
-        at_door, at_house = self._facts["door", "result"], self._facts["house", "result"]
-        until, accepted_at = _moment(at_door["hung_up_at"]), _moment(at_house["accepted_at"])
-        house_hears = _heard(scratch / "house.pcm", at_house, until)
-        door_hears = _heard(scratch / "door.pcm", at_door, until)
-        _write_wav(self._out / "door-hears.wav", door_hears.samples)
-        rows = at_house["pictures"]
-        assert isinstance(rows, list)
-        last_sent = at_door["last_sent"]
-        seen = measure.seen(
-            [measure.Picture(*row) for row in rows],
-            last_sent=last_sent if isinstance(last_sent, int) else None,
-            until=until,
-        )
-        threads = {"door": at_door["threads"], "house": at_house["threads"]}
-        report: dict[str, object] = {
-            "seconds": self._seconds,
-            "press_to_ring_ms": _ms(_moment(at_house["rung_at"]) - _moment(at_door["pressed_at"])),
-            "accept_to_first_audio_ms": {
-                "house_hears": _ms_since(accepted_at, at_house["first_sound_at"]),
-                "door_hears": _ms_since(accepted_at, at_door["first_sound_at"]),
-            },
-            "first_video_ms": _ms_since(accepted_at, seen.first_at),
-            "video_frames_sent": seen.sent,
-            "video_frames_received": seen.received,
-            "video_frames_unreadable": seen.unreadable,
-            "video_fps": round(seen.frames_per_second, 2),
-            "video_size": list(seen.size) if seen.size is not None else None,
-            "video_sizes": seen.sizes,
-            "longest_video_freeze_ms": round(seen.longest_freeze_ms, 1),
-            "tone_hz": {
-                "house_hears": {"sent": door.TONE_HZ, "heard": _rounded(house_hears.tone_hz)},
-                "door_hears": {"sent": house.TONE_HZ, "heard": _rounded(door_hears.tone_hz)},
-            },
-            "longest_audio_gap_ms": {
-                "house_hears": house_hears.longest_gap_ms,
-                "door_hears": door_hears.longest_gap_ms,
-            },
-            "door_statuses": at_door["statuses"],
-            "house_statuses": at_house["statuses"],
-            "threads_after": max(len(names) for names in threads.values() if isinstance(names, list)),
-            "threads_after_names": threads,
-            "background_errors": self._errors,
-            "versions": versions,
-        }
-        bars = measure.bars(report, size=door.SIZE)
-        has_picture = (self._out / "house-sees.png").is_file()
-        bars.append(measure.Bar("a picture is kept", "yes" if has_picture else "no", "yes", has_picture))
-        self._screen.table(bars)
-        report["ok"] = all(bar.ok for bar in bars)
-        report["failed"] = [f"{bar.name}: {bar.measured}, not {bar.wanted}" for bar in bars if not bar.ok]
-        return report
-
 
 @contextlib.contextmanager
 def _stoppable(events: queue.SimpleQueue[Event]) -> Iterator[Callable[[], None]]:
@@ -351,62 +247,11 @@ def _stoppable(events: queue.SimpleQueue[Event]) -> Iterator[Callable[[], None]]
             signal.signal(number, signal.SIG_IGN if stopped else handler)
 
 
-def _heard(recording: Path, result: Mapping[str, object], until: float) -> measure.Heard:
-    return measure.heard(
-        recording.read_bytes(),
-        begun_at=_optional(result["begun_at"]),
-        first_sound_at=_optional(result["first_sound_at"]),
-        until=until,
-    )
-
-
-def _write_wav(path: Path, samples: measure.Samples) -> None:
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(measure.RATE_HZ)
-        file.writeframes(samples.astype("<i2").tobytes())
-
-
-def _versions() -> dict[str, str]:
-    """Of everything that took part."""
-    found = {check.name: check.found.partition(" ")[0] for check in doctor.examine()}
-    return {
-        "utdstream": __version__,
-        "livekit": metadata.version("livekit"),
-        "livekit-server": found["livekit-server"],
-        "mosquitto": found["mosquitto"],
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors",
-    }
-
-
 def _signal(status: object) -> str:
     try:
         return signal.Signals(-int(str(status))).name
     except ValueError:
         return f"signal {status}"
-
-
-def _moment(value: object) -> float:
-    assert isinstance(value, (int, float))
-    return float(value)
-
-
-def _optional(value: object) -> float | None:
-    return None if value is None else _moment(value)
-
-
-def _ms(seconds: float) -> float:
-    return round(seconds * 1000, 1)
-
-
-def _ms_since(earlier: float, later: object) -> float | None:
-    return None if later is None else _ms(_moment(later) - earlier)
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 2)
 
 
 def _hz(value: object) -> str:
