@@ -28,20 +28,41 @@ except ImportError as error:  # the base package is here without its extra `devi
 OK, FAILED, WRONG = 0, 1, 2
 PROGRAMS = ("doorbell", "kiosk")
 """The verbs that run on; the others say what they have to say by themselves."""
+_VERBS = {
+    "doorbell": ("run a doorbell until it is stopped", ("utd-device doorbell --config doorbell.toml",)),
+    "kiosk": ("run a kiosk until it is stopped", ("utd-device kiosk --config kiosk.toml",)),
+    "doctor": (
+        "check what this device needs, and name the remedy for what is missing",
+        ("utd-device doctor --config doorbell.toml", "utd-device doctor --app kiosk --json"),
+    ),
+    "press": ("press the button of the running device", ("utd-device press --config doorbell.toml",)),
+    "config": (
+        "check a configuration and show it as it is understood",
+        ("utd-device config check --config doorbell.toml", "utd-device config --example kiosk > kiosk.toml"),
+    ),
+    "install-service": (
+        "start at boot, under systemd",
+        (
+            "sudo utd-device install-service --app doorbell --app-key-file key",
+            "sudo utd-device install-service --app doorbell --remove",
+        ),
+    ),
+}
+"""Each verb: its help, its examples."""
 _EXAMPLES = """examples:
-  utd-device doctor --config doorbell.toml          what is plugged in, what is missing
-  utd-device doorbell --config doorbell.toml        a finished doorbell
-  utd-device press --config doorbell.toml           presses the button of the one that runs
-  utd-device config check --config doorbell.toml    what is wrong with it, else what it says
+  utd-device doctor --config doorbell.toml          what is missing, and its remedy
+  utd-device doorbell --config doorbell.toml        runs a doorbell
+  utd-device press --config doorbell.toml           presses the button of the running one
+  utd-device config check --config doorbell.toml    what is wrong with it, or what it says
   utd-device config --example doorbell              a commented configuration to begin with
-  sudo utd-device install-service --app doorbell    as a service that starts at boot
+  sudo utd-device install-service --app doorbell    a service that starts at boot
 
 Without --config: $UTDSTREAM_CONFIG, then $CONFIGURATION_DIRECTORY, then /etc/utdstream, for <app>.toml.
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit status."""
+    """Runs one command line. Returns the exit status."""
     parser = _parser()
     chosen = parser.parse_args(arguments)
     if chosen.verb in PROGRAMS or chosen.verbose:
@@ -93,7 +114,7 @@ def _run(chosen: argparse.Namespace) -> int:
 
 
 def find_config(given: Path | None, app: str) -> Path:
-    """The configuration file: the option, the environment, the service's folder, /etc/utdstream."""
+    """Finds the configuration: the option, the environment, the service's folder, /etc/utdstream."""
     if given is not None:
         return given
     named = os.environ.get("UTDSTREAM_CONFIG")
@@ -115,7 +136,7 @@ def _doctor(config: MachineConfig, app: str, *, as_json: bool) -> int:
 
 
 def _show(config: MachineConfig, *, as_json: bool) -> int:
-    """The configuration as it is understood. Of secrets only where they are read from; a camera's is masked."""
+    """Prints the configuration as it is understood: of secrets the place alone; a camera's is masked."""
     sections = {
         name: {key: _shown(value) for key, value in dataclasses.asdict(getattr(config, name)).items()}
         for name in configuration.SECTIONS
@@ -153,7 +174,7 @@ def _install(chosen: argparse.Namespace) -> int:
 
 
 def _log_to_stderr(*, verbose: bool) -> None:
-    """Under systemd with the journal's level in front, in a terminal with the time."""
+    """Logs under systemd with the journal's level in front, in a terminal with the time."""
     handler = logging.StreamHandler()
     if os.environ.get("JOURNAL_STREAM"):
         handler.setFormatter(_JournalFormatter("%(name)s: %(message)s"))
@@ -182,24 +203,25 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"utdstream {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    words = {
-        "doorbell": "run a doorbell until it is stopped",
-        "kiosk": "run a kiosk until it is stopped",
-        "doctor": "say what is plugged in, what answers and what is missing",
-        "press": "press the button of the running device",
-        "config": "check a configuration and show it as it is understood",
-        "install-service": "start at boot, under systemd",
-    }
-    for verb, help_text in words.items():
-        added = verbs.add_parser(verb, help=help_text, description=f"{help_text[0].upper()}{help_text[1:]}.")
+    for verb, (help_text, examples) in _VERBS.items():
+        added = verbs.add_parser(
+            verb,
+            help=help_text,
+            description=f"{help_text[0].upper()}{help_text[1:]}.",
+            epilog="examples:\n" + "".join(f"  {line}\n" for line in examples),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
         added.add_argument("-v", "--verbose", action="store_true", help="log every step")
         if verb != "install-service":
-            added.add_argument("--config", type=Path, metavar="FILE", help="the TOML file")
+            added.add_argument("--config", type=Path, metavar="FILE", help="the configuration (TOML)")
         if verb in ("doctor", "config"):
-            added.add_argument("--json", action="store_true", help="for programs")
+            added.add_argument("--json", action="store_true", help="print JSON, for programs")
         if verb in ("doctor", "config", "press"):
             added.add_argument(
-                "--app", choices=("doorbell", "kiosk"), default="doorbell", help="whose default file"
+                "--app",
+                choices=("doorbell", "kiosk"),
+                default="doorbell",
+                help="the app whose default file is read",
             )
         if verb == "config":
             added.add_argument(
@@ -207,22 +229,32 @@ def _parser() -> argparse.ArgumentParser:
                 nargs="?",
                 choices=("check",),
                 default="check",
-                help="what is done anyway: check it, and show it as it is understood",
+                help="check it, and show it as it is understood (the default)",
             )
             added.add_argument(
                 "--example", choices=("doorbell", "kiosk"), help="print a commented example instead"
             )
         if verb == "install-service":
             added.add_argument(
-                "--app", choices=("doorbell", "kiosk", "engine"), default="doorbell", help="which one"
+                "--app",
+                choices=("doorbell", "kiosk", "engine"),
+                default="doorbell",
+                help="the service (default doorbell)",
             )
             added.add_argument(
-                "--app-key-file", type=Path, metavar="FILE", help="where the app key is read from"
+                "--app-key-file",
+                type=Path,
+                metavar="FILE",
+                help="file that holds the app key (default: standard input)",
             )
-            added.add_argument("--dry-run", action="store_true", help="say what would be done")
-            added.add_argument("--remove", action="store_true", help="stop it and take the unit away")
+            added.add_argument("--dry-run", action="store_true", help="print the steps, and do none")
+            added.add_argument("--remove", action="store_true", help="stop the service and remove its unit")
             added.add_argument(
-                "--root", type=Path, default=Path("/"), metavar="DIR", help="install into an image"
+                "--root",
+                type=Path,
+                default=Path("/"),
+                metavar="DIR",
+                help="install into the image that is mounted there",
             )
     return parser
 

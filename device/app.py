@@ -64,10 +64,10 @@ class DeviceApp(ABC, Generic[EventT]):
 
     @abstractmethod
     def press(self) -> None:
-        """The button is pressed."""
+        """Takes a press of the button."""
 
     def release(self) -> None:
-        """The button is let go."""
+        """Takes the end of a press."""
 
     def stop(self) -> None:
         """Ends `run` soon. Idempotent."""
@@ -90,7 +90,7 @@ class DeviceApp(ABC, Generic[EventT]):
 
     @abstractmethod
     def _time_up(self) -> None:
-        """The time limit of `_limit` has passed."""
+        """Acts on the end of the time limit that `_limit` set."""
 
     @abstractmethod
     def _state_words(self, link: Link | None) -> str:
@@ -121,7 +121,7 @@ class DeviceApp(ABC, Generic[EventT]):
         return 0
 
     def _turn(self) -> None:
-        """One event, or the time limit; at least once a second the status is looked at."""
+        """Takes one event, or the time limit; looks at the status at least once a second."""
         left_s = LOOK_S if self._limit_at is None else self._limit_at - time.monotonic()
         try:
             event = self._queue.get(timeout=min(LOOK_S, max(0.0, left_s)))
@@ -141,7 +141,7 @@ class DeviceApp(ABC, Generic[EventT]):
             self._heart.idle()
 
     def _limit(self, seconds: float | None) -> None:
-        """`_time_up` is called after so many seconds, unless another limit is set before; None lifts it."""
+        """Calls `_time_up` after so many seconds, unless another limit is set before; None lifts it."""
         self._limit_at = None if seconds is None else time.monotonic() + seconds
 
     # -- devices

@@ -36,7 +36,7 @@ def examine(config: MachineConfig, app: str = "doorbell") -> list[Check]:
     checks = [Check("configuration", OK, str(config.path)), *machine_checks()]
     if app == "doorbell" and not config.doorbell.callees:
         remedy = 'set [doorbell] callees to a list, like ["house"]'
-        checks.append(Check("callees", WARN, "a press calls nobody", remedy))
+        checks.append(Check("callees", WARN, "a press calls no one", remedy))
     for look in looks:
         try:
             checks += look(config)
@@ -73,7 +73,7 @@ def _numpy() -> Iterator[Check]:
 
 
 def _files(config: MachineConfig) -> Iterator[Check]:
-    """The sounds that the configuration names."""
+    """Checks the sounds that the configuration names."""
     for key in ("chime_file", "no_answer_file"):
         path = getattr(config.doorbell, key)
         if path is not None and not path.is_file():
@@ -179,7 +179,7 @@ def _groups(config: MachineConfig) -> Iterator[Check]:
 
 
 def _engine(config: MachineConfig) -> Iterator[Check]:
-    """Without the key: a wrong key and a wrong address must not look alike."""
+    """Checks the engine without the key: a wrong key and a wrong address must not look alike."""
     yield from engine_checks(config.engine.base_url)
 
 
@@ -195,11 +195,11 @@ def _sign_in(config: MachineConfig) -> Iterator[Check]:
         yield Check("app key", FAIL, error.message, remedy)
         return
     yield _app_key(path)
-    who = config.device.identity
+    identity = config.device.identity
     try:
         with UTDStreamClient(config.engine.app_id, key, base_url=config.engine.base_url) as client:
-            client.authenticate(identity=who, timeout=ANSWER_S)
-            yield Check("sign-in", OK, f"the engine let {who} in")
+            client.authenticate(identity=identity, timeout=ANSWER_S)
+            yield Check("sign-in", OK, f"the engine signed {identity} in")
             yield _broker(client)
     except UTDStreamException as error:
         refused = isinstance(error, AuthenticationFailed)
@@ -243,7 +243,7 @@ def _home_assistant(config: MachineConfig) -> Iterator[Check]:
 
 
 def service(app: str) -> list[Check]:
-    """How the unit is, where systemd runs."""
+    """Checks the unit, where systemd runs."""
     if not Path("/run/systemd/system").is_dir():
         return []
     unit = f"utd-{app}.service"
@@ -261,7 +261,7 @@ def service(app: str) -> list[Check]:
 
 
 def unit_finding(app: str, properties: str) -> Check:
-    """What `systemctl show` said of the unit, one `Name=value` a line."""
+    """Judges what `systemctl show` said of the unit, one `Name=value` a line."""
     said = dict(line.split("=", 1) for line in properties.splitlines() if "=" in line)
     unit = f"utd-{app}"
     if said.get("LoadState") != "loaded":

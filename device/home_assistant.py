@@ -8,8 +8,8 @@ the network. paho is imported when a `HomeAssistant` is made, never before.
 2. A ring is an event: never retained, or every restart of Home Assistant would ring; and never told late: each
    connection has a client of its own, because paho sends what was under way again after an outage.
 3. Availability is the last will: `offline` when this process is gone, `online` once the commands are subscribed.
-4. A retained or oversized command, or one that nobody knows, is counted and ignored: a door must not open because
-   a broker remembers something. So the session ends with the connection, and the broker keeps no command for us.
+4. A retained, oversized or unknown command is counted and ignored: a door must not open because a broker remembers
+   something. So the session ends with the connection, and the broker keeps no command for this device.
 5. Nothing a broker sends or refuses ends the thread; what is so while it is away is told when it is back.
 """
 
@@ -29,6 +29,7 @@ from device.config import MachineConfig
 from device.errors import ConfigError, PackageMissing
 from device.home_assistant_payloads import STATES, discovery, topics_of
 from utdstream.backoff import Backoff
+from utdstream.checks import requirement
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage, SocketLike
@@ -88,28 +89,28 @@ class HomeAssistant:
         self._thread.start()
 
     def ring(self, *, call_id: str | None = None) -> None:
-        """Somebody rang; `call_id` becomes an attribute of the event. Not told later when the broker is away."""
+        """Tells of a press; `call_id` becomes an attribute of the event. Lost when the broker is away."""
         event = {"event_type": "ring"} | ({} if call_id is None else {"call_id": call_id})
         with self._lock:
             self._publish(self._topics.bell, json.dumps(event), retain=False)
 
     def missed(self, reason: str) -> None:
-        """Somebody rang and nobody answered; `reason` becomes an attribute. As `ring`, never told later."""
+        """Tells of a press that no callee answered; `reason` becomes an attribute. Lost as `ring` is."""
         with self._lock:
             event = {"event_type": "missed", "reason": reason}
             self._publish(self._topics.missed, json.dumps(event), retain=False)
 
     def snapshot(self, jpeg: bytes) -> None:
-        """The picture of the last press. Not retained: it stays in no broker."""
+        """Sends the picture of the last press. Not retained: it stays in no broker."""
         with self._lock:
             self._publish(self._topics.picture, jpeg, retain=False)
 
     def call_state(self, state: str) -> None:
-        """One of `STATES`."""
+        """Tells the call's state, one of `STATES`."""
         self._fact(self._topics.call_state, state)
 
     def do_not_disturb(self, on: bool) -> None:
-        """Whether the bell is silenced."""
+        """Tells whether the bell is silenced."""
         self._fact(self._topics.quiet, "ON" if on else "OFF")
 
     def close(self) -> None:
@@ -130,7 +131,7 @@ class HomeAssistant:
                 self._publish(topic, value, retain=True)
 
     def _publish(self, topic: str, payload: str | bytes, *, retain: bool) -> None:
-        """With the lock held."""
+        """Queues a message when there is a connection. With the lock held."""
         if self._live is not None:
             self._live.publish(topic, payload, qos=1, retain=retain)
 
@@ -147,7 +148,7 @@ class HomeAssistant:
             failures += 1
 
     def _connection(self) -> None:
-        """One connection from its beginning to its end; whatever ends it is said once and survived."""
+        """Lives through one connection; whatever ends it is said once and survived."""
         self._ended_because = UNSAID
         client: Client | None = None
         try:
@@ -234,7 +235,7 @@ class HomeAssistant:
         _log.info("%s: Home Assistant is told of this device", self._place)
 
     def _announce(self) -> None:
-        """With the lock held."""
+        """Tells everything that is so now. With the lock held."""
         self._publish(self._topics.discovery, json.dumps(self._discovery), retain=True)
         self._publish(self._topics.availability, ONLINE, retain=True)
         for topic, value in self._facts.items():
@@ -269,7 +270,7 @@ class HomeAssistant:
 
 
 def _word(payload: bytes | bytearray) -> str:
-    """The text of a command; empty for what cannot be one."""
+    """Returns the text of a command; empty for what cannot be one."""
     if len(payload) > MAX_COMMAND_BYTES:
         return ""
     try:
@@ -301,13 +302,13 @@ def _tls_context(config: MachineConfig) -> ssl.SSLContext | None:
 
 
 def _no_delay(_client: Client, _userdata: object, connection: SocketLike) -> None:
-    """A ring must not wait 40 ms for another packet."""
+    """Sends small packets at once: a ring must not wait 40 ms for another one."""
     if isinstance(connection, socket.socket):  # always; paho's type also covers WebSockets
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _leave_it(_client: Client, _userdata: object, _connection: SocketLike) -> None:
-    """Nothing: our thread is woken and writes."""
+    """Does nothing: the client's own thread is woken and writes."""
 
 
 def _drop(client: Client) -> None:
@@ -322,4 +323,6 @@ def _load_paho() -> None:
     try:
         import paho.mqtt.client  # noqa: F401
     except ImportError as error:
-        raise PackageMissing("Home Assistant needs paho-mqtt: `pip install 'utdstream[mqtt]'`") from error
+        raise PackageMissing(
+            f"Home Assistant needs paho-mqtt: `pip install '{requirement('paho-mqtt')}'`"
+        ) from error

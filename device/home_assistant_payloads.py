@@ -18,7 +18,7 @@ STATES = ("ready", "calling", "in a call")
 
 
 def topics_of(config: MachineConfig) -> Topics:
-    """This device's topics. Raises: ConfigError for a node or a prefix that cannot be part of one."""
+    """Returns this device's topics. Raises: ConfigError for a node or a prefix that cannot be part of one."""
     settings = config.home_assistant
     node = settings.node or re.sub(r"[^A-Za-z0-9_-]", "-", config.device.identity)
     if not re.fullmatch("[A-Za-z0-9_-]{1,64}", node):
@@ -52,11 +52,11 @@ class Topics:
         self._base = base
 
     def command(self, name: str) -> str:
-        """The topic of a command."""
+        """Returns the topic of a command."""
         return f"{self._base}/cmd/{name}"
 
     def command_of(self, topic: str, payload: str) -> str | None:
-        """The word for the app; None for what is no command."""
+        """Returns the word for the app; None for what is no command."""
         name = topic.removeprefix(f"{self._base}/cmd/")
         if name == "do_not_disturb":
             return {"ON": "do_not_disturb_on", "OFF": "do_not_disturb_off"}.get(payload)
@@ -64,7 +64,7 @@ class Topics:
 
 
 def discovery(config: MachineConfig, topics: Topics) -> dict[str, object]:
-    """The discovery message: Home Assistant's "device discovery payload", with its abbreviations written out."""
+    """Writes the discovery message (Home Assistant's "device discovery payload"), without abbreviations."""
     node = topics.node
 
     def button(name: str, words: str, icon: str) -> dict[str, object]:

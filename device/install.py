@@ -3,7 +3,7 @@
 Owns: what is written where. Standard library only. Needs root, but with `--dry-run` or `--root`.
 
 1. Nothing that is there is overwritten but the unit and `local.conf` beside it (what is particular to this
-   machine): a configuration is somebody's work.
+   machine): a configuration is the owner's work.
 2. The key comes from a file or from standard input, never from the command line, and lands in a file of root's
    that the service is given as a credential.
 3. Every step is said before it is done; a second run changes nothing.
@@ -88,7 +88,7 @@ class Installation:
         return self._root / path.lstrip("/")
 
     def _unit(self) -> str:
-        """The unit with the program that runs now in the place of the example's."""
+        """Writes the unit with the program that runs now in the place of the example's."""
         programs = Path(sys.executable).parent
         if not _PLAIN_PATH.fullmatch(str(programs)):
             raise ConfigError(
@@ -98,7 +98,7 @@ class Installation:
         return text.replace("/opt/utdstream/bin/", f"{programs}/")
 
     def _local(self) -> str:
-        """What is particular to this machine: its groups, a program in a home, the media server's place."""
+        """Writes what is particular to this machine: its groups, a program in a home, the media server's place."""
         lines = ["[Service]"]
         shown = _program_folders()
         if self._app == "engine":
@@ -116,7 +116,7 @@ class Installation:
         return "\n".join(lines) + "\n"
 
     def _media_server(self) -> Path | None:
-        """Where livekit-server is, when the service would not find it by itself. Raises: ConfigError."""
+        """Finds livekit-server where the service would not find it by itself. Raises: ConfigError."""
         if self._root != Path("/"):
             return None  # the image has its own, in /usr/local/bin
         named = os.environ.get("UTD_LIVEKIT_SERVER") or shutil.which(_MEDIA_SERVER)
@@ -203,13 +203,13 @@ class Installation:
 
 
 def _program_folders() -> list[Path]:
-    """Everything of this program that is loaded when it runs: environment, interpreter, package."""
+    """Lists the folders that this program is loaded from: environment, interpreter, package."""
     package = Path(__file__).resolve().parents[1]
     return [Path(sys.prefix), Path(sys.base_prefix).resolve(), package]
 
 
 def _outermost(paths: list[Path]) -> list[Path]:
-    """Without those that lie below another one, sorted."""
+    """Leaves out those that lie below another one; sorted."""
     unique = sorted(set(paths))
     return [
         path for path in unique if not any(path != other and path.is_relative_to(other) for other in unique)
@@ -217,7 +217,7 @@ def _outermost(paths: list[Path]) -> list[Path]:
 
 
 def _homes() -> list[Path]:
-    """Root's home, and that of whoever called sudo."""
+    """Lists root's home, and that of the user who called sudo."""
     homes = [Path.home()]
     caller = os.environ.get("SUDO_USER")
     if caller:

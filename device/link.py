@@ -74,13 +74,13 @@ class Link:
         return None
 
     def client(self) -> UTDStreamClient:
-        """The client, once it has signed in; from then on always. Raises: EngineUnreachable before."""
+        """Returns the client, once it has signed in. Raises: EngineUnreachable before the first time."""
         if not self._signed_in:
             raise EngineUnreachable(self._problem or self._absent)
         return self._client
 
     def doubt(self) -> None:
-        """The engine could not be reached just now: `problem` says so until it is back. Does not block."""
+        """Notes that the engine could not be reached: `problem` says so until it is back. Does not block."""
         self._doubted.set()
 
     def close(self) -> None:
@@ -97,7 +97,7 @@ class Link:
                 self._doubted.wait()
 
     def _sign_in(self, service: Service) -> None:
-        """Until it works, or the end."""
+        """Signs in until it works, or until the end."""
         failures = 0
         while not self._stop.is_set():
             pause_s = RETRY.pause_s(failures)

@@ -33,25 +33,25 @@ ADAPTERS: Mapping[str, Mapping[str, str]] = {
 
 
 def adapter(kind: str, name: str) -> Any:
-    """What makes the adapter `name` of `kind`; called with the `MachineConfig`. Raises: DeviceError."""
+    """Returns what makes the adapter `name` of `kind`; called with the `MachineConfig`. Raises: DeviceError."""
     module, _, attribute = ADAPTERS[kind][name].partition(":")
     return getattr(importlib.import_module(module), attribute)
 
 
 def make_buttons(config: MachineConfig) -> list[Any]:
-    """The configured button and, always, the command `utd-device press`. None of them is started."""
+    """Makes the configured button and, always, the command `utd-device press`; starts neither."""
     chosen = config.button.adapter
     names = ["command"] if chosen in ("none", "command") else [chosen, "command"]
     return [adapter("button", name)(config) for name in names]
 
 
 def open_camera(config: MachineConfig) -> Any:
-    """The configured camera (a `utdstream.Camera` with `snapshot()`), or None. Raises: DeviceError."""
+    """Opens the configured camera (a `SnapshotCamera`), or returns None. Raises: DeviceError."""
     name = config.camera.adapter
     return None if name == "none" else adapter("camera", name)(config)
 
 
 def open_audio(config: MachineConfig) -> tuple[Any, Any]:
-    """The configured `(microphone, speaker)`, each None when there is none. Raises: DeviceError."""
+    """Opens the configured `(microphone, speaker)`, each None when there is none. Raises: DeviceError."""
     name = config.audio.adapter
     return (None, None) if name == "none" else adapter("audio", name)(config)

@@ -43,7 +43,7 @@ class App(Protocol):
         ...
 
     def press(self) -> None:
-        """The button was pressed (SIGUSR1). Any thread, never blocks."""
+        """Takes a press of the button (SIGUSR1). Any thread, never blocks."""
         ...
 
 
@@ -55,15 +55,15 @@ class Heart:
         self._busy_since: float | None = None
 
     def busy(self) -> None:
-        """A piece of work begins."""
+        """Notes that a piece of work begins."""
         self._busy_since = time.monotonic()
 
     def idle(self) -> None:
-        """It is done."""
+        """Notes that it is done."""
         self._busy_since = None
 
     def alive(self) -> bool:
-        """Whether the present piece of work is within its time."""
+        """Tells whether the present piece of work is within its time."""
         since = self._busy_since
         return since is None or time.monotonic() - since < self._patience_s
 
@@ -85,7 +85,7 @@ class Service:
         return self._status
 
     def ready(self, status: str) -> None:
-        """Calls can arrive, or all was done that can be: `systemctl start` returns. Said once."""
+        """Says, once, that calls can arrive, or all was done that can be: `systemctl start` returns."""
         if self._ready:
             self.status(status)
             return
@@ -94,7 +94,7 @@ class Service:
         self._manager.ready(status)
 
     def status(self, text: str) -> None:
-        """The state in plain words; the same words again cost nothing."""
+        """Tells the state in plain words; the same words again cost nothing."""
         if text != self._status:
             self._say(text)
             self._manager.status(text)
@@ -104,7 +104,7 @@ class Service:
         _log.info("%s", text)
 
     def watch(self, name: str, alive: Callable[[], bool]) -> None:
-        """The watchdog is fed only while `alive()` says True, quickly."""
+        """Feeds the watchdog only while `alive()` says True, quickly."""
         with self._lock:
             self._watched[name] = alive
 
@@ -165,7 +165,7 @@ class Service:
                 return
 
     def _hung(self) -> str:
-        """The name of what does not respond; empty when all does."""
+        """Returns the name of what does not respond; empty when all does."""
         with self._lock:
             watched = dict(self._watched)
         for name, alive in watched.items():

@@ -52,12 +52,12 @@ class Check:
 
 
 def passed(checks: Sequence[Check]) -> bool:
-    """Whether nothing failed."""
+    """Tells whether nothing failed."""
     return all(check.state is not CheckState.FAIL for check in checks)
 
 
 def as_table(checks: Sequence[Check]) -> str:
-    """For a person: a line each, the remedy below what needs one, the count at the end."""
+    """Writes for a person: a line each, the remedy below what needs one, the count at the end."""
     width = max((len(check.name) for check in checks), default=0)
     lines: list[str] = []
     for check in checks:
@@ -70,7 +70,7 @@ def as_table(checks: Sequence[Check]) -> str:
 
 
 def as_json(checks: Sequence[Check]) -> str:
-    """For a program: `{"ok": true, "checks": [{"name", "state", "found", "remedy"}, ...]}`."""
+    """Writes for a program: `{"ok": true, "checks": [{"name", "state", "found", "remedy"}, ...]}`."""
     return json.dumps({"ok": passed(checks), "checks": [asdict(check) for check in checks]}, indent=1)
 
 
@@ -151,7 +151,7 @@ def package_check(
 
 
 def requirement(distribution: str) -> str:
-    """What utdstream asks for, as pip takes it (`livekit==1.2.1`); the bare name when it asks for none."""
+    """Returns what utdstream asks for, as pip takes it (`livekit==1.2.1`); the bare name without a wish."""
     try:
         asked = metadata.requires("utdstream") or []
     except metadata.PackageNotFoundError:  # run from a source tree that was never installed

@@ -41,7 +41,7 @@ _KEY = "The app key comes from UTD_APP_KEY or from --app-key-file, never from th
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line; the exit status."""
+    """Runs one command line. Returns the exit status."""
     arguments = _parser().parse_args(argv)
     run: Callable[[argparse.Namespace], int] = arguments.run
     try:
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # The reader of our output went away (`| head`): nothing more to say, and nobody to say it to.
+        # The reader of our output went away (`| head`): nothing more to say, and no reader to say it to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (UTDStreamException, OSError) as error:
@@ -112,8 +112,8 @@ def _demo(arguments: argparse.Namespace) -> int:
 def _add_call(verbs: Verbs) -> None:
     call = verbs.add_parser(
         "call",
-        help="call somebody, for scripts",
-        description="Call somebody, talk, hang up. Exit status: 0 answered, 1 failed, 3 not answered "
+        help="make a call, for scripts",
+        description="Call an identity, talk, hang up. Exit status: 0 answered, 1 failed, 3 not answered "
         "(rejected, busy, missed, ended), 130 Ctrl-C. " + _KEY,
         epilog="examples:\n"
         "  utdstream call house --identity door --seconds 10\n"
@@ -155,13 +155,13 @@ def _add_answer(verbs: Verbs) -> None:
     answer.add_argument(
         "--ring", metavar="N", type=_seconds, default=1.0, help="with --auto: ring this long (default 1 s)"
     )
-    answer.add_argument("--wait", metavar="N", type=_seconds, help="give up when nobody calls for N seconds")
+    answer.add_argument("--wait", metavar="N", type=_seconds, help="give up when no call comes for N seconds")
     _add_phone(answer)
     answer.set_defaults(run=_answer)
 
 
 def _add_phone(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--identity", metavar="ME", required=True, help="who you are")
+    parser.add_argument("--identity", metavar="ME", required=True, help="the identity of this phone")
     parser.add_argument("--name", metavar="TEXT", help="what the other side shows")
     parser.add_argument("--base-url", metavar="URL", help="the engine (default: UTD_BASE_URL)")
     parser.add_argument("--app-id", metavar="ID", help="the project (default: UTD_APP_ID)")
@@ -233,6 +233,8 @@ def _add_engine(verbs: Verbs) -> None:
         "engine",
         help="the self-hosted engine",
         description="The self-hosted engine, with or without the servers around it.",
+        epilog="examples:\n  utdstream engine up\n  utdstream engine serve --config engine.toml\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     actions = engine.add_subparsers(title="actions", metavar="ACTION", required=True)
 
@@ -255,6 +257,8 @@ def _add_engine(verbs: Verbs) -> None:
         "serve",
         help="the engine alone",
         description="Run the engine alone, beside a livekit-server and a broker of your own.",
+        epilog="examples:\n  utdstream engine serve --config /etc/utdstream/engine.toml\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     serve.add_argument(
         "--config", metavar="FILE", type=Path, required=True, help="the engine's settings (TOML)"
@@ -332,13 +336,13 @@ def _add_doctor(verbs: Verbs) -> None:
     doctor = verbs.add_parser(
         "doctor",
         help="is everything here that calls need?",
-        description="Look for everything calls need, and say how to provide what is missing. "
-        "Exit status 1 when something is missing.",
+        description="Look for everything that calls need, and name the remedy for what is missing. "
+        "Exit status 1 when a check fails.",
         epilog="examples:\n  utdstream doctor\n  utdstream doctor --base-url http://192.0.2.10:8080 --json\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     doctor.add_argument(
-        "--base-url", metavar="URL", help="also look at this engine: is it there, is its clock ours?"
+        "--base-url", metavar="URL", help="also check this engine: does it answer, is its clock the same?"
     )
     doctor.add_argument("--json", action="store_true", help="print JSON, not a table")
     doctor.set_defaults(run=_doctor)

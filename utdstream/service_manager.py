@@ -23,19 +23,19 @@ class ServiceManager:
         """How long it waits for a sign of life, in seconds; 0 when it wants none."""
 
     def ready(self, status: str) -> None:
-        """The service does its work, and how: `systemctl start` returns."""
+        """Tells that the service does its work, and how: `systemctl start` returns."""
         self._say(f"READY=1\nSTATUS={_line(status)}")
 
     def status(self, text: str) -> None:
-        """The state in plain words."""
+        """Tells the state in plain words."""
         self._say(f"STATUS={_line(text)}")
 
     def alive(self) -> None:
-        """A sign of life; at least one each `watchdog_s`."""
+        """Gives a sign of life; due at least once each `watchdog_s`."""
         self._say("WATCHDOG=1")
 
     def stopping(self, status: str = "stopping") -> None:
-        """The end has begun."""
+        """Tells that the end has begun."""
         self._say(f"STOPPING=1\nSTATUS={_line(status)}")
 
     def _say(self, text: str) -> None:
@@ -52,12 +52,12 @@ class ServiceManager:
 
 
 def _line(text: str) -> str:
-    """A status is one line of the protocol: breaks become spaces."""
+    """Makes breaks spaces: a status is one line of the protocol."""
     return " ".join(text.splitlines())
 
 
 def _watchdog_s(environ: Mapping[str, str]) -> float:
-    """The watchdog's limit in seconds; 0 when there is none for this process."""
+    """Reads the watchdog's limit in seconds; 0 when there is none for this process."""
     if environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return 0.0
     try:

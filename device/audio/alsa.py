@@ -34,7 +34,7 @@ USUAL_RATE_HZ = 48_000
 
 
 def open_audio(config: MachineConfig) -> tuple[Microphone | None, Speaker | None]:
-    """The configured microphone and speaker, None where the configuration says `none`.
+    """Opens the configured microphone and speaker, None where the configuration says `none`.
 
     A card that is not there (yet) is no error: it is used once it is plugged in. Raises: PackageMissing.
     """
@@ -55,7 +55,7 @@ def open_audio(config: MachineConfig) -> tuple[Microphone | None, Speaker | None
 
 
 def _rate(name: str, wished: int | None, *, capture: bool) -> int:
-    """The configured rate, else what the card offers; a card that is not there gets the usual one."""
+    """Returns the configured rate, else one that the card offers; a missing card gets the usual one."""
     if wished is not None:
         return wished
     try:
@@ -90,7 +90,7 @@ class AlsaMicrophone(CardStream):
         cards().add(self)
 
     def stop(self) -> None:
-        """No call of the sink begins after this returns. Idempotent; the sink may call it."""
+        """Stops: no call of the sink begins after this returns. Idempotent; the sink may call it."""
         if self._sink is None:
             return
         self._sink = None
@@ -143,7 +143,7 @@ class AlsaSpeaker(CardStream):
         cards().add(self)
 
     def stop(self) -> None:
-        """No call of the source begins after this returns. Idempotent."""
+        """Stops: no call of the source begins after this returns. Idempotent."""
         if self._source is None:
             return
         self._source = None
@@ -166,7 +166,7 @@ class AlsaSpeaker(CardStream):
         return quieter.astype(numpy.int16).tobytes()
 
     def _watch_delay(self, times: Any) -> None:
-        """A buffer that stays too long for a second is thrown away: opened anew, once a start."""
+        """Throws away a buffer that stays too long for a second, by opening anew; once a start."""
         self.delay_ms = max(0.0, (times["output_buffer_dac_time"] - times["current_time"]) * 1000)
         self._late = self._late + 1 if self.delay_ms > self._limit_ms else 0
         if self._late == 100 and self.delays_cut == 0:

@@ -101,7 +101,7 @@ class CardStream:
         self.opened += 1
 
     def _guarded(self, pcm: bytes | None, frames: int, times: Any, flags: int) -> tuple[bytes | None, int]:
-        """The card's thread: an exception here would end the stream without a word."""
+        """Survives the callback, on the card's thread: an exception would end the stream without a word."""
         self.last_callback_s = time.monotonic()
         self.callback_thread = threading.get_ident()
         try:
@@ -229,7 +229,7 @@ class Cards:
             stream.failed(error.message)
 
     def _list_is_old(self) -> bool:
-        """A card came or went since PortAudio looked; or nothing works, so nothing is lost by looking."""
+        """Tells whether a card came or went since PortAudio looked; or nothing works, so nothing is lost."""
         return cards_now() != self._cards_seen or not any(other.is_well for other in self._streams)
 
     def _restart_portaudio(self) -> None:
@@ -248,7 +248,7 @@ class Cards:
 
 
 def cards_now() -> str:
-    """What the kernel says of its sound cards; changes when one is plugged in or out."""
+    """Returns what the kernel says of its sound cards; changes when one is plugged in or out."""
     try:
         return _CARDS.read_text(encoding="utf-8")
     except OSError:
@@ -259,5 +259,5 @@ _cards = Cards()
 
 
 def cards() -> Cards:
-    """The owner of all streams of this process."""
+    """Returns the owner of all streams of this process."""
     return _cards

@@ -26,7 +26,7 @@ DELAY_HINT_MS = 40
 def with_processing(
     microphone: Microphone | None, speaker: Speaker | None, audio: AudioSection
 ) -> tuple[Microphone | None, Speaker | None]:
-    """The devices behind what `[audio]` switches on; unchanged when that is nothing, or nobody speaks."""
+    """Returns the devices behind what `[audio]` switches on; unchanged when that is nothing."""
     echo = audio.echo_cancellation and speaker is not None
     if microphone is None or not (echo or audio.noise_suppression or audio.gain_control or audio.high_pass):
         return microphone, speaker
@@ -45,7 +45,7 @@ def with_processing(
 
 
 class ProcessedMicrophone:
-    """A microphone whose sound is cleaned before anybody gets it."""
+    """A microphone whose sound is cleaned before it is handed on."""
 
     def __init__(self, microphone: Microphone, processing: AudioProcessing) -> None:
         self.device = microphone

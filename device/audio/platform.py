@@ -13,7 +13,7 @@ from utdstream.platform_audio import open_platform_audio
 
 
 def open_audio(config: MachineConfig) -> tuple[Microphone | None, Speaker | None]:
-    """The core's devices, None where the configuration says `none`. Raises: DeviceError."""
+    """Opens the media core's devices, None where the configuration says `none`. Raises: DeviceError."""
     audio = config.audio
     for key, name in (("microphone", audio.microphone), ("speaker", audio.speaker)):
         if name not in ("default", "none"):

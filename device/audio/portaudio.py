@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from device.errors import AudioFailed, DeviceNotFound, PackageMissing
+from utdstream.checks import requirement
 
 RATES_HZ = (48_000, 44_100, 16_000)
 _NUMBERS = re.compile(r"\s*\(hw:\d+,\d+\)$")
@@ -38,13 +39,13 @@ class SoundDevice:
 
 
 def import_pyaudio() -> Any:
-    """The driver's module. Raises: PackageMissing."""
+    """Returns the driver's module. Raises: PackageMissing."""
     try:
         import pyaudio
     except ImportError as error:
         raise PackageMissing(
             "sound needs PyAudio, which is not installed here: `sudo apt install python3-pyaudio`, or "
-            "`sudo apt install portaudio19-dev gcc` and `pip install utdstream[audio]`"
+            f"`sudo apt install portaudio19-dev gcc` and `pip install '{requirement('pyaudio')}'`"
         ) from error
     return pyaudio
 
@@ -66,7 +67,7 @@ def quiet() -> Iterator[list[str]]:
 
 
 def real_error(said: list[str]) -> str:
-    """The last thing ALSA complained about, without its file and line; empty when it did not."""
+    """Returns ALSA's last complaint without its file and line; empty when there was none."""
     for line in reversed(said):
         found = re.match(r"ALSA lib \S+:\(\S+\) (.+)", line)
         if found:
@@ -75,13 +76,13 @@ def real_error(said: list[str]) -> str:
 
 
 def list_devices() -> list[SoundDevice]:
-    """Every sound device there is now, by its stable name. Blocks: some 100 ms. Raises: PackageMissing."""
+    """Lists the sound devices there are now, by stable name. Blocks: some 100 ms. Raises: PackageMissing."""
     with open_portaudio() as audio:
         return devices_of(audio)
 
 
 def devices_of(audio: Any) -> list[SoundDevice]:
-    """The list that this PortAudio read when it started."""
+    """Returns the list that this PortAudio read when it started."""
     defaults = []
     for ask in (audio.get_default_input_device_info, audio.get_default_output_device_info):
         try:
@@ -106,7 +107,7 @@ def devices_of(audio: Any) -> list[SoundDevice]:
 
 
 def choose(devices: list[SoundDevice], name: str, *, capture: bool) -> SoundDevice:
-    """The device of this name and direction; `default` is the system's. Raises: DeviceNotFound."""
+    """Finds the device of this name and direction; `default` is the system's. Raises: DeviceNotFound."""
     able = [device for device in devices if (device.inputs if capture else device.outputs) > 0]
     what = "microphone" if capture else "speaker"
     if name == "default":
@@ -128,7 +129,7 @@ def choose(devices: list[SoundDevice], name: str, *, capture: bool) -> SoundDevi
 
 @contextlib.contextmanager
 def open_portaudio() -> Iterator[Any]:
-    """PortAudio for one look."""
+    """Opens PortAudio for one look."""
     pyaudio = import_pyaudio()
     with quiet():
         audio = pyaudio.PyAudio()
@@ -139,7 +140,7 @@ def open_portaudio() -> Iterator[Any]:
 
 
 def offered_rate(name: str, *, capture: bool, channels: int = 1) -> int:
-    """The first of 48, 44.1 and 16 kHz that the card offers. Raises: DeviceNotFound, AudioFailed."""
+    """Returns the first of 48, 44.1 and 16 kHz that a card offers. Raises: DeviceNotFound, AudioFailed."""
     pyaudio = import_pyaudio()
     with open_portaudio() as audio:
         device = choose(devices_of(audio), name, capture=capture)

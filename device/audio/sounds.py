@@ -53,7 +53,7 @@ class LocalSounds:
         return getattr(self.device, "problem", None)
 
     def load(self, path: Path | None) -> bytes:
-        """The sound of a WAV file (int16; None: the chime) in the card's format. Raises: AudioFailed."""
+        """Reads the sound of a WAV file (int16; None: the chime) in the card's format. Raises: AudioFailed."""
         if path not in self._sounds:
             self._sounds[path] = chime(self.format) if path is None else read_wav(path, self.format)
         return self._sounds[path]
@@ -67,14 +67,14 @@ class LocalSounds:
             self._closer.start()
 
     def wait(self, timeout: float = MAX_SOUND_S) -> bool:
-        """Until the sound is over; True when it is."""
+        """Waits until the sound is over; True when it is. Blocks: to `timeout`."""
         closer = self._closer
         if closer is not None:
             closer.join(timeout)
         return closer is None or not closer.is_alive()
 
     def start(self, source: Callable[[int], bytes]) -> None:
-        """A call plays from now on. Raises: DeviceError when one does already."""
+        """Plays a call from now on. Raises: DeviceError when one does already."""
         with self._operation:
             if self._source is not None:
                 raise DeviceError("the speaker is started already; stop it first")
@@ -82,7 +82,7 @@ class LocalSounds:
             self._settle()
 
     def stop(self) -> None:
-        """No call of the source begins after this returns. Idempotent."""
+        """Stops: no call of the source begins after this returns. Idempotent."""
         with self._operation:
             self._source = None
             if self._open:  # the card is closed even if a sound still plays: the promise of `stop`
@@ -91,7 +91,7 @@ class LocalSounds:
             self._settle()
 
     def _settle(self) -> None:
-        """Open while somebody needs the card. With the lock."""
+        """Keeps the card open while a call or a sound needs it. With the lock."""
         needed = self._source is not None or self._at < len(self._sound)
         if needed and not self._open:
             self.device.start(self._pull)
@@ -130,7 +130,7 @@ class LocalSounds:
 
 
 def chime(audio_format: PcmFormat) -> bytes:
-    """Two falling tones, about a second."""
+    """Makes two falling tones, about a second."""
     rate = audio_format.sample_rate_hz
     times = numpy.arange(int(rate * CHIME_TONE_S)) / rate
     fade = numpy.exp(-times * 5) * numpy.minimum(1.0, times * 200)
@@ -140,7 +140,7 @@ def chime(audio_format: PcmFormat) -> bytes:
 
 
 def read_wav(path: Path, audio_format: PcmFormat) -> bytes:
-    """A WAV file of int16 in this format, at most MAX_SOUND_S long. Raises: AudioFailed."""
+    """Reads a WAV file of int16 in this format, at most MAX_SOUND_S long. Raises: AudioFailed."""
     try:
         with wave.open(str(path), "rb") as file:
             channels, rate, width = file.getnchannels(), file.getframerate(), file.getsampwidth()

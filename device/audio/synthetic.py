@@ -1,4 +1,4 @@
-"""Sound without a card, for trying and testing: a tone as the microphone, nobody listening."""
+"""Sound without a card, for trying and testing: a tone as the microphone, a speaker that plays nowhere."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from utdstream.synthetic import NullSpeaker, ToneMicrophone
 
 
 def open_audio(config: MachineConfig) -> tuple[Microphone | None, Speaker | None]:
-    """A quiet tone and a silent speaker, None where the configuration says `none`."""
+    """Opens a quiet tone and a silent speaker, None where the configuration says `none`."""
     audio = config.audio
     rate = audio.sample_rate_hz or 48_000
     return (

@@ -91,7 +91,7 @@ class CapturingCamera(ABC):
             self._watcher.start()
 
     def stop(self) -> None:
-        """No call of the sink begins after this returns, unless the driver hangs. Idempotent."""
+        """Stops: no call of the sink begins after this returns, unless the driver hangs. Idempotent."""
         with self._lock:
             life, self._life = self._life, None
             watcher, self._watcher = self._watcher, None
@@ -105,19 +105,19 @@ class CapturingCamera(ABC):
         self._newest = None
 
     def request_key_frame(self) -> None:  # noqa: B027 - optional, as in the port
-        """Raw cameras have no key frames."""
+        """Does nothing: raw cameras have no key frames."""
 
     def set_bitrate(self, bitrate_bps: int) -> None:  # noqa: B027 - optional, as in the port
-        """Raw cameras have no bitrate."""
+        """Does nothing: raw cameras have no bitrate."""
 
     def snapshot(self, timeout: float = 3.0) -> bytes:
-        """The newest picture as JPEG; see `snapshot_of`."""
+        """Returns the newest picture as JPEG; see `snapshot_of`."""
         return snapshot_of(self, timeout)
 
     # -- the threads
 
     def _begin(self) -> None:
-        """With the lock."""
+        """Starts a life. With the lock."""
         life = _Life()
         life.thread = threading.Thread(target=self._run, args=(life,), name="utd-camera", daemon=True)
         self._life = life

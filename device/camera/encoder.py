@@ -7,8 +7,8 @@ Owns: `H264Encoder` (one thread at a time), `EncodedCamera` (a raw camera made a
 2. A wanted key frame is the very next access unit.
 3. The bitrate follows the network only because the codec is opened with `maxrate` and `bufsize`: without them
    libx264 ignores a new `bit_rate` silently (PyAV 18.1).
-4. The driver's thread only swaps the newest picture in: a slow encoder drops pictures, and stalls nobody.
-5. Nobody watches: nothing is encoded, until somebody does, and then a key frame goes first.
+4. The driver's thread only swaps the newest picture in: a slow encoder drops pictures, and stalls no driver.
+5. Without viewers nothing is encoded; the first viewer gets a key frame first.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import numpy
 
 from device.errors import CameraFailed, PackageMissing
 from utdstream import Camera, DeviceError, UTDStreamException
+from utdstream.checks import requirement
 from utdstream.media import EncodedFrame, PixelFormat, RawFrame
 
 _log = logging.getLogger(__name__)
@@ -41,19 +42,19 @@ _AV_FORMATS = {
 
 
 def import_av() -> Any:
-    """PyAV. Raises: PackageMissing."""
+    """Returns PyAV. Raises: PackageMissing."""
     try:
         import av
     except ImportError as error:
         raise PackageMissing(
             "encoding and reading video needs PyAV, which is not installed here: "
-            "`sudo apt install python3-av`, or `pip install utdstream[video]`"
+            f"`sudo apt install python3-av`, or `pip install '{requirement('av')}'`"
         ) from error
     return av
 
 
 def to_av(frame: RawFrame) -> Any:
-    """A picture as PyAV's frame; copies it."""
+    """Copies a picture into a frame of PyAV."""
     av = import_av()
     made = av.VideoFrame(frame.width, frame.height, _AV_FORMATS[frame.pixel_format])
     data = numpy.frombuffer(frame.data, dtype=numpy.uint8)
@@ -71,7 +72,7 @@ def to_av(frame: RawFrame) -> Any:
 
 
 def jpeg(frame: RawFrame) -> bytes:
-    """A picture as JPEG."""
+    """Encodes a picture as JPEG."""
     av = import_av()
     source = to_av(frame).reformat(format="yuvj420p")
     context = av.CodecContext.create("mjpeg", "w")
@@ -98,15 +99,15 @@ class H264Encoder:
         self._context = self._open()
 
     def request_key_frame(self) -> None:
-        """The next access unit is an IDR."""
+        """Makes the next access unit an IDR."""
         self._key_frame_wanted.set()
 
     def set_bitrate(self, bitrate_bps: int) -> None:
-        """From the next picture on, in bits a second."""
+        """Changes the bitrate from the next picture on, in bits a second."""
         self._wished_bps = max(50_000, bitrate_bps)
 
     def encode(self, frame: RawFrame) -> EncodedFrame | None:
-        """One access unit, Annex B. Raises: CameraFailed."""
+        """Encodes one access unit, Annex B. Raises: CameraFailed."""
         av = import_av()
         if self._wished_bps != self._bitrate_bps:
             self._bitrate_bps = self._wished_bps
@@ -197,7 +198,7 @@ class EncodedCamera:
             raise
 
     def stop(self) -> None:
-        """No call of the sink begins after this returns. Idempotent."""
+        """Stops: no call of the sink begins after this returns. Idempotent."""
         self.device.stop()
         with self._came:
             self._running = False
@@ -217,17 +218,17 @@ class EncodedCamera:
             encoder.set_bitrate(bitrate_bps)
 
     def set_watched(self, watched: bool) -> None:
-        """Nobody watches: pictures are thrown away unencoded. Somebody does: a key frame goes first."""
+        """Encodes only while there are viewers; the first of them gets a key frame first."""
         if watched and not self._watched:
             self.request_key_frame()
         self._watched = watched
 
     def snapshot(self, timeout: float = 3.0) -> bytes:
-        """The newest picture as JPEG; see `snapshot_of`."""
+        """Returns the newest picture as JPEG; see `snapshot_of`."""
         return snapshot_of(self.device, timeout)
 
     def _take(self, frame: RawFrame | EncodedFrame) -> None:
-        """The driver's thread: swap and go."""
+        """Swaps the newest picture in, on the driver's thread."""
         if not self._watched or not isinstance(frame, RawFrame):
             return
         with self._came:
@@ -260,7 +261,7 @@ class EncodedCamera:
 
 
 def snapshot_of(camera: Any, timeout: float) -> bytes:
-    """The newest picture of a camera with `newest` (a RawFrame or None) as JPEG.
+    """Returns the newest picture of a camera with `newest` (a RawFrame or None) as JPEG.
 
     A camera that is not running is started for one picture. Blocks: to `timeout` seconds.
     Raises: CameraFailed when none comes, DeviceError when it does not open.

@@ -3,9 +3,10 @@
 Owns: `Picamera2Camera` (raw), `Picamera2Encoder` (the Pi 4's, 3's and Zero 2 W's hardware H.264). Both run on
 `utd-camera` (`capture.py`), which pulls; picamera2 is imported when the camera is opened.
 
-1. We pull with `capture_request` and register no callback: an exception in one kills picamera2's event thread,
-   and then `stop()` hangs (picamera2 0.3.38). The one callback that is needed, the encoder's output, is wrapped.
-2. What was asked for is not what one gets: format, size and stride are read back after `configure`.
+1. The adapter pulls with `capture_request` and registers no callback: an exception in one kills picamera2's event
+   thread, and then `stop()` hangs (picamera2 0.3.38). The one callback that is needed, the encoder's output, is
+   wrapped.
+2. A camera may give another format than it was asked for: format, size and stride are read back after `configure`.
 3. The end is `stop_preview`, `stop`, `close`, each on a thread of its own with a time limit: that order works
    with a dead event thread too.
 4. A Pi 5 has no H.264 hardware; picamera2's software encoder cannot make key frames on request with PyAV 14 and
@@ -46,7 +47,7 @@ _V4L2_CID_MPEG_VIDEO_BITRATE = 0x009909CF
 
 
 def import_picamera2() -> Any:
-    """The driver's module. Raises: PackageMissing."""
+    """Returns the driver's module. Raises: PackageMissing."""
     try:
         import picamera2
     except ImportError as error:
@@ -58,7 +59,7 @@ def import_picamera2() -> Any:
 
 
 def open_camera(config: MachineConfig) -> Camera:
-    """The configured camera: hardware H.264 where the board has it, else our own. Raises: PackageMissing."""
+    """Opens the configured camera: hardware H.264 where there is some, else ours. Raises: PackageMissing."""
     camera = config.camera
     try:
         number = int(camera.source)
@@ -76,7 +77,7 @@ def open_camera(config: MachineConfig) -> Camera:
 
 
 def has_hardware_h264() -> bool:
-    """Whether this board encodes H.264 by itself (Pi 4 and older, Zero 2 W)."""
+    """Tells whether this board encodes H.264 by itself (Pi 4 and older, Zero 2 W)."""
     picamera2 = import_picamera2()
     platform = getattr(picamera2, "Platform", None)
     ask = getattr(picamera2, "get_platform", None)
@@ -84,7 +85,7 @@ def has_hardware_h264() -> bool:
 
 
 def picamera2_class() -> Any:
-    """The class that opens a camera; tests on a machine without one put a subclass here."""
+    """Returns the class that opens a camera; tests on a machine without one put a subclass here."""
     return import_picamera2().Picamera2
 
 
@@ -144,7 +145,7 @@ class _Layout:
         self._format = pixel_format
 
     def frame(self, buffer: Any) -> RawFrame:
-        """A copy without padding."""
+        """Copies a picture without its padding."""
         now_us = time.monotonic_ns() // 1000
         data = packed(
             numpy.asarray(buffer).reshape(-1), self._width, self._height, self._stride, self._format
@@ -153,7 +154,7 @@ class _Layout:
 
 
 def packed(buffer: Any, width: int, height: int, stride: int, pixel_format: PixelFormat) -> bytes:
-    """A picture without the padding at the end of its rows."""
+    """Returns a picture without the padding at the end of its rows."""
     luma = buffer[: stride * height].reshape(height, stride)[:, :width]
     rest = buffer[stride * height :]
     if pixel_format is PixelFormat.NV12:
@@ -203,11 +204,11 @@ class Picamera2Encoder(CapturingCamera):
                 fcntl.ioctl(device, _VIDIOC_S_CTRL, wish)
 
     def set_watched(self, watched: bool) -> None:
-        """Nobody watches: the encoder stops. Somebody does: it starts, with a key frame first."""
+        """Runs the encoder only while there are viewers; the first of them gets a key frame first."""
         self._watched = watched
 
     def snapshot(self, timeout: float = 3.0) -> bytes:
-        """The newest picture as JPEG, beside the encoder when it runs."""
+        """Returns the newest picture as JPEG, beside the encoder when it runs."""
         if self._sink is None:
             return self._raw.snapshot(timeout)
         self._picture_wanted.set()
@@ -232,7 +233,7 @@ class Picamera2Encoder(CapturingCamera):
                 self._stop_encoder(camera)
 
     def _picture(self, camera: Any, layout: _Layout) -> Iterator[Frame]:
-        """One raw picture for `snapshot`; it goes no further: an encoded camera's sink takes none."""
+        """Keeps one raw picture for `snapshot`; the sink of an encoded camera takes none."""
         request = camera.capture_request(wait=FRAME_S)
         try:
             self._newest, self._newest_s = layout.frame(request.make_buffer("main")), time.monotonic()
@@ -290,7 +291,7 @@ class Picamera2Encoder(CapturingCamera):
 
 @contextlib.contextmanager
 def opened(number: int) -> Iterator[Any]:
-    """One camera, closed however it ends. Raises: DeviceNotFound, DeviceBusy, CameraFailed."""
+    """Opens one camera, and closes it however it ends. Raises: DeviceNotFound, DeviceBusy, CameraFailed."""
     make = picamera2_class()
     try:
         camera = make(number)

@@ -30,7 +30,7 @@ NETWORK_S = (5.0, 3.0)
 
 
 def open_camera(config: MachineConfig) -> Camera:
-    """The configured source, through our own encoder unless `encoder = "none"`. Raises: PackageMissing."""
+    """Opens the configured source, through our encoder unless it is `none`. Raises: PackageMissing."""
     camera = config.camera
     import_av()
     raw = PyAvCamera(
@@ -156,7 +156,7 @@ class _Pace:
         self._pause = threading.Event()
 
     def is_early(self) -> bool:
-        """Whether a live picture came sooner than the wished rate: then it is left out."""
+        """Tells whether a live picture came sooner than the wished rate: then it is left out."""
         now = time.monotonic()
         if self._due_s is None or now - self._due_s > 1:
             self._due_s = now
@@ -166,7 +166,7 @@ class _Pace:
         return False
 
     def wait(self, wanted: Callable[[], bool]) -> bool:
-        """Until a file's next picture is due; False when nobody wants it any more."""
+        """Waits until a file's next picture is due; False when it is not wanted any more."""
         now = time.monotonic()
         if self._due_s is None or now - self._due_s > 1:
             self._due_s = now

@@ -35,12 +35,12 @@ class SyntheticCamera(PatternCamera):
         super().start(keep)
 
     def snapshot(self, timeout: float = 3.0) -> bytes:
-        """The newest picture as JPEG; see `snapshot_of`."""
+        """Returns the newest picture as JPEG; see `snapshot_of`."""
         return snapshot_of(self, timeout)
 
 
 def open_camera(config: MachineConfig) -> Camera:
-    """The test picture in the configured size and rate."""
+    """Opens the test picture in the configured size and rate."""
     camera = config.camera
     raw = SyntheticCamera(camera.width, camera.height, camera.frames_per_second)
     return raw if camera.encoder == "none" else EncodedCamera(raw, bitrate_bps=camera.bitrate_bps)

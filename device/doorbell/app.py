@@ -68,11 +68,11 @@ class Doorbell(DeviceApp[logic.DoorbellEvent | Numbered]):
     # -- for the service, buttons, Home Assistant: any thread, never waits
 
     def press(self) -> None:
-        """The button is pressed."""
+        """Takes a press of the button."""
         self.put(logic.Pressed())
 
     def command(self, word: str) -> None:
-        """A command by its word; unknown ones are ignored."""
+        """Takes a command by its word; unknown ones are ignored."""
         try:
             self.put(Command(word))
         except ValueError:
@@ -214,5 +214,5 @@ class Doorbell(DeviceApp[logic.DoorbellEvent | Numbered]):
         if self._calls is not None and self._calls.fault:
             return f"ready, but the last press failed: {self._calls.fault}"
         if not rules.callees:
-            return "ready, but nobody is named to be called: see [doorbell] callees"
+            return "ready, but there is no callee: set [doorbell] callees"
         return "ready, do not disturb" if self.state.do_not_disturb else phase.value

@@ -4,7 +4,7 @@ Owns: `Calls`, `Numbered`, `aside`. Threads: the app's worker asks and never wai
 `utd-aside` does what may take a while; what happened goes to the worker's queue.
 
 1. Each call has a number, and each of its reports carries it: what an old call says is thrown away.
-2. A session that is ready too late for its call is freed at once: nobody listens at a door that says `ready`.
+2. A session that is ready too late for its call is freed at once: no one is heard at a door that says `ready`.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from utdstream import (
 _log = logging.getLogger(__name__)
 
 OPEN_DOOR = {"type": "open_door"}
-"""The whole data message, as JSON, with which the one who answered opens the door."""
+"""The whole data message, as JSON, with which the peer of the call opens the door."""
 OPEN_DOOR_MOST_BYTES = 200
 _FINAL = {UTDCallStatus.ENDED, UTDCallStatus.REJECTED, UTDCallStatus.BUSY, UTDCallStatus.MISSED}
 _ANSWERS = (CallNotAnswered, Conflict, SessionClosed, TransportError)
-"""What is no fault of this device: people did not answer, we hung up, the engine is away (`Link` says that)."""
+"""No fault of this device: no callee answered, the door hung up, the engine is away (`Link` says that)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +65,9 @@ class Calls:
         self._number = 0
         self._session: UTDCallSession | None = None
         self.waiting: dict[str, IncomingCall] = {}
-        """Calls to the door that nobody answered or refused yet, by id."""
+        """Calls to the door that were neither answered nor refused yet, by id."""
         self.fault: str | None = None
-        """Why the last press could call nobody; None when people were reached, or the engine is away."""
+        """Why the last press could not call; None when it could, or the engine is away."""
 
     def call(self, callees: tuple[str, ...]) -> None:
         """Rings one, or several at once."""
@@ -96,7 +96,7 @@ class Calls:
             session.dispose()
 
     def is_present(self, number: int) -> bool:
-        """Whether this is the number of the present call."""
+        """Tells whether this is the number of the present call."""
         return number == self._number
 
     @property
@@ -145,7 +145,7 @@ class Calls:
             self._free(session)
 
     def _ring(self, session: UTDCallSession, callees: tuple[str, ...]) -> str:
-        """Returns who answered."""
+        """Rings, and returns the callee that answered."""
         if len(callees) > 1:
             call = session.start_any(callee_identities=callees, timeout=self._ring_timeout_s)
             return call.callee_identity or ""
@@ -168,7 +168,7 @@ class Calls:
             self._free(session)
 
     def _new_session(self, number: int, kind: UTDStreamType) -> UTDCallSession:
-        """The session of this call. A hang-up from now on ends it. Raises: SessionClosed when there was one."""
+        """Makes the session of this call; a hang-up from now on ends it. Raises: SessionClosed after one."""
         session = self._link.client().call_session(kind)
         with self._lock:
             if number == self._number:
@@ -186,7 +186,7 @@ class Calls:
         session.dispose()
 
     def _talk(self, number: int, session: UTDCallSession, peer: str) -> None:
-        """The call stands: who speaks to us, and when it is over."""
+        """Follows a call that was answered: the messages of its peer, and its end."""
         session.messages.subscribe(lambda message: self._message(number, message))
         session.status.subscribe(
             lambda change: self._post(number, logic.Ended()) if change.new in _FINAL else None
@@ -196,7 +196,7 @@ class Calls:
             self._post(number, logic.Ended())
 
     def _message(self, number: int, message: DataMessage) -> None:
-        """A message of the call. Exactly one asks for the door, and the media server says whose it is.
+        """Takes a message of the call. Exactly one asks for the door, and the media server names its sender.
 
         A message without a sender opens nothing: it may be anybody's. (LiveKit 1.2.1 may not know the other side
         for some seconds when both join in the same moment; asking again then helps.)
@@ -224,7 +224,7 @@ def aside(work: Callable[[], object], what: str) -> None:
 
 
 def reason_of(error: UTDStreamException) -> str:
-    """Why a call did not come about, for people."""
+    """Says why a call did not come about, for people."""
     if isinstance(error, CallNotAnswered):
         return {"rejected": "declined", "busy": "busy", "missed": "no answer"}.get(error.status.wire, "ended")
     if isinstance(error, Conflict):

@@ -2,10 +2,10 @@
 
 Owns: every decision. Standard library and vocabulary only.
 
-1. A press always chimes. It calls only from REST: a press while it rings or talks is heard, and calls nobody anew.
-2. `do_not_disturb`: a press chimes and is told, nobody is called.
-3. The door opens for the one who answered, and for commands of this device's own owner (Home Assistant).
-4. A call to the door is answered by itself when the policy says so; while the door is in a call it is busy. With
+1. A press always chimes. It calls only from REST: while a call rings or stands, a press starts no other.
+2. `do_not_disturb`: a press chimes and is told, and starts no call.
+3. The door opens for the peer of the call, and for commands of this device's owner (Home Assistant).
+4. The door answers a call by itself when the policy says so; while the door is in a call it is busy. With
    the policy `never` a callee's call rings at the door until the command `answer`, or until the caller gives up.
 5. Every state but REST has a time limit of its own.
 """
@@ -25,7 +25,7 @@ class DoorbellPhase(Enum):
 
 
 class AnswerPolicy(Enum):
-    """Whose calls to the door are answered by itself."""
+    """The callers that the door answers by itself."""
 
     NEVER = "never"
     CALLEES = "callees"
@@ -45,9 +45,9 @@ class DoorbellRules:
 
 @dataclass(frozen=True, slots=True)
 class DoorbellState:
-    """`turn` is the place in the list of the callee that rings now; `peer` who answered.
+    """`turn` is the place in the list of the callee that rings now; `peer` is the other side of the call.
 
-    `waiting` is the call to the door that rings here, `caller` whose it is.
+    `waiting` is the call to the door that rings here, `caller` its caller.
     """
 
     phase: DoorbellPhase = DoorbellPhase.REST
@@ -68,7 +68,7 @@ class Pressed:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """Somebody took the call."""
+    """A callee answered."""
 
     identity: str
 
@@ -92,7 +92,7 @@ class TimeUp:
 
 @dataclass(frozen=True, slots=True)
 class CallToDoor:
-    """Somebody calls the door."""
+    """A caller calls the door."""
 
     call_id: str
     identity: str
@@ -114,7 +114,7 @@ class CallGone:
 
 @dataclass(frozen=True, slots=True)
 class OpenRequest:
-    """The other side of the call asks for the door; `identity` is who the media server says it is."""
+    """The other side of the call asks for the door; `identity` is the sender that the media server names."""
 
     identity: str
 
@@ -144,7 +144,7 @@ class Chime:
 
 @dataclass(frozen=True, slots=True)
 class Tell:
-    """Say that somebody rang: a picture is taken, Home Assistant is told."""
+    """Tell of the press: a picture is taken, Home Assistant hears of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,11 +197,11 @@ DoorbellAction = Chime | Tell | Call | TakeCall | Refuse | HangUp | OpenDoor | L
 Outcome = tuple[DoorbellState, tuple[DoorbellAction, ...]]
 
 CALL_SLACK_S = 10.0
-"""The call's own time-out says why; ours is behind it."""
+"""The call's own time-out says why; this limit is behind it."""
 
 
 def step(state: DoorbellState, event: DoorbellEvent, rules: DoorbellRules) -> Outcome:
-    """What follows. Every event has an answer in every phase; most change nothing."""
+    """Decides what follows. Every event has an answer in every phase; most change nothing."""
     if isinstance(event, Command):
         return _command(state, event, rules)
     if isinstance(event, Pressed):

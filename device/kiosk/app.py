@@ -65,11 +65,11 @@ class Kiosk(DeviceApp[RoomReport]):
         self.room: UTDAudioRoomSession | None = None
 
     def press(self) -> None:
-        """The button is held."""
+        """Takes the button being held."""
         self.put(RoomReport(KioskEvent.HELD))
 
     def release(self) -> None:
-        """The button is let go."""
+        """Takes the button being let go."""
         self.put(RoomReport(KioskEvent.RELEASED))
 
     # -- the worker
@@ -170,7 +170,7 @@ class Kiosk(DeviceApp[RoomReport]):
             self.put(RoomReport(KioskEvent.SEAT_FAILED, room))
         else:
             self.put(RoomReport(KioskEvent.SEATED, room))
-            if room.seat.value is None:  # taken away while we sat down, and said before we said that we sit
+            if room.seat.value is None:  # taken away meanwhile, and said before SEATED was
                 self.put(RoomReport(KioskEvent.SEAT_LOST, room))
 
     def _microphone(self, *, on: bool) -> None:

@@ -2,8 +2,8 @@
 
 Owns: every decision. Standard library and vocabulary only.
 
-1. It rejoins for ever, with growing pauses; who was sent away (removed, banned, another device with this identity)
-   waits longest.
+1. It rejoins for ever, with growing pauses; a kiosk that was sent away (removed, banned, another device with this
+   identity) waits longest.
 2. It wants its seat whenever it is in the room without one. A kick is obeyed until the next join.
 3. With push-to-talk the microphone is open only while the button is held, and never before the seat is there.
 """
@@ -38,7 +38,7 @@ class KioskRules:
 
 @dataclass(frozen=True, slots=True)
 class KioskState:
-    """`seated`: the seat is ours; `kicked`: it was taken from us, and stays so until the next join."""
+    """`seated`: it has its seat; `kicked`: the seat was taken away, and stays so until the next join."""
 
     phase: KioskPhase = KioskPhase.AWAY
     failures: int = 0
@@ -93,7 +93,7 @@ Outcome = tuple[KioskState, tuple[KioskAction, ...]]
 
 
 def step(state: KioskState, event: KioskEvent, rules: KioskRules) -> Outcome:
-    """What follows. Every event has an answer in every phase; most change nothing."""
+    """Decides what follows. Every event has an answer in every phase; most change nothing."""
     if event in (KioskEvent.HELD, KioskEvent.RELEASED):
         return _button(state, rules, held=event is KioskEvent.HELD)
     if event in (KioskEvent.BEGIN, KioskEvent.TIME_UP):

@@ -1,4 +1,4 @@
-"""A press by command: `utd-device press`, for tests and for whoever has no button.
+"""A press by command: `utd-device press`, for tests and for machines without a button.
 
 Owns: `CommandButton` (its thread `utd-command` reads a Unix socket that only this user can write to), `press`
 (the other end), the place of the socket.
@@ -23,7 +23,7 @@ ANSWER_S = 3.0
 
 
 def socket_path(config: MachineConfig) -> Path:
-    """Where the device of this configuration listens: the service's run-time folder, else this user's."""
+    """Returns where the device of this configuration listens: the service's run-time folder, else this user's."""
     name = hashlib.sha256(f"{config.engine.app_id}/{config.device.identity}".encode()).hexdigest()[:16]
     base = os.environ.get("RUNTIME_DIRECTORY", "").split(":")[0] or os.environ.get("XDG_RUNTIME_DIR")
     folder = Path(base) if base else Path(tempfile.gettempdir()) / f"utdstream-{os.getuid()}"
@@ -31,7 +31,7 @@ def socket_path(config: MachineConfig) -> Path:
 
 
 def _candidates(config: MachineConfig) -> list[Path]:
-    """Where a press may be listened for: where we would, and in the services' folders."""
+    """Lists where a press may be listened for: this user's place, and the services' folders."""
     name = socket_path(config).name
     services = [Path("/run") / app / name for app in ("utd-doorbell", "utd-kiosk")]
     return [socket_path(config), *services]
@@ -66,7 +66,7 @@ class CommandButton:
                     pressed()
                     if released is not None:
                         released()
-                    if sender:  # who has no address wants no answer
+                    if sender:  # a sender without an address wants no answer
                         with contextlib.suppress(OSError):
                             listening.sendto(b"pressed", socket.MSG_DONTWAIT, sender)
 
@@ -87,7 +87,7 @@ class CommandButton:
 
 
 def _listen(path: Path) -> socket.socket:
-    """A socket at `path` to which only this user can write. Raises: OSError."""
+    """Opens a socket at `path` to which only this user can write. Raises: OSError."""
     folder = path.parent
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.stat().st_uid not in (os.getuid(), 0) or stat.S_IMODE(folder.stat().st_mode) & 0o022:
@@ -108,7 +108,7 @@ def _listen(path: Path) -> socket.socket:
 
 
 def _is_alive(path: Path) -> bool:
-    """Somebody listens there: it is not what a killed program left behind."""
+    """Tells whether a program listens there, or a killed one left its socket behind."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ours:
         try:
             ours.connect(str(path))

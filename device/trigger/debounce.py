@@ -26,12 +26,12 @@ class Debounce:
         self._quiet_until = float("-inf")
 
     def edge(self, *, down: bool) -> bool | None:
-        """The contact is now down, or up. None: nothing that counts."""
+        """Takes an edge: the contact is now down, or up. Returns what counts; None: nothing does."""
         self._level = down
         return self.settle()
 
     def settle(self) -> bool | None:
-        """What the level of now means, once the contact has had its time to bounce."""
+        """Returns what the level means, once the contact has had its time to bounce."""
         now = self._clock()
         if self._level == self._counted or now < self._quiet_until:
             return None

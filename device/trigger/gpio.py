@@ -69,7 +69,7 @@ def _count(
     bounce_s: float,
     told: Mapping[bool, Callable[[], None] | None],
 ) -> None:
-    """Thread: `utd-button`, until a None. It tells presses and releases alike: none can overtake another."""
+    """Tells presses and releases in order, until a None. Thread: `utd-button`."""
     debounce = Debounce(bounce_s)
     while True:
         try:

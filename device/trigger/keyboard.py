@@ -33,7 +33,9 @@ class KeyboardButton:
         self._wake = wake
 
         def read() -> None:
-            while self._wake is wake:  # not any more, when a press has stopped us: the pipe is closed
+            while (
+                self._wake is wake
+            ):  # not any more, when a press has stopped this button: the pipe is closed
                 ready, _, _ = select.select([descriptor, wake[0]], [], [])
                 if wake[0] in ready:
                     return

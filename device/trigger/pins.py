@@ -9,22 +9,23 @@ from collections.abc import Callable
 from typing import Any
 
 from device.errors import PackageMissing, TriggerFailed
+from utdstream.checks import requirement
 
 
 def import_gpiozero() -> Any:
-    """The driver's module. Raises: PackageMissing."""
+    """Returns the driver's module. Raises: PackageMissing."""
     try:
         import gpiozero
     except ImportError as error:
         raise PackageMissing(
             "a button or relay on a pin needs gpiozero: `sudo apt install python3-gpiozero python3-lgpio`, "
-            "or `pip install utdstream[gpio]`"
+            f"or `pip install '{requirement('gpiozero')}'`"
         ) from error
     return gpiozero
 
 
 def open_pin(make: Callable[[Any], Any], pin: int, what: str) -> Any:
-    """A device of gpiozero. Raises: PackageMissing, TriggerFailed."""
+    """Opens a device of gpiozero. Raises: PackageMissing, TriggerFailed."""
     gpiozero = import_gpiozero()
     try:
         return make(gpiozero)

@@ -16,11 +16,11 @@ class Button(Protocol):
     """What is wrong now, as a sentence; None while presses arrive."""
 
     def start(self, pressed: Callable[[], None], released: Callable[[], None] | None = None) -> None:
-        """Presses are told from now on. Raises: DeviceError when that can never work here."""
+        """Tells presses from now on. Raises: DeviceError when that can never work here."""
         ...
 
     def stop(self) -> None:
-        """No handler is called after this returns. Idempotent."""
+        """Stops: no handler is called after this returns. Idempotent."""
         ...
 
 

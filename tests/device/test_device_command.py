@@ -39,6 +39,15 @@ def test_help_when_asked_has_examples_and_imports_no_driver() -> None:
     assert loaded.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize("verb", ["doorbell", "kiosk", "doctor", "press", "config", "install-service"])
+def test_help_of_a_verb_when_asked_has_examples(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A reader of help wants something to copy."""
+    with pytest.raises(SystemExit) as ended:
+        main([verb, "--help"])
+    assert ended.value.code == 0
+    assert "examples:\n  " in capsys.readouterr().out
+
+
 def test_command_when_the_configuration_is_wrong_is_one_sentence(tmp_path: Path) -> None:
     """Exit status 2, nothing on stdout, no traceback."""
     path = tmp_path / "bad.toml"

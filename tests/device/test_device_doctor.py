@@ -81,7 +81,7 @@ def test_doctor_when_run_as_a_command_prints_a_table_or_json(
     assert main(["doctor", "--config", str(path)]) == 0
     shown = capsys.readouterr().out
     assert f"-> sudo chmod 600 {tmp_path / 'app_key'}" in shown
-    assert "a press calls nobody" in shown
+    assert "a press calls no one" in shown
     assert "checks: 0 failed" in shown
 
     (tmp_path / "app_key").chmod(0o600)

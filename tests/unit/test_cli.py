@@ -21,9 +21,15 @@ def test_the_version_is_printed_when_asked(capsys: pytest.CaptureFixture[str]) -
     assert capsys.readouterr().out.strip() == f"utdstream {utdstream.__version__}"
 
 
-@pytest.mark.parametrize("verb", [[], ["demo"], ["call"], ["answer"], ["engine", "up"], ["doctor"]])
+@pytest.mark.parametrize(
+    "verb",
+    [
+        [], ["demo"], ["call"], ["answer"], ["doctor"],
+        ["engine"], ["engine", "up"], ["engine", "serve"], ["engine", "install"],
+    ],
+)  # fmt: skip
 def test_help_has_examples_when_asked(verb: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """Whoever asks for help wants something to copy."""
+    """A reader of help wants something to copy."""
     with pytest.raises(SystemExit) as ended:
         cli.main([*verb, "--help"])
     assert ended.value.code == 0

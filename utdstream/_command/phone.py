@@ -42,7 +42,7 @@ SNAPSHOT_S = 12.0
 
 @dataclass(frozen=True, slots=True)
 class Phone:
-    """Who we are, where the engine is, what we speak with. `seconds` None: until somebody hangs up."""
+    """This phone's identity, its engine and its devices. `seconds` None: until either side hangs up."""
 
     identity: str
     base_url: str
@@ -67,7 +67,7 @@ class Phone:
 def credentials(
     given_url: str | None, given_id: str | None, key_file: Path | None, environ: Mapping[str, str]
 ) -> tuple[str, str, str]:
-    """`(base_url, app_id, app_key)` of the options, else of the environment. Raises: InvalidConfig."""
+    """Returns `(base_url, app_id, app_key)`: the options, else the environment. Raises: InvalidConfig."""
     base_url = given_url or environ.get("UTD_BASE_URL") or DEFAULT_BASE_URL
     app_id = given_id or environ.get("UTD_APP_ID")
     if not app_id:
@@ -85,7 +85,7 @@ def credentials(
 
 
 def call(phone: Phone, callee: str, *, video: bool, patience_s: float) -> int:
-    """Calls `callee`, talks, hangs up; the exit status. Ctrl-C and SIGTERM hang up."""
+    """Calls `callee`, talks, hangs up. Returns the exit status. Ctrl-C and SIGTERM hang up."""
     _hang_up_on_sigterm()
     kind = UTDStreamType.VIDEO_CALL if video else UTDStreamType.AUDIO_CALL
     facts: dict[str, object] = {
@@ -117,7 +117,7 @@ def _is_answered(session: UTDCallSession, patience_s: float) -> bool:
 
 
 def answer(phone: Phone, *, how: str, once: bool, ring_s: float, wait_s: float | None) -> int:
-    """Waits for calls and answers them; the exit status.
+    """Waits for calls and answers them. Returns the exit status.
 
     `how`: accept, reject, busy, or ask (the person at the terminal). `once`: ends after the first call.
     `wait_s`: the longest wait for a call.
@@ -132,7 +132,7 @@ def answer(phone: Phone, *, how: str, once: bool, ring_s: float, wait_s: float |
             try:
                 incoming = inbox.ringing.wait(timeout=math.inf if wait_s is None else wait_s)
             except DeadlineExceeded:
-                print(f"utdstream: nobody called within {wait_s:g} s", file=sys.stderr)
+                print(f"utdstream: no call came within {wait_s:g} s", file=sys.stderr)
                 return NOT_ANSWERED
             try:
                 status = _take(client, incoming, phone, how, ring_s)
@@ -146,7 +146,7 @@ def answer(phone: Phone, *, how: str, once: bool, ring_s: float, wait_s: float |
 
 
 def _take(client: UTDStreamClient, incoming: IncomingCall, phone: Phone, how: str, ring_s: float) -> int:
-    """One incoming call, from its ring to its end; what the exit status would be."""
+    """Takes one incoming call, from its ring to its end. Returns what the exit status would be."""
     caller = incoming.caller_name or incoming.caller_identity
     print(f"{caller} is calling ({incoming.type.wire})", file=phone.progress, flush=True)
     facts: dict[str, object] = {
@@ -180,7 +180,7 @@ def _take(client: UTDStreamClient, incoming: IncomingCall, phone: Phone, how: st
 
 
 def _signed_in(phone: Phone) -> UTDStreamClient:
-    """A client whose devices are those of the options. Raises: UTDStreamException."""
+    """Returns a client that is signed in, with the devices of the options. Raises: UTDStreamException."""
     microphone: Microphone | None = None
     if phone.microphone == "tone":
         microphone = ToneMicrophone()
@@ -230,7 +230,7 @@ def _ask(caller: str) -> str:
 
 
 def _talk(session: UTDCallSession, phone: Phone, problems: list[str]) -> float:
-    """Until the time is up or the other side hangs up; the seconds it took."""
+    """Talks until the time is up or the other side hangs up. Returns the seconds it took."""
     began = time.monotonic()
     until = math.inf if phone.seconds is None else began + phone.seconds
     if phone.snapshot is not None:
@@ -246,7 +246,7 @@ def _talk(session: UTDCallSession, phone: Phone, problems: list[str]) -> float:
 
 
 def _done(facts: dict[str, object], statuses: list[str], problems: list[str], phone: Phone) -> int:
-    """Prints what became of one call; the exit status. The session is disposed: no state comes any more."""
+    """Prints what became of one call, whose session is disposed. Returns the exit status."""
     facts["status"] = statuses[-1] if statuses else None
     facts["statuses"] = statuses
     if phone.record is not None and facts["answered"]:

@@ -37,7 +37,7 @@ class DemoProcess:
         self._reader.start()
 
     def tell(self, line: str) -> None:
-        """One line to the child; a child that is gone is noticed by its reader."""
+        """Writes one line to the child; a child that is gone is noticed by its reader."""
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.write(line + "\n")

@@ -34,7 +34,7 @@ class CountingCamera(PatternCamera):
 
 
 def main() -> int:
-    """The exit status."""
+    """Runs the door. Returns the exit status."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--heard", type=Path, required=True, help="where the sound goes")
@@ -43,7 +43,7 @@ def main() -> int:
 
 
 def door(line: Line, seconds: float, heard: Path) -> None:
-    """One call, from the button to the hang-up."""
+    """Makes one call, from the button to the hang-up."""
     ear, camera = Ear(), CountingCamera(*SIZE, FRAMES_PER_SECOND)
     devices = Devices(microphone=ToneMicrophone(TONE_HZ), speaker=ear, camera=camera)
     statuses: list[str] = []

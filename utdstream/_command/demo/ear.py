@@ -52,7 +52,7 @@ class Ear:
         return pcm
 
     def hears_hz(self) -> float | None:
-        """The tone of this moment, None in silence."""
+        """Returns the tone of this moment, None in silence."""
         newest = bytes(self._pcm[-int(_LOOK_BACK_S * RATE_HZ) * BYTES_PER_SAMPLE :])
         samples = numpy.frombuffer(newest, numpy.int16)
         if not len(samples) or numpy.abs(samples).max() <= LOUD:

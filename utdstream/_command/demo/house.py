@@ -36,7 +36,7 @@ SNAPSHOT_AFTER = 30
 
 
 def main() -> int:
-    """The exit status."""
+    """Runs the house. Returns the exit status."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--heard", type=Path, required=True, help="where the sound goes")
     parser.add_argument("--snapshot", type=Path, required=True, help="where a picture goes (PNG)")
@@ -45,7 +45,7 @@ def main() -> int:
 
 
 def house(line: Line, heard: Path, snapshot: Path) -> None:
-    """One call, from the ring to the other side's hang-up."""
+    """Takes one call, from the ring to the other side's hang-up."""
     ear = Ear()
     rings: queue.SimpleQueue[tuple[float, IncomingCall]] = queue.SimpleQueue()
     statuses: list[str] = []
@@ -93,7 +93,7 @@ def _let_it_ring(call: UTDCallSession) -> None:
 
 
 def _watch(line: Line, call: UTDCallSession, ear: Ear, snapshot: Path) -> list[list[object]]:
-    """Every picture until the room is over: when, which number, how large."""
+    """Notes every picture until the room is over: when, which number, how large."""
     pictures: list[list[object]] = []
     said_at, said = time.monotonic(), 0
     keeper: threading.Thread | None = None

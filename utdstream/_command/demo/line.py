@@ -61,19 +61,19 @@ class Line:
             sys.stdout.flush()
 
     def wait_for_press(self, timeout: float) -> None:
-        """Until the parent says that somebody presses the button. Raises: DeadlineExceeded."""
+        """Waits until the parent tells of a press. Blocks: to `timeout`. Raises: DeadlineExceeded."""
         if not self._pressed.wait(timeout):
-            raise DeadlineExceeded(f"nobody pressed the button within {timeout:g} s")
+            raise DeadlineExceeded(f"the button was not pressed within {timeout:g} s")
 
     def finish(self) -> None:
-        """From now on the end of the line ends nothing."""
+        """Lets the end of the line end nothing from now on."""
         self._finished = True
 
     def _listen(self) -> None:
         for order in sys.stdin:
             if order.strip() == "press":
                 self._pressed.set()
-        if not self._finished:  # the parent stopped us, or died
+        if not self._finished:  # the parent stopped this child, or died
             os.kill(os.getpid(), signal.SIGINT)
             # When it died the servers died too, and a good end may wait for them longer than is good.
             time.sleep(STOPS_WITHIN_S)
@@ -81,7 +81,7 @@ class Line:
 
 
 def threads_left() -> list[str]:
-    """The threads of this process after everything was disposed, without the demo's own.
+    """Lists the threads of this process after everything was disposed, without the demo's own.
 
     Blocks: a moment, for REST threads to notice that their client is gone.
     """

@@ -33,7 +33,7 @@ HOUSE_STATUSES = ("ringing", "active", "ended")
 
 
 def tone_hz(samples: Samples) -> float | None:
-    """The strongest tone, to a fraction of a hertz; None when there is no sound."""
+    """Finds the strongest tone, to a fraction of a hertz; None when there is no sound."""
     if len(samples) < 64 or not samples.any():
         return None
     spectrum = numpy.abs(numpy.fft.rfft(samples * numpy.hanning(len(samples))))
@@ -50,7 +50,7 @@ def tone_hz(samples: Samples) -> float | None:
 
 
 def longest_gap_ms(samples: Samples) -> float:
-    """The longest run of silence, judged by the usual loudness of these samples; all of it when silent."""
+    """Measures the longest silence, by the usual loudness of these samples; all of it when silent."""
     size = RATE_HZ * WINDOW_MS // 1000
     windows = len(samples) // size
     if windows == 0:
@@ -158,7 +158,7 @@ class Bar:
 
 
 def bars(report: Mapping[str, object], *, size: tuple[int, int]) -> list[Bar]:
-    """Every bar, passed or not, of a finished report."""
+    """Lists every bar, passed or not, of a finished report."""
     found: list[Bar] = []
 
     def add(name: str, measured: str, wanted: str, ok: bool) -> None:

@@ -47,7 +47,7 @@ class _Stopped(BaseException):
 
 
 def run(*, seconds: float, out: Path, as_json: bool) -> int:
-    """The whole demonstration; the exit status: 0 when every bar was passed, 1 when not, 130 on Ctrl-C.
+    """Runs the demonstration. Returns the exit status: 0 every bar was passed, 1 not, 130 Ctrl-C.
 
     Leaves `report.json`, `house-sees.png` and `door-hears.wav` in `out`, and nothing else running.
     """
@@ -92,7 +92,7 @@ class _Demo:
         self._errors: list[str] = []
 
     def run(self, no_exceptions_from_now_on: Callable[[], None]) -> dict[str, object]:
-        """The report. Raises: CallFailed, _Stopped."""
+        """Returns the report. Raises: CallFailed, _Stopped."""
         with contextlib.ExitStack() as stack:
             scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="utdstream-demo-")))
             started = time.monotonic()
@@ -203,7 +203,7 @@ class _Demo:
                 child.reap(max(0.1, until - time.monotonic()))
 
     def _keep_logs(self, error: BaseException | None, servers: LocalStack, scratch: Path) -> None:
-        """What everybody logged, for a call that did not come about."""
+        """Keeps what each process logged, when a call did not come about."""
         if not isinstance(error, CallFailed):
             return
         logs = self._out / "logs"
@@ -218,7 +218,7 @@ class _Demo:
 
 @contextlib.contextmanager
 def _stoppable(events: queue.SimpleQueue[Event]) -> Iterator[Callable[[], None]]:
-    """Ctrl-C and SIGTERM become a `_Stopped`, once, and an event of the queue.
+    """Makes Ctrl-C and SIGTERM a `_Stopped`, once, and an event of the queue.
 
     Gives a function that ends the first: from then on a signal is an event alone. An exception between a
     child's birth and its entry in our books would leave the child behind, one in the clearing up much more.

@@ -94,7 +94,7 @@ def _write_wav(path: Path, samples: measure.Samples) -> None:
 
 
 def _versions() -> dict[str, str]:
-    """Of everything that took part."""
+    """Lists the versions of everything that took part."""
     found = {check.name: check.found.partition(" ")[0] for check in doctor.examine()}
     return {
         "utdstream": __version__,

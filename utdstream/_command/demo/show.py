@@ -34,12 +34,12 @@ class Screen:
         self._write(self._coloured(text, _BOLD))
 
     def step(self, name: str, detail: str = "", *, ok: bool = True) -> None:
-        """Something is done (or failed) and stays on the screen."""
+        """Shows a step that is done, or failed; it stays on the screen."""
         mark = self._coloured(self._ok, _GREEN) if ok else self._coloured(self._bad, _RED)
         self._write(f"  {mark} {name:<14} {self._coloured(detail, _DIM)}".rstrip())
 
     def progress(self, name: str, done: float, whole: float, detail: str) -> None:
-        """Something is under way: one line, written over itself where that is possible."""
+        """Shows what is under way: one line, written over itself where that is possible."""
         if not self._live:
             if done - self._said_at >= 0.95:  # a line that stays: one a second is enough
                 self._said_at = done
@@ -54,7 +54,7 @@ class Screen:
         self._line_is_live = True
 
     def table(self, bars: Sequence[Bar]) -> None:
-        """Every bar with its mark."""
+        """Shows every bar with its mark."""
         rows = [("", "measured", "wanted"), *((bar.name, bar.measured, bar.wanted) for bar in bars)]
         widths = [max(len(row[column]) for row in rows) for column in range(3)]
         self._write("")
