@@ -6,13 +6,12 @@ thread; both fire the table of call states under the session's brief lock (`life
 
 1. `start`, `accept`, `ringing`, `reject`, `busy` of one session queue behind each other. `end`, `leave`
    and `dispose` do not wait: they end the life, and whatever is under way notices.
-2. Whatever fails after the call exists ends it on the engine: no call stays open because of us. But an
-   incoming call is ours only once it is accepted here: until then another device may answer it.
+2. An incoming call is ours only once it is accepted here: until then another device may answer it. What fails
+   after a call is ours ends it on the engine (`joining`).
 """
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from contextlib import contextmanager
 from utdstream._calls.ending import end_in_background, end_on_engine
 from utdstream._calls.follower import CallFollower
 from utdstream._calls.group import GroupGone, GroupRing, checked_callees
+from utdstream._calls.joining import CallJoining
 from utdstream._calls.life import CallLife, PresentCall
 from utdstream._session.base import SessionParts, UTDSession
 from utdstream._threads.deadline import Deadline
@@ -31,7 +31,6 @@ from utdstream.errors import (
     EngineUnreachable,
     InvalidCallTransition,
     InvalidConfig,
-    MediaError,
     NotFound,
     SessionClosed,
     UTDStreamException,
@@ -45,8 +44,6 @@ from utdstream.models import (
     UTDStreamType,
 )
 from utdstream.observe import CallbackError, Change, Watched
-
-_log = logging.getLogger(__name__)
 
 S = UTDCallStatus
 
@@ -75,6 +72,7 @@ class UTDCallSession(UTDSession):
             config=parts.config,
             report=parts.report,
         )
+        self._joining = CallJoining(self._present, self._follower, self._media, parts.api)
 
     # -- the caller ------------------------------------------------------------------------------
 
@@ -114,8 +112,7 @@ class UTDCallSession(UTDSession):
             except BaseException:
                 self._present.close(life, None)
                 raise
-            self._adopt(life, call)
-            return self._join(life, call, deadline, "start")
+            return self._joining.join(life, call, deadline, "start")
 
     def start_any(
         self,
@@ -151,8 +148,7 @@ class UTDCallSession(UTDSession):
                 if isinstance(error, GroupGone):
                     raise SessionClosed("start_any: the call was ended while it rang") from None
                 raise
-            self._adopt(life, winner)
-            return self._join(life, winner, deadline, "start_any")
+            return self._joining.join(life, winner, deadline, "start_any")
 
     def wait_for_answer(self, *, timeout: float | None = None) -> UTDCall:
         """Returns once the other side accepted.
@@ -204,8 +200,7 @@ class UTDCallSession(UTDSession):
             if call is None:
                 raise EngineUnreachable("accept: the engine's answer holds no call to join")
             life.ours = True
-            self._adopt(life, call)
-            return self._join(life, call, deadline, "accept")
+            return self._joining.join(life, call, deadline, "accept")
 
     def reject(self, call_id: str, *, timeout: float | None = None) -> None:
         """Refuses a call.
@@ -362,50 +357,6 @@ class UTDCallSession(UTDSession):
                 raise InvalidCallTransition(
                     f"{doing}: this session is in a call ({before.machine.state}); end() it first"
                 )
-
-    def _adopt(self, life: CallLife, call: UTDCall) -> None:
-        """The engine has the call: from now on it is ours to end."""
-        if not self._present.name(life, call.call_id):
-            end_in_background(self._api, call.call_id)
-            raise SessionClosed("the call was ended here while it was being set up")
-        self._follower.learn(life, call)
-        life.call = call
-        self._follower.watch(life)
-
-    def _join(self, life: CallLife, call: UTDCall, deadline: Deadline, doing: str) -> UTDCall:
-        """Joins the call's room and publishes; any failure ends the call on the engine too."""
-        try:
-            if call.token is None or call.url is None:
-                raise EngineUnreachable(f"{doing}: the engine's answer holds no token and url to join with")
-            self._media.join(
-                call.url,
-                call.token,
-                deadline,
-                publish={"microphone": True, "camera": True},
-                open_early=True,
-            )
-            self._media.settle_publishing(deadline)
-        except BaseException as error:
-            raise self._failed(life, error, doing) from error
-        if life.over:
-            raise life.error_when_over(doing)
-        return life.call or call
-
-    def _failed(self, life: CallLife, error: BaseException, doing: str) -> BaseException:
-        """What the caller of a failed `start` or `accept` gets, after everything was taken back."""
-        call_id = life.call_id
-        if isinstance(error, (MediaError, SessionClosed)) and call_id is not None and not life.over:
-            try:  # the room may be gone because the call was refused in this moment
-                self._follower.learn(life, self._api.get_call(call_id, Deadline.after(1.0, doing)))
-            except UTDStreamException as failure:
-                _log.debug("asking for call %s failed: %s", call_id, failure)
-        self._media.begin_leaving()
-        if life.over:
-            return life.error_when_over(doing)
-        self._present.close(life, S.ENDED)
-        if call_id is not None:
-            end_in_background(self._api, call_id)
-        return error
 
     def __repr__(self) -> str:
         status = self.status.value
