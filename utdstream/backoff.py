@@ -26,7 +26,7 @@ class Backoff:
             raise ValueError(f"a backoff grows from a positive pause, not {self}")
 
     def ceiling_s(self, failures: int) -> float:
-        """The longest pause after so many failures in a row (0: after the first attempt)."""
+        """Returns the longest pause after so many failures in a row (0: after the first attempt)."""
         ceiling = self.first_s
         for _ in range(failures):
             ceiling *= self.factor
@@ -35,5 +35,5 @@ class Backoff:
         return ceiling
 
     def pause_s(self, failures: int, chance: random.Random | None = None) -> float:
-        """The pause to take now: anywhere from 0 to the ceiling. `chance` is given by tests."""
+        """Returns the pause to take now: anywhere from 0 to the ceiling. `chance` is given by tests."""
         return (chance.uniform if chance is not None else random.uniform)(0.0, self.ceiling_s(failures))

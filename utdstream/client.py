@@ -99,11 +99,11 @@ class UTDStreamClient:
         return self._mint.user_token
 
     def engine_time(self) -> datetime:
-        """The engine's clock (UTC) as its last answer told it, this machine's before. Does not block."""
+        """Returns the engine's clock (UTC) as its last answer told it, this machine's before. Does not block."""
         return self._api.now()
 
     def call_session(self, type: UTDStreamType, *, devices: Devices | None = None) -> UTDCallSession:
-        """A session for 1:1 calls of one type, driven by `start` or `accept`. Does not block.
+        """Returns a session for 1:1 calls of one type, driven by `start` or `accept`. Does not block.
 
         `devices` instead of the client's. Raises: NotAuthenticated, InvalidConfig when it is no call type.
         """
@@ -210,7 +210,7 @@ class UTDStreamClient:
         )
 
     def incoming_calls(self, transport: IncomingCalls | None = None) -> IncomingCallInbox:
-        """The inbox of calls to this identity, listening from now on. Does not block.
+        """Returns the inbox of calls to this identity, listening from now on. Does not block.
 
         Without a `transport` it is MQTT with the login the engine gave; an engine that gives none is asked
         every few seconds instead. Raises: NotAuthenticated, InvalidConfig when a package is missing.
@@ -311,7 +311,7 @@ class _Answers:
         self._timeout_s = timeout_s
 
     def prepare(self) -> None:
-        """The media core takes some tenths of a second to load: while it rings there is time."""
+        """Loads the media core, which takes some tenths of a second: while it rings there is time."""
         threading.Thread(target=_load_media_core, name="utdstream-warm-up", daemon=True).start()
 
     def accept(self, call_id: str, type: UTDStreamType, timeout: float | None) -> UTDCallSession:
@@ -364,5 +364,5 @@ def _check_room_name(room_name: str) -> str:
 
 
 def _role(as_host: bool, identity: str) -> dict[str, object]:
-    """What a host claims at the mint; the engine grants it to the room's verified owner only."""
+    """Returns what a host claims at the mint; the engine grants it to the room's verified owner only."""
     return {"role": "host", "room_owner_id": identity} if as_host else {}

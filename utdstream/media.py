@@ -160,11 +160,11 @@ class Camera(Protocol):
         ...
 
     def request_key_frame(self) -> None:
-        """Make the next access unit an IDR (encoded cameras; others ignore it). Any thread, no wait."""
+        """Makes the next access unit an IDR (encoded cameras; others ignore it). Any thread, no wait."""
         ...
 
     def set_bitrate(self, bitrate_bps: int) -> None:
-        """Aim for this bitrate from now on (encoded cameras; others ignore it). Any thread, no wait."""
+        """Aims for this bitrate from now on (encoded cameras; others ignore it). Any thread, no wait."""
         ...
 
 

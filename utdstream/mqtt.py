@@ -93,7 +93,7 @@ class MqttIncomingCalls:
     def from_login(
         cls, login: MqttLogin, *, tls: bool | str | Path | ssl.SSLContext | None = None
     ) -> MqttIncomingCalls:
-        """The transport for the login that the engine gave this identity, on the topic it named."""
+        """Returns the transport for the login that the engine gave this identity, on the topic it named."""
         transport = cls(
             host=login.host, port=login.port, username=login.username, password=login.password, tls=tls
         )
@@ -192,7 +192,7 @@ class _Line:
             self._wake_write.close()
 
     def _attempt(self) -> _Attempt | None:
-        """One connection from its beginning to its end; whatever ends it is said once and survived."""
+        """Makes one connection, from its beginning to its end; whatever ends it is said once and survived."""
         attempt: _Attempt | None = None
         why = "the connection ended"
         try:
@@ -218,7 +218,7 @@ class _Line:
         return attempt
 
     def _notice_rival(self, attempt: _Attempt) -> None:
-        """mosquitto 2.0.11 closes without a reason: connections that never last tell it too."""
+        """Suspects a rival: mosquitto 2.0.11 closes without a reason, connections that never last tell it too."""
         lasted_s = None if attempt.up_at is None else time.monotonic() - attempt.up_at
         short = lasted_s is not None and lasted_s < _SHORT_LIVED_S
         self._short_lived = self._short_lived + 1 if short else 0

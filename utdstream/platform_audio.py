@@ -54,7 +54,7 @@ def open_platform_audio(
     noise_suppression: bool = True,
     gain_control: bool = True,
 ) -> tuple[PlatformMicrophone, PlatformSpeaker]:
-    """The core's microphone and speaker: the system's default ones. Before any room is joined.
+    """Returns the core's microphone and speaker: the system's default ones. Before any room is joined.
 
     Blocks: some 20 ms. Raises: DeviceError when there is no sound.
     """

@@ -52,7 +52,7 @@ class AudioProcessing:
         )
 
     def process_capture(self, pcm: bytes) -> bytes:
-        """What the microphone heard, cleaned. Raises: InvalidConfig for a wrong size, SessionClosed."""
+        """Returns what the microphone heard, cleaned. Raises: InvalidConfig for a wrong size, SessionClosed."""
         return self._open("process_capture", pcm).capture(pcm)
 
     def process_playback(self, pcm: bytes) -> None:
@@ -60,7 +60,7 @@ class AudioProcessing:
         self._open("process_playback", pcm).playback(pcm)
 
     def set_delay(self, delay_ms: int) -> None:
-        """How long sound takes from `process_playback` to the microphone, 0 to 500 ms; a hint, no more."""
+        """Tells how long sound takes from `process_playback` to the microphone, 0 to 500 ms; a hint, no more."""
         if not 0 <= delay_ms <= MAX_DELAY_MS:
             raise InvalidConfig(f"set_delay: delay_ms must be 0 to {MAX_DELAY_MS}, not {delay_ms}")
         self._open("set_delay", b"").set_delay(delay_ms)
@@ -70,7 +70,7 @@ class AudioProcessing:
         self._processor = None
 
     def _open(self, doing: str, pcm: bytes) -> Processor:
-        """The processor; a wrong size would abort the process, so it is refused here."""
+        """Returns the processor; a wrong size would abort the process, so it is refused here."""
         processor = self._processor
         if processor is None:
             raise SessionClosed(f"{doing}: the processing was closed; make a new one")

@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 
 
 def read_counter(frame: RawFrame) -> int | None:
-    """The frame number that `PatternCamera` painted, None when the picture holds none that is readable."""
+    """Returns the frame number that `PatternCamera` painted, None when the picture holds none that is readable."""
     return read(frame)
 
 
@@ -322,7 +322,7 @@ class PatternCamera(_Device):
         self._pacer.start(1 / self.frames_per_second, tick)
 
     def picture(self, number: int) -> RawFrame:
-        """The picture with this frame number."""
+        """Returns the picture with this frame number."""
         pixels = bytearray(self._background)
         width, height = self.width, self.height
         paint(pixels, width, height, number)
@@ -383,7 +383,7 @@ def _read_wav(path: Path) -> tuple[PcmFormat, bytes]:
 
 
 def _background(width: int, height: int) -> bytes:
-    """Grey steps below the counter, colours that change over the width."""
+    """Returns grey steps below the counter, colours that change over the width."""
     luma = bytes(60 + (column * 8 // width) * 16 for column in range(width)) * height
     half = width // 2
     blue = bytes(96 + column * 64 // half for column in range(half)) * (height // 2)

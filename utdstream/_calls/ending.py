@@ -22,9 +22,9 @@ BETWEEN_ENDS = Backoff(first_s=0.5, most_s=5.0)
 
 
 def end_on_engine(api: EngineApi, call_id: str) -> None:
-    """Ends the call on the engine; again while nobody answers. Never raises.
+    """Ends the call on the engine; again while it does not answer. Never raises.
 
-    Blocks: a minute at most, so on a thread that nobody waits for.
+    Blocks: a minute at most, so on a thread that is not waited for.
     """
     for attempt in range(END_ATTEMPTS):
         if attempt:
@@ -41,5 +41,5 @@ def end_on_engine(api: EngineApi, call_id: str) -> None:
 
 
 def end_in_background(api: EngineApi, call_id: str) -> None:
-    """The same on a thread of its own. Does not block."""
+    """Ends the call likewise, on a thread of its own. Does not block."""
     api.detached(lambda: end_on_engine(api, call_id))

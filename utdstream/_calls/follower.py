@@ -70,12 +70,12 @@ class CallFollower:
     # -- learning --------------------------------------------------------------------------------
 
     def learn(self, life: CallLife, call: UTDCall) -> None:
-        """The engine says where the call stands. Any thread, brief. Stale news change nothing."""
+        """Takes the engine's word on where the call stands. Any thread, brief. Stale news change nothing."""
         if self._present.take(life, call):
             self._leave_room_of(life)
 
     def _leave_room_of(self, life: CallLife) -> None:
-        """At once, within the engine's grace: a room that is deleted under its participant leaks threads."""
+        """Leaves at once, within the engine's grace: a room deleted under its participant leaks threads."""
         # Read before the check: a newer call becomes the present one before it joins, so that a life found here
         # while this call is still the present one is the room of this call.
         room = self._media.life
@@ -83,14 +83,14 @@ class CallFollower:
             self._media.begin_leaving(room)
 
     def take_metadata(self, metadata: str) -> None:
-        """Loop thread. The room's metadata, which only the server writes: the truth."""
+        """Takes the room's metadata, which only the server writes: the truth. Loop thread."""
         call = messages.parse_room_metadata(metadata)
         life = self._present.life
         if call is not None and life is not None:
             self.learn(life, call)
 
     def take_message(self, message: DataMessage) -> bool:
-        """Loop thread. True when it was one of the engine's messages (or pretends to be): a hint only."""
+        """Takes a data message as a hint. True when it was the engine's (or pretends to be). Loop thread."""
         if messages.parse(message.data) is None:
             return False
         call, life = messages.parse_call_update(message.data), self._present.life
@@ -101,7 +101,7 @@ class CallFollower:
         return True
 
     def take_people(self, change: Change[tuple[RemoteParticipant, ...]]) -> None:
-        """Loop thread: a participant came or went; the engine knows what it means."""
+        """Hears that a participant came or went; the engine knows what it means. Loop thread."""
         life = self._present.life
         if life is None or life.over:
             return
@@ -110,7 +110,7 @@ class CallFollower:
             self._hint(life)
 
     def take_connection(self, change: Change[Connection]) -> None:
-        """Any thread: a room that ended by itself ends the call, with the engine's word for it."""
+        """Ends the call with a room that ended by itself, with the engine's word for it. Any thread."""
         life = self._present.life
         if (
             life is not None
@@ -121,7 +121,7 @@ class CallFollower:
             self._work.post(lambda: self._room_lost(life))
 
     def _room_lost(self, life: CallLife) -> None:
-        """Work thread: the media room ended under an open call."""
+        """Ends an open call whose media room ended. Work thread."""
         self._ask(life)
         if life.over:
             return
@@ -130,7 +130,7 @@ class CallFollower:
             end_in_background(self._api, life.call_id)
 
     def _hint(self, life: CallLife) -> None:
-        """Somebody says the call changed: asks the engine, once, unless the metadata tells first."""
+        """Hears that the call changed: asks the engine, once, unless the metadata tells first."""
         before = life.status
         if not self._present.take_hint(life):
             return
@@ -180,7 +180,7 @@ class CallFollower:
         self._work.post(lambda: self._ask(life))
 
     def _ask(self, life: CallLife) -> None:
-        """Work thread: `GET /calls/{id}`; what it says goes through the table."""
+        """Asks for `GET /calls/{id}`; what it says goes through the table. Work thread."""
         call_id = life.call_id
         if call_id is None or life.over:
             return

@@ -77,7 +77,7 @@ class GroupRing:
         """How it ended without an answer; None when there never was a call."""
 
     def wait_for_winner(self, deadline: Deadline, told: Callable[[UTDCallStatus], None]) -> UTDCall:
-        """The answered call, with the token to join it. `told` hears INITIATING, then RINGING, again and again.
+        """Waits for the answered call, with its token. `told` hears INITIATING, then RINGING, again and again.
 
         Raises: CallNotAnswered, Conflict, DeadlineExceeded, FeatureDisabled, what `told` raises.
         """
@@ -144,7 +144,7 @@ class GroupRing:
             end_in_background(self._api, call.call_id)
 
     def _check_made(self) -> None:
-        """Somebody must ring. Raises: what everybody's creation raised."""
+        """Checks that a call rings. Raises: what the creation of all of them raised."""
         with self._lock:
             calls, errors = list(self._calls.values()), list(self._errors)
         if len(calls) > 1 and any(call.group != self._group for call in calls):
@@ -164,7 +164,7 @@ class GroupRing:
             return any(call.status is status for call in self._calls.values())
 
     def _look(self, deadline: Deadline) -> UTDCall | None:
-        """Asks the engine; the winner, or None. Raises: CallNotAnswered when no callee can answer any more."""
+        """Asks the engine for the winner. Raises: CallNotAnswered when no callee can answer any more."""
         with self._lock:
             ours = set(self._calls)
         actor = self._api.actor
@@ -190,6 +190,6 @@ class GroupRing:
 
 
 def _step(deadline: Deadline) -> Deadline:
-    """One question takes no longer than three seconds of what is left."""
+    """Gives one question at most three seconds of what is left."""
     seconds = min(3.0, deadline.remaining())
     return Deadline.after(seconds, "start_any")

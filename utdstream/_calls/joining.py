@@ -60,7 +60,7 @@ class CallJoining:
         return life.call or call
 
     def _adopt(self, life: CallLife, call: UTDCall) -> None:
-        """The engine has the call: from now on it is ours to end. Raises: SessionClosed when it was ended here."""
+        """Takes the engine's call as ours to end from now on. Raises: SessionClosed when it was ended here."""
         if not self._present.name(life, call.call_id):
             end_in_background(self._api, call.call_id)
             raise SessionClosed("the call was ended here while it was being set up")
@@ -69,7 +69,7 @@ class CallJoining:
         self._follower.watch(life)
 
     def _failed(self, life: CallLife, error: BaseException, doing: str) -> BaseException:
-        """What the caller of a failed `start` or `accept` gets, after everything was taken back."""
+        """Returns what the caller of a failed `start` or `accept` gets, after everything was taken back."""
         call_id = life.call_id
         if isinstance(error, (MediaError, SessionClosed)) and call_id is not None and not life.over:
             try:  # the room may be gone because the call was refused in this moment

@@ -48,7 +48,7 @@ class CallLife:
         return self.machine.status
 
     def take(self, news: UTDCall) -> UTDCallStatus | None:
-        """The engine says where the call stands; stale news and those of another call change nothing."""
+        """Takes the engine's word on where the call stands; stale news and another call's change nothing."""
         if self.over or news.call_id != self.call_id:
             return None
         self.last_word = time.monotonic()
@@ -71,7 +71,7 @@ class CallLife:
         return news.status
 
     def finish(self, status: UTDCallStatus | None) -> UTDCallStatus | None:
-        """The life is over, in `status`; None: there never was a call, so there is nothing to show."""
+        """Ends the life in `status`; None: there never was a call, so there is nothing to show."""
         self.over = True
         if status is None:
             return None
@@ -83,7 +83,7 @@ class CallLife:
         return status
 
     def error_when_over(self, doing: str) -> UTDStreamException:
-        """What `doing` raises when this life ended meanwhile: refused there, or ended here."""
+        """Returns what `doing` raises when this life ended meanwhile: refused there, or ended here."""
         if self.status in (S.REJECTED, S.BUSY, S.MISSED):
             return CallNotAnswered(self.status)
         return SessionClosed(f"{doing}: the call was ended while it was being set up")
@@ -104,14 +104,14 @@ class PresentCall:
         self.life: CallLife | None = None
 
     def replace(self, life: CallLife) -> None:
-        """From now on the session is in this call."""
+        """Puts the session into this call."""
         with self._lock:
             self.life = life
             self._status.set(None)
             self._call_id.set(life.call_id)
 
     def name(self, life: CallLife, call_id: str) -> bool:
-        """The engine gave the call its id; False when this life is over or not the present one."""
+        """Notes the id that the engine gave the call; False when this life is over or not the present one."""
         with self._lock:
             if life.over or self.life is not life:
                 return False
@@ -120,7 +120,7 @@ class PresentCall:
             return True
 
     def take(self, life: CallLife, news: UTDCall) -> bool:
-        """The engine says where the call stands. True when that ended it."""
+        """Takes the engine's word on where the call stands. True when that ended it."""
         with self._lock:
             shown = life.take(news) if self.life is life else None
             if shown is not None:
@@ -128,7 +128,7 @@ class PresentCall:
             return shown is not None and life.over
 
     def take_hint(self, life: CallLife) -> bool:
-        """Somebody says that the call changed. True for the hint after which the engine is to be asked."""
+        """Takes a hint that the call changed. True when the engine is to be asked because of it."""
         with self._lock:
             if life.hinted or life.over:
                 return False
@@ -136,7 +136,7 @@ class PresentCall:
             return True
 
     def rings(self, life: CallLife, status: UTDCallStatus) -> bool:
-        """The calls of a group have come this far; False when the life is over."""
+        """Shows how far the calls of a group have come; False when the life is over."""
         with self._lock:
             if life.over:
                 return False
@@ -146,7 +146,7 @@ class PresentCall:
             return True
 
     def close(self, life: CallLife, status: UTDCallStatus | None) -> None:
-        """The life is over; with a status the fact says so, without one there never was a call."""
+        """Ends the life; with a status the fact says so, without one there never was a call."""
         with self._lock:
             shown = life.finish(status)
             if shown is not None and self.life is life:
@@ -163,7 +163,7 @@ class PresentCall:
 
 
 def _merge(known: UTDCall, news: UTDCall) -> UTDCall:
-    """The newer state with the credentials and names we already have."""
+    """Returns the newer state with the credentials and names we already have."""
     return UTDCall(
         **{
             name: value if (value := getattr(news, name)) is not None else getattr(known, name)

@@ -224,12 +224,12 @@ class UTDCallSession(UTDSession):
 
     @contextmanager
     def _answering(self, call_id: str, doing: str, deadline: Deadline) -> Iterator[CallLife]:
-        """The life of the incoming call that is answered inside; the inboxes know it for this device's doing."""
+        """Yields the life of the call that is answered inside; the inboxes know it for this device's doing."""
         with self._exclusive(doing, deadline), self._parts.answering(call_id):
             yield self._incoming(call_id, doing, deadline)
 
     def _incoming(self, call_id: str, doing: str, deadline: Deadline) -> CallLife:
-        """The life of this incoming call: the one already ringing here, or a new one."""
+        """Returns the life of this incoming call: the one already ringing here, or a new one."""
         if not isinstance(call_id, str) or not call_id:
             raise InvalidConfig(f"{doing}: call_id must be the text that the ring brought")
         with self._lock:
@@ -241,7 +241,7 @@ class UTDCallSession(UTDSession):
         return self._begin(CallLife(S.INITIATING, call_id), doing, deadline)
 
     def _say(self, life: CallLife, call_id: str, action: str, deadline: Deadline) -> UTDCall | None:
-        """One REST action of the callee; a call that cannot be had leaves no life behind."""
+        """Says one action of the callee over REST; a call that cannot be had leaves no life behind."""
         try:
             return self._api.call_action(
                 call_id, action, deadline, undo=self._end_late if action == "accept" else None
@@ -310,7 +310,7 @@ class UTDCallSession(UTDSession):
         self._call_id.close()
 
     def _end_late(self, call: UTDCall) -> None:
-        """A call was created or accepted after its caller had gone: it is ended. A REST thread of ours."""
+        """Ends a call that was created or accepted after its caller had gone. A REST thread of ours."""
         end_on_engine(self._api, call.call_id)
 
     # -- what the room tells -----------------------------------------------------------------------

@@ -63,7 +63,7 @@ class EngineApi:
         self._http.close()
 
     def now(self) -> datetime:
-        """The engine's clock, aware, UTC."""
+        """Returns the engine's clock, aware, UTC."""
         return self._http.now()
 
     @property
@@ -172,13 +172,13 @@ class EngineApi:
         return codec.parse_call(answer)
 
     def get_call(self, call_id: str, deadline: Deadline) -> UTDCall:
-        """The call as the engine sees it now."""
+        """Returns the call as the engine sees it now."""
         return codec.parse_call(self.privileged("GET", routes.call(call_id), deadline=deadline, retry=True))
 
     def list_calls(
         self, *, identity: str, statuses: Sequence[UTDCallStatus], deadline: Deadline
     ) -> list[UTDCall]:
-        """The newest calls of `identity` in one of these states."""
+        """Returns the newest calls of `identity` in one of these states."""
         query = f"?identity={routes.segment(identity)}&status={','.join(status.wire for status in statuses)}"
         return codec.parse_calls(self.privileged("GET", routes.CALLS + query, deadline=deadline, retry=True))
 
@@ -218,7 +218,7 @@ class EngineApi:
         headers: Mapping[str, str] | None = None,
         undo: Callable[[codec.JsonObject], None] | None = None,
     ) -> codec.JsonObject:
-        """A request with the bearer; minted again once when the engine refuses it with a 401."""
+        """Asks with the bearer; minted again once when the engine refuses it with a 401."""
         for second_try in (False, True):
             with self._lock:
                 bearer = self._bearer

@@ -46,7 +46,7 @@ IDLE_S = 5.0
 
 
 def check_base_url(name: str, url: str) -> str:
-    """`url` without a trailing slash. Raises: InvalidConfig when it is no http(s) address."""
+    """Returns `url` without a trailing slash. Raises: InvalidConfig when it is no http(s) address."""
     parts = urlsplit(url) if isinstance(url, str) else None
     if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
         raise InvalidConfig(f"{name} must look like https://engine.example.com, not {url!r}")
@@ -83,7 +83,7 @@ class Job:
             self.undo(outcome)
 
     def abandon(self) -> codec.JsonObject | UTDStreamException | None:
-        """The caller gives up; an outcome that came in the same moment is returned instead."""
+        """Gives up, as the caller; an outcome that came in the same moment is returned instead."""
         with self.lock:
             self.abandoned = self.outcome is None
             return self.outcome
@@ -102,7 +102,7 @@ class Http:
         self._clock_offset_s: float | None = None
 
     def now(self) -> datetime:
-        """The engine's time (from its `Date` headers and our monotonic clock); the device's until told."""
+        """Returns the engine's time (from its `Date` headers and our monotonic clock); the device's until told."""
         if self._clock_offset_s is None:
             return datetime.now(timezone.utc)
         return datetime.fromtimestamp(time.monotonic() + self._clock_offset_s, timezone.utc)
@@ -118,7 +118,7 @@ class Http:
         retry: bool = False,
         undo: Callable[[codec.JsonObject], None] | None = None,
     ) -> codec.JsonObject:
-        """The JSON object the engine answered with.
+        """Returns the JSON object the engine answered with.
 
         `retry`: once, after a transport fault only (never after an HTTP error). `undo` gets an answer
         that came after the caller had gone, on the REST thread.
@@ -155,7 +155,7 @@ class Http:
         threading.Thread(target=guarded, name="utdstream-rest-undo", daemon=True).start()
 
     def close(self) -> None:
-        """No more requests; threads end when what they do is done."""
+        """Takes no more requests; threads end when what they do is done."""
         with self._condition:
             self._closed = True
             self._condition.notify_all()
@@ -176,7 +176,7 @@ class Http:
             self._condition.notify()
 
     def _next_job(self) -> Job | None:
-        """The next job; None when the thread should end (closed, or idle for a while)."""
+        """Returns the next job; None when the thread should end (closed, or idle for a while)."""
         with self._condition:
             self._idle += 1
             try:
@@ -302,12 +302,12 @@ class Http:
 
 
 def _keep_headers(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """An auth hook that does nothing: without it a ~/.netrc would replace our bearer."""
+    """Does nothing, as an auth hook: without it a ~/.netrc would replace our bearer."""
     return request
 
 
 def map_error(error: Exception, host: str) -> UTDStreamException:
-    """The SDK's error for one of `requests`: one sentence, no key, no traceback of a library."""
+    """Returns the SDK's error for one of `requests`: one sentence, no key, no traceback of a library."""
     import requests
 
     table: tuple[tuple[type[Exception], str], ...] = (

@@ -27,11 +27,11 @@ class RoomApi:
         return self._post(routes.seats_action(self._room, "setup"), deadline, body)
 
     def get_seats(self, deadline: Deadline) -> codec.JsonObject:
-        """The grid as the engine sees it now, raw."""
+        """Returns the grid as the engine sees it now, raw."""
         return self._api.privileged("GET", routes.seats(self._room), deadline=deadline, retry=True)
 
     def seat(self, index: int, action: str, deadline: Deadline) -> None:
-        """take, kick, lock, unlock, mute or unmute."""
+        """Does one thing to a seat: take, kick, lock, unlock, mute or unmute."""
         self._post(routes.seat_action(self._room, index, action), deadline)
 
     def leave_seat(self, deadline: Deadline) -> None:
@@ -43,7 +43,7 @@ class RoomApi:
     # -- speakers --------------------------------------------------------------------------------
 
     def request_to_speak(self, deadline: Deadline) -> int:
-        """The id of the request."""
+        """Returns the id of the request."""
         answer = self._post(routes.speakers(self._room, "request"), deadline)
         return _number(answer, "request_id", "the request to speak")
 
@@ -53,11 +53,11 @@ class RoomApi:
         )
 
     def answer_request(self, request_id: int, action: str, deadline: Deadline) -> None:
-        """approve or reject."""
+        """Answers a request to speak: approve or reject."""
         self._post(routes.speaker_request(self._room, request_id, action), deadline)
 
     def invite_to_speak(self, identity: str, seat_index: int | None, deadline: Deadline) -> int:
-        """The id of the invitation."""
+        """Returns the id of the invitation."""
         body: dict[str, object] = {"target_identity": identity}
         if seat_index is not None:
             body["seat_index"] = seat_index
@@ -65,18 +65,18 @@ class RoomApi:
         return _number(answer, "invitation_id", "the invitation to speak")
 
     def answer_invitation(self, invitation_id: int, action: str, deadline: Deadline) -> int | None:
-        """accept or decline; the seat that was given, when the engine says which."""
+        """Answers an invitation: accept or decline; returns the seat, when the engine says which."""
         answer = self._post(routes.speaker_invitation(self._room, invitation_id, action), deadline)
         return codec.integer(answer.get("seat_index"))
 
     # -- stage -----------------------------------------------------------------------------------
 
     def get_stage(self, deadline: Deadline) -> codec.JsonObject:
-        """The stage as the engine sees it now, raw."""
+        """Returns the stage as the engine sees it now, raw."""
         return self._api.privileged("GET", routes.stage(self._room), deadline=deadline, retry=True)
 
     def stage(self, action: str, deadline: Deadline, target: str | None = None) -> None:
-        """invite or remove (with a target), request or leave."""
+        """Does one thing to the stage: invite or remove (with a target), request or leave."""
         self._post(
             routes.stage_action(self._room, action),
             deadline,
@@ -86,7 +86,7 @@ class RoomApi:
     # -- how -------------------------------------------------------------------------------------
 
     def _body(self, more: codec.JsonObject | None = None) -> dict[str, object]:
-        """The actor is named in the body too: generation 1 engines read it there."""
+        """Names the actor in the body too: generation 1 engines read it there."""
         actor = self._api.actor
         return {"identity": actor.identity if actor is not None else "", **(more or {})}
 
@@ -95,7 +95,7 @@ class RoomApi:
 
 
 def members_of(answer: codec.JsonObject) -> tuple[UTDStageMember, ...]:
-    """The stage in an answer. Raises: EngineUnreachable when it holds none."""
+    """Returns the stage in an answer. Raises: EngineUnreachable when it holds none."""
     members = codec.parse_stage(answer)
     if members is None:
         raise EngineUnreachable("the engine's answer holds no stage; check that base_url points to an engine")

@@ -117,7 +117,7 @@ class RingBook:
         return Todo.CONFIRM
 
     def pending(self, call_id: str) -> Live | None:
-        """The call, while the engine has not confirmed it."""
+        """Returns the call, while the engine has not confirmed it."""
         return self._at(call_id, Stage.PENDING)
 
     def _at(self, call_id: str, stage: Stage) -> Live | None:
@@ -125,13 +125,13 @@ class RingBook:
         return live if live is not None and live.stage is stage else None
 
     def refuse(self, call_id: str, counter: str) -> None:
-        """A pending call will not ring, and why; a poll that shows it ringing later may still ring it."""
+        """Notes why a pending call will not ring; a poll that shows it ringing later may still ring it."""
         if self.pending(call_id) is not None:
             self.counts[counter] += 1
             self._put_away(call_id, rang=False)
 
     def why_not(self, call: UTDCall, now: datetime) -> str | None:
-        """The counter of a call that the engine showed and that must not ring; None for one that may."""
+        """Returns the counter of a call that the engine showed and that must not ring; None for one that may."""
         if call.callee_identity != self._identity:
             return "unverified"
         if call.status not in UNANSWERED:
@@ -141,7 +141,7 @@ class RingBook:
         return None
 
     def ring(self, call: UTDCall, now: datetime, since: float, mark: int, *, by_poll: bool) -> Todo:
-        """What the engine's answer, asked for at `mark`, leads to: RING, VERIFY (once more) or NOTHING."""
+        """Returns what the engine's answer, asked for at `mark`, leads to: RING, VERIFY (once more) or NOTHING."""
         live = self._live.get(call.call_id)
         if live is not None and live.stage is not Stage.PENDING:
             return Todo.NOTHING
@@ -161,13 +161,13 @@ class RingBook:
         return Todo.RING
 
     def answer_begins(self, call_id: str) -> None:
-        """From now on what becomes of the call is this device's doing."""
+        """Takes what becomes of the call for this device's doing from now on."""
         live = self._live.get(call_id)
         if live is not None:
             live.stage = Stage.ANSWERING
 
     def answer_ended(self, call_id: str, *, succeeded: bool) -> Todo:
-        """The call is put away, or rings again until the engine was asked."""
+        """Puts the call away, or lets it ring again until the engine was asked."""
         live = self._at(call_id, Stage.ANSWERING)
         if live is None:
             return Todo.NOTHING
@@ -179,7 +179,7 @@ class RingBook:
         return Todo.CONFIRM
 
     def confirm_begins(self, call_id: str) -> Live | None:
-        """The call to ask about, when it still rings."""
+        """Returns the call to ask about, when it still rings."""
         live = self._live.get(call_id)
         if live is not None:
             live.confirm_waits = False
@@ -194,13 +194,13 @@ class RingBook:
         return True
 
     def still_rings(self, call_id: str, mark: int) -> Todo:
-        """The engine says so; CONFIRM when a cancel was heard after `mark`."""
+        """Takes the engine's word; CONFIRM when a cancel was heard after `mark`."""
         if self._cancel_hints.get(call_id, 0) > mark and self.confirm_later(call_id):
             return Todo.CONFIRM
         return Todo.NOTHING
 
     def cancel(self, call_id: str) -> UTDCall | None:
-        """The call that stops ringing, None when it does not ring (any more, or here)."""
+        """Returns the call that stops ringing, None when it does not ring (any more, or here)."""
         live = self._at(call_id, Stage.RUNG)
         if live is None:
             return None
@@ -235,7 +235,7 @@ class RingBook:
 
 
 def reason_of(call: UTDCall) -> CancelReason | None:
-    """Why a call that was not answered here stopped ringing; None while it rings."""
+    """Returns why a call that was not answered here stopped ringing; None while it rings."""
     if call.status in UNANSWERED:
         return None
     if call.status is UTDCallStatus.MISSED or call.end_reason == "ring_timeout":

@@ -41,7 +41,7 @@ class Broker:
             raise InvalidConfig(f"MqttIncomingCalls: client_id must have 1 to {MAX_CLIENT_ID} characters")
 
     def read_password(self) -> str | None:
-        """The password as it is now. Raises: InvalidConfig when its file cannot be read."""
+        """Returns the password as it is now. Raises: InvalidConfig when its file cannot be read."""
         if self.password_file is None:
             return self.password
         try:
@@ -71,7 +71,7 @@ def _check_address(host: str, port: int) -> None:
 
 
 def tls_context(tls: bool | str | Path | ssl.SSLContext | None) -> ssl.SSLContext | None:
-    """True: the system's authorities; a path: that CA file; else what was given."""
+    """Makes a TLS context: the system's authorities for True, that CA file for a path, else what was given."""
     if tls is None or tls is False:
         return None
     if isinstance(tls, ssl.SSLContext):
@@ -85,7 +85,7 @@ def tls_context(tls: bool | str | Path | ssl.SSLContext | None) -> ssl.SSLContex
 
 
 def tidy(context: ssl.SSLContext) -> ssl.SSLContext:
-    """The context, closing the socket of a handshake that fails (paho 2.2.0 leaves it to the collector)."""
+    """Wraps the context to close the socket of a handshake that fails (paho 2.2.0 leaves it to the collector)."""
     return cast("ssl.SSLContext", _TidyTls(context))
 
 
@@ -116,7 +116,7 @@ class _TidyTls:
 
 
 def default_client_id(app_id: str, identity: str) -> str:
-    """The same for one app, identity and machine at every start, so that the broker finds the session."""
+    """Returns one id for an app, identity and machine at every start, so that the broker finds the session."""
     try:
         machine = Path("/etc/machine-id").read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError):

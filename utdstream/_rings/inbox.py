@@ -154,7 +154,7 @@ class CallAnswers(Protocol):
     """How a ring is answered: inside `answering` of every inbox that may have rung it."""
 
     def prepare(self) -> None:
-        """A call rings: what an answer needs may be made ready now. Never blocks, never raises."""
+        """Makes ready what an answer needs: a call rings. Never blocks, never raises."""
 
     def accept(self, call_id: str, type: UTDStreamType, timeout: float | None) -> UTDCallSession: ...
 

@@ -51,7 +51,7 @@ class CallEngine(Protocol):
     ) -> list[UTDCall]: ...
 
     def now(self) -> datetime:
-        """The engine's clock, aware, UTC: a device's own may be years off. Does not block."""
+        """Returns the engine's clock, aware, UTC: a device's own may be years off. Does not block."""
         ...
 
 
@@ -85,7 +85,7 @@ class RingKeeper:
         self._work.post(self._poll_and_plan)
 
     def stop(self) -> None:
-        """No `on_ring` or `on_cancel` begins after this returns. Idempotent, does not block."""
+        """Lets no `on_ring` or `on_cancel` begin after this returns. Idempotent, does not block."""
         with self._lock:
             self._closed = True
 
@@ -95,19 +95,19 @@ class RingKeeper:
         self._work.close(timeout)
 
     def counts(self) -> dict[str, int]:
-        """What came in so far, by the names of `InboxCounters`."""
+        """Returns what came in so far, by the names of `InboxCounters`."""
         with self._lock:
             return dict(self._book.counts)
 
     # -- answers of this device ----------------------------------------------------------------
 
     def answer_begins(self, call_id: str) -> None:
-        """From now on what becomes of the call is this device's doing."""
+        """Takes what becomes of the call for this device's doing from now on."""
         with self._lock:
             self._book.answer_begins(call_id)
 
     def answer_ended(self, call_id: str, *, succeeded: bool) -> None:
-        """It worked, or the engine is asked what the call is now."""
+        """Puts an answered call away, or asks the engine what the call is now."""
         with self._lock:
             todo = self._book.answer_ended(call_id, succeeded=succeeded)
         self._plan(todo, call_id)
@@ -115,7 +115,7 @@ class RingKeeper:
     # -- from the transport's thread -----------------------------------------------------------
 
     def ask_now(self) -> None:
-        """One poll as soon as possible; several wishes become one."""
+        """Polls once as soon as possible; several wishes become one."""
         with self._lock:
             if self._closed or self._poll_waits:
                 return

@@ -84,7 +84,7 @@ class UTDAudioRoomSession(RoomSession):
         self._speak(deadline, "accept_invitation", None)
 
     def _speak(self, deadline: Deadline, doing: str, index: int | None) -> None:
-        """The engine gave a seat: wait for the grant, publish. Whatever fails gives the seat back."""
+        """Waits for the grant of the seat, and publishes. Whatever fails gives the seat back."""
         try:
             self._room.can_publish.wait_for(True, timeout=deadline.remaining())
             self._publish_microphone(deadline, doing)
@@ -310,7 +310,7 @@ class UTDAudioRoomSession(RoomSession):
                 self._invitations.emit(invitation)
 
     def _seats_changed(self, grid: SeatGrid) -> None:
-        """The one writer of everything that follows from the grid."""
+        """Writes everything that follows from the grid, alone."""
         mine = next((seat.index for seat in grid.seats if seat.identity == self._actor.identity), None)
         was_seated = self.seat.value is not None
         self._seat.set(mine)

@@ -61,21 +61,21 @@ class Followed(Generic[T]):
         return self._generation > 0
 
     def forget(self) -> None:
-        """A new life of the room: revs begin anew."""
+        """Begins anew with a new life of the room: so do the revs."""
         with self._lock:
             self._rev = None
             self._generation = 0
             self._pushed = False
 
     def metadata(self, fields: codec.JsonObject | None) -> None:
-        """What the room's metadata says. Loop thread."""
+        """Takes what the room's metadata says. Loop thread."""
         value = self._parse(fields) if fields is not None else None
         if fields is not None and value is not None:
             self._pushed = True
             self._apply(value, codec.integer(fields.get("rev")), asked_at=None)
 
     def hint(self, fields: codec.JsonObject) -> None:
-        """Somebody says it changed. Loop thread: asks the engine soon, unless the metadata tells first."""
+        """Hears that it changed. Loop thread: asks the engine soon, unless the metadata tells first."""
         rev = codec.integer(fields.get("rev"))
         self._pushed = True
         with self._lock:

@@ -169,7 +169,7 @@ class UTDLiveStreamSession(RoomSession):
             self._members.poll_until_pushed()
 
     def _say_goodbye(self, deadline: Deadline) -> None:
-        """A leaving host says so, best effort."""
+        """Tells the others that the host leaves, best effort."""
         if self._is_host and self._is_live and self._room.connected.value:
             self._is_live = False
             with contextlib.suppress(UTDStreamException):
@@ -214,7 +214,7 @@ class UTDLiveStreamSession(RoomSession):
         self._thrown_out("STREAM_ENDED")
 
     def _stage_changed(self, members: tuple[UTDStageMember, ...]) -> None:
-        """Losing the stage stops microphone and camera, whatever the media server does."""
+        """Stops microphone and camera with the loss of the stage, whatever the media server does."""
         was_on_stage, self._on_stage = (
             self._on_stage,
             any(member.identity == self._actor.identity for member in members),

@@ -112,7 +112,7 @@ class RoomSession(UTDSession):
         self._learn_all(deadline)
 
     def _begin_life(self) -> None:
-        """A new connection is about to begin: revs and caches of the last one are void."""
+        """Voids revs and caches: a new connection is about to begin."""
         raise NotImplementedError
 
     def _learn_all(self, deadline: Deadline) -> None:
@@ -136,7 +136,7 @@ class RoomSession(UTDSession):
         self._say_goodbye(deadline)
 
     def _say_goodbye(self, deadline: Deadline) -> None:
-        """What others should hear before this participant goes. Never raises, brief."""
+        """Says what others should hear before this participant goes. Never raises, brief."""
 
     def _thrown_out(self, reason: str) -> None:
         """Work thread: we were told to go. Leaving by ourselves frees the media threads properly."""
@@ -157,7 +157,7 @@ class RoomSession(UTDSession):
         return True
 
     def _may_say(self, kind: str, sender: str) -> bool:
-        """Whether a participant may send this engine message."""
+        """Returns whether a participant may send this engine message."""
         return False
 
     def _on_engine_message(self, message: messages.EngineMessage, sender: str | None) -> None:

@@ -244,7 +244,7 @@ class UTDSession:
         """Loop thread, must not block: a participant came, went or changed."""
 
     def _end_for_ever(self, deadline: Deadline) -> None:
-        """What a session type still owes the engine when it is disposed. Never raises."""
+        """Does what a session type still owes the engine when it is disposed. Never raises."""
 
     def _close_facts(self) -> None:
         """Ends the waits on a session type's own facts."""

@@ -81,7 +81,7 @@ class RoomLife:
         await connection.join(url, token)
 
     def give_up(self, _: asyncio.Task[None] | None = None) -> None:
-        """Nobody waits for the join any more: whatever comes of it is undone."""
+        """Undoes whatever comes of a join that is not waited for any more."""
         self._given_up = True
         if self.connection is not None:
             self.connection.give_up()
@@ -97,7 +97,7 @@ class RoomLife:
         self.loop.spawn(self.leave())
 
     def wishes(self) -> Mapping[str, bool]:
-        """What this life wishes to publish: on (True) or muted, by kind of device."""
+        """Returns what this life wishes to publish: on (True) or muted, by kind of device."""
         return self.connection.wishes() if self.connection is not None else self._publish
 
     # -- RoomListener, loop thread -----------------------------------------------------------------
@@ -157,7 +157,7 @@ class RoomReceiver:
         self._timeout_s = timeout_s
 
     def attach_audio(self, identity: str | None) -> AudioConsumer:
-        """A consumer of remote sound. Blocks: until the loop has attached it."""
+        """Returns a consumer of remote sound. Blocks: until the loop has attached it."""
         from utdstream._livekit.subscribing import AudioConsumer
 
         consumer = AudioConsumer(receiving.READ_FORMAT, identity)
@@ -165,7 +165,7 @@ class RoomReceiver:
         return consumer
 
     def attach_video(self, identity: str | None) -> VideoConsumer:
-        """A consumer of remote pictures. Blocks: until the loop has attached it."""
+        """Returns a consumer of remote pictures. Blocks: until the loop has attached it."""
         from utdstream._livekit.subscribing import VideoConsumer
 
         consumer = VideoConsumer(identity)
@@ -181,5 +181,5 @@ class RoomReceiver:
         self._life.loop.post(self._connection.remove_consumer, consumer)
 
     def is_over(self) -> bool:
-        """Whether the room was left or lost since."""
+        """Returns whether the room was left or lost since."""
         return self._life.over

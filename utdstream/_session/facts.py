@@ -69,7 +69,7 @@ class RoomFacts:
         self.messages: Occurrences[DataMessage] = Occurrences(lane)
 
     def show_disconnected(self, reason: str) -> None:
-        """Everything that needs a connection is no more. The caller holds `lock`."""
+        """Shows that all that needs a connection is over. The caller holds `lock`."""
         self.remote_participants.set(())
         self.microphone_on.set(False)
         self.camera_on.set(False)

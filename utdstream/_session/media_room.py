@@ -40,7 +40,7 @@ class MediaRoom:
         return self._life
 
     def require(self, doing: str) -> tuple[RoomLife, RoomConnection]:
-        """The present life and its connection, once it has joined. Raises: SessionClosed."""
+        """Returns the present life and its connection, once it has joined. Raises: SessionClosed."""
         life = self._life
         if life is None or life.connection is None or not life.joined:
             raise SessionClosed(f"{doing}: the room is not connected; connect first")
@@ -94,7 +94,7 @@ class MediaRoom:
             raise
 
     def end(self, life: RoomLife, reason: str) -> None:
-        """This life has ended: the facts say so, unless that was said before."""
+        """Ends this life: the facts say so, unless that was said before."""
         with self.facts.lock:
             if life.over:
                 return
@@ -131,7 +131,7 @@ class MediaRoom:
         return freed
 
     def begin_leaving(self, life: RoomLife | None = None) -> None:
-        """Devices stop and the room is left in the background; a later `disconnect` waits for it.
+        """Stops the devices and leaves the room in the background; a later `disconnect` waits for it.
 
         `life` None: the present one. Any thread, does not block.
         """
@@ -179,7 +179,7 @@ class MediaRoom:
         life.loop.call(connection.require_permission, kind, deadline=deadline)
 
     def withdraw(self, deadline: Deadline | None = None) -> None:
-        """Microphone and camera stop and are unpublished; with a deadline it waits until they are.
+        """Stops and unpublishes microphone and camera; with a deadline it waits until they are.
 
         Any thread, does not block, when there is no deadline.
         """
@@ -196,12 +196,12 @@ class MediaRoom:
             life.loop.run(lambda: connection.set_wishes(wishes), deadline=deadline)
 
     def wishes(self, deadline: Deadline) -> Mapping[str, bool]:
-        """What the present or last life wished to publish, for a life that follows it. Blocks: briefly."""
+        """Returns what the present or last life wished to publish, for a life that follows it. Blocks: briefly."""
         with self.facts.lock:
             life = self._life or self._freeing
         return life.loop.call(life.wishes, deadline=deadline) if life is not None else {}
 
     def settle_publishing(self, deadline: Deadline) -> None:
-        """Blocks: until what is wished for is published, or has failed and was reported."""
+        """Waits until what is wished for is published, or has failed and was reported. Blocks: to the deadline."""
         life, connection = self.require("publishing")
         life.loop.run(connection.settle_publishing, deadline=deadline)

@@ -37,7 +37,7 @@ class Receiver(Protocol):
 
 
 def audio_frames(receiver: Receiver, identity: str | None) -> Iterator[PcmFrame]:
-    """48 kHz mono, 10 ms each, paced by the monotonic clock; ends when the room does."""
+    """Iterates over 48 kHz mono, 10 ms each, paced by the monotonic clock; ends when the room does."""
     consumer = receiver.attach_audio(identity)
     return _audio_frames(receiver, consumer)
 
@@ -63,7 +63,7 @@ def _audio_frames(receiver: Receiver, consumer: AudioConsumer) -> Generator[PcmF
 
 
 def video_frames(receiver: Receiver, identity: str | None, timeout_s: float) -> Iterator[RawFrame]:
-    """The newest picture each time, I420; ends when the room does."""
+    """Iterates over the newest picture each time, I420; ends when the room does."""
     consumer = receiver.attach_video(identity)
     return _video_frames(receiver, consumer, timeout_s)
 
@@ -87,7 +87,7 @@ def _video_frames(
 
 
 def take_snapshot(receiver: Receiver, identity: str | None, deadline: Deadline) -> bytes:
-    """The newest picture as PNG, upright. Raises: DeadlineExceeded when none comes."""
+    """Returns the newest picture as PNG, upright. Raises: DeadlineExceeded when none comes."""
     consumer = receiver.attach_video(identity)
     try:
         frame = consumer.take(deadline.remaining())
@@ -99,7 +99,7 @@ def take_snapshot(receiver: Receiver, identity: str | None, deadline: Deadline) 
 
 
 def to_png(frame: RawFrame) -> bytes:
-    """`frame` as an 8-bit RGB PNG, turned upright. Colours: BT.601, as WebRTC's raw pictures are."""
+    """Returns `frame` as an 8-bit RGB PNG, turned upright. Colours: BT.601, as WebRTC's raw pictures are."""
     import numpy
 
     width, height = frame.width, frame.height

@@ -41,7 +41,7 @@ class Deadline:
 
     @classmethod
     def after(cls, seconds: float, doing: str) -> Deadline:
-        """The deadline of one step that the SDK takes by itself, `seconds` from now."""
+        """Returns the deadline of one step that the SDK takes by itself, `seconds` from now."""
         return cls(None, seconds, doing)
 
     def remaining(self) -> float:
@@ -53,7 +53,7 @@ class Deadline:
         return time.monotonic() >= self._at
 
     def error(self, cause: str = "nothing answered in time") -> DeadlineExceeded:
-        """The error to raise when it passed."""
+        """Returns the error to raise when it passed."""
         return DeadlineExceeded(
             f"{self._doing}: {cause} (timeout {self.timeout:g} s); check that the server is "
             "reachable, or give a longer timeout"

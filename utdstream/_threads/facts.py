@@ -158,7 +158,7 @@ class _Waiter(Generic[T]):
         self._queue.put(None)
 
     def unseen(self) -> tuple[T, ...]:
-        """What was pushed and not looked at."""
+        """Returns what was pushed and not looked at."""
         values: list[T] = []
         with contextlib.suppress(Empty):
             while True:

@@ -78,7 +78,7 @@ class EventsLane:
             del job  # an idle lane must not keep the last event's objects alive
 
     def close(self, timeout: float = 1.0, *, forget_queued: bool = False) -> None:
-        """No new callbacks; queued ones may finish for `timeout` seconds, the rest is forgotten.
+        """Takes no new callbacks; queued ones may finish for `timeout` seconds, the rest is forgotten.
 
         With `forget_queued` nothing that is queued begins any more; only a running callback may finish.
         Blocks: at most `timeout`; not at all when called from the lane itself.
@@ -168,7 +168,7 @@ class WorkLane:
             del timer
 
     def close(self, timeout: float = 1.0) -> None:
-        """What has not begun is forgotten. Blocks: at most `timeout`; not at all from the lane itself."""
+        """Forgets what has not begun. Blocks: at most `timeout`; not at all from the lane itself."""
         with self._condition:
             self._closed = True
             self._due.clear()

@@ -13,7 +13,7 @@ from utdstream.models import MqttLogin
 
 
 def token_to_json(*, token: str, url: str, room_name: str, user_token: str, role: str) -> dict[str, object]:
-    """A room mint, with the room's name in both known spellings."""
+    """Returns a room mint, with the room's name in both known spellings."""
     return {
         "token": token,
         "url": url,
@@ -26,7 +26,7 @@ def token_to_json(*, token: str, url: str, room_name: str, user_token: str, role
 
 
 def session_to_json(*, user_token: str, mqtt: MqttLogin | None) -> dict[str, object]:
-    """A room-less mint; `mqtt` only when the engine has a broker."""
+    """Returns a room-less mint; `mqtt` only when the engine has a broker."""
     answer: dict[str, object] = {
         "user_token": user_token,
         "ws_url": None,
@@ -48,7 +48,7 @@ def session_to_json(*, user_token: str, mqtt: MqttLogin | None) -> dict[str, obj
 def page_to_json(
     rows: Sequence[Mapping[str, object]], *, page: int, per_page: int, total: int
 ) -> dict[str, object]:
-    """The page envelope."""
+    """Returns the page envelope."""
     return {
         "data": list(rows),
         "pagination": {
@@ -67,7 +67,7 @@ def error_to_json(
     retry_after_s: float | None = None,
     details: Mapping[str, object] | None = None,
 ) -> dict[str, object]:
-    """An error body."""
+    """Returns an error body."""
     answer: dict[str, object] = {"message": message, "code": code}
     if retry_after_s is not None:
         answer["retry_after"] = math.ceil(retry_after_s)

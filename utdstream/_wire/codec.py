@@ -44,7 +44,7 @@ _STATUSES = {status.value: status for status in UTDCallStatus}
 
 
 def text(value: object) -> str | None:
-    """A non-empty string that can be sent on (no lone surrogates, which JSON allows), or None."""
+    """Returns a non-empty string that can be sent on (no lone surrogates, which JSON allows), or None."""
     if not isinstance(value, str) or not value:
         return None
     try:
@@ -55,24 +55,24 @@ def text(value: object) -> str | None:
 
 
 def integer(value: object) -> int | None:
-    """An int (bool is none), or None."""
+    """Returns an int (bool is none), or None."""
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def seconds(value: object) -> float | None:
-    """A finite number of seconds, not negative, or None."""
+    """Returns a finite number of seconds, not negative, or None."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     return float(value) if 0 <= value <= _LONGEST_S else None
 
 
 def mapping(value: object) -> JsonObject | None:
-    """A JSON object, or None."""
+    """Returns a JSON object, or None."""
     return value if isinstance(value, dict) else None
 
 
 def time(value: object) -> datetime | None:
-    """An ISO-8601 time, or None; a time without a zone is UTC."""
+    """Returns an ISO-8601 time, or None; a time without a zone is UTC."""
     if not isinstance(value, str):
         return None
     try:
@@ -83,22 +83,22 @@ def time(value: object) -> datetime | None:
 
 
 def iso(moment: datetime) -> str:
-    """ISO-8601 UTC with milliseconds and Z."""
+    """Returns ISO-8601 UTC with milliseconds and Z."""
     return moment.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def stream_type(value: object) -> UTDStreamType | None:
-    """All spellings of both generations, or None."""
+    """Reads a type in all spellings of both generations; None for an unknown one."""
     return _TYPES.get(value) if isinstance(value, str) else None
 
 
 def call_status(value: object) -> UTDCallStatus | None:
-    """One of the seven states, or None for an unknown word."""
+    """Returns one of the seven states, or None for an unknown word."""
     return _STATUSES.get(value) if isinstance(value, str) else None
 
 
 def json_object(raw: bytes | str) -> JsonObject | None:
-    """The JSON object in `raw`, or None when it is anything else (also absurdly deep or not UTF-8)."""
+    """Returns the JSON object in `raw`, or None when it is anything else (also absurdly deep or not UTF-8)."""
     try:
         value = json.loads(raw)
     except (ValueError, RecursionError):
@@ -118,7 +118,7 @@ def error_message(body: object) -> tuple[str | None, str | None, float | None]:
 
 
 def parse_call(answer: JsonObject) -> UTDCall:
-    """One call. Raises: EngineUnreachable when id, status or type are missing or unknown."""
+    """Returns one call. Raises: EngineUnreachable when id, status or type are missing or unknown."""
     call_id = text(answer.get("call_id"))
     status = call_status(answer.get("status"))
     if call_id is None or status is None:
@@ -151,7 +151,7 @@ def parse_call(answer: JsonObject) -> UTDCall:
 
 
 def call_to_json(call: UTDCall) -> dict[str, object]:
-    """The engine's spelling of a call; token and url only when the call carries them."""
+    """Returns the engine's spelling of a call; token and url only when the call carries them."""
     answer: dict[str, object] = {
         "call_id": call.call_id,
         "status": call.status.wire,
@@ -179,7 +179,7 @@ def call_to_json(call: UTDCall) -> dict[str, object]:
 
 
 def parse_calls(answer: JsonObject) -> list[UTDCall]:
-    """The calls of a page; rows that hold none are left out."""
+    """Returns the calls of a page; rows that hold none are left out."""
     rows = answer.get("data")
     if not isinstance(rows, list):
         rows = answer.get("calls")
@@ -194,7 +194,7 @@ def parse_calls(answer: JsonObject) -> list[UTDCall]:
 
 
 def parse_token(answer: JsonObject) -> UTDTokenResponse:
-    """A room mint, both spellings. Raises: EngineUnreachable when token or url are missing."""
+    """Returns a room mint, both spellings. Raises: EngineUnreachable when token or url are missing."""
     token, url = text(answer.get("token")), text(answer.get("url"))
     if token is None or url is None:
         raise EngineUnreachable(
@@ -211,7 +211,7 @@ def parse_token(answer: JsonObject) -> UTDTokenResponse:
 
 
 def parse_session(answer: JsonObject) -> SessionMint:
-    """A room-less mint. Raises: EngineUnreachable when the bearer is missing."""
+    """Returns a room-less mint. Raises: EngineUnreachable when the bearer is missing."""
     bearer = text(answer.get("user_token")) or text(answer.get("userToken"))
     if bearer is None:
         raise EngineUnreachable(
@@ -240,7 +240,7 @@ def _parse_mqtt(answer: JsonObject | None) -> MqttLogin | None:
 
 
 def _either(fields: JsonObject, *names: str) -> object:
-    """The first of these fields that is there."""
+    """Returns the first of these fields that is there."""
     return next((fields[name] for name in names if name in fields), None)
 
 
@@ -249,7 +249,7 @@ def _objects(value: object) -> list[JsonObject]:
 
 
 def parse_seat_grid(fields: JsonObject) -> SeatGrid | None:
-    """A grid in the spelling of a message or of `GET /seats`; None when it holds none."""
+    """Returns a grid in the spelling of a message or of `GET /seats`; None when it holds none."""
     count = integer(_either(fields, "count", "seat_count"))
     rows = _objects(fields.get("seats"))
     if count is None and not rows:
@@ -278,7 +278,7 @@ def parse_seat_grid(fields: JsonObject) -> SeatGrid | None:
 
 
 def parse_speak_requests(rows: object) -> list[SpeakRequest]:
-    """The requests of a grid or of `GET /speakers/requests`; rows that hold none are left out."""
+    """Returns the requests of a grid or of `GET /speakers/requests`; rows that hold none are left out."""
     found = []
     for row in _objects(rows):
         number = integer(_either(row, "id", "request_id"))
@@ -289,7 +289,7 @@ def parse_speak_requests(rows: object) -> list[SpeakRequest]:
 
 
 def seat_grid_to_message(grid: SeatGrid) -> dict[str, object]:
-    """The spelling of `_seat_update` and of the room metadata."""
+    """Writes a grid as `_seat_update` and the room metadata spell it."""
     return {
         "count": grid.count,
         "mode": grid.mode,
@@ -310,7 +310,7 @@ def seat_grid_to_message(grid: SeatGrid) -> dict[str, object]:
 
 
 def seat_grid_to_answer(grid: SeatGrid) -> dict[str, object]:
-    """The spelling of `GET /seats` and of the set-up's answer."""
+    """Writes a grid as `GET /seats` and the set-up's answer spell it."""
     return {
         "seat_count": grid.count,
         "seat_mode": grid.mode,
@@ -342,7 +342,7 @@ def _requests_to_json(grid: SeatGrid) -> list[dict[str, object]]:
 
 
 def parse_invitation(fields: JsonObject) -> SeatInvitation | None:
-    """A `_speaker_invitation`; None when it holds none."""
+    """Returns a `_speaker_invitation`; None when it holds none."""
     number = integer(_either(fields, "invitation_id", "id"))
     target = text(fields.get("target_identity"))
     if number is None or target is None:
@@ -356,7 +356,7 @@ def parse_invitation(fields: JsonObject) -> SeatInvitation | None:
 
 
 def parse_stage(fields: JsonObject) -> tuple[UTDStageMember, ...] | None:
-    """The members of a stage, in order; None when the object tells none."""
+    """Returns the members of a stage, in order; None when the object tells none."""
     rows = _either(fields, "members", "stage", "data")
     if not isinstance(rows, list):
         return None
@@ -369,5 +369,5 @@ def parse_stage(fields: JsonObject) -> tuple[UTDStageMember, ...] | None:
 
 
 def stage_to_json(members: Sequence[UTDStageMember]) -> list[dict[str, object]]:
-    """The engine's spelling of a stage."""
+    """Returns the engine's spelling of a stage."""
     return [{"identity": member.identity, "name": member.name, "role": member.role} for member in members]

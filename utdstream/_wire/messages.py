@@ -59,22 +59,22 @@ ONLINE, OFFLINE = b"online", b"offline"
 
 
 def calls_topic(app_id: str, identity: str) -> str:
-    """Where an identity's call events arrive. QoS 1, never retained."""
+    """Returns where an identity's call events arrive. QoS 1, never retained."""
     return f"utdstream/v1/{segment(app_id)}/{segment(identity)}/calls"
 
 
 def availability_topic(app_id: str, identity: str) -> str:
-    """Where a device says online or offline (its last will). Retained."""
+    """Returns where a device says online or offline (its last will). Retained."""
     return f"utdstream/v1/{segment(app_id)}/{segment(identity)}/availability"
 
 
 def mqtt_username(app_id: str, identity: str) -> str:
-    """The broker login of one identity."""
+    """Returns the broker login of one identity."""
     return f"{segment(app_id)}/{segment(identity)}"
 
 
 def call_update(call: UTDCall) -> bytes:
-    """The data message that tells a call room its call has changed. Never carries a token or a url."""
+    """Returns the data message that tells a call room its call has changed. Never carries a token or a url."""
     return json.dumps(
         {"type": CALL_UPDATE, "rev": call.rev, "call": _without_credentials(call)},
         separators=(",", ":"),
@@ -82,19 +82,19 @@ def call_update(call: UTDCall) -> bytes:
 
 
 def room_metadata(call: UTDCall) -> str:
-    """The metadata of a call room: the same object, where only the server can write."""
+    """Returns the metadata of a call room: the same object, where only the server can write."""
     return json.dumps(
         {METADATA_CALL: {"rev": call.rev, "call": _without_credentials(call)}}, separators=(",", ":")
     )
 
 
 def live_ended() -> bytes:
-    """The data message that a room is about to close."""
+    """Returns the data message that a room is about to close."""
     return json.dumps({"type": LIVE_ENDED}, separators=(",", ":")).encode()
 
 
 def removed(reason: str) -> bytes:
-    """The data message to a participant that is about to be removed."""
+    """Returns the data message to a participant that is about to be removed."""
     return json.dumps({"type": REMOVED, "reason": reason}, separators=(",", ":")).encode()
 
 
@@ -107,12 +107,12 @@ class EngineMessage:
 
 
 def encode(kind: str, fields: codec.JsonObject) -> bytes:
-    """A data message of the engine."""
+    """Returns a data message of the engine."""
     return json.dumps({"type": kind, **fields}, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def parse(data: bytes) -> EngineMessage | None:
-    """The engine message in `data`, or None when it is something else."""
+    """Returns the engine message in `data`, or None when it is something else."""
     if len(data) > MAX_MESSAGE_BYTES or b'"type"' not in data:
         return None
     message = codec.json_object(data)
@@ -123,13 +123,13 @@ def parse(data: bytes) -> EngineMessage | None:
 
 
 def parse_metadata(metadata: str, key: str) -> codec.JsonObject | None:
-    """What the server wrote under `key` into a room's metadata, or None."""
+    """Returns what the server wrote under `key` into a room's metadata, or None."""
     holder = codec.json_object(metadata) if metadata else None
     return codec.mapping(holder.get(key)) if holder is not None else None
 
 
 def parse_call_update(data: bytes) -> UTDCall | None:
-    """The call in a `_call_update` data message, or None when it is something else."""
+    """Returns the call in a `_call_update` data message, or None when it is something else."""
     if len(data) > MAX_EVENT_BYTES or CALL_UPDATE.encode() not in data:
         return None
     message = codec.json_object(data)
@@ -139,7 +139,7 @@ def parse_call_update(data: bytes) -> UTDCall | None:
 
 
 def parse_room_metadata(metadata: str) -> UTDCall | None:
-    """The call in a room's metadata, or None."""
+    """Returns the call in a room's metadata, or None."""
     holder = codec.json_object(metadata) if metadata else None
     update = codec.mapping(holder.get(METADATA_CALL)) if holder is not None else None
     return _call_in(update.get("call")) if update is not None else None
@@ -156,7 +156,7 @@ class CallEvent:
 
 
 def encode_call_event(event: CallEvent) -> bytes:
-    """JSON of one event; the call's fields are those a waiting device may know before it asks."""
+    """Returns JSON of one event; the call's fields are those a waiting device may know before it asks."""
     call = event.call
     return json.dumps(
         {
@@ -181,7 +181,7 @@ def encode_call_event(event: CallEvent) -> bytes:
 
 
 def parse_call_event(payload: bytes) -> CallEvent | None:
-    """One event, or None when the payload is malformed, oversized or of another version."""
+    """Returns one event, or None when the payload is malformed, oversized or of another version."""
     if len(payload) > MAX_EVENT_BYTES:
         return None
     message = codec.json_object(payload)

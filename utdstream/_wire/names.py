@@ -18,7 +18,7 @@ _CALL_ID = re.compile(r"call_[0-9a-f]{24}\Z")
 
 
 def room_name_fault(name: str) -> str | None:
-    """Why a room cannot have this plain name, as a sentence; None: it can."""
+    """Returns why a room cannot have this plain name, as a sentence; None: it can."""
     if not _ROOM_NAME.match(name):
         return (
             f"room_name must be alphanumeric (letters, digits, '_', '.', '-'), 1 to {MAX_IDENTITY} characters"
@@ -31,7 +31,7 @@ def room_name_fault(name: str) -> str | None:
 
 
 def identity_fault(identity: str) -> str | None:
-    """Why nobody can have this identity, as a sentence without its subject; None: it can be had.
+    """Returns why nobody can have this identity, as a sentence without its subject; None: it can be had.
 
     Characters and length are the caller's to check.
     """

@@ -20,7 +20,7 @@ HEADER_IDEMPOTENCY_KEY = "Idempotency-Key"
 
 
 def _actions(base: str, *words: str) -> Mapping[str, str]:
-    """The path of each action that is a word behind `base`."""
+    """Returns the path of each action that is a word behind `base`."""
     return {word: f"{base}/{word}" for word in words}
 
 
@@ -59,12 +59,12 @@ STAGE_ACTIONS = _actions(STAGE, "invite", "remove", "request", "leave")  # guess
 
 
 def segment(text: str) -> str:
-    """One path segment or topic level: everything but letters, digits and `-._~` percent-encoded."""
+    """Returns one path segment or topic level: everything but letters, digits and `-._~` percent-encoded."""
     return quote(text, safe="")
 
 
 def at(template: str, **values: str | int) -> str:
-    """The path of a template of this table, each value one segment of it."""
+    """Returns the path of a template of this table, each value one segment of it."""
     return template.format(**{name: segment(str(value)) for name, value in values.items()})
 
 
