@@ -25,9 +25,10 @@ MAX_CONNECTIONS = 2000
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the engine until it is told to stop; the process's exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m utdstream.engine", description="The self-hosted engine, alone."
+        prog="python -m utdstream.engine",
+        description="Run the engine alone, beside a media server and a broker of your own.",
     )
-    parser.add_argument("--config", required=True, metavar="FILE", help="the engine's TOML settings")
+    parser.add_argument("--config", required=True, metavar="FILE", help="the engine's settings, a TOML file")
     options = parser.parse_args(arguments)
     try:
         config = load(options.config)

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from utdstream.engine import config
-from utdstream.engine.api.fields import Fields, Query, body_object, checked_identity
+from utdstream.engine.api import bodies
+from utdstream.engine.api.fields import Fields, Query, checked_identity
 from utdstream.engine.api.limits import MAX_KEYS, Buckets
 from utdstream.engine.api.openapi import document
 from utdstream.engine.api.operations import OPERATIONS
@@ -120,12 +121,12 @@ def test_buckets_are_bounded() -> None:
 )
 def test_a_body_that_is_no_object_is_refused(raw: bytes) -> None:
     with pytest.raises(Refusal) as refusal:
-        body_object(raw)
+        bodies.read(raw)
     assert refusal.value.status == 422
 
 
 def test_an_empty_body_is_an_empty_object() -> None:
-    assert body_object(b"") == body_object(b" \n") == {}
+    assert bodies.read(b"") == bodies.read(b" \n") == {}
 
 
 @pytest.mark.parametrize(

@@ -20,19 +20,6 @@ LARGEST_NUMBER = 999_999_999
 """Of a number in a path, or of a seat."""
 
 
-def body_object(raw: bytes) -> dict[str, object]:
-    """The JSON object in a request body; an empty body is an empty object. Raises: Refusal."""
-    if not raw.strip():
-        return {}
-    try:
-        value = json.loads(raw.decode("utf-8"), parse_constant=_no_constant)
-    except (ValueError, RecursionError):
-        raise invalid("The body must be a JSON object in UTF-8") from None
-    if not isinstance(value, dict):
-        raise invalid("The body must be a JSON object")
-    return value
-
-
 def checked_text(value: object, name: str, *, longest: int = MAX_IDENTITY) -> str:
     """A non-empty text without control characters. Raises: Refusal."""
     if not isinstance(value, str) or not value.strip():
@@ -193,7 +180,3 @@ class Query:
         if not (value.isascii() and value.isdigit() and len(value) <= 9 and 1 <= int(value) <= most):
             raise invalid(f"{name} must be a whole number from 1 to {most}")
         return int(value)
-
-
-def _no_constant(name: str) -> object:
-    raise ValueError(f"{name} is no JSON")

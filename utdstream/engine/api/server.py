@@ -13,7 +13,6 @@ uvicorn). Knows no rule of calls or rooms.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping
@@ -25,7 +24,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
 from utdstream._wire import answers, routes
-from utdstream.engine.api.fields import Fields, Query, body_object, checked_identity, checked_text
+from utdstream.engine.api import bodies
+from utdstream.engine.api.fields import Fields, Query, checked_identity, checked_text
 from utdstream.engine.api.gate import Gate
 from utdstream.engine.api.operations import OPERATIONS
 from utdstream.engine.api.operations.table import Access, Operation
@@ -109,7 +109,7 @@ async def _ask(request: Request, operation: Operation, gate: Gate) -> Ask:
     if operation.access is Access.PUBLIC:
         return Ask(Asker(), {}, Query({}), Fields({}), None)
     asker = gate.asker(request, operation.access, in_query=operation.is_stream)
-    body = {} if operation.method == "GET" else body_object(await _body(request))
+    body = {} if operation.method == "GET" else bodies.read(await _body(request))
     ask = Ask(
         asker,
         {name: _segment(raw, name) for name, raw in request.path_params.items()},
@@ -194,7 +194,7 @@ def error_response(refusal: Refusal, headers: Mapping[str, str] | None = None) -
 
 def _json_response(status: int, body: Mapping[str, object]) -> Response:
     return Response(
-        json.dumps(body, separators=(",", ":")).encode(),
+        bodies.written(body),
         status,
         media_type="application/json",
         headers={"Cache-Control": "no-store"},
