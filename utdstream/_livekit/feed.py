@@ -56,12 +56,12 @@ class Feed(ABC, Generic[Frame_contra]):
     def publish_options(self) -> rtc.TrackPublishOptions:
         """How that track is published; complete but for its `source`."""
 
-    async def is_ready(self, timeout_s: float) -> bool:
-        """True when the track may be published; False when the device was not ready after `timeout_s`."""
+    async def wait_for_device(self, timeout_s: float) -> bool:
+        """True when the track may be published; False when the open device was not so far after `timeout_s`."""
         return True
 
-    def on_ready(self, callback: Callable[[], None]) -> None:
-        """Calls back on the loop when a device that was not ready has become so."""
+    def on_device_ready(self, callback: Callable[[], None]) -> None:
+        """Calls back on the loop when a device for which the wait was in vain is so far after all."""
 
     def prime(self) -> None:
         """The track is published next, not muted."""

@@ -224,8 +224,8 @@ class Slot:
             await self._close_device()  # it may have been opened for a wish that has changed
         else:
             await self._open_device(feed)
-            if not await feed.is_ready(FIRST_FRAME_S):
-                feed.on_ready(self.reconcile)
+            if not await feed.wait_for_device(FIRST_FRAME_S):
+                feed.on_device_ready(self.reconcile)
                 raise DeviceError(
                     f"the {self.kind} delivered no frame within {FIRST_FRAME_S:g} s of its start;"
                     " it is published with its first one"

@@ -172,11 +172,11 @@ class CameraFeed(Feed[RawFrame | EncodedFrame]):
             options.video_encoder = rtc.VideoEncoderBackend.ENCODER_BACKEND_PRE_ENCODED
         return options
 
-    async def is_ready(self, timeout_s: float) -> bool:
+    async def wait_for_device(self, timeout_s: float) -> bool:
         done, _ = await asyncio.wait({self._first}, timeout=timeout_s)
         return bool(done)
 
-    def on_ready(self, callback: Callable[[], None]) -> None:
+    def on_device_ready(self, callback: Callable[[], None]) -> None:
         self._first.add_done_callback(lambda _: callback())
 
     def _delivered(self) -> None:
