@@ -7,6 +7,7 @@ from all of them.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import itertools
 import signal
 import subprocess
@@ -42,6 +43,19 @@ from utdstream import (
     RoomLost,
     SessionClosed,
     UTDRoom,
+)
+from utdstream._livekit import (
+    capture,
+    connection,
+    events,
+    listening,
+    publishing,
+    room_end,
+    sending_side,
+    slot,
+    streams,
+    subscribing,
+    viewers,
 )
 from utdstream._livekit.loop import loop_thread
 from utdstream._session import media_room
@@ -93,6 +107,61 @@ def test_rule_1_livekit_objects_live_on_one_loop_thread(hall: MediaRoom) -> None
     lag = threading.Event()
     loop_thread().post(lag.set)
     assert lag.wait(0.5), "the loop answers at once"
+
+
+def belongs_to_the_loop() -> list[type]:
+    """Every class of the media core whose objects are touched on the loop only."""
+    return [
+        connection.RoomConnection,
+        events.RoomEvents,
+        publishing.Publisher,
+        slot.Slot,
+        sending_side.SendingSide,
+        capture.Capture,
+        viewers.ViewerWatch,
+        room_end.RoomEnd,
+        listening.Listening,
+        subscribing.Subscriber,
+        streams.Stream,
+    ]
+
+
+def test_rule_1_what_belongs_to_the_loop_is_touched_there_alone(
+    hall: MediaRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A room's life through every public method: no method of the core's objects runs on another thread."""
+    elsewhere: set[tuple[str, str]] = set()
+
+    def noted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*arguments: Any, **named: Any) -> Any:
+            thread = threading.current_thread().name
+            if thread != "utdstream-loop":
+                elsewhere.add((name, thread))
+            return function(*arguments, **named)
+
+        return run
+
+    for kind in belongs_to_the_loop():
+        for name, member in list(vars(kind).items()):
+            if isinstance(member, property) and member.fget is not None:
+                monkeypatch.setattr(kind, name, property(noted(f"{kind.__name__}.{name}", member.fget)))
+            elif inspect.isfunction(member):
+                monkeypatch.setattr(kind, name, noted(f"{kind.__name__}.{name}", member))
+    door = hall.join("door", Devices(ToneMicrophone(), NullSpeaker(), PatternCamera(320, 240, 15)))
+    house = hall.join("house", Devices(ToneMicrophone(), NullSpeaker()))
+    for room in (door, house):
+        room.set_microphone(True)
+    door.set_camera(True)
+    hear(house, 1000)
+    next(house.video_frames(timeout=PATIENCE_S))
+    house.snapshot()
+    house.send_data(b"hello")
+    assert door.stats().audio_frames_sent > 0
+    door.set_camera(False)
+    door.set_microphone(False)
+    house.disconnect()
+    door.dispose()
+    assert elsewhere == set()
 
 
 def test_rule_3_publish_while_the_room_is_deleted_fails_at_once(hall: MediaRoom) -> None:
@@ -522,7 +591,7 @@ def test_rule_2_a_room_is_not_left_while_its_first_messages_still_come(
     hall: MediaRoom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A socket closed with unread messages is reset, and the leave lost with it: a ghost for 21 s."""
-    from utdstream._livekit import connection, joining
+    from utdstream._livekit import joining
 
     joined: list[float] = []
     left: list[float] = []
