@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import pytest
 from facts import eventually
@@ -13,7 +14,7 @@ from utdstream import CallbackError, DeviceError, EncodedFrame, InvalidConfig, P
 from utdstream._livekit.devices import SharedCapture
 from utdstream._livekit.h264 import nal_units
 from utdstream._livekit.loop import loop_thread
-from utdstream._livekit.sources import CameraFeed, MicrophoneFeed
+from utdstream._livekit.sources import EncodedCameraFeed, MicrophoneFeed, RawCameraFeed
 from utdstream._threads.deadline import Deadline
 from utdstream.media import PcmFormat, PcmFrame
 from utdstream.synthetic import PatternCamera
@@ -143,13 +144,14 @@ def test_shared_capture_when_users_come_and_go_at_once_forgets_and_revives_nobod
 
 
 class FakeEncoder:
-    """What CameraFeed needs of an encoded camera."""
+    """What a feed needs of an encoded camera."""
 
     encoded = True
     width, height, frames_per_second = 320, 240, 30
 
     def __init__(self) -> None:
         self.key_frame_requests = 0
+        self.bitrates: list[int] = []
         self.fails = False
 
     def start(self, sink: object) -> None: ...
@@ -161,7 +163,10 @@ class FakeEncoder:
         if self.fails:
             raise OSError("the encoder is gone")
 
-    def set_bitrate(self, bitrate_bps: int) -> None: ...
+    def set_bitrate(self, bitrate_bps: int) -> None:
+        self.bitrates.append(bitrate_bps)
+        if self.fails:
+            raise OSError("the encoder is gone")
 
 
 class NativeTwin:
@@ -171,6 +176,7 @@ class NativeTwin:
         self.sent: list[object] = []
         self.accepts = True
         self.fails = False
+        self.bitrate_bps = 0
 
     def capture_frame(self, frame: object) -> bool:
         if self.fails:
@@ -179,7 +185,8 @@ class NativeTwin:
         return self.accepts
 
     def take_feedback(self) -> object:
-        return type("Feedback", (), {"keyframe_requested": False, "rate_control": None})()
+        rate = SimpleNamespace(target_bitrate_bps=self.bitrate_bps) if self.bitrate_bps else None
+        return SimpleNamespace(keyframe_requested=False, rate_control=rate)
 
     async def aclose(self) -> None: ...
 
@@ -191,14 +198,13 @@ def reports() -> list[CallbackError]:
 
 
 @pytest.fixture
-def encoded(reports: list[CallbackError]) -> Iterator[tuple[CameraFeed, FakeEncoder, NativeTwin]]:
+def encoded(reports: list[CallbackError]) -> Iterator[tuple[EncodedCameraFeed, FakeEncoder, NativeTwin]]:
     """An open feed of an encoded camera whose native end keeps the access units."""
     camera, native = FakeEncoder(), NativeTwin()
     loop = loop_thread()
 
-    def make() -> CameraFeed:
-        feed = CameraFeed(camera, loop, reports.append)
-        feed.encoded_source = native  # type: ignore[assignment]  # the twin
+    def make() -> EncodedCameraFeed:
+        feed = EncodedCameraFeed(camera, loop, reports.append, make_source=lambda *_: native)  # type: ignore[arg-type]  # the twin
         feed.open = True
         return feed
 
@@ -216,7 +222,7 @@ def kinds(native: NativeTwin) -> list[list[int]]:
 
 
 def test_encoded_feed_when_it_begins_sends_nothing_before_a_key_frame(
-    encoded: tuple[CameraFeed, FakeEncoder, NativeTwin],
+    encoded: tuple[EncodedCameraFeed, FakeEncoder, NativeTwin],
 ) -> None:
     """Deltas are dropped, counted, and a key frame is asked for; it needs its parameter sets too."""
     feed, camera, native = encoded
@@ -230,7 +236,7 @@ def test_encoded_feed_when_it_begins_sends_nothing_before_a_key_frame(
 
 
 def test_encoded_feed_when_an_idr_comes_without_parameter_sets_adds_them(
-    encoded: tuple[CameraFeed, FakeEncoder, NativeTwin],
+    encoded: tuple[EncodedCameraFeed, FakeEncoder, NativeTwin],
 ) -> None:
     """Viewers who join later can decode; what the camera claims about the frame is not believed."""
     feed, _, native = encoded
@@ -243,7 +249,7 @@ def test_encoded_feed_when_an_idr_comes_without_parameter_sets_adds_them(
 
 
 def test_encoded_feed_when_the_core_refuses_a_unit_starts_over_from_a_key_frame(
-    encoded: tuple[CameraFeed, FakeEncoder, NativeTwin],
+    encoded: tuple[EncodedCameraFeed, FakeEncoder, NativeTwin],
 ) -> None:
     """One lost access unit spoils the picture until the next key frame: it is asked for at once."""
     feed, camera, native = encoded
@@ -258,7 +264,7 @@ def test_encoded_feed_when_the_core_refuses_a_unit_starts_over_from_a_key_frame(
 
 
 def test_encoded_feed_when_it_is_closed_and_opened_never_resumes_in_mid_chain(
-    encoded: tuple[CameraFeed, FakeEncoder, NativeTwin],
+    encoded: tuple[EncodedCameraFeed, FakeEncoder, NativeTwin],
 ) -> None:
     """Muted for one frame is muted until the next key frame."""
     feed, _, native = encoded
@@ -284,7 +290,7 @@ def test_encoded_feed_when_it_is_closed_and_opened_never_resumes_in_mid_chain(
     ],
 )
 def test_encoded_feed_when_a_unit_is_bad_refuses_it(
-    encoded: tuple[CameraFeed, FakeEncoder, NativeTwin],
+    encoded: tuple[EncodedCameraFeed, FakeEncoder, NativeTwin],
     reports: list[CallbackError],
     bad: EncodedFrame | RawFrame,
 ) -> None:
@@ -299,7 +305,7 @@ def test_encoded_feed_when_a_unit_is_bad_refuses_it(
 
 
 def test_encoded_feed_when_the_driver_fails_goes_on(
-    encoded: tuple[CameraFeed, FakeEncoder, NativeTwin], reports: list[CallbackError]
+    encoded: tuple[EncodedCameraFeed, FakeEncoder, NativeTwin], reports: list[CallbackError]
 ) -> None:
     """A key frame that cannot be made is a DeviceError on `errors`, not the end of the pictures."""
     feed, camera, native = encoded
@@ -311,8 +317,23 @@ def test_encoded_feed_when_the_driver_fails_goes_on(
     assert isinstance(reports[0].error, DeviceError)
 
 
+def test_encoded_feed_when_the_network_changes_tells_the_camera_once(
+    encoded: tuple[EncodedCameraFeed, FakeEncoder, NativeTwin], reports: list[CallbackError]
+) -> None:
+    """Each new bitrate, not each frame; a driver that cannot is reported, and its frames are sent all the same."""
+    feed, camera, native = encoded
+    for bitrate_bps in (0, 800_000, 800_000, 500_000):
+        native.bitrate_bps = bitrate_bps
+        feed.sink(unit(SPS, PPS, IDR))
+    assert camera.bitrates == [800_000, 500_000]
+    camera.fails, native.bitrate_bps = True, 900_000
+    feed.sink(unit(DELTA))
+    assert (feed.sent, feed.dropped) == (5, 0)
+    assert isinstance(reports[0].error, DeviceError)
+
+
 def test_encoded_feed_when_the_core_raises_starts_over_from_a_key_frame(
-    encoded: tuple[CameraFeed, FakeEncoder, NativeTwin],
+    encoded: tuple[EncodedCameraFeed, FakeEncoder, NativeTwin],
 ) -> None:
     """The unit is lost all the same: what refers to it is not sent, and each unit is counted once."""
     feed, camera, native = encoded
@@ -328,7 +349,7 @@ def test_encoded_feed_when_the_core_raises_starts_over_from_a_key_frame(
 
 
 def test_encoded_feed_when_a_unit_was_refused_starts_over_from_a_key_frame(
-    encoded: tuple[CameraFeed, FakeEncoder, NativeTwin],
+    encoded: tuple[EncodedCameraFeed, FakeEncoder, NativeTwin],
 ) -> None:
     """A unit of another size, in mid-chain: the deltas behind it would be decoded against a picture never sent."""
     feed, camera, native = encoded
@@ -402,7 +423,7 @@ def test_camera_feed_when_a_buffer_is_not_contiguous_refuses_it(reports: list[Ca
     """Every second byte of something: it would be read past its end."""
     loop = loop_thread()
     camera = PatternCamera(320, 240, 15)
-    feed = loop.call(lambda: CameraFeed(camera, loop, reports.append), deadline=Deadline(5, 5, "make"))
+    feed = loop.call(lambda: RawCameraFeed(camera, loop, reports.append), deadline=Deadline(5, 5, "make"))
     feed.open = True
     holes = memoryview(bytes(2 * 115_200))[::2]
     feed.sink(RawFrame(holes, 320, 240, PixelFormat.I420, 1))

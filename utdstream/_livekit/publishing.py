@@ -18,9 +18,9 @@ from utdstream._livekit.platform_audio import NativeAudio, PlatformFeed
 from utdstream._livekit.room_end import RoomEnd
 from utdstream._livekit.sending_side import SendingSide
 from utdstream._livekit.slot import Slot, Wish
-from utdstream._livekit.sources import CameraFeed, MicrophoneFeed
+from utdstream._livekit.sources import EncodedCameraFeed, MicrophoneFeed, RawCameraFeed
 from utdstream.errors import DeviceError
-from utdstream.media import Camera, Devices, Microphone, PcmFrame
+from utdstream.media import Camera, Devices, EncodedFrame, Microphone, PcmFrame, RawFrame
 from utdstream.observe import Report
 
 Device = TypeVar("Device", Microphone, Camera)
@@ -40,7 +40,7 @@ class Publisher:
         self._side = SendingSide(end)
         self._last_wishes: dict[str, bool] = {}
         self.microphone = self._slot("microphone", devices.microphone, microphone_feed)
-        self.camera = self._slot("camera", devices.camera, CameraFeed)
+        self.camera = self._slot("camera", devices.camera, camera_feed)
         self.slots = {slot.kind: slot for slot in (self.microphone, self.camera)}
 
     def _slot(
@@ -153,3 +153,8 @@ def microphone_feed(microphone: Microphone, loop: LoopThread, report: Report) ->
     if isinstance(native, NativeAudio):  # the core captures by itself (`utdstream.platform_audio`)
         return PlatformFeed(native, loop, report)
     return MicrophoneFeed(microphone, loop, report)
+
+
+def camera_feed(camera: Camera, loop: LoopThread, report: Report) -> Feed[RawFrame | EncodedFrame]:
+    """The way of this camera's pictures into the core. Thread: loop."""
+    return (EncodedCameraFeed if camera.encoded else RawCameraFeed)(camera, loop, report)

@@ -1,9 +1,9 @@
 """Own media on its way in: a device's frames, checked, and handed to the native core.
 
-Owns: `MicrophoneFeed`, `CameraFeed`. Threads: a sink runs on its device's thread and never blocks, never raises;
-the rest is the loop's. Video goes straight into the core (a plain FFI call that copies). Sound is the exception:
-`AudioSource.capture_frame` awaits a callback, so a pump on the loop takes it from a queue of at most QUEUE_MS that
-drops its oldest frame.
+Owns: `MicrophoneFeed`, `RawCameraFeed`, `EncodedCameraFeed`. Threads: a sink runs on its device's thread and never
+blocks, never raises; the rest is the loop's. Video goes straight into the core (a plain FFI call that copies).
+Sound is the exception: `AudioSource.capture_frame` awaits a callback, so a pump on the loop takes it from a queue
+of at most QUEUE_MS that drops its oldest frame.
 
 Everything is checked before it crosses the FFI: a wrong size would end the process, not the call.
 """
@@ -11,13 +11,14 @@ Everything is checked before it crosses the FFI: a wrong size would end the proc
 from __future__ import annotations
 
 import asyncio
+from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable
 
 from livekit import rtc
 
 from utdstream._livekit.feed import Feed
-from utdstream._livekit.h264 import H264Gate, Passage
+from utdstream._livekit.h264 import H264Gate
 from utdstream._livekit.loop import LoopThread
 from utdstream.errors import DeviceError, InvalidConfig
 from utdstream.media import Camera, EncodedFrame, Microphone, PcmFormat, PcmFrame, PixelFormat, RawFrame
@@ -128,49 +129,24 @@ def check_sound(frame: PcmFrame, promised: PcmFormat) -> None:
         )
 
 
-class CameraFeed(Feed[RawFrame | EncodedFrame]):
-    """A camera's frames into one native video source, raw or as H.264 access units.
-
-    It is ready with its first frame: a track published before that shows black.
-    """
+class _CameraFeed(Feed[RawFrame | EncodedFrame]):
+    """What both kinds of cameras share. Ready with the first frame: a track published before that shows black."""
 
     def __init__(self, camera: Camera, loop: LoopThread, report: Report) -> None:
         super().__init__(loop, report, "camera")
         self._camera = camera
-        self._width, self._height = camera.width, camera.height
-        self._gate = H264Gate(camera.width, camera.height)
-        self._bitrate_bps = 0
         self._first: asyncio.Future[None] = loop.asyncio_loop.create_future()
-        self.raw_source: rtc.VideoSource | None = None
-        self.encoded_source: rtc.EncodedVideoSource | None = None
-        if camera.encoded:
-            self.encoded_source = rtc.EncodedVideoSource(camera.width, camera.height)
-        else:
-            self.raw_source = rtc.VideoSource(camera.width, camera.height)
-
-    @property
-    def dropped(self) -> int:
-        return self._dropped + self._gate.dropped
-
-    def make_track(self) -> rtc.LocalTrack:
-        source = self.encoded_source or self.raw_source
-        assert source is not None
-        return rtc.LocalVideoTrack.create_video_track("camera", source)
 
     def publish_options(self) -> rtc.TrackPublishOptions:
-        frames_per_second = self._camera.frames_per_second
-        pixels_per_second = self._width * self._height * frames_per_second
-        options = rtc.TrackPublishOptions(
+        camera = self._camera
+        pixels_per_second = camera.width * camera.height * camera.frames_per_second
+        return rtc.TrackPublishOptions(
             simulcast=False,  # three encoders on a small machine, and none of them possible pre-encoded
             video_encoding=rtc.VideoEncoding(
                 max_bitrate=max(MIN_VIDEO_BITRATE_BPS, int(pixels_per_second * VIDEO_BITS_PER_PIXEL)),
-                max_framerate=float(frames_per_second),
+                max_framerate=float(camera.frames_per_second),
             ),
         )
-        if self.encoded_source is not None:
-            options.video_codec = rtc.VideoCodec.H264
-            options.video_encoder = rtc.VideoEncoderBackend.ENCODER_BACKEND_PRE_ENCODED
-        return options
 
     async def wait_for_device(self, timeout_s: float) -> bool:
         done, _ = await asyncio.wait({self._first}, timeout=timeout_s)
@@ -187,29 +163,34 @@ class CameraFeed(Feed[RawFrame | EncodedFrame]):
         if not self._first.done():
             self._first.set_result(None)
 
-    def prime(self) -> None:
-        if self.raw_source is not None:
-            self.open = True  # the core sends black until it has a first frame
-
-    def let_pass(self) -> None:
-        """A key frame is asked for, and nothing but a key frame goes first."""
-        if self.encoded_source is not None:
-            self._gate.restart()
-            self._ask_for_key_frame()
-        super().let_pass()
-
     def sink(self, frame: RawFrame | EncodedFrame) -> None:
         try:
-            if isinstance(frame, EncodedFrame):
-                self._submit_encoded(frame)
-            else:
-                self._submit_raw(frame)
+            self._submit(frame)
         except Exception as error:  # noqa: BLE001 - the sink never raises into a driver
             self._refuse(error)
 
-    def _submit_raw(self, frame: RawFrame) -> None:
-        if self.raw_source is None:
-            raise InvalidConfig("the camera says encoded=True but delivered a raw frame")
+    @abstractmethod
+    def _submit(self, frame: RawFrame | EncodedFrame) -> None:
+        """As `sink`, but may raise: such a frame is counted as dropped."""
+
+
+class RawCameraFeed(_CameraFeed):
+    """A camera's raw pictures into one native video source; the core encodes them."""
+
+    def __init__(self, camera: Camera, loop: LoopThread, report: Report) -> None:
+        super().__init__(camera, loop, report)
+        self._width, self._height = camera.width, camera.height
+        self._source = rtc.VideoSource(camera.width, camera.height)
+
+    def make_track(self) -> rtc.LocalTrack:
+        return rtc.LocalVideoTrack.create_video_track("camera", self._source)
+
+    def prime(self) -> None:
+        self.open = True  # the core sends black until it has a first frame
+
+    def _submit(self, frame: RawFrame | EncodedFrame) -> None:
+        if isinstance(frame, EncodedFrame):
+            raise InvalidConfig("the camera says encoded=False but delivered an encoded frame")
         expected = frame.pixel_format.size_bytes(frame.width, frame.height)
         data = memoryview(frame.data)
         if (frame.width, frame.height) != (self._width, self._height) or data.nbytes != expected:
@@ -224,46 +205,79 @@ class CameraFeed(Feed[RawFrame | EncodedFrame]):
         if not self.open:
             self._dropped += 1
             return
-        self.raw_source.capture_frame(
+        self._source.capture_frame(
             rtc.VideoFrame(frame.width, frame.height, _BUFFER_TYPES[frame.pixel_format], data.cast("B")),
             timestamp_us=frame.captured_at_us,
             rotation=_ROTATIONS[frame.rotation],
         )
         self.sent += 1
 
-    def _submit_encoded(self, frame: EncodedFrame) -> None:
-        if self.encoded_source is None:
-            raise InvalidConfig("the camera says encoded=False but delivered an encoded frame")
+    async def close(self) -> None:
+        await super().close()
+        await self._source.aclose()
+
+
+class EncodedCameraFeed(_CameraFeed):
+    """A camera's H.264 access units, through the gate, into one native source that sends them as they are."""
+
+    def __init__(
+        self,
+        camera: Camera,
+        loop: LoopThread,
+        report: Report,
+        *,
+        make_source: Callable[[int, int], rtc.EncodedVideoSource] = rtc.EncodedVideoSource,
+    ) -> None:
+        super().__init__(camera, loop, report)
+        self._gate = H264Gate(camera.width, camera.height)
+        self._source = make_source(camera.width, camera.height)
+        self._bitrate_bps = 0
+
+    @property
+    def dropped(self) -> int:
+        return self._dropped + self._gate.dropped
+
+    def make_track(self) -> rtc.LocalTrack:
+        return rtc.LocalVideoTrack.create_video_track("camera", self._source)
+
+    def publish_options(self) -> rtc.TrackPublishOptions:
+        options = super().publish_options()
+        options.video_codec = rtc.VideoCodec.H264
+        options.video_encoder = rtc.VideoEncoderBackend.ENCODER_BACKEND_PRE_ENCODED
+        return options
+
+    def let_pass(self) -> None:
+        """A key frame is asked for, and nothing but a key frame goes first."""
+        self._gate.restart()
+        self._ask_for_key_frame()
+        super().let_pass()
+
+    def _submit(self, frame: RawFrame | EncodedFrame) -> None:
+        if not isinstance(frame, EncodedFrame):
+            raise InvalidConfig("the camera says encoded=True but delivered a raw frame")
         passage = self._gate.admit(frame, is_open=self.open)
         self._delivered()
         if passage.wants_key_frame:
             self._ask_for_key_frame()
         if passage.data is None:
             return
-        if self._capture_encoded(self.encoded_source, frame, passage):
+        if self._capture(frame, passage.data, is_key=passage.is_key):
             self.sent += 1
         else:
             self._gate.refused()
             self._ask_for_key_frame()
-        feedback = self.encoded_source.take_feedback()
-        if feedback.keyframe_requested:
-            self._ask_for_key_frame()
-        rate = feedback.rate_control
-        if rate is not None and rate.target_bitrate_bps > 0 and rate.target_bitrate_bps != self._bitrate_bps:
-            self._bitrate_bps = rate.target_bitrate_bps
-            self._camera.set_bitrate(rate.target_bitrate_bps)
+        self._obey_feedback()
 
-    def _capture_encoded(self, source: rtc.EncodedVideoSource, frame: EncodedFrame, passage: Passage) -> bool:
-        assert passage.data is not None
+    def _capture(self, frame: EncodedFrame, data: bytes, *, is_key: bool) -> bool:
         kind = rtc.EncodedFrameType
         try:
-            return source.capture_frame(
+            return self._source.capture_frame(
                 rtc.EncodedVideoFrame(
-                    data=passage.data,
+                    data=data,
                     width=frame.width,
                     height=frame.height,
                     codec=rtc.VideoCodec.H264,
-                    frame_type=kind.ENCODED_FRAME_KEY if passage.is_key else kind.ENCODED_FRAME_DELTA,
+                    frame_type=kind.ENCODED_FRAME_KEY if is_key else kind.ENCODED_FRAME_DELTA,
                     timestamp_us=frame.captured_at_us,
                 )
             )
@@ -271,14 +285,25 @@ class CameraFeed(Feed[RawFrame | EncodedFrame]):
             self._gate.restart()  # counted by `sink`, as everything that raises
             raise
 
+    def _obey_feedback(self) -> None:
+        """After every frame: a viewer waits for a key frame, or the network carries more or less."""
+        feedback = self._source.take_feedback()
+        if feedback.keyframe_requested:
+            self._ask_for_key_frame()
+        rate = feedback.rate_control
+        if rate is not None and rate.target_bitrate_bps > 0 and rate.target_bitrate_bps != self._bitrate_bps:
+            self._bitrate_bps = bitrate_bps = rate.target_bitrate_bps
+            self._ask_camera(lambda: self._camera.set_bitrate(bitrate_bps), "change its bitrate")
+
     def _ask_for_key_frame(self) -> None:
+        self._ask_camera(self._camera.request_key_frame, "make a key frame")
+
+    def _ask_camera(self, request: Callable[[], None], to_do: str) -> None:
         try:
-            self._camera.request_key_frame()
+            request()
         except Exception as error:  # noqa: BLE001 - a driver's fault must not stop the frames
-            self._report_once(DeviceError(f"the camera failed to make a key frame: {error}"))
+            self._report_once(DeviceError(f"the camera failed to {to_do}: {error}"))
 
     async def close(self) -> None:
         await super().close()
-        for source in (self.raw_source, self.encoded_source):
-            if source is not None:
-                await source.aclose()
+        await self._source.aclose()
