@@ -29,6 +29,7 @@ from utdstream._rings.broker import CONNECT_TIMEOUT_S, Broker, default_client_id
 from utdstream._rings.inbox import IncomingSink
 from utdstream._wire import messages
 from utdstream.backoff import Backoff
+from utdstream.checks import requirement
 from utdstream.errors import InvalidConfig, UsageError
 from utdstream.limits import MAX_EVENT_BYTES
 from utdstream.models import MqttLogin
@@ -393,5 +394,5 @@ def _load_paho() -> None:
         import paho.mqtt.client  # noqa: F401
     except ImportError as error:
         raise InvalidConfig(
-            "incoming calls over MQTT need the paho-mqtt package: pip install 'utdstream[mqtt]'"
+            f"incoming calls over MQTT need a package: `pip install '{requirement('paho-mqtt')}'`"
         ) from error

@@ -45,7 +45,7 @@ def import_pyaudio() -> Any:
     except ImportError as error:
         raise PackageMissing(
             "sound needs PyAudio, which is not installed here: `sudo apt install python3-pyaudio`, or "
-            f"`sudo apt install portaudio19-dev gcc` and `pip install '{requirement('pyaudio')}'`"
+            f"`sudo apt install portaudio19-dev python3-dev gcc` and `pip install '{requirement('pyaudio')}'`"
         ) from error
     return pyaudio
 

@@ -12,11 +12,13 @@ import threading
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
 from utdstream import cli
+from utdstream.engine import __main__ as engine
 from utdstream.engine.stack import binaries, install
 
 VERSION = binaries.LIVEKIT_VERSION
@@ -215,3 +217,20 @@ def test_missing_program_when_not_in_a_checkout_names_engine_install(
     monkeypatch.setattr(binaries, "_CHECKOUT", tmp_path)
     with pytest.raises(binaries.ProgramMissing, match="run `utdstream engine install`"):
         binaries.find_livekit_server()
+
+
+def test_engine_when_its_packages_are_missing_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A sentence with utdstream's own requirement, not a traceback of the first import."""
+    version = metadata.version
+
+    def without_starlette(name: str) -> str:
+        if name == "starlette":
+            raise metadata.PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(metadata, "version", without_starlette)
+    assert engine.main(["--config", "never-read.toml"]) == 1
+    said = capsys.readouterr().err
+    assert said == "utdstream engine: starlette not installed; run `pip install 'starlette>=0.46'`\n"

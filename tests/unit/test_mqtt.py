@@ -304,12 +304,12 @@ def test_start_when_started_is_a_usage_error(
         transport.start(app_id=APP, identity=ME, sink=sink)
 
 
-def test_start_when_paho_is_missing_names_the_extra(sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who forgot the extra is told its name."""
+def test_start_when_paho_is_missing_names_the_package(sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sentence has the command that installs it."""
     for name in [name for name in sys.modules if name.startswith("paho")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "paho", None)
-    with pytest.raises(InvalidConfig, match=r"utdstream\[mqtt\]"):
+    with pytest.raises(InvalidConfig, match=r"pip install 'paho-mqtt"):
         MqttIncomingCalls(host="127.0.0.1").start(app_id=APP, identity=ME, sink=sink)
 
 

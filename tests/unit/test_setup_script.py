@@ -6,6 +6,7 @@ import ast
 import configparser
 import importlib.util
 import os
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -301,3 +302,22 @@ def test_all_steps_are_tried_when_one_cannot_be_done(
 def test_the_interpreter_of_the_tests_passes_the_gate(gate: ModuleType) -> None:
     """Or these tests would not run."""
     assert gate.refusal(sys.version_info, 64, "x86_64", "Linux") == ""
+
+
+# --- what messages and pages ask for
+
+
+def test_messages_ask_for_nothing_that_is_not_there() -> None:
+    """utdstream is on no public index; `make setup` is said by the one function that knows of a checkout."""
+    from_the_index = re.compile(r"pip install\s+[^\n`]*?(?<![./\w-])utdstream\b(?!-[\d*])")
+    found = []
+    for folder in ("utdstream", "device", "docs", "."):
+        pages = (TOOLS.parent / folder).glob("*.md" if folder == "." else "**/*.*")
+        for path in pages:
+            if path.suffix not in (".py", ".md", ".service"):
+                continue
+            text = path.read_text(encoding="utf-8")
+            asked = from_the_index.findall(text)
+            asked += ["make setup"] * (path.suffix == ".py" and "make setup" in text)
+            found += [f"{path.relative_to(TOOLS.parent)}: {words}" for words in asked]
+    assert found == ["utdstream/engine/stack/binaries.py: make setup"]

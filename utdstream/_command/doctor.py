@@ -53,7 +53,8 @@ def _programs() -> Iterator[Check]:
     else:
         version = binaries.livekit_version(livekit.path)
         found = f"{version or 'does not start'} ({livekit.path}, from {livekit.source})"
-        remedy = f"version {binaries.LIVEKIT_VERSION} is the tested one; run `{binaries.provided_by()}`"
+        tested = f"{binaries.LIVEKIT_VERSION} is the tested one"
+        remedy = f"{tested}; take this away, then run `{binaries.provided_by()}`"
         if version is None:
             yield Check("livekit-server", FAIL, found, remedy)
         elif version != binaries.LIVEKIT_VERSION:

@@ -1,7 +1,7 @@
 """`python -m utdstream.engine --config FILE`: the engine as a process.
 
 Owns: arguments, logging, signals, the exit code. Exit codes: 0 after SIGTERM or SIGINT, 1 when it
-cannot start (port taken, database unusable), 2 for a mistake in the settings.
+cannot start (port taken, database unusable, packages missing), 2 for a mistake in the settings.
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ import sys
 from collections.abc import Sequence
 from types import FrameType
 
+from utdstream.checks import CheckState, package_check, requirement
 from utdstream.engine.config import EngineConfig, load
 from utdstream.errors import InvalidConfig
 
 GRACEFUL_STOP_S = 1
+PACKAGES = ("starlette", "uvicorn", "livekit-api", "paho-mqtt")
+"""What the extra `engine` brings: a device's installation has no use for it."""
 BACKLOG = 2048
 MAX_CONNECTIONS = 2000
 
@@ -30,6 +33,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--config", required=True, metavar="FILE", help="the engine's settings, a TOML file")
     options = parser.parse_args(arguments)
+    missing = [name for name in PACKAGES if package_check(name).state is CheckState.FAIL]
+    if missing:
+        wanted = " ".join(f"'{requirement(name)}'" for name in missing)
+        sentence = f"{', '.join(missing)} not installed; run `pip install {wanted}`"
+        print(f"utdstream engine: {sentence}", file=sys.stderr)  # noqa: T201  # as below
+        return 1
     try:
         config = load(options.config)
     except InvalidConfig as error:
