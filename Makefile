@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test test-picamera2 test-systemd test-home-assistant lint bench fuzz docs
+.PHONY: setup demo test quick test-python test-wheel test-clean-clone test-picamera2 test-systemd test-home-assistant lint bench fuzz docs
 .DEFAULT_GOAL := test
 
 setup:
@@ -19,6 +19,22 @@ lint: setup
 
 test: lint
 	$(BIN)/python -m pytest
+
+# Unit, thread and contract tests: no server, under a minute.
+quick: setup
+	@$(BIN)/python -m pytest -q tests/unit tests/threads tests/contract
+
+# The same on another Python than .venv's, when there is one.
+test-python: setup
+	@$(BIN)/python tools/other_python.py
+
+# The wheel, in a clean environment for each extra.
+test-wheel: setup
+	@$(BIN)/python tools/wheel_check.py
+
+# What the README says, as a new user on a new Debian (root needed): SUITE=trixie has Python 3.13, forky 3.14.
+test-clean-clone: setup
+	@$(BIN)/python tools/clean_clone_root.py --suite $(or $(SUITE),trixie)
 
 # The real picamera2 on real libcamera, in a cached Debian root (root needed; the first run builds it: minutes).
 test-picamera2: setup

@@ -59,13 +59,17 @@ def main(arguments: Sequence[str] = ()) -> int:
     """Do all steps; the exit status."""
     parser = argparse.ArgumentParser(prog="make setup", description="Sets everything up that is missing.")
     parser.add_argument("--venv", type=Path, default=ROOT / ".venv", help="the virtual environment")
-    venv: Path = parser.parse_args(arguments).venv
+    parser.add_argument("--packages-only", action="store_true", help="the Python packages alone")
+    chosen = parser.parse_args(arguments)
+    venv: Path = chosen.venv
     started = time.monotonic()
     steps = (
         ("system packages", install_system_packages),
         ("Python packages", lambda: install_python_packages(venv)),
         ("livekit-server", lambda: str(stack.describe(stack.livekit_server()))),
     )
+    if chosen.packages_only:
+        steps = steps[1:2]
     undone: list[str] = []
     for number, (name, step) in enumerate(steps, 1):
         try:

@@ -13,13 +13,16 @@ import socket
 import sys
 from collections.abc import Sequence
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from utdstream.checks import CheckState, package_check, requirement
-from utdstream.engine.config import EngineConfig, load
 from utdstream.errors import InvalidConfig
 
+if TYPE_CHECKING:
+    from utdstream.engine.config import EngineConfig
+
 GRACEFUL_STOP_S = 1
-PACKAGES = ("starlette", "uvicorn", "livekit-api", "paho-mqtt")
+PACKAGES = ("msgspec", "starlette", "uvicorn", "livekit-api", "paho-mqtt")
 """What the extra `engine` brings: a device's installation has no use for it."""
 BACKLOG = 2048
 MAX_CONNECTIONS = 2000
@@ -39,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sentence = f"{', '.join(missing)} not installed; run `pip install {wanted}`"
         print(f"utdstream engine: {sentence}", file=sys.stderr)  # noqa: T201  # as below
         return 1
+    from utdstream.engine.config import load
+
     try:
         config = load(options.config)
     except InvalidConfig as error:
