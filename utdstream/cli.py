@@ -104,6 +104,7 @@ def _talk_seconds(text: str) -> float:
 
 
 def _demo(arguments: argparse.Namespace) -> int:
+    _need_engine()
     from utdstream._command.demo import parent
 
     return parent.run(seconds=arguments.seconds, out=arguments.out, as_json=arguments.json)
@@ -300,7 +301,15 @@ def _engine_install(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _need_engine() -> None:
+    """Raises: InvalidConfig, with what to install, where an import would end in a traceback."""
+    from utdstream.engine import packages
+
+    packages.require()
+
+
 def _engine_up(arguments: argparse.Namespace) -> int:
+    _need_engine()
     from utdstream.engine.stack import up
 
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")

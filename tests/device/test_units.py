@@ -36,7 +36,7 @@ def log_as_before() -> Iterator[None]:
 def analyze() -> str:
     found = shutil.which("systemd-analyze")
     if found is None:
-        sentence = "systemd-analyze is missing: `make setup` installs the package systemd"
+        sentence = "systemd-analyze is missing: `sudo apt install systemd`"
         if os.environ.get("CI"):
             pytest.fail(sentence, pytrace=False)
         pytest.skip(sentence)

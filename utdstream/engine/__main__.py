@@ -15,15 +15,13 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from utdstream.checks import CheckState, package_check, requirement
+from utdstream.engine import packages
 from utdstream.errors import InvalidConfig
 
 if TYPE_CHECKING:
     from utdstream.engine.config import EngineConfig
 
 GRACEFUL_STOP_S = 1
-PACKAGES = ("msgspec", "starlette", "uvicorn", "livekit-api", "paho-mqtt")
-"""What the extra `engine` brings: a device's installation has no use for it."""
 BACKLOG = 2048
 MAX_CONNECTIONS = 2000
 
@@ -36,11 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--config", required=True, metavar="FILE", help="the engine's settings, a TOML file")
     options = parser.parse_args(arguments)
-    missing = [name for name in PACKAGES if package_check(name).state is CheckState.FAIL]
-    if missing:
-        wanted = " ".join(f"'{requirement(name)}'" for name in missing)
-        sentence = f"{', '.join(missing)} not installed; run `pip install {wanted}`"
-        print(f"utdstream engine: {sentence}", file=sys.stderr)  # noqa: T201  # as below
+    try:
+        packages.require()
+    except InvalidConfig as error:
+        print(f"utdstream engine: {error}", file=sys.stderr)  # noqa: T201  # before there is a log
         return 1
     from utdstream.engine.config import load
 
