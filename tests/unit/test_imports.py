@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import configparser
 import inspect
 import subprocess
@@ -126,6 +127,16 @@ def test_every_module_when_the_layers_are_read_stands_in_one() -> None:
 def test_imports_when_followed_run_in_no_circle() -> None:
     """No two files need each other, not even late inside a function."""
     assert cycles(imports(modules())) == []
+
+
+def test_classes_when_listed_have_one_home_each() -> None:
+    """A concept has one name, and a name one concept: a search for it finds one class."""
+    homes: dict[str, list[str]] = {}
+    for module, path in modules().items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                homes.setdefault(node.name, []).append(module)
+    assert {name: where for name, where in homes.items() if len(where) > 1} == {}
 
 
 def test_cycles_when_two_files_import_each_other_around_a_corner_are_found() -> None:

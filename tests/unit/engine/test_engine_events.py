@@ -12,7 +12,7 @@ import pytest
 from utdstream._wire import messages
 from utdstream._wire.messages import CallEvent
 from utdstream.engine.push import call_events, event_stream
-from utdstream.engine.push.call_events import CallEvents, Stream
+from utdstream.engine.push.call_events import CallEvents, Reader
 from utdstream.engine.rules import calls
 from utdstream.engine.rules.calls import CallRecord
 from utdstream.engine.rules.refusals import Refusal
@@ -42,7 +42,7 @@ def new_call(number: int, callee: str = "house", at: datetime = NOW) -> CallReco
     )
 
 
-def waiting(stream: Stream) -> list[CallEvent]:
+def waiting(stream: Reader) -> list[CallEvent]:
     async def take() -> list[CallEvent]:
         found = []
         try:
@@ -55,7 +55,7 @@ def waiting(stream: Stream) -> list[CallEvent]:
     return asyncio.run(take())
 
 
-def named(stream: Stream) -> list[tuple[str, str]]:
+def named(stream: Reader) -> list[tuple[str, str]]:
     return [(event.event, event.call.call_id) for event in waiting(stream)]
 
 

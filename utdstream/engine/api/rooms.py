@@ -20,7 +20,7 @@ from utdstream.engine.config import ProjectSection
 from utdstream.engine.flows.bans import BanService
 from utdstream.engine.flows.room_states import RoomDesk
 from utdstream.engine.flows.rooms import Place, RoomService, RoomWish
-from utdstream.engine.media.sfu import MediaRoom, Participant
+from utdstream.engine.media.sfu import Participant, SfuRoom
 from utdstream.engine.media.tokens import Tokens
 from utdstream.engine.push.notifier import Notifier
 from utdstream.engine.rules import roles, rooms
@@ -267,7 +267,7 @@ def _by(ask: Ask) -> str:
     return ask.asker.identity or "the server"
 
 
-def _room_row(name: str, state: MediaRoom, metadata: str) -> dict[str, object]:
+def _room_row(name: str, state: SfuRoom, metadata: str) -> dict[str, object]:
     return {
         "id": state.sid,
         "room_name": name,

@@ -17,7 +17,7 @@ from utdstream.backoff import Backoff
 from utdstream.engine.background import Occasion, Timers
 from utdstream.engine.flows.calls import CallService
 from utdstream.engine.media.call_rooms import CallRooms
-from utdstream.engine.media.sfu import MediaRoom, Sfu, SfuUnavailable, Webhook
+from utdstream.engine.media.sfu import Sfu, SfuRoom, SfuUnavailable, Webhook
 from utdstream.engine.rules import calls
 from utdstream.engine.rules.calls import CallRecord
 from utdstream.engine.store.contract import Store
@@ -149,7 +149,7 @@ class CallWatch:
             return False
         return True
 
-    async def _follow(self, record: CallRecord, state: MediaRoom | None) -> None:
+    async def _follow(self, record: CallRecord, state: SfuRoom | None) -> None:
         call_id = record.call_id
         if not record.is_open:
             self._rooms.tell(record)

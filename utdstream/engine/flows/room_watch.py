@@ -20,7 +20,7 @@ from utdstream.engine.background import Timers
 from utdstream.engine.flows.call_watch import POLL_S, REJOIN_WITHIN_S, WHILE_DOWN
 from utdstream.engine.flows.room_states import RoomDesk
 from utdstream.engine.media.room_follower import RoomFollower
-from utdstream.engine.media.sfu import MediaRoom, Participant, Sfu, SfuUnavailable, Webhook
+from utdstream.engine.media.sfu import Participant, Sfu, SfuRoom, SfuUnavailable, Webhook
 from utdstream.engine.rules import calls, roles, room_views, rooms
 from utdstream.engine.rules.grants import rights
 from utdstream.engine.rules.rooms import MICROPHONE, Room
@@ -143,7 +143,7 @@ class RoomWatch:
         self._began = True
         return True
 
-    async def _follow(self, name: str, found: MediaRoom | None, *, first: bool) -> None:
+    async def _follow(self, name: str, found: SfuRoom | None, *, first: bool) -> None:
         room = self._store.rooms.get(name)
         if room is None:
             return

@@ -20,7 +20,7 @@ from datetime import datetime, timezone
 from utdstream._wire import messages
 from utdstream.engine.flows.room_states import RoomDesk
 from utdstream.engine.media.room_follower import RoomFollower
-from utdstream.engine.media.sfu import MediaRoom, Participant, Sfu, SfuNotFound, SfuUnavailable, Webhook
+from utdstream.engine.media.sfu import Participant, Sfu, SfuNotFound, SfuRoom, SfuUnavailable, Webhook
 from utdstream.engine.rules import roles, rooms, seats
 from utdstream.engine.rules.grants import Rights, rights
 from utdstream.engine.rules.refusals import Refusal, unavailable
@@ -148,7 +148,7 @@ class RoomService:
             raise Refusal("room_not_found", "No room has this name")
         return Place(name, rooms.livekit_name(name, self._app_id), room)
 
-    async def page(self, *, page: int, per_page: int) -> tuple[list[tuple[Room, MediaRoom]], int]:
+    async def page(self, *, page: int, per_page: int) -> tuple[list[tuple[Room, SfuRoom]], int]:
         """One page of the rooms that exist, newest first, and their number."""
         known = self._store.rooms.all()
         if not known:
@@ -173,13 +173,13 @@ class RoomService:
             return len(known)
         return sum(rooms.livekit_name(room.name, self._app_id) in states for room in known)
 
-    async def _with_count(self, room: Room, state: MediaRoom) -> MediaRoom:
+    async def _with_count(self, room: Room, state: SfuRoom) -> SfuRoom:
         """The state with how many there are now: livekit-server's own count is up to 5 s old."""
         if state.participant_count == len(self._desk.people.here(room.name)):
             return state
         return replace(state, participant_count=len(await self._sfu.participants(state.name)))
 
-    async def state(self, place: Place) -> tuple[MediaRoom, list[Participant]]:
+    async def state(self, place: Place) -> tuple[SfuRoom, list[Participant]]:
         """What the media server knows of a room. Raises: Refusal."""
         async with _sfu_refusals():
             states = await self._sfu.rooms([place.livekit_name])

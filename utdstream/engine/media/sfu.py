@@ -76,7 +76,7 @@ class Participant:
 
 
 @dataclass(frozen=True, slots=True)
-class MediaRoom:
+class SfuRoom:
     """A room on the media server; `started_at` in unix seconds."""
 
     name: str
@@ -176,7 +176,7 @@ class Sfu:
         )
         await self._ask(lambda: self._rooms.send_data(request))
 
-    async def rooms(self, names: Sequence[str] | None = None) -> dict[str, MediaRoom]:
+    async def rooms(self, names: Sequence[str] | None = None) -> dict[str, SfuRoom]:
         """Which of these rooms (None: all) exist, by name."""
         if names is not None and not names:
             return {}
@@ -300,8 +300,8 @@ class Sfu:
         self.is_up = up
 
 
-def _room_state(room: lk.Room) -> MediaRoom:
-    return MediaRoom(
+def _room_state(room: lk.Room) -> SfuRoom:
+    return SfuRoom(
         name=room.name,
         sid=room.sid,
         participant_count=room.num_participants,

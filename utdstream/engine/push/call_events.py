@@ -37,7 +37,7 @@ MAX_CALLS_LOOKED_AT = 100
 _log = logging.getLogger(__name__)
 
 
-class Stream:
+class Reader:
     """One reader: the events that wait for it. `closed` is set when it ends."""
 
     def __init__(self, identity: str, missed: Iterable[CallEvent]) -> None:
@@ -67,7 +67,7 @@ class CallEvents:
     def __init__(self, store: Store, notifier: Notifier | None = None) -> None:
         self._store = store
         self._notifier = notifier
-        self._streams: dict[str, list[Stream]] = {}
+        self._streams: dict[str, list[Reader]] = {}
         self._recent: OrderedDict[str, deque[CallEvent]] = OrderedDict()
         self._lost_until: dict[str, int] = {}
         self._all_lost_until = self._seq = _number(datetime.now(timezone.utc))
@@ -85,7 +85,7 @@ class CallEvents:
             for stream in self._streams.get(identity, ()):
                 stream.put(told)
 
-    def open(self, identity: str, last_seen: int | None) -> Stream:
+    def open(self, identity: str, last_seen: int | None) -> Reader:
         """A stream of this identity's events, what it missed first. Raises: Refusal.
 
         `last_seen` is the number of the last event the reader knows; None: it begins with the calls that
@@ -96,11 +96,11 @@ class CallEvents:
             self.close(own[0])
         if sum(map(len, self._streams.values())) >= MAX_STREAMS:
             raise Refusal("unavailable", "Too many event streams are open; try again", retry_after_s=5.0)
-        stream = Stream(identity, self._missed(identity, last_seen))
+        stream = Reader(identity, self._missed(identity, last_seen))
         self._streams.setdefault(identity, []).append(stream)
         return stream
 
-    def close(self, stream: Stream) -> None:
+    def close(self, stream: Reader) -> None:
         """Ends a stream. Idempotent."""
         stream.closed.set()
         own = self._streams.get(stream.identity, [])

@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from utdstream._wire import messages
 from utdstream._wire.messages import CallEvent
-from utdstream.engine.push.call_events import Stream
+from utdstream.engine.push.call_events import Reader
 
 MEDIA_TYPE = "text/event-stream"
 HEARTBEAT_S = 15.0
@@ -44,7 +44,7 @@ class EventStream(Response):
 
     media_type = MEDIA_TYPE
 
-    def __init__(self, stream: Stream, when_over: Callable[[Stream], None]) -> None:
+    def __init__(self, stream: Reader, when_over: Callable[[Reader], None]) -> None:
         super().__init__()
         self._stream = stream
         self._when_over = when_over
