@@ -15,12 +15,13 @@ are asked with and answered. Loop thread. No database and no I/O here; `store/sq
 5. Honest. When the database does not do its part, every method raises `StoreFailed`, and rule 1 holds.
 
 The methods are plain, not awaited: read, rule and write are one step that no other request can come into, and a
-seat is taken in 0.1 ms. A database across a network keeps the contract in the way SQLite does here for calls and
-room states: it reads what is alive (open calls, rooms, their states and people, bans) when it is opened, answers
-from memory, and sends the writes of each transaction as one batch, in order. Then two things become awaitable:
-the wait for rule 4, before an answer or a message goes out, and what asks for history (`CallStore.page`, `by_key`
-and `get` of a call that is over; `BanStore.page`). Both are called from request handlers and from `flows`, which
-are coroutines or called by one.
+seat is taken in a tenth of a millisecond. A database behind an asynchronous driver keeps the contract as SQLite
+does here for calls and room states: when it is opened it reads what may still change (open calls, rooms, their
+states and people, bans) and the calls of the last ring time (for `by_key`); it answers from memory and sends the
+writes of each transaction as one batch, in order. Then two things become awaitable: the wait for rule 4, before
+an answer or a message goes out, and the two `page`s, which coroutines ask for outside of any transaction. `get`
+of a call that was over before the opening is the one read inside a transaction that is left: `flows/calls` loads
+such a call first.
 """
 
 from __future__ import annotations
