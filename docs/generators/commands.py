@@ -43,7 +43,7 @@ def _verbs(parser: argparse.ArgumentParser, name: str) -> Iterator[str]:
         if each.dest == "help":
             continue
         word = each.option_strings[0] if each.option_strings else ""
-        value = each.metavar or ("|".join(each.choices) if each.choices else "")
+        value = each.metavar or (f"{{{','.join(each.choices)}}}" if each.choices else "")
         if each.nargs == 0:
             value = ""
         rows.append((f"`{f'{word} {value}'.strip()}`", each.help or "", "yes" if each.required else ""))
