@@ -89,8 +89,9 @@ class RoomConnection:
     # -- joining ---------------------------------------------------------------------------------
 
     def wish_before_joining(self, wishes: Mapping[str, bool], *, open_early: bool) -> None:
-        """Wishes by kind, on (True) or muted (False), to be met as soon as the SFU allows; kinds without a device
-        are left out. `open_early`: they will be allowed for certain, so the devices open while the room is joined.
+        """Wishes, by kind of device, on (True) or muted (False): met as soon as the SFU allows.
+
+        `open_early`: they will be allowed for certain, so the devices open while the room is joined.
         """
         self._publisher.wish_before_joining(wishes, open_early=open_early)
 
@@ -170,7 +171,7 @@ class RoomConnection:
         return self._given_up.done()
 
     def give_up(self) -> None:
-        """The caller's deadline passed while joining, or it was interrupted: undo whatever comes of it."""
+        """Undoes whatever comes of a join: its caller's deadline passed, or it was interrupted."""
         if not self._given_up.done():
             self._given_up.set_result(None)
         if self.room is not None:
@@ -210,7 +211,7 @@ class RoomConnection:
             self._end(reason)
 
     def _end(self, reason: str) -> None:
-        """The room is over, whether left from here or ended by the server: once."""
+        """Ends it once, whether it was left from here or ended by the server."""
         if self._end_of_room.has_come:
             return
         self._loop.live.discard(self)
@@ -244,19 +245,19 @@ class RoomConnection:
         self._publisher.require_permission(kind)
 
     def wishes(self) -> Mapping[str, bool]:
-        """What is wished for by kind, on (True) or muted (False); after the end, what was wished for then."""
+        """Returns what is wished for by kind, on (True) or muted (False); after the end, what was then."""
         return self._publisher.wishes()
 
     async def settle_publishing(self) -> None:
-        """Until every wish is met or has failed. Failures are reported, not raised."""
+        """Returns when every wish is met or has failed. Failures are reported, not raised."""
         await self._publisher.settle()
 
     async def set_wish(self, kind: str, wish: Wish) -> None:
-        """Returns when it is so. Cancelled at a deadline: the earlier wish is restored."""
+        """Returns when it is so. Restores the earlier wish when it is cancelled at a deadline."""
         await self.set_wishes({kind: wish})
 
     async def set_wishes(self, wishes: Mapping[str, Wish]) -> None:
-        """Several at once; raises what the first that failed raised, when all are settled."""
+        """Settles several at once; then raises what the first that failed raised."""
         slots = {self._publisher.slots[kind]: wish for kind, wish in wishes.items()}
         before = {slot: slot.wish for slot in slots}
         settled = [slot.set_wish(wish) for slot, wish in slots.items()]
@@ -280,16 +281,16 @@ class RoomConnection:
         await self._end_of_room.ask(sending, "send_data")
 
     async def stats(self, *, events_dropped: int) -> SessionStats:
-        """The figures of now. `events_dropped` are those of the session's lane, which the loop does not know."""
+        """Returns the figures of now. `events_dropped`: of the session's lane, which the loop does not know."""
         room = self._require_room("stats")
         figures = await self._end_of_room.ask(room.get_rtc_stats(), "stats")
         return session_stats(figures, self._publisher, self._subscriber, events_dropped=events_dropped)
 
     def add_consumer(self, consumer: Consumer) -> None:
-        """Brings remote sound or pictures to `consumer`. Raises: SessionClosed when the room is not connected."""
+        """Brings remote sound or pictures to `consumer`. Raises: SessionClosed when it is not connected."""
         self._require_room("receiving")
         self._subscriber.add(consumer)
 
     def remove_consumer(self, consumer: Consumer) -> None:
-        """Nothing more comes to `consumer`; its tracks are let go. Nothing to do when it is not there."""
+        """Brings nothing more to `consumer` and lets its tracks go. Does nothing when it is not there."""
         self._subscriber.remove(consumer)

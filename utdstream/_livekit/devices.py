@@ -45,7 +45,7 @@ class _Shared(ABC, Generic[User]):
                 self._open = True
 
     def forget(self, user: User) -> None:
-        """Nothing reaches `user` from now on; `detach` must follow. Any thread, never blocks."""
+        """Lets nothing reach `user` from now on; `detach` must follow. Any thread, never blocks."""
         with self._changing:
             self._users = tuple(other for other in self._users if other != user)
 
@@ -114,7 +114,7 @@ _speakers: weakref.WeakValueDictionary[int, SharedSpeaker] = weakref.WeakValueDi
 
 
 def capture(device: Microphone | Camera) -> SharedCapture[Any]:
-    """The one capture of this device."""
+    """Returns the one capture of this device, making it for its first user. Thread: loop."""
     entry = _captures.get(id(device))
     if entry is None:
         entry = _captures[id(device)] = SharedCapture(device)
@@ -122,7 +122,7 @@ def capture(device: Microphone | Camera) -> SharedCapture[Any]:
 
 
 def speaker(device: Speaker) -> SharedSpeaker:
-    """The one playback of this device."""
+    """Returns the one playback of this device, making it for its first user. Thread: loop."""
     entry = _speakers.get(id(device))
     if entry is None:
         entry = _speakers[id(device)] = SharedSpeaker(device)

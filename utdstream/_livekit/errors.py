@@ -55,7 +55,7 @@ _HINTS = (
 
 
 def translate(error: BaseException, doing: str) -> UTDStreamException:
-    """The SDK's error for `error`, with one sentence: what was attempted, what was found, what to do."""
+    """Makes the SDK's error for `error`, with one sentence: what was attempted, what was found, what to do."""
     if isinstance(error, UTDStreamException):
         return error
     found = _SECRET.sub("***", str(getattr(error, "message", "") or error) or type(error).__name__)
@@ -65,5 +65,5 @@ def translate(error: BaseException, doing: str) -> UTDStreamException:
 
 
 def room_lost(doing: str, reason: str | None) -> RoomLost:
-    """The room ended while `doing` was under way."""
+    """Makes the error for a room that ended while `doing` was under way."""
     return RoomLost(f"{doing}: the room ended meanwhile ({reason or 'no reason given'})")

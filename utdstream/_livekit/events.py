@@ -40,11 +40,13 @@ class RoomListener(Protocol):
 
     def on_publishing(self, microphone_on: bool, camera_on: bool) -> None: ...
 
-    def on_metadata(self, metadata: str) -> None: ...
+    def on_metadata(self, metadata: str) -> None:
+        """Hears the room's metadata, which only the server writes: after each join, change and reconnect."""
 
     def on_data(self, message: DataMessage) -> None: ...
 
-    def wants_events(self) -> bool: ...
+    def wants_events(self) -> bool:
+        """Says whether anybody listens to `on_event`; without, no payload is made."""
 
     def on_event(self, event: RoomEvent) -> None: ...
 
@@ -106,14 +108,14 @@ class RoomEvents:
     # -- what the listener is told ---------------------------------------------------------------
 
     def tell_joined(self) -> None:
-        """All that is known of a room that has just been joined."""
+        """Tells all that is known of a room that has just been joined."""
         self._listener.on_connection(Connection(ConnectionState.CONNECTED))
         self._tell_permission()
         self.tell_people()
         self._tell_metadata()
 
     def tell_people(self) -> None:
-        """Participants and publications as they are now."""
+        """Tells participants and publications as they are now."""
         room = self._current_room()
         if room is not None:
             self._listener.on_people(
@@ -122,7 +124,7 @@ class RoomEvents:
             )
 
     def tell_publishing(self) -> None:
-        """Whether microphone and camera are on air now."""
+        """Tells whether microphone and camera are on air now."""
         if self._current_room() is not None:
             self._listener.on_publishing(self._publisher.microphone.is_on, self._publisher.camera.is_on)
 
@@ -243,7 +245,7 @@ a `RoomEvent`, whatever else is done about it."""
 
 
 def event_payload(name: str, arguments: tuple[object, ...]) -> Mapping[str, object]:
-    """The arguments of one LiveKit event by name: identities, snapshots and enum names, no live objects."""
+    """Names the arguments of one event: identities, snapshots and names of enums, no live objects."""
     labels = EVENTS[name].arguments
     return {
         label: _plain(label, value)

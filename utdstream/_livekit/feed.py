@@ -50,24 +50,24 @@ class Feed(ABC, Generic[Frame_contra]):
 
     @abstractmethod
     def make_track(self) -> rtc.LocalTrack:
-        """A new track for one publication. Only in a connected room: else it gets three threads of its own."""
+        """Makes a track for one publication. Only in a connected room: else it gets three threads of its own."""
 
     @abstractmethod
     def publish_options(self) -> rtc.TrackPublishOptions:
-        """How that track is published; complete but for its `source`."""
+        """Says how that track is published, all but its `source`."""
 
     async def wait_for_device(self, timeout_s: float) -> bool:
-        """True when the track may be published; False when the open device was not so far after `timeout_s`."""
+        """Returns True as soon as the track may be published; False when the device is not so far in time."""
         return True
 
     def on_device_ready(self, callback: Callable[[], None]) -> None:
         """Calls back on the loop when a device for which the wait was in vain is so far after all."""
 
     def prime(self) -> None:
-        """The track is published next, not muted."""
+        """Prepares for the publication that comes next, not muted."""
 
     def let_pass(self) -> None:
-        """The track is published and not muted: frames pass from now on."""
+        """Lets frames pass from now on: the track is published and not muted."""
         self.open = True
 
     async def close(self) -> None:
@@ -76,7 +76,7 @@ class Feed(ABC, Generic[Frame_contra]):
         self.open = False
 
     def _refuse(self, error: Exception) -> None:
-        """A frame that must not reach the core: dropped, counted, reported the first time."""
+        """Drops a frame that must not reach the core: counted, and reported the first time."""
         self._dropped += 1
         if not self._closed:  # else the device's last frame met a source that is gone
             self._report_once(error)

@@ -46,7 +46,7 @@ class H264Gate:
         """Units that did not pass, and those that the core refused afterwards."""
 
     def restart(self) -> None:
-        """The next unit that passes is a key frame. Any thread; a unit under way at that moment may still pass."""
+        """Lets a key frame pass next. Any thread; a unit under way at that moment may still pass."""
         self._needs_key = True
 
     def admit(self, frame: EncodedFrame, *, is_open: bool) -> Passage:
@@ -76,7 +76,7 @@ class H264Gate:
         return Passage(data, is_key)
 
     def refused(self) -> None:
-        """The core did not take the unit that passed last: it counts as dropped, and a key frame is needed."""
+        """Takes back the unit that passed last and that the core refused: dropped, and a key frame is needed."""
         self._drop(is_key=False)
 
     def _drop(self, *, is_key: bool, wants_key_frame: bool = False) -> Passage:
@@ -100,7 +100,7 @@ class H264Gate:
 
 
 def nal_units(data: bytes) -> list[tuple[int, int, int]]:
-    """`(NAL type, start, end)` of each unit of an Annex B access unit; `start` is where its start code begins."""
+    """Finds `(NAL type, start, end)` of each unit of an Annex B access unit; the start code is part of it."""
     starts: list[tuple[int, int]] = []
     at = data.find(b"\x00\x00\x01")
     while at != -1:

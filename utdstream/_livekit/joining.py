@@ -33,12 +33,12 @@ async def in_turn(token: str) -> AsyncGenerator[None]:
 
 
 def under_way() -> int:
-    """How many joins are being made now."""
+    """Counts the joins that are being made now."""
     return len(_under_way)
 
 
 def _identity_key(token: str) -> str:
-    """Room and identity named in a join token (read, not verified); the token itself when unreadable."""
+    """Reads room and identity in a join token (not verified); returns the token itself when unreadable."""
     try:
         body = token.split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))

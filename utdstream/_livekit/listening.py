@@ -30,7 +30,7 @@ class Listening:
         self._opening: asyncio.Future[None] | None = None
 
     def open(self) -> None:
-        """Begins; the speaker opens meanwhile."""
+        """Begins, and opens the speaker meanwhile."""
         self._subscriber.add(self._consumer)
         self._opening = self._loop.in_thread(lambda: self._speaker.attach(self._pull), "utd-open-speaker")
         self._opening.add_done_callback(self._opened)
@@ -42,7 +42,7 @@ class Listening:
             self._report(CallbackError(error, "speaker"))
 
     def close(self) -> asyncio.Task[None]:
-        """Ends it; the task is done when the speaker is closed."""
+        """Ends, and closes the speaker; the task is done when it is closed."""
         self._subscriber.remove(self._consumer)
         return self._loop.spawn(self._close())
 

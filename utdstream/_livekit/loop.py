@@ -92,7 +92,7 @@ class LoopThread:
             _log.debug("the loop has ended, %r was not run", function)
 
     def call(self, function: Callable[..., T], *arguments: object, deadline: Deadline) -> T:
-        """The result of the plain function `function(*arguments)` run on the loop.
+        """Returns the result of the plain function `function(*arguments)`, run on the loop.
 
         Blocks: to the deadline. Raises: what it raises; DeadlineExceeded.
         """
@@ -118,7 +118,7 @@ class LoopThread:
         return result  # type: ignore[return-value]  # None only when T is None
 
     def run(self, make: Callable[[], Coroutine[Any, Any, T]], *, deadline: Deadline) -> T:
-        """The result of a coroutine that may be cancelled; at the deadline it is.
+        """Returns the result of a coroutine that may be cancelled; at the deadline it is.
 
         Blocks: to the deadline. Raises: what it raises; DeadlineExceeded.
         """
@@ -131,7 +131,7 @@ class LoopThread:
         deadline: Deadline,
         undo: Callable[[asyncio.Task[T]], object],
     ) -> T:
-        """The result of a coroutine that is never cancelled.
+        """Returns the result of a coroutine that is never cancelled.
 
         At the deadline the caller gets DeadlineExceeded, and `undo(task)` runs on the loop at once:
         the task may still be under way then.
@@ -179,7 +179,7 @@ class LoopThread:
     # -- on the loop thread ----------------------------------------------------------------------
 
     def spawn(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """A task that is kept alive until it is done and whose failure is never silent. Loop thread."""
+        """Starts a task that is kept alive until it is done and whose failure is never silent. Thread: loop."""
         task = self._loop.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._forget)
@@ -191,7 +191,7 @@ class LoopThread:
             _log.debug("a task of the loop failed: %r", task.exception())
 
     def in_thread(self, function: Callable[[], T], name: str) -> asyncio.Future[T]:
-        """Runs a blocking function on a short daemon thread of its own. Loop thread; never blocks it."""
+        """Runs a blocking function on a short daemon thread of its own. Thread: loop, which it never blocks."""
         future: asyncio.Future[T] = self._loop.create_future()
 
         def settle(result: T | None, error: BaseException | None) -> None:
@@ -243,7 +243,7 @@ class LoopThread:
         self._loop.stop()
 
     def after_native_dispose(self) -> None:
-        """The very last hook: a native thread that is on its way into Python gets the time to come back.
+        """Gives a native thread that is on its way into Python the time to come back. The very last hook.
 
         One that meets a finalized interpreter is unwound through Rust, which aborts the process.
         """
@@ -269,7 +269,7 @@ _instance: LoopThread | None = None
 
 
 def loop_thread() -> LoopThread:
-    """The process's loop, started with the first call (which imports the native core: 0.3 to 0.6 s)."""
+    """Returns the process's loop, and starts it with the first call (importing the native core: 0.3 to 0.6 s)."""
     global _instance
     if _instance is None:
         with _start_lock:

@@ -46,7 +46,7 @@ class NativeAudio:
         )
 
     def make_source(self) -> rtc.AudioSource:
-        """The microphone as a source for one track."""
+        """Opens the microphone as a source for one track."""
         try:
             source = self._audio.create_audio_source(self._options)
         except PlatformAudioError as error:
@@ -68,7 +68,7 @@ class PlatformFeed(Feed[PcmFrame]):
         return rtc.TrackPublishOptions()
 
     def sink(self, frame: PcmFrame) -> None:
-        """Nothing comes this way."""
+        """Takes nothing: no frame comes this way."""
 
     async def close(self) -> None:
         await super().close()

@@ -55,7 +55,7 @@ class PcmRing:
                 self.dropped_bytes += excess
 
     def pull(self, size: int) -> bytes | None:
-        """Exactly `size` bytes, the end padded with silence on an underrun; None when there is nothing."""
+        """Takes exactly `size` bytes, the end padded with silence on an underrun; None when there is nothing."""
         with self._lock:
             if not self._primed:
                 if len(self._pcm) < max(self._prime, size):
@@ -74,7 +74,7 @@ class PcmRing:
         return pcm + bytes(size - len(pcm)) if pcm else None
 
     def _trim(self, size: int) -> None:
-        """With the lock, before each pull: drops what was never needed in the last LOOK_MS."""
+        """Drops what was never needed in the last LOOK_MS. Before each pull, with the lock."""
         left = len(self._pcm) - size
         self._least = left if self._least is None else min(self._least, left)
         self._looked += size
@@ -102,14 +102,14 @@ class Mixer:
         self._past_underruns = 0
 
     def open_ring(self) -> PcmRing:
-        """A ring for one more track."""
+        """Adds a ring for one more track."""
         ring = PcmRing(self.format)
         with self._lock:
             self._rings = (*self._rings, ring)
         return ring
 
     def close_ring(self, ring: PcmRing) -> None:
-        """The track is gone."""
+        """Takes out the ring of a track that is gone; its underruns stay counted."""
         with self._lock:
             self._rings = tuple(other for other in self._rings if other is not ring)
             self._past_underruns += ring.underruns
@@ -119,13 +119,13 @@ class Mixer:
         return self._past_underruns + sum(ring.underruns for ring in self._rings)
 
     def pull(self, samples: int) -> bytes:
-        """Exactly `samples` a channel, at once; silence when nobody speaks."""
+        """Mixes exactly `samples` a channel, at once; silence when nobody speaks."""
         size = samples * self.format.channels * BYTES_PER_SAMPLE
         return mix([pcm for ring in self._rings if (pcm := ring.pull(size)) is not None], size)
 
 
 def mix(parts: list[bytes], size: int) -> bytes:
-    """The clipped sum of equally long int16 parts; silence when there are none."""
+    """Adds up equally long int16 parts, clipped; silence when there are none."""
     if not parts:
         return bytes(size)
     if len(parts) == 1:

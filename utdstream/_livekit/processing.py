@@ -32,7 +32,7 @@ class Processor:
         )
 
     def capture(self, pcm: bytes) -> bytes:
-        """The same length, cleaned."""
+        """Cleans what the microphone heard; the length stays the same."""
         cleaned = bytearray()
         for frame in self._frames(pcm):
             self._module.process_stream(frame)
@@ -40,10 +40,12 @@ class Processor:
         return bytes(cleaned)
 
     def playback(self, pcm: bytes) -> None:
+        """Hears what the speaker plays: the echo to be taken out."""
         for frame in self._frames(pcm):
             self._module.process_reverse_stream(frame)
 
     def set_delay(self, delay_ms: int) -> None:
+        """Says how long sound takes from `playback` to the microphone, 0 to 500 ms."""
         self._module.set_stream_delay_ms(delay_ms)
 
     def _frames(self, pcm: bytes) -> list[rtc.AudioFrame]:

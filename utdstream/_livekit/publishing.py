@@ -72,14 +72,14 @@ class Publisher:
                     slot.open_early()
 
     def start(self, room: rtc.Room) -> None:
-        """The room is connected: make the wishes so."""
+        """Begins to meet the wishes: the room is connected."""
         self._side.room = room
         for slot in self.slots.values():
             if slot.wish is not Wish.OFF:
                 slot.reconcile()
 
     async def settle(self) -> None:
-        """Until every wish is met or has failed. Failures are reported, not raised."""
+        """Returns when every wish is met or has failed. Failures are reported, not raised."""
         wishing = [slot for slot in self.slots.values() if slot.wish is not Wish.OFF]
         outcomes = await asyncio.gather(
             *(slot.set_wish(slot.wish) for slot in wishing), return_exceptions=True
@@ -89,7 +89,7 @@ class Publisher:
                 slot.tell(outcome)
 
     def wishes(self) -> dict[str, bool]:
-        """What is wished for by kind, on (True) or muted (False); after the end, what was wished for then."""
+        """Returns what is wished for by kind, on (True) or muted (False); after the end, what was then."""
         return dict(self._last_wishes if self._side.end.has_come else self._present_wishes())
 
     def _present_wishes(self) -> dict[str, bool]:
@@ -107,17 +107,21 @@ class Publisher:
         return self._side.reconnecting
 
     def permissions_changed(self) -> None:
+        """Publishes what has been allowed, withdraws what is not any more."""
         for slot in self.slots.values():
             slot.reconcile()
 
     def track_muted(self, publication: rtc.TrackPublication) -> None:
+        """Hands the mute to the slot whose track it is."""
         for slot in self.slots.values():
             slot.muted_event(publication)
 
     def reconnect_began(self) -> None:
+        """Publishes and unpublishes nothing until `reconnected`."""
         self._side.reconnecting = True
 
     def reconnected(self) -> None:
+        """Publishes anew what did not survive, and does what waited."""
         self._side.reconnecting = False
         for slot in self.slots.values():
             slot.check_survival()
@@ -125,7 +129,7 @@ class Publisher:
     # -- the end ---------------------------------------------------------------------------------
 
     async def close(self, *, unpublish: bool) -> None:
-        """Before leaving: devices stop, tracks are unpublished (leaves no memory behind)."""
+        """Stops the devices and unpublishes the tracks before leaving (leaves no memory behind)."""
         self._side.leaving = True
         for slot in self.slots.values():
             slot.wish = Wish.OFF
@@ -134,7 +138,7 @@ class Publisher:
             await asyncio.gather(*waits, return_exceptions=True)
 
     def end(self, reason: str) -> asyncio.Task[None]:
-        """The room is over: wakes every request that waits for an answer, stops the devices, frees the tracks.
+        """Wakes every request that waits for an answer, stops the devices, frees the tracks: the room is over.
 
         The task is done when the devices are closed and the tracks are freed.
         """
@@ -148,7 +152,7 @@ class Publisher:
 
 
 def microphone_feed(microphone: Microphone, loop: LoopThread, report: Report) -> Feed[PcmFrame]:
-    """The way of this microphone's sound into the core. Thread: loop."""
+    """Chooses the way of this microphone's sound into the core. Thread: loop."""
     native = getattr(microphone, "native", None)
     if isinstance(native, NativeAudio):  # the core captures by itself (`utdstream.platform_audio`)
         return PlatformFeed(native, loop, report)
@@ -156,5 +160,5 @@ def microphone_feed(microphone: Microphone, loop: LoopThread, report: Report) ->
 
 
 def camera_feed(camera: Camera, loop: LoopThread, report: Report) -> Feed[RawFrame | EncodedFrame]:
-    """The way of this camera's pictures into the core. Thread: loop."""
+    """Chooses the way of this camera's pictures into the core. Thread: loop."""
     return (EncodedCameraFeed if camera.encoded else RawCameraFeed)(camera, loop, report)

@@ -36,13 +36,13 @@ class RoomEnd:
         return self._over.done()
 
     def come(self, reason: str) -> None:
-        """The room is over. Only the first reason counts."""
+        """Says that the room is over. Only the first reason counts."""
         if not self._over.done():
             self.reason = reason
             self._over.set_result(None)
 
     async def guarded(self, work: Coroutine[Any, Any, T], doing: str, seconds: float) -> T:
-        """The answer to a publish or an unpublish, which is never cancelled while the room lives.
+        """Returns the answer to a publish or an unpublish, which is never cancelled while the room lives.
 
         Raises: RoomLost; MediaError when the core refuses, or has not answered after `seconds`.
         """
@@ -56,7 +56,7 @@ class RoomEnd:
         return await self._outcome(task, doing)
 
     async def ask(self, work: Coroutine[Any, Any, T], doing: str) -> T:
-        """The answer to a request that may be cancelled; it is when the caller of this is.
+        """Returns the answer to a request that may be cancelled; it is when the caller of this is.
 
         Raises: RoomLost; MediaError when the core refuses.
         """

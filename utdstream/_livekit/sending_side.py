@@ -41,7 +41,7 @@ class SendingSide:
         return self.room.local_participant
 
     def allows(self, kind: str) -> bool:
-        """What the SFU allows now. A grant that names no sources allows all."""
+        """Says whether the SFU allows this kind now. A grant that names no sources allows all."""
         if self.room is None or self.end.has_come:
             return False
         permissions = self.participant.permissions

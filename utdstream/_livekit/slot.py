@@ -117,7 +117,7 @@ class Slot:
         return self._publication.track if self._publication is not None else None
 
     def refusal(self) -> PublishRefused:
-        """The error for a slot that the SFU does not allow."""
+        """Makes the error for a slot that the SFU does not allow."""
         return PublishRefused(
             f"publishing the {self.kind}: the media server has not granted it; take a seat, go on stage "
             "or join with a token that may publish"
@@ -134,12 +134,12 @@ class Slot:
         return waiter
 
     def open_early(self) -> None:
-        """The device opens while the room is still being joined; nothing is sent before the grant."""
+        """Opens the device while the room is still being joined; nothing is sent before the grant."""
         if self._capture is not None:
             self._capture.open_early(self._ensure_feed().sink)
 
     def reconcile(self) -> None:
-        """Something changed: look again. One task a slot, never two."""
+        """Looks again, because something changed. One task a slot, never two."""
         self._again = True
         if self._task is None or self._task.done():
             self._task = self._loop.spawn(self._reconcile())
@@ -185,7 +185,7 @@ class Slot:
             self._report(CallbackError(error, f"publishing the {self.kind}"))
 
     def _why_not_on(self) -> UTDStreamException | None:
-        """Every step went well and it is not on: the room or the grant went; None when the wish did."""
+        """Explains what is not on though every step went well: room or grant went; None when the wish did."""
         end = self._side.end
         if end.has_come or self._side.leaving:
             return room_lost(f"publishing the {self.kind}", end.reason or "CLIENT_INITIATED")
@@ -200,7 +200,7 @@ class Slot:
     # -- steps -----------------------------------------------------------------------------------
 
     async def _step(self) -> None:
-        """One move towards the wish; asks again for the next one."""
+        """Makes one move towards the wish, and asks for the next one."""
         target = self._target
         if self._side.end.has_come or (target is Wish.OFF and self._publication is None):
             await self._close_device()
@@ -286,7 +286,7 @@ class Slot:
             )
 
     def _watch_viewers(self) -> None:
-        """A camera that may rest is told when nobody watches."""
+        """Has a camera that may rest told when nobody watches."""
         device, side = self._device, self._side
         if isinstance(device, WatchedCamera) and device.encoded:
             self._viewers = ViewerWatch(
@@ -327,7 +327,7 @@ class Slot:
     # -- events of the room ----------------------------------------------------------------------
 
     def muted_event(self, publication: rtc.TrackPublication) -> None:
-        """A track is muted, says the core. Of ours: an echo of our own mute, or the server's, which we obey."""
+        """Takes the mute of a track; when it is ours, as the echo of our own or as the server's, which we obey."""
         if publication is not self._publication:
             return
         if self._own_mutes > 0:
@@ -337,7 +337,7 @@ class Slot:
             self.reconcile()
 
     def check_survival(self) -> None:
-        """After a reconnect: a track that did not come back is published anew; muted stays muted."""
+        """Publishes a track anew that did not come back after a reconnect; muted stays muted."""
         if self._publication is not None and all(
             other is not self._publication for other in self._side.participant.track_publications.values()
         ):

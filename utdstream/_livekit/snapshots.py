@@ -15,7 +15,7 @@ _SOURCES = {
 
 
 def publication_snapshot(publication: rtc.TrackPublication) -> TrackPublication:
-    """One publication as a value."""
+    """Copies one publication."""
     is_video = publication.kind == rtc.TrackKind.KIND_VIDEO
     return TrackPublication(
         sid=publication.sid,
@@ -29,7 +29,7 @@ def publication_snapshot(publication: rtc.TrackPublication) -> TrackPublication:
 
 
 def remote_snapshot(participant: rtc.RemoteParticipant) -> RemoteParticipant:
-    """Somebody else as a value."""
+    """Copies another participant."""
     return RemoteParticipant(
         identity=participant.identity,
         name=participant.name,
@@ -42,7 +42,7 @@ def remote_snapshot(participant: rtc.RemoteParticipant) -> RemoteParticipant:
 
 
 def local_snapshot(participant: rtc.LocalParticipant) -> LocalParticipant:
-    """This participant as a value."""
+    """Copies this participant."""
     return LocalParticipant(
         identity=participant.identity,
         name=participant.name,

@@ -100,7 +100,7 @@ class MicrophoneFeed(Feed[PcmFrame]):
                 self._refuse(DeviceError(f"the microphone's sound was refused: {error}"))
 
     async def _sleep(self) -> None:
-        """Until the sink has something. A frame that came before `asleep` was set is seen by the count."""
+        """Waits until the sink has something. A frame that came before `asleep` was set is seen by the count."""
         self._asleep = True
         if len(self._frames) == 0:
             await self._wake.wait()
@@ -171,7 +171,7 @@ class _CameraFeed(Feed[RawFrame | EncodedFrame]):
 
     @abstractmethod
     def _submit(self, frame: RawFrame | EncodedFrame) -> None:
-        """As `sink`, but may raise: such a frame is counted as dropped."""
+        """Does as `sink`, but may raise: such a frame is counted as dropped."""
 
 
 class RawCameraFeed(_CameraFeed):
@@ -247,7 +247,7 @@ class EncodedCameraFeed(_CameraFeed):
         return options
 
     def let_pass(self) -> None:
-        """A key frame is asked for, and nothing but a key frame goes first."""
+        """Asks for a key frame, and lets nothing else pass first."""
         self._gate.restart()
         self._ask_for_key_frame()
         super().let_pass()
@@ -286,7 +286,7 @@ class EncodedCameraFeed(_CameraFeed):
             raise
 
     def _obey_feedback(self) -> None:
-        """After every frame: a viewer waits for a key frame, or the network carries more or less."""
+        """Asks the camera, after each frame, for the key frame and the bitrate that the core asks for."""
         feedback = self._source.take_feedback()
         if feedback.keyframe_requested:
             self._ask_for_key_frame()

@@ -15,7 +15,7 @@ from utdstream.models import SessionStats
 def session_stats(
     stats: rtc.RtcStats, publisher: Publisher, subscriber: Subscriber, *, events_dropped: int
 ) -> SessionStats:
-    """One snapshot; fields WebRTC did not tell are None."""
+    """Makes one snapshot; fields that WebRTC did not tell are None."""
     round_trip_ms: float | None = None
     lost: int | None = None
     jitter_ms: float | None = None

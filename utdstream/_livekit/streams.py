@@ -47,14 +47,14 @@ class Stream:
         self._closed = closed
 
     def close(self) -> asyncio.Task[None]:
-        """Nothing flows from now on; the task is done when the core's end is closed too, or late."""
+        """Stops the flow at once; the task is done when the core's end is closed too, or late."""
         self._pump.cancel()
         if self._closed is not None:
             self._closed()
         return self._loop.spawn(self._close_native())
 
     async def _close_native(self) -> None:
-        """Not the pump's business: one that is cancelled before its first step never runs."""
+        """Closes the core's end. Not in the pump: one that is cancelled before its first step never runs."""
         await asyncio.wait({self._pump})
         closing = self._loop.spawn(self._native.aclose())
         if not await bounded(closing, STREAM_CLOSE_S):
@@ -62,7 +62,7 @@ class Stream:
 
 
 def open_audio(loop: LoopThread, track: rtc.Track, mixer: Mixer) -> Stream:
-    """The track's sound into a ring of `mixer`, in its format (the core resamples)."""
+    """Brings the track's sound into a ring of `mixer`, in its format (the core resamples)."""
     native = rtc.AudioStream(
         track,
         sample_rate=mixer.format.sample_rate_hz,
@@ -79,7 +79,7 @@ def open_audio(loop: LoopThread, track: rtc.Track, mixer: Mixer) -> Stream:
 
 
 def open_video(loop: LoopThread, track: rtc.Track, put: Callable[[RawFrame], None]) -> Stream:
-    """The track's pictures to `put`, as I420, on the loop; what comes while the loop is busy is replaced."""
+    """Brings the track's pictures to `put`, as I420, on the loop; one that comes while it is busy is replaced."""
     native = rtc.VideoStream(track, capacity=1)
 
     async def pump() -> None:

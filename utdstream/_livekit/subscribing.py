@@ -47,13 +47,13 @@ class VideoConsumer:
         """The publication looked at; loop thread only."""
 
     def put(self, frame: RawFrame) -> None:
-        """Loop thread: replaces a picture nobody took."""
+        """Replaces a picture that nobody took. Thread: loop."""
         with self._condition:
             self._newest = frame
             self._condition.notify_all()
 
     def end(self) -> None:
-        """The room is over: `take` returns None from now on."""
+        """Makes `take` return None from now on: the room is over."""
         with self._condition:
             self._over = True
             self._condition.notify_all()
@@ -63,7 +63,7 @@ class VideoConsumer:
         return self._over
 
     def take(self, seconds: float) -> RawFrame | None:
-        """The newest picture not taken yet, waiting at most `seconds`; None when none came."""
+        """Takes the newest picture, waiting at most `seconds`; None when none came. Any thread but the loop."""
         until = time.monotonic() + seconds
         with self._condition:
             while self._newest is None and not self._over:
@@ -107,7 +107,7 @@ class Subscriber:
         )
 
     def start(self, room: rtc.Room) -> None:
-        """The room is connected."""
+        """Begins: the room is connected."""
         self._room = room
         self.review()
 
@@ -119,7 +119,7 @@ class Subscriber:
         self.review()
 
     def remove(self, consumer: Consumer) -> None:
-        """Brings it nothing more. Nothing to do when it is not there."""
+        """Brings it nothing more. Does nothing when it is not there."""
         if consumer not in self._consumers:
             return
         self._consumers.remove(consumer)
@@ -178,12 +178,12 @@ class Subscriber:
     # -- events of the room ----------------------------------------------------------------------
 
     def track_unsubscribed(self, sid: str) -> None:
-        """The core gives nothing more of this track: its streams are closed, they would wait for ever."""
+        """Closes the streams of a track of which the core gives nothing more: they would wait for ever."""
         for key in [key for key in self._streams if key[1] == sid]:
             self._close_stream(key)
 
     def track_unpublished(self, sid: str) -> None:
-        """The track is gone; its viewers look for another one."""
+        """Forgets a track that is gone; its viewers look for another one."""
         self.track_unsubscribed(sid)
         self._asked.discard(sid)
         timer = self._lingering.pop(sid, None)
@@ -198,7 +198,7 @@ class Subscriber:
         self.review()
 
     def reconnected(self) -> None:
-        """After a full reconnect publications are new objects, and what was asked on the way is lost."""
+        """Subscribes anew: publications are new objects, and what was asked for on the way is lost."""
         if self._room is None:
             return
         publications = [
@@ -236,7 +236,7 @@ class Subscriber:
         return self._streams.pop(key).close()
 
     async def close(self) -> None:
-        """All streams, bounded; video consumers are told that no picture will come."""
+        """Closes all streams, bounded, and tells video consumers that no picture will come."""
         tasks = {self._close_stream(key) for key in list(self._streams)}
         for timer in self._lingering.values():
             timer.cancel()

@@ -62,7 +62,7 @@ class ViewerWatch:
         self._task = self._loop.spawn(self._run())
 
     def close(self) -> None:
-        """The camera is unpublished; it is told that it is watched, as every camera is that starts."""
+        """Ends it, and tells the camera that it is watched, as every camera is that starts."""
         if self._task is not None:
             self._task.cancel()  # it waits on a clock or on figures: nothing that must finish
         self._tell(watched=True)
@@ -101,7 +101,7 @@ class ViewerWatch:
 
 
 async def layer_is_active(track: rtc.LocalTrack | None) -> bool | None:
-    """Whether WebRTC sends any layer of `track`; None when it has no figures, or not within STATS_S."""
+    """Asks WebRTC whether it sends any layer of `track`; None without figures, or not within STATS_S."""
     if track is None:
         return None
     try:
