@@ -86,7 +86,9 @@ class MediaRoom:
                 on_end=self.end,
             )
         try:
-            self.facts.connection.set(Connection(ConnectionState.CONNECTING))
+            with self.facts.lock:
+                if not life.over:  # left in between: the end was shown, and nothing shows it again
+                    self.facts.connection.set(Connection(ConnectionState.CONNECTING))
             loop.finish(lambda: life.join(url, token), deadline=deadline, undo=life.give_up)
         except BaseException as error:
             loop.post(life.give_up)  # KeyboardInterrupt may come anywhere, also before `finish` waits
