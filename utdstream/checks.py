@@ -17,7 +17,7 @@ import re
 import struct
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
@@ -152,15 +152,29 @@ def package_check(
 
 def requirement(distribution: str) -> str:
     """Returns what utdstream asks for, as pip takes it (`livekit==1.2.1`); the bare name without a wish."""
+    return next((wanted for wanted, _ in _asked() if name_of(wanted) == distribution), distribution)
+
+
+def requirements(extra: str = "") -> list[str]:
+    """Lists what utdstream asks for, as pip takes it: always, or with one of its extras."""
+    return [wanted for wanted, asked_with in _asked() if asked_with == extra]
+
+
+def name_of(wanted: str) -> str:
+    """Returns the distribution of a requirement: `livekit` of `livekit==1.2.1`."""
+    return re.split(r"[^\w.-]", wanted)[0]
+
+
+def _asked() -> Iterator[tuple[str, str]]:
+    """Yields each requirement and its extra, empty for none; nothing in a tree that was never installed."""
     try:
         asked = metadata.requires("utdstream") or []
-    except metadata.PackageNotFoundError:  # run from a source tree that was never installed
-        asked = []
+    except metadata.PackageNotFoundError:
+        return
     for each in asked:
-        wanted = each.split(";")[0].strip()
-        if re.match(rf"{re.escape(distribution)}\b(?!-)", wanted):
-            return wanted
-    return distribution
+        wanted, _, condition = each.partition(";")
+        extra = re.search(r"extra == .([\w-]+)", condition)
+        yield wanted.strip(), extra[1] if extra is not None else ""
 
 
 # -- the clock and an engine

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from utdstream._command import doctor
-from utdstream.checks import Check
+from utdstream.checks import Check, name_of, requirements
 
 
 def only(name: str, checks: list[Check]) -> Check:
@@ -21,6 +21,15 @@ def test_every_check_when_it_is_not_ok_has_a_remedy() -> None:
     for check in doctor.examine():
         assert check.found
         assert bool(check.remedy) == (check.state != "ok"), check
+
+
+def test_packages_when_examined_are_what_the_package_asks_for() -> None:
+    """Each once: the base ones with the tested core first, then those of the extras with their use."""
+    names = [check.name.removeprefix("package ") for check in doctor._packages()]
+    assert names[:2] == ["utdstream", "livekit"]
+    assert len(names) == len(set(names))
+    assert {name_of(wanted) for wanted in requirements() + requirements("engine")} <= set(names)
+    assert "pytest" not in names
 
 
 def test_servers_when_they_are_missing_are_warnings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -15,17 +15,18 @@ from utdstream.checks import (
     clock_check,
     engine_checks,
     machine_checks,
+    name_of,
     package_check,
+    requirements,
 )
 
 OK, WARN, FAIL = CheckState.OK, CheckState.WARN, CheckState.FAIL
 
 _EXTRAS = {
-    "paho-mqtt": "incoming calls over MQTT",
-    "av": "USB, RTSP and file cameras",
-    "starlette": "the self-hosted engine",
-    "uvicorn": "the self-hosted engine",
-    "livekit-api": "the self-hosted engine",
+    "mqtt": "incoming calls over MQTT",
+    "video": "USB, RTSP and file cameras",
+    "device": "doorbells and kiosks",
+    "engine": "the self-hosted engine",
 }
 
 
@@ -36,11 +37,15 @@ def examine(*, base_url: str | None = None) -> list[Check]:
 
 
 def _packages() -> Iterator[Check]:
-    yield package_check("livekit", exact=True)
-    yield package_check("requests")
-    yield package_check("transitions")
-    for name, use in _EXTRAS.items():
-        yield package_check(name, use=use, needed=False)
+    """Checks what the package itself says that it needs: always, or for one of its extras."""
+    yield package_check("utdstream", remedy="pip install -e . in its checkout, or install its wheel")
+    uses = {name_of(wanted): "" for wanted in requirements()}
+    exact = {name_of(wanted) for wanted in requirements() if "==" in wanted}
+    for extra, use in _EXTRAS.items():
+        for wanted in requirements(extra):
+            uses.setdefault(name_of(wanted), use)
+    for name, use in uses.items():
+        yield package_check(name, use=use, needed=not use, exact=name in exact)
 
 
 def _programs() -> Iterator[Check]:
