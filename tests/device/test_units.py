@@ -146,7 +146,7 @@ def test_installation_when_only_tried_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_installation_without_a_key_says_how_to_give_it(
+def test_installation_when_there_is_no_key_says_how_to_give_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exit status 2 and one sentence."""

@@ -72,7 +72,7 @@ def heard(listener: UTDAudioRoomSession, speaker: UTDAudioRoomSession) -> bool:
     return any(any(frame.data) for frame in frames)
 
 
-def test_seat_taken_is_a_microphone_published_and_heard(lobby: Lobby) -> None:
+def test_seat_when_taken_publishes_a_microphone_that_is_heard(lobby: Lobby) -> None:
     """`take_seat` returns when the grant is there and the sound flows."""
     host = lobby.join("host", as_host=True, seat_count=4)
     guest = lobby.join("guest")
@@ -85,7 +85,7 @@ def test_seat_taken_is_a_microphone_published_and_heard(lobby: Lobby) -> None:
     host.seats.wait_for(lambda grid: grid.count == 4 and grid.seats[2].identity is not None, timeout=5)
 
 
-def test_seat_left_is_a_microphone_stopped(lobby: Lobby) -> None:
+def test_seat_when_left_stops_the_microphone(lobby: Lobby) -> None:
     """After `leave_seat` nothing is published and the right is gone."""
     lobby.join("host", as_host=True, seat_count=4)
     guest = lobby.join("guest")
@@ -98,14 +98,14 @@ def test_seat_left_is_a_microphone_stopped(lobby: Lobby) -> None:
     eventually(lambda: guest.local_participant.publications == (), "nothing is published")  # type: ignore[union-attr]
 
 
-def test_listener_cannot_publish(lobby: Lobby) -> None:
+def test_listener_when_switching_the_microphone_on_is_refused(lobby: Lobby) -> None:
     """Without a seat the microphone is refused at once."""
     listener = lobby.join("listener")
     with pytest.raises(PublishRefused):
         listener.set_microphone(True)
 
 
-def test_seat_taken_muted_is_published_muted(lobby: Lobby) -> None:
+def test_seat_when_taken_muted_is_published_muted(lobby: Lobby) -> None:
     """A wish for silence holds for the next seat: published, but muted; unmuting is heard."""
     host = lobby.join("host", as_host=True, seat_count=4)
     guest = lobby.join("guest")
@@ -118,7 +118,7 @@ def test_seat_taken_muted_is_published_muted(lobby: Lobby) -> None:
     assert heard(host, guest)
 
 
-def test_somebody_who_mutes_while_the_seat_is_being_given_is_not_heard(
+def test_speaker_when_muted_while_the_seat_is_given_is_not_heard(
     lobby: Lobby, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The wish for silence comes after the grant and before the microphone is published."""
@@ -140,7 +140,7 @@ def test_somebody_who_mutes_while_the_seat_is_being_given_is_not_heard(
     assert True not in was_on
 
 
-def test_seat_without_a_microphone_is_a_seat(lobby: Lobby) -> None:
+def test_seat_when_there_is_no_microphone_is_a_seat(lobby: Lobby) -> None:
     """Nobody needs a microphone to sit."""
     lobby.join("host", as_host=True, seat_count=4)
     guest = lobby.join("guest", devices=Devices())
@@ -149,7 +149,7 @@ def test_seat_without_a_microphone_is_a_seat(lobby: Lobby) -> None:
     assert not guest.microphone_on.value
 
 
-def test_seat_refusals_say_why(lobby: Lobby) -> None:
+def test_seat_when_refused_says_why(lobby: Lobby) -> None:
     """Out of range, taken, already seated, locked, not a number: one typed error each."""
     host = lobby.join("host", as_host=True, seat_count=3)
     guest, other = lobby.join("guest"), lobby.join("other")
@@ -171,7 +171,7 @@ def test_seat_refusals_say_why(lobby: Lobby) -> None:
         other.kick_seat(1)
 
 
-def test_kick_and_lock_stop_the_speaker_within_a_second(lobby: Lobby) -> None:
+def test_speaker_when_kicked_or_locked_out_stops_within_a_second(lobby: Lobby) -> None:
     """The host empties seats; the microphones stop."""
     host = lobby.join("host", as_host=True, seat_count=4)
     first, second = lobby.join("first"), lobby.join("second")
@@ -185,7 +185,7 @@ def test_kick_and_lock_stop_the_speaker_within_a_second(lobby: Lobby) -> None:
         speaker.can_publish.wait_for(False, timeout=5)
 
 
-def test_move_keeps_the_right_to_speak(lobby: Lobby) -> None:
+def test_speaker_when_moving_keeps_the_right_to_speak(lobby: Lobby) -> None:
     """Changing seats never drops the permission."""
     lobby.join("host", as_host=True, seat_count=4)
     guest = lobby.join("guest")
@@ -198,7 +198,7 @@ def test_move_keeps_the_right_to_speak(lobby: Lobby) -> None:
     assert lost == []
 
 
-def test_muted_seat_cannot_be_unmuted_by_the_speaker_unseen(lobby: Lobby) -> None:
+def test_seat_when_muted_by_the_host_cannot_be_unmuted_unseen(lobby: Lobby) -> None:
     """`mute_seat` is done on the media server; the speaker's own fact follows."""
     host = lobby.join("host", as_host=True, seat_count=4)
     guest = lobby.join("guest")
@@ -208,7 +208,7 @@ def test_muted_seat_cannot_be_unmuted_by_the_speaker_unseen(lobby: Lobby) -> Non
     assert guest.seat.value == 1
 
 
-def test_request_mode_seats_whom_the_host_approves(lobby: Lobby) -> None:
+def test_request_when_approved_by_the_host_gives_a_seat(lobby: Lobby) -> None:
     """Request, approval, seat: the approved speaker is on air without another call."""
     host = lobby.join("host", as_host=True, seat_count=4, seat_mode="request")
     guest = lobby.join("guest")
@@ -227,7 +227,7 @@ def test_request_mode_seats_whom_the_host_approves(lobby: Lobby) -> None:
         host.approve_speaker(number)
 
 
-def test_rejected_and_cancelled_requests_are_gone(lobby: Lobby) -> None:
+def test_request_when_rejected_or_cancelled_is_gone(lobby: Lobby) -> None:
     """The host rejects one, the guest takes one back."""
     host = lobby.join("host", as_host=True, seat_count=4, seat_mode="request")
     guest = lobby.join("guest")
@@ -241,7 +241,7 @@ def test_rejected_and_cancelled_requests_are_gone(lobby: Lobby) -> None:
         guest.cancel_request()
 
 
-def test_invitation_accepted_is_a_seat_and_declined_is_none(lobby: Lobby) -> None:
+def test_invitation_when_accepted_is_a_seat_and_declined_is_none(lobby: Lobby) -> None:
     """The invited one decides; a stale invitation is refused."""
     host = lobby.join("host", as_host=True, seat_count=4)
     guest = lobby.join("guest")
@@ -263,7 +263,7 @@ def test_invitation_accepted_is_a_seat_and_declined_is_none(lobby: Lobby) -> Non
     assert guest.seat.value is None
 
 
-def test_seats_set_up_again_keep_who_still_fits(lobby: Lobby) -> None:
+def test_seats_when_set_up_again_keep_the_speakers_that_still_fit(lobby: Lobby) -> None:
     """Resizing keeps overlapping seats; the raw answers are the engine's."""
     host = lobby.join("host", as_host=True, seat_count=6)
     near, far = lobby.join("near"), lobby.join("far")
@@ -277,7 +277,7 @@ def test_seats_set_up_again_keep_who_still_fits(lobby: Lobby) -> None:
     near.seats.wait_for(lambda grid: grid.count == 3 and grid.mode_id == "cinema", timeout=5)
 
 
-def test_speaker_who_vanishes_frees_the_seat(lobby: Lobby) -> None:
+def test_speaker_when_vanished_frees_the_seat(lobby: Lobby) -> None:
     """Leaving the room is leaving the seat."""
     host = lobby.join("host", as_host=True, seat_count=4)
     guest = lobby.join("guest")
@@ -287,7 +287,7 @@ def test_speaker_who_vanishes_frees_the_seat(lobby: Lobby) -> None:
     host.seats.wait_for(lambda grid: grid.seats[2].identity is None, timeout=10)
 
 
-def test_forged_seat_update_of_a_participant_changes_nothing(lobby: Lobby) -> None:
+def test_seat_update_when_forged_by_a_participant_changes_nothing(lobby: Lobby) -> None:
     """A message that begins with an underscore and has a sender is not the engine's."""
     host = lobby.join("host", as_host=True, seat_count=4)
     liar = lobby.join("liar")

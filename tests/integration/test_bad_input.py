@@ -118,7 +118,7 @@ def refused(
 # -- the engine ------------------------------------------------------------------------------------
 
 
-def test_wrong_key_is_an_authentication_error(stack: LocalStack) -> None:
+def test_authenticate_when_the_key_is_wrong_is_an_authentication_error(stack: LocalStack) -> None:
     """The engine says no; the key is not repeated."""
     with UTDStreamClient(stack.app_id, KEY, base_url=stack.base_url) as client:
         error = refused(
@@ -128,7 +128,7 @@ def test_wrong_key_is_an_authentication_error(stack: LocalStack) -> None:
         assert client.identity is None
 
 
-def test_wrong_project_is_an_authentication_error(stack: LocalStack) -> None:
+def test_authenticate_when_the_project_is_wrong_is_an_authentication_error(stack: LocalStack) -> None:
     """A right key of another project is a wrong key."""
     with UTDStreamClient("987654", stack.app_key, base_url=stack.base_url) as client:
         refused(
@@ -140,7 +140,7 @@ def test_wrong_project_is_an_authentication_error(stack: LocalStack) -> None:
         )
 
 
-def test_unreachable_host_says_where_to_look() -> None:
+def test_request_when_the_host_is_unreachable_says_where_to_look() -> None:
     """A port where nothing listens: at once, not at the deadline."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
@@ -154,7 +154,7 @@ def test_unreachable_host_says_where_to_look() -> None:
         assert isinstance(error, ConnectionError)
 
 
-def test_silent_host_ends_at_the_deadline() -> None:
+def test_request_when_the_host_is_silent_ends_at_the_deadline() -> None:
     """It accepts and never answers."""
     with silent_host() as address, client_of(f"http://{address}") as client:
         error = refused(
@@ -166,7 +166,7 @@ def test_silent_host_ends_at_the_deadline() -> None:
         assert isinstance(error, TimeoutError)
 
 
-def test_name_server_that_hangs_ends_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_request_when_the_name_server_hangs_ends_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     """No time-out of a library reaches a name look-up; the deadline holds all the same."""
     free = threading.Event()
     look_up = socket.getaddrinfo
@@ -190,7 +190,7 @@ def test_name_server_that_hangs_ends_at_the_deadline(monkeypatch: pytest.MonkeyP
         free.set()
 
 
-def test_name_that_is_unknown_says_so() -> None:
+def test_request_when_the_host_name_is_unknown_says_so() -> None:
     """`.invalid` never resolves."""
     with client_of("http://engine.invalid") as client:
         refused(
@@ -201,7 +201,7 @@ def test_name_that_is_unknown_says_so() -> None:
         )
 
 
-def test_html_instead_of_json_names_the_portal(engine: SmallEngine) -> None:
+def test_request_when_html_comes_instead_of_json_names_the_portal(engine: SmallEngine) -> None:
     """A hotel's sign-in page answers everything with 200."""
     engine.respond = lambda request: (200, {"Content-Type": "text/html"}, b"<html>Welcome!</html>")
     with client_of(engine.url) as client:
@@ -217,7 +217,7 @@ def test_html_instead_of_json_names_the_portal(engine: SmallEngine) -> None:
     "answer",
     [{"user_token": 7}, {"user_token": None}, {"user_token": ["a"]}, [1, 2], 7, None, "text", {}],
 )
-def test_wrong_types_in_a_session_answer_are_one_error(engine: SmallEngine, answer: object) -> None:
+def test_session_answer_when_its_types_are_wrong_is_one_error(engine: SmallEngine, answer: object) -> None:
     """Never a cast error, whatever type a field has."""
     engine.respond = lambda request: reply(answer)
     with client_of(engine.url) as client:
@@ -242,7 +242,7 @@ def test_wrong_types_in_a_session_answer_are_one_error(engine: SmallEngine, answ
         ([], "holds no call"),
     ],
 )
-def test_wrong_types_and_unknown_words_in_a_call_are_one_error(
+def test_call_answer_when_its_types_and_words_are_wrong_is_one_error(
     engine: SmallEngine, call: object, says: str
 ) -> None:
     """An unknown status, an unknown type, a url of another world: the call does not begin."""
@@ -279,7 +279,7 @@ def test_wrong_types_and_unknown_words_in_a_call_are_one_error(
         {"identity": "door", "timeout": True},
     ],
 )
-def test_bad_arguments_of_authenticate_are_refused_before_a_request(
+def test_authenticate_when_its_arguments_are_bad_is_refused_before_a_request(
     engine: SmallEngine, arguments: dict[str, object]
 ) -> None:
     """At once, with the argument's name."""
@@ -293,7 +293,7 @@ def test_bad_arguments_of_authenticate_are_refused_before_a_request(
     assert engine.requests == []
 
 
-def test_privileged_calls_before_authenticate_are_refused(engine: SmallEngine) -> None:
+def test_privileged_call_when_nobody_is_signed_in_is_refused(engine: SmallEngine) -> None:
     """Nobody is signed in: no request, no thread."""
     with client_of(engine.url) as client:
         for action in (
@@ -307,7 +307,7 @@ def test_privileged_calls_before_authenticate_are_refused(engine: SmallEngine) -
 # -- calls -----------------------------------------------------------------------------------------
 
 
-def test_call_id_that_nobody_knows_is_not_found(people: People) -> None:
+def test_accept_when_nobody_knows_the_call_is_not_found(people: People) -> None:
     """And leaves the session as it was."""
     house = people("house")
     session = house.call()
@@ -316,7 +316,7 @@ def test_call_id_that_nobody_knows_is_not_found(people: People) -> None:
     assert session.status.value is None
 
 
-def test_call_of_somebody_else_is_none_of_mine(people: People) -> None:
+def test_accept_when_the_call_is_somebody_elses_is_refused(people: People) -> None:
     """A third person who learnt the id can neither answer nor end it."""
     door, house, thief = people("door"), people("house"), people("thief")
     inbox = house.inbox()
@@ -331,7 +331,7 @@ def test_call_of_somebody_else_is_none_of_mine(people: People) -> None:
     calling.wait_for_answer(timeout=PATIENCE_S)
 
 
-def test_call_that_is_over_cannot_be_answered(people: People) -> None:
+def test_accept_when_the_call_is_over_is_refused(people: People) -> None:
     """Its id has expired: Conflict, and nothing is joined."""
     door, house = people("door"), people("house")
     calling = door.call()
@@ -342,7 +342,7 @@ def test_call_that_is_over_cannot_be_answered(people: People) -> None:
     assert not session.connected.value
 
 
-def test_accepting_twice_is_refused_and_harms_nothing(people: People) -> None:
+def test_accept_when_done_twice_is_refused_and_harms_nothing(people: People) -> None:
     """On the same session, and on a second device of the same person."""
     door, house = people("door"), people("house")
     inbox = house.inbox()
@@ -357,7 +357,7 @@ def test_accepting_twice_is_refused_and_harms_nothing(people: People) -> None:
 
 
 @pytest.mark.parametrize("status", ["ended", "rejected", "ringing"])
-def test_forged_call_update_changes_nothing(people: People, status: str) -> None:
+def test_call_update_when_forged_changes_nothing(people: People, status: str) -> None:
     """The other participant may send any data message; only the engine's word counts."""
     door, house = people("door"), people("house")
     inbox = house.inbox()
@@ -384,7 +384,7 @@ def test_forged_call_update_changes_nothing(people: People, status: str) -> None
 # -- media -----------------------------------------------------------------------------------------
 
 
-def test_camera_frame_of_the_wrong_size_is_reported_on_the_client(people: People) -> None:
+def test_camera_frame_when_its_size_is_wrong_is_reported_on_the_client(people: People) -> None:
     """One InvalidConfig on `client.errors`; the call goes on, with the frames that are right."""
     camera = HandCamera(320, 240, 15)
     door, house = people("door", Devices(camera=camera)), people("house", Devices())
@@ -402,14 +402,14 @@ def test_camera_frame_of_the_wrong_size_is_reported_on_the_client(people: People
 
 
 @pytest.mark.parametrize("url", ["", "sfu.example.com", "ftp://sfu", None, 7])
-def test_media_url_that_is_none_is_refused_at_once(url: object) -> None:
+def test_media_url_when_it_is_none_is_refused_at_once(url: object) -> None:
     """Before the core sees it."""
     with UTDRoom() as room:
         refused(InvalidConfig, lambda: room.connect(url, "token"), within_s=1, says="url")  # type: ignore[arg-type]
         refused(InvalidConfig, lambda: room.connect("ws://sfu", ""), within_s=1, says="token")
 
 
-def test_media_token_of_another_server_is_refused_at_once(stack: LocalStack) -> None:
+def test_media_token_when_it_is_another_servers_is_refused_at_once(stack: LocalStack) -> None:
     """The SFU says 401; no part of the token is in the message."""
     from livekit import api
 
@@ -431,7 +431,7 @@ def test_media_token_of_another_server_is_refused_at_once(stack: LocalStack) -> 
             assert not room.connected.value
 
 
-def test_media_room_that_does_not_exist_is_a_connect_error(stack: LocalStack) -> None:
+def test_media_room_when_it_does_not_exist_is_a_connect_error(stack: LocalStack) -> None:
     """The server creates none by itself."""
     with MediaRoom(stack) as hall:
         token = hall.token("door")
@@ -439,7 +439,7 @@ def test_media_room_that_does_not_exist_is_a_connect_error(stack: LocalStack) ->
         refused(ConnectFailed, lambda: room.connect(hall.url, token), within_s=15, says="room")
 
 
-def test_media_host_unreachable_is_a_connect_error() -> None:
+def test_media_host_when_unreachable_is_a_connect_error() -> None:
     """A port where nothing listens: in a second, not in twenty."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
@@ -453,7 +453,7 @@ def test_media_host_unreachable_is_a_connect_error() -> None:
         assert room.connection.value.reason
 
 
-def test_media_host_that_is_silent_ends_at_the_deadline() -> None:
+def test_media_host_when_silent_ends_at_the_deadline() -> None:
     """The core would take half a minute; the next connect of the same object is free to begin."""
     loop_thread()
     with silent_host() as address, UTDRoom() as room:
@@ -467,7 +467,7 @@ def test_media_host_that_is_silent_ends_at_the_deadline() -> None:
         assert not room.connected.value
 
 
-def test_blocking_call_on_the_loop_thread_is_refused(stack: LocalStack) -> None:
+def test_blocking_call_when_made_on_the_loop_thread_is_refused(stack: LocalStack) -> None:
     """It would wait for itself for ever."""
     with MediaRoom(stack) as hall:
         room = hall.join("door")

@@ -29,7 +29,7 @@ def as_server(stack: LocalStack) -> dict[str, str]:
     return {"X-App-Id": stack.app_id, "X-App-Secret": stack.app_secret}
 
 
-def test_call_survives_the_engine_killed_and_restarted_while_ringing(own_people: People) -> None:
+def test_call_when_the_engine_is_killed_and_restarted_while_it_rings_survives(own_people: People) -> None:
     """The ring goes on, and the answer is given to the engine that came back."""
     stack = own_people.stack
     door, house = own_people("door"), own_people("house")
@@ -44,7 +44,7 @@ def test_call_survives_the_engine_killed_and_restarted_while_ringing(own_people:
     calling.end()
 
 
-def test_ring_arrives_after_the_broker_was_killed_and_restarted(own_people: People) -> None:
+def test_ring_when_the_broker_was_killed_and_restarted_arrives(own_people: People) -> None:
     """An inbox that waits is back by itself, and a call made then rings once."""
     stack = own_people.stack
     door, house = own_people("door"), own_people("house")
@@ -62,7 +62,7 @@ def test_ring_arrives_after_the_broker_was_killed_and_restarted(own_people: Peop
     assert inbox.counters.rung == 1
 
 
-def test_ring_is_found_while_the_broker_is_down(own_people: People) -> None:
+def test_ring_when_the_broker_is_down_is_found(own_people: People) -> None:
     """A message that is lost costs at most 5 s: the inbox asks."""
     stack = own_people.stack
     door, house = own_people("door"), own_people("house")
@@ -80,7 +80,7 @@ def test_ring_is_found_while_the_broker_is_down(own_people: People) -> None:
         stack.start("mqtt")
 
 
-def test_room_deleted_by_the_sfu_ends_the_call_on_both_sides(own_people: People) -> None:
+def test_call_when_its_room_is_deleted_by_the_sfu_ends_on_both_sides(own_people: People) -> None:
     """Somebody deletes the room in the middle of the call: both are told, the engine's call is over."""
     stack = own_people.stack
     door, house = own_people("door"), own_people("house")
@@ -159,7 +159,7 @@ def test_caller_is_told_within_25_s_when_the_callee_is_killed(
     eventually(lambda: not calling.connected.value, "the room was left")
 
 
-def test_engine_down_while_hanging_up_ends_the_call_here_and_later_there(own_people: People) -> None:
+def test_end_when_the_engine_is_down_ends_the_call_here_and_later_there(own_people: People) -> None:
     """The engine cannot be told: the call is over here at once, and the engine learns it when it is back."""
     stack = own_people.stack
     door, house = own_people("door"), own_people("house")
@@ -186,7 +186,7 @@ def test_engine_down_while_hanging_up_ends_the_call_here_and_later_there(own_peo
     )
 
 
-def test_caller_process_that_gives_up_waiting_can_still_be_answered(people: People) -> None:
+def test_caller_process_when_it_gives_up_waiting_can_still_be_answered(people: People) -> None:
     """A passed deadline of wait_for_answer is no hang-up: the call goes on ringing."""
     door, house = people("door"), people("house")
     inbox = house.inbox()
@@ -233,7 +233,7 @@ def test_start_when_the_room_of_the_call_before_is_slow_to_leave_keeps_its_deadl
     calling.end()
 
 
-def test_call_refused_while_the_caller_still_joins_is_told_as_refused(people: People) -> None:
+def test_call_when_refused_while_the_caller_still_joins_is_told_as_refused(people: People) -> None:
     """A reject that comes before `start` has joined ends in CallNotAnswered, not in a media error."""
     door, house = people("door"), people("house")
     inbox = house.inbox()

@@ -54,7 +54,7 @@ def connect_pair(caller: Person, callee: Person) -> tuple[UTDCallSession, UTDCal
     return session, other
 
 
-def test_answered_call_carries_sound_both_ways_and_pictures(people: People) -> None:
+def test_call_when_answered_carries_sound_both_ways_and_pictures(people: People) -> None:
     """After the answer each side hears the other's tone and sees its counter."""
     door = people("door", None)
     house = people("house", Devices(microphone=ToneMicrophone(700)))
@@ -86,7 +86,7 @@ def test_call_when_answered_after_ringing_goes_through_every_state(people: Peopl
     eventually(lambda: house_saw == ["ringing", "active", "ended"], f"house saw {house_saw}")
 
 
-def test_accept_made_inside_the_ring_callback_connects(people: People) -> None:
+def test_accept_when_made_inside_the_ring_callback_connects(people: People) -> None:
     """`on_ring` may call the blocking `accept` on its own thread."""
     door, house = people("door"), people("house")
     inbox = house.inbox()
@@ -99,7 +99,7 @@ def test_accept_made_inside_the_ring_callback_connects(people: People) -> None:
     assert answered[0].status.value is S.ACTIVE
 
 
-def test_accept_before_anyone_said_ringing_leads_straight_to_active(people: People) -> None:
+def test_accept_when_no_device_said_ringing_leads_straight_to_active(people: People) -> None:
     """An accept needs no ringing before it."""
     door, house = people("door"), people("house")
     inbox = house.inbox()
@@ -111,7 +111,7 @@ def test_accept_before_anyone_said_ringing_leads_straight_to_active(people: Peop
     eventually(lambda: saw == ["initiating", "active"], f"the caller saw {saw}")
 
 
-def test_rejected_call_tells_the_caller_at_once(people: People) -> None:
+def test_call_when_rejected_tells_the_caller_at_once(people: People) -> None:
     """`reject` ends the wait with CallNotAnswered(REJECTED)."""
     door, house = people("door"), people("house")
     calling, incoming = ring(house, door)
@@ -122,7 +122,7 @@ def test_rejected_call_tells_the_caller_at_once(people: People) -> None:
     calling.connected.wait_for(False, timeout=5)
 
 
-def test_callee_who_says_busy_ends_the_call_as_busy(people: People) -> None:
+def test_call_when_the_callee_says_busy_ends_as_busy(people: People) -> None:
     """`busy` ends the wait with CallNotAnswered(BUSY)."""
     door, house = people("door"), people("house")
     calling, incoming = ring(house, door)
@@ -132,7 +132,7 @@ def test_callee_who_says_busy_ends_the_call_as_busy(people: People) -> None:
     assert refusal.value.status is S.BUSY
 
 
-def test_call_to_somebody_on_another_call_is_a_conflict(people: People) -> None:
+def test_call_when_the_callee_is_on_another_call_is_a_conflict(people: People) -> None:
     """The engine knows who is busy: status BUSY and Conflict, nothing rings."""
     door, house, third = people("door"), people("house"), people("third")
     connect_pair(door, house)
@@ -142,7 +142,7 @@ def test_call_to_somebody_on_another_call_is_a_conflict(people: People) -> None:
     assert late.status.value is S.BUSY
 
 
-def test_unanswered_call_is_missed_on_both_sides(own_people: People) -> None:
+def test_call_when_unanswered_is_missed_on_both_sides(own_people: People) -> None:
     """After the ring time the caller's call is MISSED and the ring is cancelled."""
     door, house = own_people("door"), own_people("house")
     inbox = house.inbox()
@@ -157,7 +157,7 @@ def test_unanswered_call_is_missed_on_both_sides(own_people: People) -> None:
         incoming.accept()
 
 
-def test_caller_who_gives_up_while_ringing_cancels_the_ring(people: People) -> None:
+def test_caller_when_giving_up_while_it_rings_cancels_the_ring(people: People) -> None:
     """`end` before the answer silences the callee."""
     door, house = people("door"), people("house")
     inbox = house.inbox()
@@ -171,7 +171,7 @@ def test_caller_who_gives_up_while_ringing_cancels_the_ring(people: People) -> N
     assert cancelled.wait(5)
 
 
-def test_both_sides_hanging_up_at_once_is_no_error(people: People) -> None:
+def test_end_when_both_sides_hang_up_at_once_is_no_error(people: People) -> None:
     """Two `end`s of one call meet: both return, both are ended."""
     door, house = people("door"), people("house")
     calling, answering = connect_pair(door, house)
@@ -194,7 +194,7 @@ def test_both_sides_hanging_up_at_once_is_no_error(people: People) -> None:
     assert (calling.status.value, answering.status.value) == (S.ENDED, S.ENDED)
 
 
-def test_end_may_be_said_twice_and_without_a_call(people: People) -> None:
+def test_end_when_said_twice_or_without_a_call_is_no_error(people: People) -> None:
     """Hanging up what is over is never an error."""
     door, house = people("door"), people("house")
     door.call().end()
@@ -204,7 +204,7 @@ def test_end_may_be_said_twice_and_without_a_call(people: People) -> None:
     assert calling.status.value is S.ENDED
 
 
-def test_accepting_twice_is_refused_and_the_call_goes_on(people: People) -> None:
+def test_accept_when_done_twice_is_refused_and_the_call_goes_on(people: People) -> None:
     """The same session says so itself; another device learns it from the engine."""
     door, house = people("door"), people("house")
     calling, incoming = ring(house, door)
@@ -218,7 +218,7 @@ def test_accepting_twice_is_refused_and_the_call_goes_on(people: People) -> None
     assert answering.connected.value
 
 
-def test_session_is_reusable_after_each_call(people: People) -> None:
+def test_session_when_a_call_is_over_is_reusable(people: People) -> None:
     """`end` keeps the object: the next start is a new call with a new id."""
     door, house = people("door"), people("house")
     inbox = house.inbox()
@@ -236,7 +236,7 @@ def test_session_is_reusable_after_each_call(people: People) -> None:
     assert len(ids) == 3
 
 
-def test_call_without_any_device_still_connects(people: People) -> None:
+def test_call_when_there_is_no_device_still_connects(people: People) -> None:
     """No microphone, no camera: nothing is published and the call succeeds."""
     door, house = people("door", Devices()), people("house", Devices())
     calling, answering = connect_pair(door, house)
@@ -245,7 +245,7 @@ def test_call_without_any_device_still_connects(people: People) -> None:
     assert not calling.camera_on.value
 
 
-def test_audio_call_publishes_no_picture(people: People) -> None:
+def test_audio_call_when_a_camera_is_there_publishes_no_picture(people: People) -> None:
     """The camera of the client's devices is not touched by an audio call."""
     door, house = people("door"), people("house")
     inbox = house.inbox()
@@ -258,7 +258,7 @@ def test_audio_call_publishes_no_picture(people: People) -> None:
     assert not calling.camera_on.value
 
 
-def test_answer_on_one_device_silences_the_other(people: People) -> None:
+def test_answer_when_given_on_one_device_silences_the_other(people: People) -> None:
     """Two devices of one identity ring; the one that did not answer is told."""
     door = people("door")
     first, second = people("house"), people("other")
@@ -293,7 +293,7 @@ def test_answer_on_one_device_silences_the_other(people: People) -> None:
         assert "elsewhere" in reasons[0]
 
 
-def test_dispose_of_the_client_ends_its_live_call(people: People, stack: LocalStack) -> None:
+def test_dispose_when_a_call_is_live_ends_it(people: People, stack: LocalStack) -> None:
     """Nothing is left open on the engine by a program that just goes."""
     door, house = people("door"), people("house")
     _, answering = connect_pair(door, house)
@@ -301,7 +301,7 @@ def test_dispose_of_the_client_ends_its_live_call(people: People, stack: LocalSt
     answering.status.wait_for(S.ENDED, timeout=10)
 
 
-def test_device_that_only_rings_does_not_end_a_call_answered_elsewhere(people: People) -> None:
+def test_dispose_when_the_call_was_answered_elsewhere_leaves_it_alone(people: People) -> None:
     """Two sessions of one identity ring; one answers, the other is disposed: the call goes on."""
     door, house = people("door"), people("house")
     calling, incoming = ring(house, door)
@@ -316,7 +316,7 @@ def test_device_that_only_rings_does_not_end_a_call_answered_elsewhere(people: P
     assert kitchen.status.value is S.ACTIVE
 
 
-def test_end_of_a_call_that_only_rings_here_refuses_it(people: People) -> None:
+def test_end_when_the_call_only_rings_here_refuses_it(people: People) -> None:
     """Hanging up before accepting is a refusal, and the caller is told so."""
     door, house = people("door"), people("house")
     calling, incoming = ring(house, door)
@@ -328,7 +328,7 @@ def test_end_of_a_call_that_only_rings_here_refuses_it(people: People) -> None:
     assert refusal.value.status is S.REJECTED
 
 
-def test_accept_past_the_inbox_is_no_cancel_for_it(people: People) -> None:
+def test_accept_when_made_past_the_inbox_is_no_cancel_for_it(people: People) -> None:
     """`session.accept(call_id)` is this device's own doing: its inbox reports no cancel."""
     door, house = people("door"), people("house")
     inbox = house.inbox()
@@ -344,7 +344,7 @@ def test_accept_past_the_inbox_is_no_cancel_for_it(people: People) -> None:
     assert cancels == []
 
 
-def test_messages_that_pretend_to_be_the_engines_are_not_the_applications(people: People) -> None:
+def test_messages_when_they_pretend_to_be_the_engines_are_not_the_applications(people: People) -> None:
     """What begins with an underscore is the engine's; a call never shows it, and never believes it."""
     door, house = people("door"), people("house")
     calling, answering = connect_pair(door, house)

@@ -40,7 +40,7 @@ def run(program: str, stack: LocalStack, timeout: float, **more: object) -> dict
 
 
 @pytest.mark.timeout(300)
-def test_start_given_up_at_50_random_points_leaves_nothing(stack: LocalStack) -> None:
+def test_start_when_given_up_at_50_random_points_leaves_nothing(stack: LocalStack) -> None:
     """The process lives, nobody stays on the SFU, no call stays open, and the next call works at once."""
     told = run("give_up_starts.py", stack, 240)
     assert told["open_calls"] == 0
@@ -52,7 +52,7 @@ def test_start_given_up_at_50_random_points_leaves_nothing(stack: LocalStack) ->
 
 
 @pytest.mark.timeout(400)
-def test_a_hundred_calls_end_with_the_threads_and_descriptors_of_call_3(stack: LocalStack) -> None:
+def test_hundred_calls_when_over_leave_the_threads_and_descriptors_of_call_3(stack: LocalStack) -> None:
     """Either side hangs up in turn; nothing accumulates."""
     told = run("hundred_calls.py", stack, 380, calls=100)
     assert told["after_last"]["threads"] <= told["after_3"]["threads"], told

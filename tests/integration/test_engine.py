@@ -46,7 +46,8 @@ def hasty_site(hasty: LocalStack) -> Iterator[Site]:
 # Calls.
 
 
-def test_a_call_is_made_rung_answered_and_ended(site: Site) -> None:
+def test_call_when_made_is_rung_answered_and_ended(site: Site) -> None:
+    """A call is made rung answered and ended."""
     door, house = site.person(fresh("door")), site.person(fresh("house"))
     answer = door.ask(
         "POST",
@@ -92,7 +93,8 @@ def test_a_call_is_made_rung_answered_and_ended(site: Site) -> None:
 
 
 @pytest.mark.parametrize(("action", "status"), [("reject", S.REJECTED), ("busy", S.BUSY)])
-def test_the_callee_refuses(site: Site, action: str, status: UTDCallStatus) -> None:
+def test_call_when_the_callee_refuses_is_rejected(site: Site, action: str, status: UTDCallStatus) -> None:
+    """The callee refuses the call."""
     door, house = site.person(fresh("door")), site.person(fresh("house"))
     call = door.call(house.identity)
     assert house.act(call.call_id, action).status is status
@@ -100,7 +102,8 @@ def test_the_callee_refuses(site: Site, action: str, status: UTDCallStatus) -> N
     assert (late.status_code, late.json()["code"]) == (409, "invalid_state")
 
 
-def test_a_callee_on_a_call_is_busy_until_it_ends(site: Site) -> None:
+def test_callee_when_on_a_call_is_busy_until_it_ends(site: Site) -> None:
+    """A callee on a call is busy until it ends."""
     door, house, third = (site.person(fresh(name)) for name in ("door", "house", "third"))
     call = door.call(house.identity)
     for callee in (house, door):
@@ -110,7 +113,8 @@ def test_a_callee_on_a_call_is_busy_until_it_ends(site: Site) -> None:
     assert third.call(house.identity).status is S.INITIATING
 
 
-def test_a_new_call_of_the_caller_ends_his_unanswered_one(site: Site) -> None:
+def test_caller_when_calling_anew_ends_the_unanswered_call(site: Site) -> None:
+    """A new call of the caller ends the unanswered one."""
     door, house, other = (site.person(fresh(name)) for name in ("door", "house", "other"))
     first = door.call(house.identity)
     second = door.call(other.identity)
@@ -122,7 +126,8 @@ def test_a_new_call_of_the_caller_ends_his_unanswered_one(site: Site) -> None:
     assert third.call_id != second.call_id
 
 
-def test_the_same_key_makes_one_call(site: Site) -> None:
+def test_call_when_made_twice_with_one_key_is_one(site: Site) -> None:
+    """The same key makes one call."""
     door, house, other = (site.person(fresh(name)) for name in ("door", "house", "other"))
     body = {"callee_identity": house.identity}
     first = door.ask("POST", routes.CALLS, body, Idempotency_Key="k 1")
@@ -138,7 +143,8 @@ def test_the_same_key_makes_one_call(site: Site) -> None:
     assert answers[1].json()["token"]
 
 
-def test_a_bearer_fixes_the_actor_and_a_stranger_has_no_access(site: Site) -> None:
+def test_actor_when_a_bearer_names_it_is_fixed_and_a_stranger_has_no_access(site: Site) -> None:
+    """A bearer fixes the actor and a stranger has no access."""
     door, house, stranger = (site.person(fresh(name)) for name in ("door", "house", "stranger"))
     forged = door.ask(
         "POST", routes.CALLS, {"caller_identity": house.identity, "callee_identity": stranger.identity}
@@ -159,7 +165,8 @@ def test_a_bearer_fixes_the_actor_and_a_stranger_has_no_access(site: Site) -> No
     assert (missing.status_code, missing.json()["code"]) == (404, "call_not_found")
 
 
-def test_a_server_names_the_actor(site: Site) -> None:
+def test_actor_when_a_server_asks_is_the_one_it_names(site: Site) -> None:
+    """A server names the actor."""
     server, door, house = site.server(), fresh("door"), fresh("house")
     nobody = server.ask("POST", routes.CALLS, {"callee_identity": house})
     assert nobody.status_code == 422
@@ -174,7 +181,8 @@ def test_a_server_names_the_actor(site: Site) -> None:
     assert over["end_reason"] == "callee_hangup"
 
 
-def test_lists_are_filtered_and_paged(site: Site) -> None:
+def test_lists_when_asked_for_are_filtered_and_paged(site: Site) -> None:
+    """Lists are filtered and paged."""
     door = site.person(fresh("door"))
     calls = [door.call(fresh("house")) for _ in range(3)]
     page = door.ask("GET", f"{routes.CALLS}?per_page=2").json()
@@ -187,7 +195,8 @@ def test_lists_are_filtered_and_paged(site: Site) -> None:
         assert door.ask("GET", f"{routes.CALLS}?{query}").status_code == 422, query
 
 
-def test_nobody_answers_and_the_call_is_missed(hasty_site: Site) -> None:
+def test_call_when_nobody_answers_is_missed(hasty_site: Site) -> None:
+    """Nobody answers, and the call is missed."""
     door, house = hasty_site.person(fresh("door")), hasty_site.person(fresh("house"))
     call = door.call(house.identity, "audio_call")
     with EventReader(hasty_site.stack.mqtt_login(house.identity)) as device:
@@ -197,7 +206,8 @@ def test_nobody_answers_and_the_call_is_missed(hasty_site: Site) -> None:
     eventually(lambda: not rooms_of(hasty_site.stack, call.call_id), "the room of a missed call is gone")
 
 
-def test_a_call_that_is_too_long_is_ended(hasty_site: Site) -> None:
+def test_call_when_too_long_is_ended(hasty_site: Site) -> None:
+    """A call that is too long is ended."""
     door, house = hasty_site.person(fresh("door")), hasty_site.person(fresh("house"))
     call = door.call(house.identity, "audio_call")
     house.act(call.call_id, "accept")
@@ -205,7 +215,8 @@ def test_a_call_that_is_too_long_is_ended(hasty_site: Site) -> None:
     assert door.get(call.call_id).end_reason == "max_duration"
 
 
-def test_video_that_is_not_enabled_is_refused(hasty_site: Site) -> None:
+def test_video_when_not_enabled_is_refused(hasty_site: Site) -> None:
+    """Video that is not enabled is refused."""
     answer = hasty_site.person(fresh("door")).ask(
         "POST", routes.CALLS, {"callee_identity": "x", "type": "video_call"}
     )
@@ -216,7 +227,8 @@ def test_video_that_is_not_enabled_is_refused(hasty_site: Site) -> None:
 # In the room.
 
 
-def test_the_room_tells_each_change_in_its_metadata_and_by_message(site: Site) -> None:
+def test_room_when_its_call_changes_tells_by_metadata_and_message(site: Site) -> None:
+    """The room tells each change in its metadata and by message."""
     door, house = site.person(fresh("door")), site.person(fresh("house"))
     call = door.call(house.identity)
 
@@ -247,7 +259,8 @@ def test_the_room_tells_each_change_in_its_metadata_and_by_message(site: Site) -
         assert time.monotonic() - ended_at < 1.9
 
 
-def test_a_room_is_ended_under_those_who_stay(site: Site) -> None:
+def test_room_when_participants_stay_is_ended_under_them(site: Site) -> None:
+    """A room is ended under those who stay."""
     door, house = site.person(fresh("door")), site.person(fresh("house"))
     call = door.call(house.identity)
     with UTDRoom() as room:
@@ -258,7 +271,8 @@ def test_a_room_is_ended_under_those_who_stay(site: Site) -> None:
         assert 1.5 < time.monotonic() - over_at < 4
 
 
-def test_a_leg_that_vanishes_ends_the_call(site: Site) -> None:
+def test_call_when_a_leg_vanishes_ends(site: Site) -> None:
+    """A leg that vanishes ends the call."""
     door, house = site.person(fresh("door")), site.person(fresh("house"))
     call = door.call(house.identity)
     accepted = house.act(call.call_id, "accept")
@@ -271,7 +285,8 @@ def test_a_leg_that_vanishes_ends_the_call(site: Site) -> None:
         assert door.get(call.call_id).end_reason == "participant_left"
 
 
-def test_a_leg_that_comes_back_at_once_does_not_end_the_call(site: Site) -> None:
+def test_call_when_a_leg_comes_back_at_once_goes_on(site: Site) -> None:
+    """A leg that comes back at once does not end the call."""
     door, house = site.person(fresh("door")), site.person(fresh("house"))
     call = door.call(house.identity)
     accepted = house.act(call.call_id, "accept")
@@ -287,7 +302,8 @@ def test_a_leg_that_comes_back_at_once_does_not_end_the_call(site: Site) -> None
         door.act(call.call_id, "end")
 
 
-def test_a_caller_who_leaves_before_the_answer_has_cancelled(site: Site) -> None:
+def test_caller_when_leaving_before_the_answer_has_cancelled(site: Site) -> None:
+    """A caller who leaves before the answer has cancelled."""
     door, house = site.person(fresh("door")), site.person(fresh("house"))
     with EventReader(site.stack.mqtt_login(house.identity)) as device:
         call = door.call(house.identity)
@@ -300,7 +316,8 @@ def test_a_caller_who_leaves_before_the_answer_has_cancelled(site: Site) -> None
 
 
 @pytest.mark.slow
-def test_a_callee_who_answers_and_never_joins_ends_the_call(site: Site) -> None:
+def test_call_when_the_callee_answers_and_never_joins_ends(site: Site) -> None:
+    """A callee who answers and never joins ends the call."""
     door, house = site.person(fresh("door")), site.person(fresh("house"))
     call = door.call(house.identity)
     with UTDRoom() as room:
@@ -310,7 +327,8 @@ def test_a_callee_who_answers_and_never_joins_ends_the_call(site: Site) -> None:
     assert door.get(call.call_id).end_reason == "participant_left"
 
 
-def test_an_audio_call_publishes_no_camera(site: Site) -> None:
+def test_audio_call_when_joined_grants_no_camera(site: Site) -> None:
+    """An audio call publishes no camera."""
     import jwt
 
     door, house = site.person(fresh("door")), site.person(fresh("house"))
@@ -323,7 +341,8 @@ def test_an_audio_call_publishes_no_camera(site: Site) -> None:
 # Over MQTT.
 
 
-def test_a_device_hears_its_ring_and_nobody_elses(site: Site) -> None:
+def test_device_when_listening_hears_its_ring_and_nobody_elses(site: Site) -> None:
+    """A device hears its ring and nobody else's."""
     door, house, spy = (site.person(fresh(name)) for name in ("door", "house", "spy"))
     login = site.stack.mqtt_login(house.identity)
     foreign = (
@@ -352,7 +371,8 @@ def test_a_device_hears_its_ring_and_nobody_elses(site: Site) -> None:
         assert spying.events == []
 
 
-def test_a_ring_is_repeated_until_a_device_rings(site: Site) -> None:
+def test_ring_when_no_device_rings_is_repeated(site: Site) -> None:
+    """A ring is repeated until a device rings."""
     door, house = site.person(fresh("door")), site.person(fresh("house"))
     with EventReader(site.stack.mqtt_login(house.identity)) as device:
         call = door.call(house.identity)
@@ -367,7 +387,8 @@ def test_a_ring_is_repeated_until_a_device_rings(site: Site) -> None:
 # Rooms.
 
 
-def test_a_live_stream_has_one_host_and_an_audience(site: Site) -> None:
+def test_live_stream_when_joined_has_one_host_and_an_audience(site: Site) -> None:
+    """A live stream has one host and an audience."""
     import jwt
 
     app, name = site.app(), "live.room-1"
@@ -424,7 +445,8 @@ def test_a_live_stream_has_one_host_and_an_audience(site: Site) -> None:
     assert (gone.status_code, gone.json()["code"]) == (404, "room_not_found")
 
 
-def test_nobody_publishes_in_an_audio_room_by_token(site: Site) -> None:
+def test_audio_room_when_joined_lets_nobody_publish_by_token(site: Site) -> None:
+    """Nobody publishes in an audio room by token."""
     import jwt
 
     answer = (
@@ -441,7 +463,8 @@ def test_nobody_publishes_in_an_audio_room_by_token(site: Site) -> None:
     assert (video["canPublish"], video["canSubscribe"], video["canPublishData"]) == (False, True, True)
 
 
-def test_a_closing_room_says_so_first(site: Site) -> None:
+def test_room_when_closing_says_so_first(site: Site) -> None:
+    """A closing room says so first."""
     body = {"identity": "ann", "room_name": "closing", "type": "live_stream", "role": "host"}
     mint = site.app().ask("POST", routes.TOKEN, body).json()
     heard: list[bytes] = []
@@ -453,7 +476,8 @@ def test_a_closing_room_says_so_first(site: Site) -> None:
         eventually(lambda: heard == [messages.live_ended()], "it was told before")
 
 
-def test_the_project_says_what_is_switched_on(site: Site) -> None:
+def test_project_when_asked_says_what_is_switched_on(site: Site) -> None:
+    """The project says what is switched on."""
     project = site.server().ask("GET", routes.PROJECT).json()
     assert project["app_id"] == site.stack.app_id
     assert (project["calls_enabled"], project["call_ring_timeout"]) == (True, 30.0)

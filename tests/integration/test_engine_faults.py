@@ -36,7 +36,8 @@ def site(fragile: LocalStack) -> Iterator[Site]:
     site.close()
 
 
-def test_a_killed_engine_forgets_nothing(fragile: LocalStack, site: Site) -> None:
+def test_engine_when_killed_forgets_nothing(fragile: LocalStack, site: Site) -> None:
+    """A killed engine forgets nothing."""
     people = [site.person(fresh(name)) for name in ("door", "house", "bell", "flat", "a", "b")]
     door, house, bell, flat, a, b = people
     active = door.call(house.identity)
@@ -57,9 +58,10 @@ def test_a_killed_engine_forgets_nothing(fragile: LocalStack, site: Site) -> Non
     door.act(active.call_id, "end")
 
 
-def test_a_ring_that_ran_out_while_the_engine_was_down_is_missed_at_once(
+def test_ring_when_it_ran_out_while_the_engine_was_down_is_missed_at_once(
     fragile: LocalStack, site: Site
 ) -> None:
+    """A ring that ran out while the engine was down is missed at once."""
     door, house = site.person(fresh("door")), site.person(fresh("house"))
     call = door.call(house.identity)
     assert call.expires_at is not None
@@ -69,7 +71,8 @@ def test_a_ring_that_ran_out_while_the_engine_was_down_is_missed_at_once(
     eventually(lambda: door.get(call.call_id).status is S.MISSED, "the call is missed", 2.0)
 
 
-def test_the_engine_stops_in_good_order_and_soon(fragile: LocalStack, site: Site) -> None:
+def test_engine_when_stopped_ends_in_good_order_and_soon(fragile: LocalStack, site: Site) -> None:
+    """The engine stops in good order and soon."""
     site.person(fresh("door"))
     before = time.monotonic()
     fragile.stop("engine")
@@ -77,7 +80,10 @@ def test_the_engine_stops_in_good_order_and_soon(fragile: LocalStack, site: Site
     fragile.start("engine")
 
 
-def test_without_the_media_server_a_call_is_refused_and_comes_later(fragile: LocalStack, site: Site) -> None:
+def test_call_when_the_media_server_is_away_is_refused_and_comes_later(
+    fragile: LocalStack, site: Site
+) -> None:
+    """Without the media server a call is refused and comes later."""
     door, house = site.person(fresh("door")), site.person(fresh("house"))
     fragile.kill("livekit")
     answer = door.ask("POST", routes.CALLS, {"callee_identity": house.identity})
@@ -102,6 +108,7 @@ def two_after_a_call(fragile: LocalStack, site: Site) -> tuple[Asker, Asker]:
 def test_a_ring_that_came_before_its_room_is_taken_back_when_there_is_none(
     fragile: LocalStack, site: Site
 ) -> None:
+    """A ring that came before its room is taken back when there is none."""
     door, house = two_after_a_call(fragile, site)
     with EventReader(fragile.mqtt_login(house.identity)) as device:
         fragile.kill("livekit")
@@ -113,9 +120,7 @@ def test_a_ring_that_came_before_its_room_is_taken_back_when_there_is_none(
     fragile.start("livekit")
 
 
-def test_a_callee_who_refuses_before_there_is_a_room_leaves_none_behind(
-    fragile: LocalStack, site: Site
-) -> None:
+def test_call_when_refused_before_there_is_a_room_leaves_none_behind(fragile: LocalStack, site: Site) -> None:
     """The media server stands still while the callee hears the ring and says no."""
     door, house = two_after_a_call(fragile, site)
     livekit = fragile.pid("livekit")
@@ -135,7 +140,8 @@ def test_a_callee_who_refuses_before_there_is_a_room_leaves_none_behind(
     eventually(lambda: not rooms_of(fragile, rung.call.call_id), "the room is gone")
 
 
-def test_a_call_survives_a_restart_of_the_media_server(fragile: LocalStack, site: Site) -> None:
+def test_call_when_the_media_server_restarts_survives(fragile: LocalStack, site: Site) -> None:
+    """A call survives a restart of the media server."""
     door, house = site.person(fresh("door")), site.person(fresh("house"))
     call = door.call(house.identity)
     with UTDRoom() as at_door, UTDRoom() as at_house:
@@ -155,6 +161,7 @@ def test_a_call_survives_a_restart_of_the_media_server(fragile: LocalStack, site
 def test_without_the_broker_mints_answer_and_a_ring_comes_when_it_is_back(
     fragile: LocalStack, site: Site
 ) -> None:
+    """Without the broker mints answer and a ring comes when it is back."""
     door, house = site.person(fresh("door")), site.person(fresh("house"))
     login = fragile.mqtt_login(house.identity)
     fragile.kill("mqtt")
@@ -174,7 +181,7 @@ def _can_log_in(stack: LocalStack, identity: str) -> bool:
         return device.granted == [True]
 
 
-def test_a_lost_webhook_is_repaired_by_the_poll(fragile: LocalStack, site: Site) -> None:
+def test_webhook_when_lost_is_repaired_by_the_poll(fragile: LocalStack, site: Site) -> None:
     """The engine is down while the leg leaves: nobody tells it, it finds out."""
     door, house = site.person(fresh("door")), site.person(fresh("house"))
     call = door.call(house.identity)
@@ -204,7 +211,8 @@ def test_project_when_the_media_server_is_away_counts_the_rooms_the_engine_knows
     assert while_away.json()["active_rooms"] >= open_rooms
 
 
-def test_a_ban_holds_without_the_media_server_and_over_a_restart(fragile: LocalStack, site: Site) -> None:
+def test_ban_when_the_media_server_is_away_holds_and_over_a_restart(fragile: LocalStack, site: Site) -> None:
+    """A ban holds without the media server and over a restart."""
     ann, viewer = site.person(fresh("ann")), fresh("viewer")
     room = {"room_name": "banned-over-restart", "type": "live_stream"}
     mint = site.app().ask("POST", routes.TOKEN, {**room, "identity": ann.identity, "role": "host"})

@@ -262,7 +262,7 @@ def _room_wish(room: str, kind: str, args: Mapping[str, Any]) -> Wish:
 
 
 @pytest.mark.timeout(300)
-def test_every_answer_fits_one_order_though_the_engine_is_killed(stack_to_kill: LocalStack) -> None:
+def test_answers_when_the_engine_is_killed_between_fit_one_order(stack_to_kill: LocalStack) -> None:
     """32 clients, random operations, one kill -9: no answer that a sequential model would not give."""
     stack = stack_to_kill
     seed = os.environ.get("UTD_HISTORY_SEED") or f"{random.SystemRandom().randrange(2**32)}"

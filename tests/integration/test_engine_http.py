@@ -59,7 +59,8 @@ def operations(site: Site) -> list[tuple[str, str, dict[str, object]]]:
     ]
 
 
-def test_it_says_that_it_lives(site: Site) -> None:
+def test_engine_when_asked_says_that_it_lives(site: Site) -> None:
+    """The engine says that it lives."""
     answer = site.with_headers().ask("GET", routes.HEALTH)
     assert answer.status_code == 200
     assert answer.json()["status"] == "ok"
@@ -76,7 +77,10 @@ def test_it_says_that_it_lives(site: Site) -> None:
         ({"X-App-Secret": "ü".encode().decode("latin-1")}, "invalid_credentials"),
     ],
 )
-def test_wrong_credentials_are_refused_everywhere(site: Site, headers: dict[str, str], code: str) -> None:
+def test_credentials_when_wrong_are_refused_everywhere(
+    site: Site, headers: dict[str, str], code: str
+) -> None:
+    """Wrong credentials are refused everywhere."""
     asker = Asker(site.stack, headers)
     for method, path in (("POST", routes.TOKEN), ("POST", routes.AUTH_SESSION), ("GET", routes.CALLS)):
         answer = asker.ask(method, path, {"identity": "x"} if method == "POST" else None)
@@ -84,24 +88,27 @@ def test_wrong_credentials_are_refused_everywhere(site: Site, headers: dict[str,
     asker.close()
 
 
-def test_the_app_key_mints_and_no_more(site: Site) -> None:
+def test_app_key_when_used_mints_and_no_more(site: Site) -> None:
+    """The app key mints and no more."""
     for method, path in (("GET", routes.CALLS), ("POST", routes.CALLS), ("GET", routes.ROOMS)):
         answer = site.app().ask(method, path)
         assert (answer.status_code, answer.json()["code"]) == (401, "missing_credentials")
 
 
 @pytest.mark.parametrize("bearer", ["", "x", "a.b.c", "ü".encode().decode("latin-1")])
-def test_a_bearer_that_is_none_is_refused(site: Site, bearer: str) -> None:
+def test_bearer_when_it_is_none_is_refused(site: Site, bearer: str) -> None:
+    """A bearer that is none is refused."""
     answer = site.with_headers(Authorization=f"Bearer {bearer}").ask("GET", routes.CALLS)
     assert (answer.status_code, answer.json()["code"]) == (401, "invalid_token")
 
 
-def test_a_bearer_cannot_read_all_rooms(site: Site) -> None:
+def test_bearer_when_reading_all_rooms_is_refused(site: Site) -> None:
+    """A bearer cannot read all rooms."""
     answer = site.person(fresh("ann")).ask("GET", routes.ROOMS)
     assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
 
 
-def test_bad_bodies_are_the_senders_fault(
+def test_body_when_bad_is_the_senders_fault(
     site: Site, operations: list[tuple[str, str, dict[str, object]]]
 ) -> None:
     """Whatever is posted wherever: an answer below 500, JSON, with a code when it is a refusal."""
@@ -121,7 +128,8 @@ def test_bad_bodies_are_the_senders_fault(
 @pytest.mark.parametrize(
     "segment", ["%00", "%ff", "%ed%a0%80", "..", "%2e%2e%2f", "a%0ab", "%", "x" * 300, "%F0%9F%9A%AA%2Fa"]
 )
-def test_bad_paths_are_the_senders_fault(site: Site, segment: str) -> None:
+def test_path_when_bad_is_the_senders_fault(site: Site, segment: str) -> None:
+    """Bad paths are the sender's fault."""
     for path in (
         f"{routes.CALLS}/{segment}",
         f"{routes.ROOMS}/x/participants/{segment}",
@@ -132,12 +140,14 @@ def test_bad_paths_are_the_senders_fault(site: Site, segment: str) -> None:
         assert answer.json()["code"]
 
 
-def test_too_much_is_too_large(site: Site) -> None:
+def test_body_when_it_is_too_much_is_too_large(site: Site) -> None:
+    """Too much is too large."""
     answer = site.app().ask("POST", routes.AUTH_SESSION, raw=b" " * 70_000)
     assert (answer.status_code, answer.json()["code"]) == (413, "payload_too_large")
 
 
-def test_unknown_paths_and_methods_have_codes(site: Site) -> None:
+def test_path_or_method_when_unknown_has_a_code(site: Site) -> None:
+    """Unknown paths and methods have codes."""
     nowhere = site.server().ask("GET", "/api/v1/nowhere")
     assert (nowhere.status_code, nowhere.json()["code"]) == (404, "not_found")
     wrong = site.server().ask("PATCH", routes.CALLS)
@@ -145,14 +155,16 @@ def test_unknown_paths_and_methods_have_codes(site: Site) -> None:
     assert wrong.headers["Allow"] == "GET, POST"
 
 
-def test_a_webhook_of_somebody_else_is_refused(site: Site) -> None:
+def test_webhook_when_it_is_somebody_elses_is_refused(site: Site) -> None:
+    """A webhook of somebody else is refused."""
     answer = site.with_headers(Authorization="x").ask("POST", "/internal/livekit", {"event": "room_finished"})
     assert answer.status_code == 401
 
 
-def test_every_operation_answers_what_the_document_says(
+def test_operation_when_answered_is_as_the_document_says(
     site: Site, operations: list[tuple[str, str, dict[str, object]]]
 ) -> None:
+    """Every operation answers what the document says."""
     door, house = site.person(fresh("door")), site.person(fresh("house"))
     call = door.call(house.identity)
     values = {
@@ -180,7 +192,10 @@ def test_every_operation_answers_what_the_document_says(
                 check(answer.json(), schema, described["schemas"], f"{method} {path} {answer.status_code}")
 
 
-def test_the_document_is_an_openapi_document(operations: list[tuple[str, str, dict[str, object]]]) -> None:
+def test_document_when_read_is_an_openapi_document(
+    operations: list[tuple[str, str, dict[str, object]]],
+) -> None:
+    """The document is an OpenAPI document."""
     assert len(operations) >= 19
     ids = [described["operationId"] for _, _, described in operations]
     assert len(ids) == len(set(ids))
@@ -226,7 +241,7 @@ def check(value: object, schema: object, schemas: object, where: str) -> None:
             check(item, schema["items"], schemas, f"{where}[]")
 
 
-def test_no_log_line_holds_a_credential(site: Site) -> None:
+def test_log_when_read_holds_no_credential(site: Site) -> None:
     """Mints, a whole call, refusals: nothing secret is in the engine's log."""
     identity = fresh("ann")
     minted = site.app().ask("POST", routes.AUTH_SESSION, {"identity": identity}).json()

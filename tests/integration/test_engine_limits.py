@@ -47,7 +47,8 @@ def mint(site: Site, identity: str, room: str, **fields: object) -> tuple[int, d
     return answer.status_code, answer.json()
 
 
-def test_a_project_has_so_many_rooms_at_once(site: Site) -> None:
+def test_project_when_its_rooms_are_full_refuses_another(site: Site) -> None:
+    """A project has a limited number of rooms at once."""
     project = site.server().ask("GET", routes.PROJECT).json()
     assert (project["max_concurrent_rooms"], project["max_participants_per_room"]) == (3, 2)
     ann = fresh("ann")
@@ -62,7 +63,8 @@ def test_a_project_has_so_many_rooms_at_once(site: Site) -> None:
     assert mint(site, ann, "room-3")[0] == 200
 
 
-def test_an_audio_room_has_the_projects_size_and_a_live_stream_none(narrow: LocalStack, site: Site) -> None:
+def test_room_when_made_has_the_projects_size_and_a_live_stream_none(narrow: LocalStack, site: Site) -> None:
+    """An audio room has the project's size and a live stream none."""
     ann = fresh("ann")
     mint(site, ann, "small")
     mint(site, ann, "big", type="live_stream")
@@ -73,7 +75,8 @@ def test_an_audio_room_has_the_projects_size_and_a_live_stream_none(narrow: Loca
     assert sizes == [2, 0]
 
 
-def test_another_device_waits_before_it_takes_over(narrow: LocalStack, site: Site) -> None:
+def test_takeover_when_another_device_was_there_waits(narrow: LocalStack, site: Site) -> None:
+    """Another device waits before it takes over."""
     ann = fresh("ann")
     assert mint(site, ann, "kept", device_id="phone")[0] == 200
     assert mint(site, ann, "kept", device_id="tablet")[0] == 200  # nobody is there yet
@@ -93,7 +96,8 @@ def test_another_device_waits_before_it_takes_over(narrow: LocalStack, site: Sit
         assert mint(site, ann, "kept")[0] == 200
 
 
-def test_mints_and_requests_of_one_identity_are_limited(site: Site) -> None:
+def test_identity_when_it_mints_and_asks_too_often_is_limited(site: Site) -> None:
+    """Mints and requests of one identity are limited."""
     ann, bob = site.person(fresh("ann")), fresh("bob")
     codes = [ann.ask("GET", routes.CALLS).status_code for _ in range(40)]
     assert codes.count(200) in range(30, 33)

@@ -71,7 +71,8 @@ def code(asker: Asker, method: str, path: str, body: object = None) -> tuple[int
 # Bans.
 
 
-def test_a_ban_removes_and_keeps_out_until_it_expires(site: Site, live: Venue) -> None:
+def test_ban_when_pronounced_removes_and_keeps_out_until_it_expires(site: Site, live: Venue) -> None:
+    """A ban removes and keeps out until it expires."""
     viewer = fresh("viewer")
     with UTDRoom() as room:
         heard = live.join(room, viewer, name="Vi")
@@ -107,7 +108,8 @@ def test_a_ban_removes_and_keeps_out_until_it_expires(site: Site, live: Venue) -
     assert listed["data"] == []
 
 
-def test_a_token_from_before_the_ban_does_not_help(live: Venue) -> None:
+def test_ban_when_a_token_is_older_holds(live: Venue) -> None:
+    """A token from before the ban does not help."""
     viewer = fresh("viewer")
     mint = live.mint(viewer)
     assert live.host.ask("POST", routes.BAN, {"identity": viewer, "room_name": live.name}).status_code == 201
@@ -117,7 +119,8 @@ def test_a_token_from_before_the_ban_does_not_help(live: Venue) -> None:
     eventually(lambda: viewer not in live.people(), "the banned one is gone")
 
 
-def test_a_ban_from_the_project_closes_every_door(site: Site, live: Venue) -> None:
+def test_ban_when_from_the_project_closes_every_door(site: Site, live: Venue) -> None:
+    """A ban from the project closes every door."""
     door, house = site.person(fresh("door")), site.person(fresh("house"))
     call = door.call(house.identity)
     with UTDRoom() as room:
@@ -135,7 +138,8 @@ def test_a_ban_from_the_project_closes_every_door(site: Site, live: Venue) -> No
     assert site.app().ask("POST", routes.AUTH_SESSION, {"identity": door.identity}).status_code == 200
 
 
-def test_who_may_ban_and_see_bans(site: Site, live: Venue) -> None:
+def test_ban_when_asked_for_is_for_hosts_and_servers(site: Site, live: Venue) -> None:
+    """Hosts and servers may ban and see bans."""
     viewer, other = fresh("viewer"), site.person(fresh("other"))
     wanted = {"identity": viewer, "room_name": live.name}
     assert code(other, "POST", routes.BAN, wanted) == (403, "forbidden")
@@ -186,7 +190,8 @@ def act(
     return answer.json()
 
 
-def test_permissions_are_merged_and_seen_by_the_sfu(live: Venue) -> None:
+def test_permissions_when_changed_are_merged_and_seen_by_the_sfu(live: Venue) -> None:
+    """Permissions are merged and seen by the SFU."""
     viewer = fresh("viewer")
     with UTDRoom() as room:
         live.join(room, viewer)
@@ -203,7 +208,8 @@ def test_permissions_are_merged_and_seen_by_the_sfu(live: Venue) -> None:
         room.can_publish.wait_for(False, timeout=5)
 
 
-def test_in_an_audio_room_a_seat_gives_the_microphone(site: Site, audio: Venue) -> None:
+def test_microphone_when_in_an_audio_room_needs_a_seat(site: Site, audio: Venue) -> None:
+    """In an audio room a seat gives the microphone."""
     speaker = site.person(fresh("speaker"))
     audio.mint(speaker.identity)
     path = routes.participant_action(audio.name, speaker.identity, "permissions")
@@ -220,7 +226,8 @@ def test_in_an_audio_room_a_seat_gives_the_microphone(site: Site, audio: Venue) 
     assert code(audio.host, "PUT", own, {"can_publish": False}) == (409, "invalid_state")
 
 
-def test_forbidding_stops_a_publication_and_lasts(live: Venue) -> None:
+def test_publication_when_forbidden_stops_and_stays_forbidden(live: Venue) -> None:
+    """Forbidding stops a publication and lasts."""
     viewer = fresh("viewer")
     with UTDRoom(devices=small_devices()) as room:
         live.join(room, viewer)
@@ -235,7 +242,8 @@ def test_forbidding_stops_a_publication_and_lasts(live: Venue) -> None:
         eventually(lambda: permission(live, viewer)["canPublish"], "the right is back")
 
 
-def test_a_mute_reaches_the_track(live: Venue) -> None:
+def test_mute_when_ordered_reaches_the_track(live: Venue) -> None:
+    """A mute reaches the track."""
     viewer = fresh("viewer")
     with UTDRoom(devices=small_devices()) as room:
         live.join(room, viewer)
@@ -260,7 +268,8 @@ def test_a_mute_reaches_the_track(live: Venue) -> None:
         assert code(live.host, "PUT", path, {"audio": False}) == (422, "validation_failed")
 
 
-def test_a_persons_metadata_is_merged_and_the_engines_keys_stay(live: Venue) -> None:
+def test_metadata_of_a_participant_when_changed_is_merged_and_the_engines_keys_stay(live: Venue) -> None:
+    """A participant's metadata is merged and the engine's keys stay."""
     viewer = fresh("viewer")
     with UTDRoom() as room:
         live.join(room, viewer, metadata={"team": "red", "level": 1})
@@ -281,7 +290,8 @@ def test_a_persons_metadata_is_merged_and_the_engines_keys_stay(live: Venue) -> 
         assert "team" not in metadata
 
 
-def test_an_admin_moderates_but_never_the_host(site: Site, live: Venue) -> None:
+def test_admin_when_moderating_may_all_but_the_host(site: Site, live: Venue) -> None:
+    """An admin moderates but never the host."""
     admin, viewer = site.person(fresh("admin")), site.person(fresh("viewer"))
     for asker in (admin, viewer):
         live.mint(asker.identity)
@@ -311,7 +321,8 @@ def test_an_admin_moderates_but_never_the_host(site: Site, live: Venue) -> None:
 # Comments and metadata.
 
 
-def test_locked_comments_are_told_and_written_down(site: Site, live: Venue) -> None:
+def test_comments_when_locked_are_told_and_written_down(site: Site, live: Venue) -> None:
+    """Locked comments are told and written down."""
     viewer = site.person(fresh("viewer"))
     with UTDRoom() as room:
         heard = live.join(room, viewer.identity)
@@ -339,7 +350,8 @@ def test_locked_comments_are_told_and_written_down(site: Site, live: Venue) -> N
             assert code(live.host, "PUT", path, bad) == (422, "validation_failed")
 
 
-def test_room_metadata_is_the_applications_beside_the_engines(site: Site, live: Venue) -> None:
+def test_room_metadata_when_changed_is_the_applications_beside_the_engines(site: Site, live: Venue) -> None:
+    """Room metadata is the application's beside the engine's."""
     viewer = site.person(fresh("viewer"))
     live.mint(viewer.identity)
     path = routes.room_metadata(live.name)

@@ -149,7 +149,9 @@ class Fuzz:
 
 @pytest.mark.parametrize("credential", ["secret", "user token"])
 @pytest.mark.timeout(400)
-def test_the_engine_keeps_what_its_document_promises(fuzzed_stack: LocalStack, credential: str) -> None:
+def test_engine_when_fuzzed_keeps_what_its_document_promises(
+    fuzzed_stack: LocalStack, credential: str
+) -> None:
     """No 5xx, no answer outside of its schema, no hang."""
     site = Site(fuzzed_stack)
     ann = site.person("ann")

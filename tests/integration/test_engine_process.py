@@ -77,6 +77,7 @@ def alone(tmp_path: Path) -> Iterator[Process]:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_serves_without_its_neighbours_and_stops_when_told(alone: Process, number: signal.Signals) -> None:
+    """It serves without its neighbours and stops when told."""
     eventually(alone.is_serving, "the engine serves without media server and broker", 10.0)
     before = time.monotonic()
     alone.child.send_signal(number)
@@ -86,7 +87,8 @@ def test_it_serves_without_its_neighbours_and_stops_when_told(alone: Process, nu
     assert "Traceback" not in log
 
 
-def test_a_mint_without_a_broker_answers_with_the_login(alone: Process) -> None:
+def test_mint_when_the_broker_is_away_answers_with_the_login(alone: Process) -> None:
+    """A mint without a broker answers with the login."""
     eventually(alone.is_serving, "the engine serves", 10.0)
     headers = {"X-App-Id": "1234567890", "X-App-Key": "key"}
     answer = requests.post(
@@ -96,7 +98,8 @@ def test_a_mint_without_a_broker_answers_with_the_login(alone: Process) -> None:
     assert answer.json()["mqtt"]["username"] == "1234567890/door"
 
 
-def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
+def test_port_when_taken_is_said(tmp_path: Path) -> None:
+    """A port that is taken is said."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -105,7 +108,8 @@ def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
     assert "address already in use" in log
 
 
-def test_a_mistake_in_the_settings_is_said(tmp_path: Path) -> None:
+def test_settings_when_mistaken_are_said(tmp_path: Path) -> None:
+    """A mistake in the settings is said."""
     code, log = Process(tmp_path, free_port(), extra="colour = 1").finish()
     assert code == 2
     assert "[engine]" in log
@@ -113,7 +117,8 @@ def test_a_mistake_in_the_settings_is_said(tmp_path: Path) -> None:
     assert "Traceback" not in log
 
 
-def test_a_database_that_cannot_be_used_is_said(tmp_path: Path) -> None:
+def test_database_when_it_cannot_be_used_is_said(tmp_path: Path) -> None:
+    """A database that cannot be used is said."""
     (tmp_path / "engine.db").write_text("this is no database, and long enough to be sure of it" * 40)
     code, log = Process(tmp_path, free_port()).finish()
     assert code == 1

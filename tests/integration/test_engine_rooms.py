@@ -169,7 +169,7 @@ def name(request: pytest.FixtureRequest) -> str:
     return request.node.name[:100].replace("[", "-").replace("]", "")
 
 
-def test_a_room_says_how_many_are_in_it_now(made: Rooms, name: str) -> None:
+def test_room_when_listed_says_how_many_are_in_it_now(made: Rooms, name: str) -> None:
     """Also in its first seconds, in which livekit-server counts nobody."""
     made.person(name, "host", role="host").join()
     made.person(name).join()
@@ -182,7 +182,8 @@ def test_a_room_says_how_many_are_in_it_now(made: Rooms, name: str) -> None:
 # Seats.
 
 
-def test_a_seat_gives_the_microphone_and_leaving_takes_it(made: Rooms, name: str) -> None:
+def test_seat_when_taken_gives_the_microphone_and_leaving_takes_it(made: Rooms, name: str) -> None:
+    """A seat gives the microphone and leaving takes it."""
     host = made.person(name, "host", role="host").join()
     ann = made.person(name, name="Ann 🎤").join()
     ann.may_publish()
@@ -204,7 +205,8 @@ def test_a_seat_gives_the_microphone_and_leaving_takes_it(made: Rooms, name: str
     host.wait_for(messages.SEAT_UPDATE, lambda grid: _occupant(grid, 5) is None)
 
 
-def test_who_is_kicked_is_silent_at_once(made: Rooms, name: str) -> None:
+def test_speaker_when_kicked_is_silent_at_once(made: Rooms, name: str) -> None:
+    """A speaker that is kicked is silent at once."""
     host = made.person(name, "host", role="host").join()
     ann = made.person(name)
     ann.seat(1)
@@ -219,7 +221,8 @@ def test_who_is_kicked_is_silent_at_once(made: Rooms, name: str) -> None:
     assert host.refused(routes.seat_action(name, 1, "kick")) == "not_seated"
 
 
-def test_a_muted_person_stays_muted(made: Rooms, name: str) -> None:
+def test_speaker_when_muted_stays_muted(made: Rooms, name: str) -> None:
+    """A muted speaker stays muted."""
     host = made.person(name, "host", role="host").join()
     ann = made.person(name)
     ann.seat(1)
@@ -235,7 +238,8 @@ def test_a_muted_person_stays_muted(made: Rooms, name: str) -> None:
     eventually(lambda: [track.get("muted", False) for track in ann.tracks()] == [True], "it is muted again")
 
 
-def test_the_hosts_mint_chooses_the_grid_once(made: Rooms, name: str) -> None:
+def test_host_when_minting_chooses_the_grid_once(made: Rooms, name: str) -> None:
+    """The host's mint chooses the grid once."""
     ann = made.person(name)
     assert ann.grid().count == 8
     host = made.person(name, "host", role="host", seat_count=4, seat_mode="request", host_seat=2, mode_id="3")
@@ -250,7 +254,8 @@ def test_the_hosts_mint_chooses_the_grid_once(made: Rooms, name: str) -> None:
     assert host.seat(2)["seat_index"] == 2
 
 
-def test_a_set_up_tells_the_mode_and_takes_the_seats_that_go(made: Rooms, name: str) -> None:
+def test_set_up_when_done_tells_the_mode_and_takes_the_seats_that_go(made: Rooms, name: str) -> None:
+    """A set up tells the mode and takes the seats that go."""
     host = made.person(name, "host", role="host").join()
     ann, bob = made.person(name, "ann"), made.person(name, "bob")
     ann.seat(1)
@@ -269,7 +274,8 @@ def test_a_set_up_tells_the_mode_and_takes_the_seats_that_go(made: Rooms, name: 
     assert bob.refused(routes.seats_action(name, "setup"), seat_count=3) == "forbidden"
 
 
-def test_a_request_is_approved_and_an_invitation_accepted(made: Rooms, name: str) -> None:
+def test_request_and_invitation_when_agreed_to_give_a_seat(made: Rooms, name: str) -> None:
+    """A request is approved and an invitation accepted."""
     host = made.person(name, "host", role="host", seat_mode="request").join()
     ann, bob = made.person(name, "ann", name="Ann").join(), made.person(name, "bob").join()
     asked = ann.do(routes.speakers(name, "request"))["request_id"]
@@ -301,7 +307,8 @@ def test_a_request_is_approved_and_an_invitation_accepted(made: Rooms, name: str
     assert host.wait_for(messages.SPEAKER_INVITATION_ACCEPTED)["target_identity"] == bob.identity
 
 
-def test_who_is_gone_leaves_his_seat_and_his_request(made: Rooms, name: str) -> None:
+def test_participant_when_gone_leaves_seat_and_request(made: Rooms, name: str) -> None:
+    """A participant that is gone leaves seat and request."""
     host = made.person(name, "host", role="host").join()
     ann, bob = made.person(name, "ann").join(), made.person(name, "bob").join()
     ann.seat(1)
@@ -313,7 +320,8 @@ def test_who_is_gone_leaves_his_seat_and_his_request(made: Rooms, name: str) -> 
     host.wait_for(messages.SEAT_UPDATE, lambda grid: _occupant(grid, 1) is None and not grid["requests"])
 
 
-def test_who_comes_back_at_once_keeps_his_seat_and_right(made: Rooms, name: str) -> None:
+def test_participant_when_back_at_once_keeps_seat_and_right(made: Rooms, name: str) -> None:
+    """A participant that comes back at once keeps seat and right."""
     ann = made.person(name).join()
     ann.seat(1)
     ann.may_publish("MICROPHONE")
@@ -325,7 +333,8 @@ def test_who_comes_back_at_once_keeps_his_seat_and_right(made: Rooms, name: str)
         eventually(lambda: ann.grid().seats[1].identity is None, "it is free", 4.0)
 
 
-def test_many_fight_for_few_seats_and_each_seat_has_one(made: Rooms, name: str) -> None:
+def test_seats_when_many_fight_for_few_have_one_speaker_each(made: Rooms, name: str) -> None:
+    """Many fight for few seats and each seat has one."""
     made.person(name, "witness").join()
     people = [made.person(name, "fighter") for _ in range(16)]
 
@@ -347,7 +356,8 @@ def test_many_fight_for_few_seats_and_each_seat_has_one(made: Rooms, name: str) 
     )
 
 
-def test_a_seat_is_for_who_is_in_the_room_and_the_actor_is_the_bearers(made: Rooms, name: str) -> None:
+def test_seat_when_the_actor_is_not_in_the_room_is_refused(made: Rooms, name: str) -> None:
+    """A seat is for participants in the room and the actor is the bearer's."""
     ann, bob = made.person(name, "ann"), made.person(name, "bob")
     stranger = made.site.person(fresh("stranger"))
     taken = stranger.ask("POST", routes.seat_action(name, 1, "take"), {})
@@ -369,7 +379,8 @@ def _seated_in(metadata: str, index: int) -> str | None:
     return _occupant(told, index)
 
 
-def test_who_comes_first_finds_the_seats_as_they_are(made: Rooms, name: str) -> None:
+def test_participant_when_joining_finds_the_seats_as_they_are(made: Rooms, name: str) -> None:
+    """A participant that comes first finds the seats as they are."""
     ann = made.person(name, "ann")
     ann.seat(1)
     bob = made.person(name, "bob").join()
@@ -384,7 +395,8 @@ def test_who_comes_first_finds_the_seats_as_they_are(made: Rooms, name: str) -> 
 # The stage and roles.
 
 
-def test_the_stage_gives_microphone_and_camera(made: Rooms, name: str) -> None:
+def test_stage_when_entered_gives_microphone_and_camera(made: Rooms, name: str) -> None:
+    """The stage gives microphone and camera."""
     host = made.person(name, "host", "live_stream", role="host", name="Host").join()
     ann = made.person(name, "ann", "live_stream", name="Ann").join()
     host.may_publish("CAMERA", "MICROPHONE", "SCREEN_SHARE", "SCREEN_SHARE_AUDIO")
@@ -418,7 +430,8 @@ def test_the_stage_gives_microphone_and_camera(made: Rooms, name: str) -> None:
     assert host.refused(routes.stage_action(name, "remove"), target_identity=ann.identity) == "not_on_stage"
 
 
-def test_the_owner_changes_roles_and_everybody_is_told(made: Rooms, name: str) -> None:
+def test_role_when_changed_by_the_owner_is_told_to_everybody(made: Rooms, name: str) -> None:
+    """The owner changes roles and everybody is told."""
     host = made.person(name, "host", "live_stream", role="host").join()
     ann = made.person(name, "ann", "live_stream", metadata={"team": "red"}).join()
     path = routes.participant_action(name, ann.identity, "role")
@@ -457,7 +470,8 @@ def test_the_owner_changes_roles_and_everybody_is_told(made: Rooms, name: str) -
 # Faults.
 
 
-def test_a_killed_engine_keeps_the_grid_and_repairs_rights(own_made: Rooms, name: str) -> None:
+def test_engine_when_killed_keeps_the_grid_and_repairs_rights(own_made: Rooms, name: str) -> None:
+    """A killed engine keeps the grid and repairs rights."""
     stack = own_made.site.stack
     ann, bob = own_made.person(name, "ann").join(), own_made.person(name, "bob").join()
     ann.seat(1)
@@ -473,6 +487,7 @@ def test_a_killed_engine_keeps_the_grid_and_repairs_rights(own_made: Rooms, name
 
 
 def test_rights_follow_when_the_media_server_is_back(own_made: Rooms, name: str) -> None:
+    """Rights follow when the media server is back."""
     stack = own_made.site.stack
     ann = own_made.person(name, "ann").join()
     ann.may_publish()
@@ -488,6 +503,7 @@ def test_rights_follow_when_the_media_server_is_back(own_made: Rooms, name: str)
 
 
 def test_a_grant_that_hangs_is_made_when_the_media_server_answers(own_made: Rooms, name: str) -> None:
+    """A grant that hangs is made when the media server answers."""
     stack = own_made.site.stack
     ann, bob = own_made.person(name, "ann").join(), own_made.person(name, "bob").join()
     bob.seat(2)

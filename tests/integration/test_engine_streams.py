@@ -86,7 +86,8 @@ def stoppable_site(stoppable: LocalStack) -> Iterator[Site]:
     site.close()
 
 
-def test_the_events_of_a_call_arrive_in_order(site: Site) -> None:
+def test_events_when_a_call_changes_arrive_in_order(site: Site) -> None:
+    """The events of a call arrive in order."""
     door, house = site.person(fresh("door")), site.person(fresh("house"))
     with Page(house) as at_house, Page(door) as at_door:
         assert at_house.answer.status_code == 200
@@ -106,7 +107,8 @@ def test_the_events_of_a_call_arrive_in_order(site: Site) -> None:
         assert [int(number) for number in at_house.ids] == sorted({int(n) for n in at_house.ids})
 
 
-def test_a_reader_that_comes_back_gets_what_it_missed(site: Site) -> None:
+def test_reader_when_back_gets_what_it_missed(site: Site) -> None:
+    """A reader that comes back gets what it missed."""
     door, house = site.person(fresh("door")), site.person(fresh("house"))
     first = door.call(house.identity)
     with Page(house) as page:
@@ -126,7 +128,8 @@ def test_a_reader_that_comes_back_gets_what_it_missed(site: Site) -> None:
         assert page.next().event == messages.CALL_CANCELLED
 
 
-def test_a_page_that_opens_while_it_rings_is_told(site: Site) -> None:
+def test_page_when_opened_while_it_rings_is_told(site: Site) -> None:
+    """A page that opens while it rings is told."""
     door, house = site.person(fresh("door")), site.person(fresh("house"))
     over = door.call(house.identity)
     door.act(over.call_id, "end")
@@ -137,7 +140,8 @@ def test_a_page_that_opens_while_it_rings_is_told(site: Site) -> None:
             assert page.next().call.call_id == call.call_id
 
 
-def test_a_stream_and_the_broker_carry_the_same_object(site: Site) -> None:
+def test_event_when_told_is_the_same_object_on_stream_and_broker(site: Site) -> None:
+    """A stream and the broker carry the same object."""
     door, house = site.person(fresh("door")), site.person(fresh("house"))
     with EventReader(site.stack.mqtt_login(house.identity)) as device, Page(house) as page:
         call = door.call(house.identity)
@@ -145,7 +149,8 @@ def test_a_stream_and_the_broker_carry_the_same_object(site: Site) -> None:
         assert messages.encode_call_event(page.next()) == messages.encode_call_event(told)
 
 
-def test_a_page_may_send_its_token_in_the_query(site: Site) -> None:
+def test_page_when_its_token_is_in_the_query_is_let_in(site: Site) -> None:
+    """A page may send its token in the query."""
     door, house = site.person(fresh("door")), site.person(fresh("house"))
     bearer = house.headers["Authorization"].removeprefix("Bearer ")
     call = door.call(house.identity)
@@ -164,7 +169,8 @@ def test_a_page_may_send_its_token_in_the_query(site: Site) -> None:
     assert "access_token" not in log
 
 
-def test_who_may_read_whose_events(site: Site) -> None:
+def test_events_when_they_are_somebody_elses_are_refused(site: Site) -> None:
+    """A user reads the own events, a server anybody's."""
     door, house = site.person(fresh("door")), site.person(fresh("house"))
     call = door.call(house.identity)
     for asker, query, status, code in (
@@ -180,7 +186,8 @@ def test_who_may_read_whose_events(site: Site) -> None:
         assert page.next().call.call_id == call.call_id
 
 
-def test_a_ban_from_the_project_ends_the_stream(site: Site) -> None:
+def test_stream_when_its_reader_is_banned_from_the_project_ends(site: Site) -> None:
+    """A ban from the project ends the stream."""
     house = site.person(fresh("house"))
     with Page(house) as page:
         assert site.server().ask("POST", routes.BAN, {"identity": house.identity}).status_code == 201
@@ -189,7 +196,8 @@ def test_a_ban_from_the_project_ends_the_stream(site: Site) -> None:
         assert (page.answer.status_code, page.answer.json()["code"]) == (403, "banned")
 
 
-def test_one_identity_has_so_many_streams_and_the_oldest_ends(site: Site) -> None:
+def test_streams_when_too_many_of_one_identity_end_the_oldest(site: Site) -> None:
+    """One identity has a limited number of streams and the oldest ends."""
     house = site.person(fresh("house"))
     with ExitStack() as pages:
         first = pages.enter_context(Page(house))
@@ -198,7 +206,10 @@ def test_one_identity_has_so_many_streams_and_the_oldest_ends(site: Site) -> Non
         assert first.read() is None
 
 
-def test_an_open_stream_does_not_hold_up_the_engine(stoppable: LocalStack, stoppable_site: Site) -> None:
+def test_engine_when_a_stream_is_open_stops_without_waiting(
+    stoppable: LocalStack, stoppable_site: Site
+) -> None:
+    """An open stream does not hold up the engine."""
     site = stoppable_site
     door, house = site.person(fresh("door")), site.person(fresh("house"))
     first = door.call(house.identity)
@@ -220,7 +231,8 @@ def test_an_open_stream_does_not_hold_up_the_engine(stoppable: LocalStack, stopp
     assert "ERROR" not in log
 
 
-def test_without_a_broker_pages_hear_of_calls(stoppable: LocalStack, stoppable_site: Site) -> None:
+def test_page_when_there_is_no_broker_hears_of_calls(stoppable: LocalStack, stoppable_site: Site) -> None:
+    """Without a broker pages hear of calls."""
     site = stoppable_site
     door, house = site.person(fresh("door")), site.person(fresh("house"))
     stoppable.kill("mqtt")

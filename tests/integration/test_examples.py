@@ -102,7 +102,7 @@ def test_the_readmes_program_keeps_sound_and_picture_when_the_house_answers(
     assert (tmp_path / "heard.wav").stat().st_size > 4_800
 
 
-def test_the_kiosk_sits_down_and_hears_who_speaks(stack: LocalStack, tmp_path: Path) -> None:
+def test_kiosk_example_when_run_sits_down_and_hears_the_speakers(stack: LocalStack, tmp_path: Path) -> None:
     """Somebody else takes a seat, and the kiosk counts the sound."""
     kiosk = Program("kiosk.py", tmp_path, stack, LISTEN_S="3")
     kiosk.until("kiosk")
@@ -115,7 +115,7 @@ def test_the_kiosk_sits_down_and_hears_who_speaks(stack: LocalStack, tmp_path: P
     assert (tmp_path / "lobby.wav").stat().st_size > 4_800
 
 
-def test_the_streamer_lets_a_raised_hand_on_stage(stack: LocalStack, tmp_path: Path) -> None:
+def test_streamer_example_when_a_hand_is_raised_lets_it_on_stage(stack: LocalStack, tmp_path: Path) -> None:
     """A viewer raises the hand, is invited by the script's callback, and may publish."""
     streamer = Program("streamer.py", tmp_path, stack, LIVE_S="3")
     streamer.until("live")

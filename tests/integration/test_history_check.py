@@ -59,7 +59,8 @@ def took_place(number: int, at: float) -> Corrupt:
     return change
 
 
-def test_a_sound_history_of_a_room_has_no_violation() -> None:
+def test_room_history_when_sound_has_no_violation() -> None:
+    """A sound history of a room has no violation."""
     assert check_room(FIRST, 7, room_history()) == []
 
 
@@ -83,7 +84,8 @@ def test_a_sound_history_of_a_room_has_no_violation() -> None:
         (took_place(4, 2.0), "out of its time"),
     ],
 )
-def test_a_violation_in_a_room_is_found(corrupt: Corrupt, found: str) -> None:
+def test_room_history_when_violated_is_found(corrupt: Corrupt, found: str) -> None:
+    """A violation in a room is found."""
     history = room_history()
     corrupt(history)
     violations = check_room(FIRST, 7, history)
@@ -91,7 +93,7 @@ def test_a_violation_in_a_room_is_found(corrupt: Corrupt, found: str) -> None:
     assert found in violations[0]
 
 
-def test_what_was_never_answered_may_have_happened() -> None:
+def test_room_request_when_never_answered_may_have_happened() -> None:
     """The gap that a killed engine left is filled by the operation that fits, and by no other."""
     lost = [
         op(1, "take", "cid", LOST, in_index=0),
@@ -124,7 +126,8 @@ def call_history() -> list[Operation]:
     ]
 
 
-def test_a_sound_history_of_calls_has_no_violation() -> None:
+def test_call_history_when_sound_has_no_violation() -> None:
+    """A sound history of calls has no violation."""
     assert check_calls(call_history()) == []
 
 
@@ -148,13 +151,14 @@ def test_a_sound_history_of_calls_has_no_violation() -> None:
         took_place(5, 2.0),
     ],
 )
-def test_a_violation_in_calls_is_found(corrupt: Corrupt) -> None:
+def test_call_history_when_violated_is_found(corrupt: Corrupt) -> None:
+    """A violation in calls is found."""
     history = call_history()
     corrupt(history)
     assert check_calls(history)
 
 
-def test_a_call_that_was_never_answered_for_may_exist() -> None:
+def test_call_request_when_never_answered_may_have_made_a_call() -> None:
     """A create that the kill swallowed: its retry with the same key finds the call, or makes it."""
     lost = replace(call(1, "create", "ann", "", 0, in_key="k"), status=LOST, answer={})
     retry = call(2, "create", "ann", "initiating", 1, in_key="k")

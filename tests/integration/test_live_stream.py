@@ -83,7 +83,7 @@ def on_stage(session: UTDLiveStreamSession) -> list[str]:
     return [member.identity for member in session.stage.value]
 
 
-def test_host_who_goes_live_is_seen_and_heard(show: Show) -> None:
+def test_host_when_live_is_seen_and_heard(show: Show) -> None:
     """`go_live` publishes both; a viewer sees the picture and hears the tone."""
     host = show.join("host", as_host=True)
     viewer = show.join("viewer", devices=Devices(speaker=NullSpeaker()))
@@ -95,7 +95,7 @@ def test_host_who_goes_live_is_seen_and_heard(show: Show) -> None:
     viewer.stage.wait_for(lambda stage: [m.role for m in stage] == ["host"], timeout=5)
 
 
-def test_host_may_go_live_without_video(show: Show) -> None:
+def test_host_when_live_without_video_leaves_the_camera_alone(show: Show) -> None:
     """`with_video=False` leaves the camera alone."""
     host = show.join("host", as_host=True)
     host.go_live(with_video=False)
@@ -103,7 +103,7 @@ def test_host_may_go_live_without_video(show: Show) -> None:
     assert not host.camera_on.value
 
 
-def test_viewer_never_publishes(show: Show) -> None:
+def test_viewer_when_publishing_is_refused(show: Show) -> None:
     """Neither by `go_live` nor by the switches."""
     show.join("host", as_host=True)
     viewer = show.join("viewer")
@@ -115,7 +115,7 @@ def test_viewer_never_publishes(show: Show) -> None:
         viewer.set_microphone(True)
 
 
-def test_viewer_on_stage_publishes_until_it_steps_down(show: Show) -> None:
+def test_viewer_when_on_stage_publishes_until_it_steps_down(show: Show) -> None:
     """Raised hand, invitation, publishing, stepping down."""
     host = show.join("host", as_host=True)
     viewer = show.join("viewer")
@@ -139,7 +139,7 @@ def test_viewer_on_stage_publishes_until_it_steps_down(show: Show) -> None:
         viewer.leave_stage()
 
 
-def test_removed_from_stage_stops_camera_and_microphone(show: Show) -> None:
+def test_guest_when_removed_from_stage_stops_camera_and_microphone(show: Show) -> None:
     """The host takes the stage away; both devices stop within a second or so."""
     host = show.join("host", as_host=True)
     viewer = show.join("viewer")
@@ -153,7 +153,7 @@ def test_removed_from_stage_stops_camera_and_microphone(show: Show) -> None:
     viewer.stage.wait_for(lambda stage: len(stage) == 1, timeout=5)
 
 
-def test_viewer_may_not_run_the_stage(show: Show) -> None:
+def test_viewer_when_running_the_stage_is_refused(show: Show) -> None:
     """Host actions by a viewer are refused."""
     host = show.join("host", as_host=True)
     viewer = show.join("viewer")
@@ -163,7 +163,7 @@ def test_viewer_may_not_run_the_stage(show: Show) -> None:
         viewer.remove_from_stage(identity_of(host))
 
 
-def test_second_host_of_a_room_is_a_viewer(show: Show) -> None:
+def test_host_when_there_is_one_already_is_a_viewer(show: Show) -> None:
     """The engine grants host to the owner only, whatever is claimed."""
     show.join("host", as_host=True)
     pretender = show.join("pretender", as_host=True)
@@ -213,7 +213,7 @@ class Audience:
                 self._process.kill()
 
 
-def test_every_viewer_sees_and_hears_exactly_the_stage(show: Show, people: People) -> None:
+def test_viewers_when_the_stage_changes_see_and_hear_exactly_the_stage(show: Show, people: People) -> None:
     """Host, three co-publishers, ten viewers who listen, one of whom looks: all see the same stage."""
     camera = PatternCamera(160, 120, 10)
     host = show.join("host", as_host=True, devices=Devices(microphone=ToneMicrophone(300), camera=camera))
@@ -267,7 +267,7 @@ def test_every_viewer_sees_and_hears_exactly_the_stage(show: Show, people: Peopl
         assert not looker.can_publish.value
 
 
-def test_host_who_leaves_ends_the_stream_for_viewers(show: Show) -> None:
+def test_stream_when_the_host_leaves_ends_for_viewers(show: Show) -> None:
     """A leaving host says so; viewers are told once and leave."""
     host = show.join("host", as_host=True)
     viewer = show.join("viewer", devices=Devices())
@@ -280,7 +280,7 @@ def test_host_who_leaves_ends_the_stream_for_viewers(show: Show) -> None:
     eventually(lambda: ends == ["ended"], f"told once, was {ends}")
 
 
-def test_stream_closed_by_the_server_is_left_before_it_is_ended(show: Show, people: People) -> None:
+def test_stream_when_closed_by_the_server_is_left_before_it_is_ended(show: Show, people: People) -> None:
     """The notice is believed because the engine, asked, says so too; the sessions leave by themselves."""
     host = show.join("host", as_host=True, devices=Devices())
     viewer = show.join("viewer", devices=Devices())
@@ -299,7 +299,7 @@ def test_stream_closed_by_the_server_is_left_before_it_is_ended(show: Show, peop
     eventually(lambda: ends == ["closed"], f"told once, was {ends}")
 
 
-def test_forged_end_of_a_viewer_ends_nothing(show: Show) -> None:
+def test_end_of_a_stream_when_forged_by_a_viewer_ends_nothing(show: Show) -> None:
     """Only the host can say that it is over."""
     show.join("host", as_host=True)
     liar, viewer = show.join("liar", devices=Devices()), show.join("viewer", devices=Devices())

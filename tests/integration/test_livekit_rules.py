@@ -97,7 +97,7 @@ def _beside(given_up: object) -> None:
     """Starts that process with the first test."""
 
 
-def test_rule_1_livekit_objects_live_on_one_loop_thread(hall: MediaRoom) -> None:
+def test_rule_1_when_livekit_objects_live_they_are_on_one_loop_thread(hall: MediaRoom) -> None:
     """All rooms of a process share one loop thread, and the loop keeps turning while they work."""
     first, second = hall.join("first", Devices(ToneMicrophone())), hall.join("second")
     first.set_microphone(True)
@@ -126,7 +126,7 @@ def belongs_to_the_loop() -> list[type]:
     ]
 
 
-def test_rule_1_what_belongs_to_the_loop_is_touched_there_alone(
+def test_rule_1_when_it_belongs_to_the_loop_it_is_touched_there_alone(
     hall: MediaRoom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A room's life through every public method: no method of the core's objects runs on another thread."""
@@ -164,7 +164,7 @@ def test_rule_1_what_belongs_to_the_loop_is_touched_there_alone(
     assert elsewhere == set()
 
 
-def test_rule_3_publish_while_the_room_is_deleted_fails_at_once(hall: MediaRoom) -> None:
+def test_rule_3_when_the_room_is_deleted_a_publish_fails_at_once(hall: MediaRoom) -> None:
     """The core would wait for ever for its answer; `set_microphone` raises a typed error within a second."""
     microphone = CountedMicrophone(before=hall.delete)
     room = hall.join("door", Devices(microphone))
@@ -183,7 +183,7 @@ def test_rule_3_publish_while_the_room_is_deleted_fails_at_once(hall: MediaRoom)
         ("publish_data", lambda room: room.send_data(b"hello")),
     ],
 )
-def test_rule_3_an_end_that_the_core_knows_before_it_tells_it_is_the_rooms_end(
+def test_rule_3_when_the_core_knows_an_end_before_it_tells_it_is_the_rooms_end(
     hall: MediaRoom, monkeypatch: pytest.MonkeyPatch, request_name: str, ask: Callable[[UTDRoom], None]
 ) -> None:
     """A request fails with "engine is closed" while `disconnected` is still on its way."""
@@ -198,7 +198,7 @@ def test_rule_3_an_end_that_the_core_knows_before_it_tells_it_is_the_rooms_end(
         ask(room)
 
 
-def test_rule_3_publish_while_the_room_is_left_fails_at_once(hall: MediaRoom) -> None:
+def test_rule_3_when_the_room_is_left_a_publish_fails_at_once(hall: MediaRoom) -> None:
     """`disconnect` from another thread does not wait for the publish, and the publish is told."""
     opening, go_on = threading.Event(), threading.Event()
 
@@ -229,7 +229,7 @@ def test_rule_3_publish_while_the_room_is_left_fails_at_once(hall: MediaRoom) ->
     eventually(lambda: "door" not in hall.present(), "the SFU saw it go")
 
 
-def test_rule_4_every_connect_makes_a_new_native_room(hall: MediaRoom) -> None:
+def test_rule_4_when_connecting_each_makes_a_new_native_room(hall: MediaRoom) -> None:
     """The same UTDRoom joins three times; the core never sees a room twice."""
     room = hall.make(Devices(ToneMicrophone(700)))
     listener = hall.join("listener")
@@ -259,7 +259,7 @@ def test_rule_5_connected_is_true_when_connect_returns(hall: MediaRoom) -> None:
     assert states == [ConnectionState.CONNECTING, ConnectionState.CONNECTED]
 
 
-def test_rule_6_revoked_permission_unpublishes_and_stops_the_device(hall: MediaRoom) -> None:
+def test_rule_6_when_permission_is_revoked_the_device_is_unpublished_and_stopped(hall: MediaRoom) -> None:
     """The core would go on encoding; a new grant publishes again by itself."""
     microphone = CountedMicrophone(700)
     speaker, listener = hall.join("speaker", Devices(microphone)), hall.join("listener")
@@ -278,7 +278,7 @@ def test_rule_6_revoked_permission_unpublishes_and_stops_the_device(hall: MediaR
     assert microphone.opened == 2
 
 
-def test_rule_7_video_iteration_ends_with_the_room(hall: MediaRoom) -> None:
+def test_rule_7_when_the_room_ends_video_iteration_ends(hall: MediaRoom) -> None:
     """A native stream never ends by itself; `video_frames()` ends when the room is left or deleted."""
     camera = hall.join("camera", Devices(camera=PatternCamera(320, 240, 15)))
     camera.set_camera(True)
@@ -293,7 +293,7 @@ def test_rule_7_video_iteration_ends_with_the_room(hall: MediaRoom) -> None:
         assert time.monotonic() - began < 5.0
 
 
-def test_rule_7_video_iteration_goes_on_with_the_next_track(hall: MediaRoom) -> None:
+def test_rule_7_when_the_next_track_comes_video_iteration_goes_on(hall: MediaRoom) -> None:
     """When the camera goes the step runs into its deadline; a camera that comes back is seen again."""
     camera = hall.join("camera", Devices(camera=PatternCamera(320, 240, 15)))
     camera.set_camera(True)
@@ -349,7 +349,7 @@ class OneBadMicrophone:
 
 
 @pytest.mark.parametrize("what", BAD_SOUND)
-def test_rule_8_a_bad_sound_frame_is_refused_before_the_core(hall: MediaRoom, what: str) -> None:
+def test_rule_8_when_a_sound_frame_is_bad_it_is_refused_before_the_core(hall: MediaRoom, what: str) -> None:
     """It would end the process; it is dropped, counted, reported once, and the good ones are heard."""
     microphone = OneBadMicrophone(BAD_SOUND[what])
     speaker, listener = hall.join("speaker", Devices(microphone)), hall.join("listener")
@@ -375,7 +375,7 @@ BAD_PICTURES = {
 }
 
 
-def test_rule_8_a_bad_picture_is_refused_before_the_core(hall: MediaRoom) -> None:
+def test_rule_8_when_a_picture_is_bad_it_is_refused_before_the_core(hall: MediaRoom) -> None:
     """It would end the process; each is dropped and counted, the first is reported, good ones are seen."""
     camera = HandCamera()
     sender, viewer = hall.join("sender", Devices(camera=camera)), hall.join("viewer")
@@ -394,7 +394,7 @@ def test_rule_8_a_bad_picture_is_refused_before_the_core(hall: MediaRoom) -> Non
     assert "320x240" in str(hall.errors[sender][0].error)
 
 
-def test_rule_9_exit_with_streams_open_is_orderly(hall: MediaRoom) -> None:
+def test_rule_9_when_streams_are_open_the_exit_is_orderly(hall: MediaRoom) -> None:
     """A script that just ends exits with 0, three times of three, without a word of a panic."""
     for run in range(3):
         settings = {"url": hall.url, "tokens": [hall.token(f"{run}-{number}") for number in range(3)]}
@@ -407,7 +407,7 @@ def test_rule_9_exit_with_streams_open_is_orderly(hall: MediaRoom) -> None:
     eventually(lambda: hall.present() == [], "nobody is left in the room", GONE_S)
 
 
-def test_rule_10_pictures_go_into_the_core_on_the_cameras_own_thread(
+def test_rule_10_when_pictures_go_into_the_core_it_is_on_the_cameras_own_thread(
     hall: MediaRoom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Capture is a plain call that copies: no picture crosses the loop."""
@@ -428,7 +428,7 @@ def test_rule_10_pictures_go_into_the_core_on_the_cameras_own_thread(
     assert threads == camera.threads == {"utd-camera"}
 
 
-def test_rule_11_tracks_are_made_in_a_connected_room_only(
+def test_rule_11_when_the_room_is_not_connected_no_track_is_made(
     hall: MediaRoom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A track without a live room builds a factory of its own (three native threads)."""
@@ -461,7 +461,7 @@ def next_counter(frames: Iterator[RawFrame]) -> int:
     raise AssertionError("60 pictures, and none is readable")
 
 
-def test_rule_12_a_slow_viewer_gets_the_newest_picture_and_queues_none(hall: MediaRoom) -> None:
+def test_rule_12_when_a_viewer_is_slow_it_gets_the_newest_picture_and_queues_none(hall: MediaRoom) -> None:
     """While it looks away pictures are replaced, not kept."""
     camera = PatternCamera(320, 240, 30)
     sender, viewer = hall.join("sender", Devices(camera=camera)), hall.join("viewer")
@@ -473,7 +473,7 @@ def test_rule_12_a_slow_viewer_gets_the_newest_picture_and_queues_none(hall: Med
     assert newest > first + 45, "the newest, not the next"
 
 
-def test_rule_12_a_blocked_callback_does_not_block_the_pictures(hall: MediaRoom) -> None:
+def test_rule_12_when_a_callback_is_blocked_the_pictures_go_on(hall: MediaRoom) -> None:
     """User code never runs on the loop, so nothing a callback does can stop or leak frames."""
     sender = hall.join("sender", Devices(camera=PatternCamera(320, 240, 15)))
     viewer = hall.make()
@@ -495,7 +495,7 @@ def test_rule_12_a_blocked_callback_does_not_block_the_pictures(hall: MediaRoom)
         free.set()
 
 
-def test_h264_camera_is_seen_and_its_feedback_is_passed_on(hall: MediaRoom) -> None:
+def test_h264_camera_when_published_is_seen_and_its_feedback_is_passed_on(hall: MediaRoom) -> None:
     """Access units go out as they are; key-frame requests and the bitrate come back to the encoder."""
     camera = H264Camera(320, 240, 30)
     sender, viewer = hall.join("sender", Devices(camera=camera)), hall.join("viewer")
@@ -511,7 +511,7 @@ def test_h264_camera_is_seen_and_its_feedback_is_passed_on(hall: MediaRoom) -> N
     assert all(bitrate > 0 for bitrate in camera.bitrates)
 
 
-def test_microphone_and_camera_are_published_one_after_the_other(
+def test_microphone_and_camera_when_both_are_on_are_published_one_after_the_other(
     hall: MediaRoom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two at once may be negotiated wrongly: an H.264 camera as VP8, which nobody can decode."""
@@ -540,7 +540,7 @@ def test_microphone_and_camera_are_published_one_after_the_other(
     assert most == 1
 
 
-def test_h264_camera_resumes_with_a_key_frame_after_mute(hall: MediaRoom) -> None:
+def test_h264_camera_when_unmuted_resumes_with_a_key_frame(hall: MediaRoom) -> None:
     """Muted: the device stops and nothing is sent. Unmuted: seen again at once, not at the next IDR."""
     camera = H264Camera(320, 240, 30, key_frame_every=100_000)
     sender, viewer = hall.join("sender", Devices(camera=camera)), hall.join("viewer")
@@ -562,7 +562,7 @@ def test_h264_camera_resumes_with_a_key_frame_after_mute(hall: MediaRoom) -> Non
         assert time.monotonic() - began < 5.0
 
 
-def test_rule_2_a_connect_given_up_before_it_began_joins_nothing(
+def test_rule_2_when_a_connect_is_given_up_before_it_began_it_joins_nothing(
     hall: MediaRoom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With no time at all the loop learns of it before the join's first step: still nobody is left behind."""
@@ -587,7 +587,7 @@ def test_rule_2_a_connect_given_up_before_it_began_joins_nothing(
     eventually(lambda: hall.present() == [], "nobody is left", GONE_S)
 
 
-def test_rule_2_a_room_is_not_left_while_its_first_messages_still_come(
+def test_rule_2_when_its_first_messages_still_come_a_room_is_not_left(
     hall: MediaRoom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A socket closed with unread messages is reset, and the leave lost with it: a ghost for 21 s."""
@@ -617,7 +617,7 @@ def test_rule_2_a_room_is_not_left_while_its_first_messages_still_come(
 
 
 @pytest.mark.parametrize("after_s", [0.0, 0.01, 0.03, 0.06])
-def test_rule_2_an_interrupted_connect_is_undone(hall: MediaRoom, after_s: float) -> None:
+def test_rule_2_when_a_connect_is_interrupted_it_is_undone(hall: MediaRoom, after_s: float) -> None:
     """Control-C while joining: nobody is left on the SFU, and the object can connect again."""
     room = hall.make()
     ident = threading.main_thread().ident
@@ -641,7 +641,7 @@ def test_rule_2_an_interrupted_connect_is_undone(hall: MediaRoom, after_s: float
     assert hall.present() == ["door"]
 
 
-def test_reconnect_after_a_lost_signal_keeps_sound_and_mute(hall: MediaRoom) -> None:
+def test_reconnect_when_the_signal_was_lost_keeps_sound_and_mute(hall: MediaRoom) -> None:
     """SIGNAL_RECONNECT and FULL_RECONNECT: sound again by itself, and what was muted stays muted."""
     from livekit import rtc
 
@@ -676,7 +676,7 @@ def test_reconnect_after_a_lost_signal_keeps_sound_and_mute(hall: MediaRoom) -> 
     assert next_counter(frames) >= 0
 
 
-def test_reconnect_of_the_viewer_keeps_pictures_and_sound_coming(hall: MediaRoom) -> None:
+def test_reconnect_when_it_is_the_viewers_keeps_pictures_and_sound_coming(hall: MediaRoom) -> None:
     """After a full reconnect of the one who looks and listens, the same iterators go on.
 
     A subscription asked for between `reconnecting` and `reconnected` never reaches the server.
@@ -711,7 +711,7 @@ def simulate(room: UTDRoom, scenario: object) -> None:
     loop.run(ask, deadline=Deadline(PATIENCE_S, PATIENCE_S, "simulate"))
 
 
-def test_camera_that_never_delivers_is_a_device_error(hall: MediaRoom) -> None:
+def test_camera_when_it_never_delivers_is_a_device_error(hall: MediaRoom) -> None:
     """Viewers would see black: the first picture comes before the track, or there is no track."""
 
     class Dead(HandCamera):
@@ -725,7 +725,7 @@ def test_camera_that_never_delivers_is_a_device_error(hall: MediaRoom) -> None:
     assert not room.camera_on.value
 
 
-def test_rule_2_a_connect_given_up_is_never_cancelled(
+def test_rule_2_when_a_connect_is_given_up_it_is_never_cancelled(
     given_up: tuple[subprocess.Popen[str], MediaRoom],
 ) -> None:
     """A cancelled connect ends the process 15 s later; ours lives on, and nobody is left on the SFU."""

@@ -48,7 +48,7 @@ def subscribed(room: UTDRoom, kind: str) -> bool | None:
 # -- what is downloaded ----------------------------------------------------------------------------
 
 
-def test_video_is_downloaded_while_somebody_looks(hall: MediaRoom) -> None:
+def test_video_when_somebody_looks_is_downloaded(hall: MediaRoom) -> None:
     """Nothing before the first viewer, nothing soon after the last; looked at again, it comes again."""
     sender = hall.join("sender", Devices(camera=PatternCamera(320, 240, 15)))
     sender.set_camera(True)
@@ -68,7 +68,7 @@ def test_video_is_downloaded_while_somebody_looks(hall: MediaRoom) -> None:
     assert viewer.stats().video_frames_received == received
 
 
-def test_video_looked_at_again_within_the_linger_is_not_let_go(hall: MediaRoom) -> None:
+def test_video_when_looked_at_again_within_the_linger_is_not_let_go(hall: MediaRoom) -> None:
     """A second look soon after the first keeps the download."""
     sender = hall.join("sender", Devices(camera=PatternCamera(320, 240, 15)))
     sender.set_camera(True)
@@ -85,7 +85,7 @@ def test_video_looked_at_again_within_the_linger_is_not_let_go(hall: MediaRoom) 
     assert "track_unsubscribed" not in names
 
 
-def test_sound_is_downloaded_while_somebody_listens(hall: MediaRoom) -> None:
+def test_sound_when_somebody_listens_is_downloaded(hall: MediaRoom) -> None:
     """Without a speaker nothing is; `audio_frames()` is a listener."""
     talker, listener = hall.join("talker", Devices(ToneMicrophone(700))), hall.join("listener")
     talker.set_microphone(True)
@@ -95,7 +95,7 @@ def test_sound_is_downloaded_while_somebody_listens(hall: MediaRoom) -> None:
     assert subscribed(listener, "audio") is True
 
 
-def test_without_auto_subscribe_only_what_is_asked_for_comes(hall: MediaRoom) -> None:
+def test_auto_subscribe_when_off_brings_only_what_is_asked_for(hall: MediaRoom) -> None:
     """`auto_subscribe=False`: the speaker stays silent, an identity asked for by name is heard."""
     talker = hall.join("talker", Devices(ToneMicrophone(700)))
     talker.set_microphone(True)
@@ -108,7 +108,7 @@ def test_without_auto_subscribe_only_what_is_asked_for_comes(hall: MediaRoom) ->
     assert not any(speaker.pcm[: len(speaker.pcm) // 2])
 
 
-def test_without_adaptive_stream_everything_is_downloaded(hall: MediaRoom) -> None:
+def test_adaptive_stream_when_off_downloads_everything(hall: MediaRoom) -> None:
     """`adaptive_stream=False` is what other SDKs do."""
     sender = hall.join("sender", Devices(camera=PatternCamera(320, 240, 15)))
     sender.set_camera(True)
@@ -118,7 +118,7 @@ def test_without_adaptive_stream_everything_is_downloaded(hall: MediaRoom) -> No
     assert len(viewer.snapshot(timeout=PATIENCE_S)) > 100
 
 
-def test_iterator_of_one_identity_gives_only_that_one(hall: MediaRoom) -> None:
+def test_iterator_when_given_an_identity_gives_only_that_one(hall: MediaRoom) -> None:
     """Two talk, one is asked for; the mix has both."""
     first = hall.join("first", Devices(ToneMicrophone(700)))
     second = hall.join("second", Devices(ToneMicrophone(1500)))
@@ -129,7 +129,7 @@ def test_iterator_of_one_identity_gives_only_that_one(hall: MediaRoom) -> None:
     hear(listener, 700, 1500)
 
 
-def test_sound_frames_come_on_a_steady_clock_also_in_silence(hall: MediaRoom) -> None:
+def test_sound_frames_when_there_is_silence_come_on_a_steady_clock(hall: MediaRoom) -> None:
     """10 ms each, 48 kHz mono, all zero while nobody speaks."""
     listener = hall.join("listener")
     began = time.monotonic()
@@ -154,7 +154,7 @@ def test_sound_iteration_ends_when_the_room_does(hall: MediaRoom) -> None:
 # -- devices ---------------------------------------------------------------------------------------
 
 
-def test_one_device_in_two_rooms_is_opened_once_and_closed_at_last(hall: MediaRoom) -> None:
+def test_device_when_in_two_rooms_is_opened_once_and_closed_at_last(hall: MediaRoom) -> None:
     """The first user opens it, both are heard, the last closes it."""
     microphone, speaker = CountedMicrophone(700), CountedSpeaker()
     devices = Devices(microphone, speaker)
@@ -172,7 +172,7 @@ def test_one_device_in_two_rooms_is_opened_once_and_closed_at_last(hall: MediaRo
     assert (microphone.opened, speaker.opened) == (1, 1)
 
 
-def test_speaker_shared_by_two_rooms_plays_both_mixed(hall: MediaRoom, stack: LocalStack) -> None:
+def test_speaker_when_shared_by_two_rooms_plays_both_mixed(hall: MediaRoom, stack: LocalStack) -> None:
     """Two rooms, one loudspeaker."""
     import numpy
 
@@ -193,7 +193,7 @@ def test_speaker_shared_by_two_rooms_plays_both_mixed(hall: MediaRoom, stack: Lo
         eventually(both, "both tones are played", PATIENCE_S)
 
 
-def test_muted_microphone_is_closed_and_opened_again(hall: MediaRoom) -> None:
+def test_microphone_when_muted_is_closed_and_opened_again(hall: MediaRoom) -> None:
     """Muting stops the device too: no privacy light burns for nothing."""
     microphone = CountedMicrophone(700)
     talker, listener = hall.join("talker", Devices(microphone)), hall.join("listener")
@@ -209,7 +209,7 @@ def test_muted_microphone_is_closed_and_opened_again(hall: MediaRoom) -> None:
         hear(listener)
 
 
-def test_microphone_muted_by_the_server_stops_the_device(hall: MediaRoom) -> None:
+def test_microphone_when_muted_by_the_server_stops_the_device(hall: MediaRoom) -> None:
     """A moderator's mute is obeyed, also on a track that began its life muted."""
     microphone = CountedMicrophone(700)
     talker = hall.join("talker", Devices(microphone))
@@ -223,7 +223,7 @@ def test_microphone_muted_by_the_server_stops_the_device(hall: MediaRoom) -> Non
     eventually(lambda: not microphone.running, "the microphone is closed")
 
 
-def test_microphone_without_permission_is_refused_at_once(hall: MediaRoom) -> None:
+def test_microphone_when_there_is_no_permission_is_refused_at_once(hall: MediaRoom) -> None:
     """The core would wait for ten seconds; the device is not even opened."""
     microphone = CountedMicrophone()
     viewer = hall.join("viewer", Devices(microphone), can_publish=False)
@@ -236,7 +236,7 @@ def test_microphone_without_permission_is_refused_at_once(hall: MediaRoom) -> No
     viewer.set_microphone(False)
 
 
-def test_permission_that_goes_while_the_device_opens_refuses(hall: MediaRoom) -> None:
+def test_microphone_when_the_permission_goes_while_it_opens_is_refused(hall: MediaRoom) -> None:
     """`set_microphone` returns when it is on, so here it raises."""
     revoked = threading.Event()
 
@@ -254,7 +254,7 @@ def test_permission_that_goes_while_the_device_opens_refuses(hall: MediaRoom) ->
     eventually(lambda: not microphone.running, "the microphone is closed")
 
 
-def test_device_that_is_not_there_is_a_device_error(hall: MediaRoom) -> None:
+def test_device_when_not_there_is_a_device_error(hall: MediaRoom) -> None:
     """On needs a device; off is fine without one."""
     room = hall.join("bare")
     with pytest.raises(DeviceError, match="microphone"):
@@ -265,7 +265,7 @@ def test_device_that_is_not_there_is_a_device_error(hall: MediaRoom) -> None:
     room.set_camera(False)
 
 
-def test_device_that_fails_to_open_is_a_device_error(hall: MediaRoom) -> None:
+def test_device_when_it_fails_to_open_is_a_device_error(hall: MediaRoom) -> None:
     """With the driver's words in it; another try may succeed."""
     tries = []
 
@@ -282,7 +282,7 @@ def test_device_that_fails_to_open_is_a_device_error(hall: MediaRoom) -> None:
     assert room.microphone_on.value
 
 
-def test_speaker_that_fails_to_open_is_reported_and_the_room_goes_on(hall: MediaRoom) -> None:
+def test_speaker_when_it_fails_to_open_is_reported_and_the_room_goes_on(hall: MediaRoom) -> None:
     """The join succeeds; `errors` says what is missing."""
 
     class Broken(CountedSpeaker):
@@ -298,7 +298,7 @@ def test_speaker_that_fails_to_open_is_reported_and_the_room_goes_on(hall: Media
 # -- data and events -------------------------------------------------------------------------------
 
 
-def test_data_reaches_everyone_or_the_ones_named(hall: MediaRoom) -> None:
+def test_data_when_sent_reaches_everyone_or_the_ones_named(hall: MediaRoom) -> None:
     """Reliable and lossy, with the sender's name; the sender does not hear itself."""
     first, second, third = (hall.join(name) for name in ("first", "second", "third"))
     heard: dict[str, list[DataMessage]] = {name: [] for name in ("first", "second", "third")}
@@ -338,7 +338,7 @@ def test_data_reaches_everyone_or_the_ones_named(hall: MediaRoom) -> None:
         ({"data": b"x", "destination_identities": "third"}, "list"),
     ],
 )
-def test_data_that_does_not_fit_is_refused_before_it_is_sent(
+def test_data_when_it_does_not_fit_is_refused_before_it_is_sent(
     hall: MediaRoom, arguments: dict[str, object], says: str
 ) -> None:
     """With the limit in the sentence."""
@@ -347,7 +347,7 @@ def test_data_that_does_not_fit_is_refused_before_it_is_sent(
         room.send_data(**arguments)  # type: ignore[arg-type]  # what the test is about
 
 
-def test_data_of_a_server_has_no_sender(hall: MediaRoom) -> None:
+def test_data_when_sent_by_a_server_has_no_sender(hall: MediaRoom) -> None:
     """Sent through the server's API: `sender` is None."""
     room = hall.join("first")
     got: list[DataMessage] = []
@@ -361,7 +361,7 @@ def test_data_of_a_server_has_no_sender(hall: MediaRoom) -> None:
     assert (got[0].data, got[0].sender, got[0].topic) == (b"hello", None, "news")
 
 
-def test_events_carry_livekits_names_and_plain_values(hall: MediaRoom) -> None:
+def test_events_when_they_happen_carry_livekits_names_and_plain_values(hall: MediaRoom) -> None:
     """Somebody comes, publishes, mutes, goes: each under the name of LiveKit's own documentation."""
     watcher = hall.join("watcher")
     seen: list[RoomEvent] = []
@@ -381,7 +381,7 @@ def test_events_carry_livekits_names_and_plain_values(hall: MediaRoom) -> None:
     assert getattr(published.payload["publication"], "source", None) == "microphone"
 
 
-def test_event_names_are_all_of_the_cores(hall: MediaRoom) -> None:
+def test_event_names_when_compared_are_all_of_the_cores(hall: MediaRoom) -> None:
     """Every event that the installed livekit names is passed on."""
     from typing import get_args
 
@@ -397,7 +397,7 @@ def test_event_names_are_all_of_the_cores(hall: MediaRoom) -> None:
 # -- the end ---------------------------------------------------------------------------------------
 
 
-def test_room_deleted_by_the_server_is_disconnected_with_its_reason(hall: MediaRoom) -> None:
+def test_room_when_deleted_by_the_server_is_disconnected_with_its_reason(hall: MediaRoom) -> None:
     """Facts say so, devices stop, and the object can join again."""
     microphone = CountedMicrophone()
     room = hall.join("talker", Devices(microphone))
@@ -419,7 +419,7 @@ def test_room_deleted_by_the_server_is_disconnected_with_its_reason(hall: MediaR
     assert room.microphone_on.value
 
 
-def test_participant_removed_and_evicted_is_told_why(hall: MediaRoom) -> None:
+def test_participant_when_removed_or_evicted_is_told_why(hall: MediaRoom) -> None:
     """By a moderator, or by a second device with the same identity."""
     room = hall.join("talker")
     hall.ask("RemoveParticipant", room=hall.name, identity="talker")
@@ -431,7 +431,7 @@ def test_participant_removed_and_evicted_is_told_why(hall: MediaRoom) -> None:
     assert room.connection.value.reason == "DUPLICATE_IDENTITY"
 
 
-def test_connect_twice_is_a_usage_error(hall: MediaRoom) -> None:
+def test_connect_when_done_twice_is_a_usage_error(hall: MediaRoom) -> None:
     """The first stays as it is."""
     room = hall.join("talker")
     with pytest.raises(UsageError, match="already"):
@@ -439,7 +439,7 @@ def test_connect_twice_is_a_usage_error(hall: MediaRoom) -> None:
     assert room.connected.value
 
 
-def test_disconnect_twice_and_without_a_room_is_nothing(hall: MediaRoom) -> None:
+def test_disconnect_when_done_twice_or_without_a_room_is_nothing(hall: MediaRoom) -> None:
     """Also on an object that never connected."""
     room = hall.make()
     room.disconnect()
@@ -449,7 +449,7 @@ def test_disconnect_twice_and_without_a_room_is_nothing(hall: MediaRoom) -> None
     eventually(lambda: hall.present() == [], "nobody is left", PATIENCE_S)
 
 
-def test_dispose_is_fine_twice_and_ends_waits(hall: MediaRoom) -> None:
+def test_dispose_when_done_twice_is_fine_and_ends_waits(hall: MediaRoom) -> None:
     """Who waits for a fact gets SessionClosed; what comes later is refused."""
     room = hall.join("talker", Devices(ToneMicrophone()))
     outcome: list[BaseException] = []
@@ -473,7 +473,7 @@ def test_dispose_is_fine_twice_and_ends_waits(hall: MediaRoom) -> None:
     eventually(lambda: hall.present() == [], "nobody is left", PATIENCE_S)
 
 
-def test_dispose_from_a_callback_does_not_wait_for_itself(hall: MediaRoom) -> None:
+def test_dispose_when_called_from_a_callback_does_not_wait_for_itself(hall: MediaRoom) -> None:
     """The room's own events thread may end the room."""
     room = hall.join("talker")
     done = threading.Event()
@@ -489,7 +489,7 @@ def test_dispose_from_a_callback_does_not_wait_for_itself(hall: MediaRoom) -> No
     eventually(lambda: hall.present() == ["other"], "it has gone", PATIENCE_S)
 
 
-def test_dispose_from_several_threads_at_once_ends_once(hall: MediaRoom) -> None:
+def test_dispose_when_called_from_several_threads_at_once_ends_once(hall: MediaRoom) -> None:
     """With sound and pictures flowing."""
     room = hall.join("talker", Devices(ToneMicrophone(), CountedSpeaker(), PatternCamera(320, 240, 15)))
     room.set_microphone(True)
@@ -504,7 +504,7 @@ def test_dispose_from_several_threads_at_once_ends_once(hall: MediaRoom) -> None
     assert hall.errors[room] == []
 
 
-def test_with_statement_leaves_the_room(hall: MediaRoom) -> None:
+def test_with_statement_when_left_leaves_the_room(hall: MediaRoom) -> None:
     """The end of the block is the end of the room."""
     with UTDRoom() as room:
         room.connect(hall.url, hall.token("talker"))

@@ -63,7 +63,7 @@ def room_name() -> str:
     return f"rough-{next(_numbers)}"
 
 
-def test_banned_identity_is_put_out_and_kept_out(join: Joiner, room_name: str) -> None:
+def test_identity_when_banned_is_put_out_and_kept_out(join: Joiner, room_name: str) -> None:
     """Removed with its reason, and the next join says banned and nothing else."""
     guest = join("rowdy", room_name)
     stack = join.stack
@@ -83,13 +83,13 @@ def test_banned_identity_is_put_out_and_kept_out(join: Joiner, room_name: str) -
     assert join("polite", room_name).connected.value
 
 
-def test_room_name_with_a_slash_is_refused(join: Joiner) -> None:
+def test_room_name_when_it_has_a_slash_is_refused(join: Joiner) -> None:
     """One sentence from the engine."""
     with pytest.raises(InvalidRequest, match="room_name"):
         join("me", "a/b")
 
 
-def test_identity_with_spaces_and_emoji_sits_down(join: Joiner, room_name: str) -> None:
+def test_identity_when_it_has_spaces_and_emoji_sits_down(join: Joiner, room_name: str) -> None:
     """Identities are people's, not programs'."""
     me = "Frau Müller 🚪 %2F"
     room = join(me, room_name, as_host=True, seat_count=2)
@@ -97,7 +97,7 @@ def test_identity_with_spaces_and_emoji_sits_down(join: Joiner, room_name: str) 
     assert room.seats.value.seats[1].identity == me
 
 
-def test_body_of_ten_megabytes_is_refused(stack: LocalStack) -> None:
+def test_body_when_it_has_ten_megabytes_is_refused(stack: LocalStack) -> None:
     """413 with a code, whatever is in it, and the engine serves on."""
     where = urlsplit(stack.base_url)
     connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=10)
@@ -119,7 +119,9 @@ def test_body_of_ten_megabytes_is_refused(stack: LocalStack) -> None:
     assert requests.get(f"{stack.base_url}/health", timeout=5).status_code == 200
 
 
-def test_data_message_of_a_megabyte_is_refused_before_it_is_sent(join: Joiner, room_name: str) -> None:
+def test_data_message_when_it_has_a_megabyte_is_refused_before_it_is_sent(
+    join: Joiner, room_name: str
+) -> None:
     """A sentence that says how much fits."""
     room = join("me", room_name)
     with pytest.raises(InvalidConfig, match="15000"):
@@ -138,7 +140,9 @@ def test_data_message_of_a_megabyte_is_refused_before_it_is_sent(join: Joiner, r
         pytest.param(b'"type"', id="no object"),
     ],
 )
-def test_session_outlives_a_strange_data_message(join: Joiner, room_name: str, payload: bytes) -> None:
+def test_session_when_a_strange_data_message_comes_outlives_it(
+    join: Joiner, room_name: str, payload: bytes
+) -> None:
     """It is the application's message, or nobody's; what comes after it arrives."""
     room, sender = join("me", room_name), join("other", room_name)
     got: list[DataMessage] = []
@@ -149,7 +153,7 @@ def test_session_outlives_a_strange_data_message(join: Joiner, room_name: str, p
     assert room.connection.value.state is ConnectionState.CONNECTED
 
 
-def test_room_metadata_of_nonsense_changes_nothing(join: Joiner, room_name: str) -> None:
+def test_room_metadata_when_it_is_nonsense_changes_nothing(join: Joiner, room_name: str) -> None:
     """A room whose metadata somebody else wrote keeps its last true grid."""
     room = join("me", room_name, as_host=True, seat_count=3)
     before = room.seats.value

@@ -116,7 +116,7 @@ def speakers(stack: LocalStack) -> set[str]:
 
 
 @pytest.mark.timeout(180)
-def test_publish_right_equals_seat_after_a_fight_with_failures(
+def test_publish_right_when_a_fight_with_failures_is_over_equals_the_seat(
     stack: LocalStack, flaky_engine: OtherEngine
 ) -> None:
     """Never one on two seats; within 1 s of quiet exactly the seated may publish."""
@@ -165,7 +165,7 @@ def test_publish_right_equals_seat_after_a_fight_with_failures(
         assert took_s < 5.0, "the bar is 1 s; a test allows five times that"
 
 
-def test_an_engine_killed_before_it_granted_grants_after_its_start(
+def test_engine_when_killed_before_it_granted_grants_after_its_start(
     stack: LocalStack, refusing_engine: OtherEngine
 ) -> None:
     """Also within the first seconds of the room, when the media server still counts nobody in it."""

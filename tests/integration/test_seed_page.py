@@ -54,7 +54,7 @@ def fresh(name: str) -> str:
 
 
 @pytest.mark.seed("UTDStreamClient", "UTDStreamClient.identity", "UTDStreamClient.authenticate")
-def test_client_signs_in(client: UTDStreamClient) -> None:
+def test_client_when_authenticated_is_signed_in(client: UTDStreamClient) -> None:
     """The constructor signs nobody in; `authenticate` does and returns the bearer."""
     assert client.identity is None
     me = fresh("u1")
@@ -64,7 +64,7 @@ def test_client_signs_in(client: UTDStreamClient) -> None:
 
 
 @pytest.mark.seed("UTDStreamClient.call_session", "UTDStreamClient.dispose")
-def test_client_makes_call_sessions_and_disposes(client: UTDStreamClient) -> None:
+def test_client_when_disposed_disposes_the_call_sessions_it_made(client: UTDStreamClient) -> None:
     """A session of the type asked for; after `dispose` nothing is made any more."""
     client.authenticate(identity=fresh("u"))
     assert client.call_session(UTDStreamType.VIDEO_CALL).type is UTDStreamType.VIDEO_CALL
@@ -78,7 +78,7 @@ def test_client_makes_call_sessions_and_disposes(client: UTDStreamClient) -> Non
     "UTDLiveStreamSession.room_name",
     "UTDLiveStreamSession.is_host",
 )
-def test_client_joins_a_live_stream(client: UTDStreamClient) -> None:
+def test_client_when_joining_a_live_stream_is_in_it(client: UTDStreamClient) -> None:
     """Connected, in the room that was asked for, as the host."""
     name = fresh("show")
     live = client.join_live_stream(identity=fresh("host"), room_name=name, as_host=True)
@@ -91,7 +91,7 @@ def test_client_joins_a_live_stream(client: UTDStreamClient) -> None:
     "UTDAudioRoomSession.room_name",
     "UTDAudioRoomSession.is_host",
 )
-def test_client_joins_an_audio_room(client: UTDStreamClient) -> None:
+def test_client_when_joining_an_audio_room_is_in_it(client: UTDStreamClient) -> None:
     """Connected, and the grid is the one the host seeded."""
     name = fresh("lobby")
     room = client.join_audio_room(
@@ -129,7 +129,7 @@ def audio_pair(people: People) -> tuple[UTDAudioRoomSession, UTDAudioRoomSession
     "UTDSession.leave",
     "UTDSession.dispose",
 )
-def test_session_shows_its_room_and_leaves_it(people: People) -> None:
+def test_session_when_connected_shows_its_room_and_leaves_it(people: People) -> None:
     """The base of every session, member by member."""
     host, listener = audio_pair(people)
     assert host.type is UTDStreamType.AUDIO_ROOM
@@ -170,7 +170,7 @@ def test_session_shows_its_room_and_leaves_it(people: People) -> None:
     "UTDCallStatus",
     "UTDStreamType",
 )
-def test_call_is_started_rung_accepted_and_ended(people: People) -> None:
+def test_call_when_started_is_rung_accepted_and_ended(people: People) -> None:
     """The life of a call, from both sides."""
     caller, callee = people("seed-caller"), people("seed-callee")
     calling, answering = caller.call(), callee.call()
@@ -193,7 +193,7 @@ def test_call_is_started_rung_accepted_and_ended(people: People) -> None:
 
 
 @pytest.mark.seed("UTDCallSession.reject", "UTDCallSession.busy")
-def test_call_is_refused_and_busy(people: People) -> None:
+def test_call_when_refused_or_busy_says_so(people: People) -> None:
     """Both ways of not answering reach the caller."""
     caller, callee = people("seed-caller"), people("seed-callee")
     for action, status in (("reject", UTDCallStatus.REJECTED), ("busy", UTDCallStatus.BUSY)):
@@ -215,7 +215,7 @@ def test_call_is_refused_and_busy(people: People) -> None:
     "UTDLiveStreamSession.leave_stage",
     "UTDStageMember",
 )
-def test_live_stream_runs_its_stage(people: People) -> None:
+def test_live_stream_when_live_runs_its_stage(people: People) -> None:
     """On air, a raised hand, on stage, off stage by either side."""
     name = fresh("show")
     joined: list[UTDLiveStreamSession] = []
@@ -258,7 +258,7 @@ def test_live_stream_runs_its_stage(people: People) -> None:
     "UTDAudioRoomSession.approve_speaker",
     "UTDAudioRoomSession.invite_to_speak",
 )
-def test_audio_room_seats_its_speakers(people: People) -> None:
+def test_audio_room_when_set_up_seats_its_speakers(people: People) -> None:
     """Set up, asked, approved, left; invited, accepted; free, taken, left."""
     host, guest = audio_pair(people)
     answer = host.setup_seats(seat_count=4, seat_mode="request", mode_id="3")
@@ -294,7 +294,7 @@ def test_audio_room_seats_its_speakers(people: People) -> None:
     "UTDRoom.send_data",
     "UTDTokenResponse",
 )
-def test_room_serves_those_who_bring_their_own_token(client: UTDStreamClient) -> None:
+def test_room_when_given_a_token_of_ones_own_serves(client: UTDStreamClient) -> None:
     """A url and a token are enough; the mint's answer has both."""
     identity, name = fresh("own"), fresh("show")
     mint = client._api.mint_room(
@@ -323,7 +323,7 @@ def test_room_serves_those_who_bring_their_own_token(client: UTDStreamClient) ->
 
 
 @pytest.mark.seed("UTDStreamException")
-def test_every_error_is_a_utd_stream_exception(client: UTDStreamClient) -> None:
+def test_error_when_raised_is_a_utd_stream_exception(client: UTDStreamClient) -> None:
     """Status, code and sentence of the engine's answer; banned and rate limited are told apart."""
     client.authenticate(identity=fresh("u"))
     with pytest.raises(UTDStreamException) as refusal:

@@ -46,7 +46,7 @@ def vendor_people(vendor_stack: LocalStack) -> Iterator[People]:
     made.close()
 
 
-def test_call_works_without_any_push(vendor_people: People) -> None:
+def test_call_when_nothing_is_pushed_works(vendor_people: People) -> None:
     """Ring found by asking, answer found by asking, end found by asking."""
     door = vendor_people("door", config=QUICK)
     house = vendor_people("house", config=QUICK)
@@ -63,7 +63,7 @@ def test_call_works_without_any_push(vendor_people: People) -> None:
     answering.status.wait_for(S.ENDED, timeout=15)
 
 
-def test_refused_call_is_told_without_any_push(vendor_people: People) -> None:
+def test_call_when_refused_and_nothing_is_pushed_is_told(vendor_people: People) -> None:
     """Rejected and busy are found by asking; a busy callee is a Conflict by its status alone."""
     door, house = vendor_people("door", config=QUICK), vendor_people("house", config=QUICK)
     inbox = house.client.incoming_calls()
@@ -89,7 +89,7 @@ def client_of(stack: LocalStack) -> UTDStreamClient:
     )
 
 
-def test_audio_room_works_without_any_push(vendor_stack: LocalStack) -> None:
+def test_audio_room_when_nothing_is_pushed_works(vendor_stack: LocalStack) -> None:
     """Seats are asked for; the grant alone decides who speaks."""
     with client_of(vendor_stack) as one, client_of(vendor_stack) as two:
         host = one.join_audio_room(identity="v-host", room_name="v-lobby", as_host=True, seat_count=4)
@@ -107,7 +107,7 @@ def test_audio_room_works_without_any_push(vendor_stack: LocalStack) -> None:
         guest.seat.wait_for(None, timeout=10)
 
 
-def test_live_stream_works_without_any_push(vendor_stack: LocalStack) -> None:
+def test_live_stream_when_nothing_is_pushed_works(vendor_stack: LocalStack) -> None:
     """The stage is asked for; the grant alone decides who is on air."""
     with client_of(vendor_stack) as one, client_of(vendor_stack) as two:
         host = one.join_live_stream(identity="v-host", room_name="v-show", as_host=True)

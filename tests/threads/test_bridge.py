@@ -329,7 +329,7 @@ def test_log_of_the_core_when_it_holds_a_token_is_masked(
     assert "access_token=***" in caplog.text
 
 
-def test_a_script_without_logging_sees_none_of_the_cores_lines() -> None:
+def test_script_when_it_sets_up_no_logging_sees_none_of_the_cores_lines() -> None:
     """With logging it does."""
     for set_up, is_seen in (("", False), ("logging.basicConfig(); ", True)):
         script = (

@@ -366,7 +366,7 @@ def test_work_when_the_room_is_lost_and_the_engine_answers_nothing_goes_on(
     eventually(lambda: len(tries) >= 2, "the engine is told again", within_s=10)
 
 
-def test_interrupt_while_a_request_is_under_way_undoes_its_answer(
+def test_interrupt_when_a_request_is_under_way_undoes_its_answer(
     client: UTDStreamClient, engine: SmallEngine
 ) -> None:
     """Control-C in `start`: the call that is created a moment later is ended."""

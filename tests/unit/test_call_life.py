@@ -25,7 +25,7 @@ def callers_life() -> CallLife:
 
 
 @pytest.mark.parametrize(("before", "after"), [*itertools.product(OPEN_STATES, S)])
-def test_news_change_the_state_exactly_as_the_table_allows(before: S, after: S) -> None:
+def test_news_when_they_come_change_the_state_exactly_as_the_table_allows(before: S, after: S) -> None:
     """Every open state and every word of the engine."""
     life = callers_life()
     life.take(news(before))
@@ -34,7 +34,7 @@ def test_news_change_the_state_exactly_as_the_table_allows(before: S, after: S) 
     assert life.over is (after.is_terminal and allowed(before, after))
 
 
-def test_older_revision_changes_nothing() -> None:
+def test_revision_when_older_changes_nothing() -> None:
     """The answer to an early question arrives late."""
     life = callers_life()
     assert life.take(news(S.ACTIVE, rev=5)) is S.ACTIVE
@@ -42,13 +42,13 @@ def test_older_revision_changes_nothing() -> None:
     assert life.status is S.ACTIVE
 
 
-def test_news_of_another_call_change_nothing() -> None:
+def test_news_when_of_another_call_change_nothing() -> None:
     """The last word of an earlier call's room."""
     life = callers_life()
     assert life.take(news(S.ENDED, call_id="call_0")) is None
 
 
-def test_first_news_may_be_further_than_created() -> None:
+def test_news_when_the_first_may_be_further_than_created() -> None:
     """A callee quicker than the caller's own answer."""
     life = CallLife(None)
     life.call_id = "call_1"
@@ -56,7 +56,7 @@ def test_first_news_may_be_further_than_created() -> None:
     assert life.was_active
 
 
-def test_call_answered_elsewhere_is_over_here() -> None:
+def test_call_when_answered_elsewhere_is_over_here() -> None:
     """An incoming call that is not ours becomes active: another device answered."""
     life = CallLife(S.INITIATING, "call_1")
     assert life.take(news(S.RINGING)) is S.RINGING
@@ -64,7 +64,7 @@ def test_call_answered_elsewhere_is_over_here() -> None:
     assert life.over
 
 
-def test_own_accept_under_way_is_no_news() -> None:
+def test_accept_when_under_way_here_is_no_news() -> None:
     """The engine says active before our accept returned."""
     life = CallLife(S.INITIATING, "call_1")
     life.answering = True
@@ -72,13 +72,13 @@ def test_own_accept_under_way_is_no_news() -> None:
     assert not life.over
 
 
-def test_life_that_never_was_a_call_ends_without_a_state() -> None:
+def test_life_when_it_never_was_a_call_ends_without_a_state() -> None:
     """Refused before it existed: nothing to show; busy is shown."""
     assert CallLife(None).finish(None) is None
     assert CallLife(None).finish(S.BUSY) is S.BUSY
 
 
-def test_newer_state_keeps_the_credentials() -> None:
+def test_state_when_newer_keeps_the_credentials() -> None:
     """A push carries no token; the one we joined with stays."""
     life = callers_life()
     life.call = UTDCall("call_1", S.INITIATING, UTDStreamType.AUDIO_CALL, token="t", url="u")

@@ -20,12 +20,14 @@ def silence(seconds: float) -> Samples:
 
 @pytest.mark.parametrize("frequency_hz", [440.0, 700.0, 999.3, 1000.0, 1004.7])
 def test_a_tone_is_found_to_a_fraction_of_a_hertz_when_there_is_one(frequency_hz: float) -> None:
+    """A tone is found to a fraction of a hertz when there is one."""
     found = measure.tone_hz(tone(frequency_hz, 3.3))
     assert found is not None
     assert abs(found - frequency_hz) < 0.1
 
 
 def test_the_louder_tone_is_found_when_there_is_noise_and_an_echo() -> None:
+    """The louder tone is found when there is noise and an echo."""
     noise = numpy.random.default_rng(1).normal(0, 500, 3 * RATE_HZ).astype(numpy.int16)
     found = measure.tone_hz(tone(1000, 3) + tone(700, 3, 0.05) + noise)
     assert found is not None
@@ -33,12 +35,14 @@ def test_the_louder_tone_is_found_when_there_is_noise_and_an_echo() -> None:
 
 
 def test_there_is_no_tone_when_there_is_silence() -> None:
+    """There is no tone when there is silence."""
     assert measure.tone_hz(silence(1)) is None
     assert measure.tone_hz(silence(0)) is None
 
 
 @pytest.mark.parametrize("gap_ms", [0, 10, 20, 45, 100, 150, 1000])
 def test_the_gap_is_measured_to_its_window_when_sound_is_missing(gap_ms: int) -> None:
+    """The gap is measured to its window when sound is missing."""
     sound = numpy.concatenate((tone(1000, 1.0), silence(gap_ms / 1000), tone(1000, 2.0), silence(0.005)))
     assert abs(measure.longest_gap_ms(sound) - max(gap_ms, 5)) <= 2 * measure.WINDOW_MS
 
@@ -50,6 +54,7 @@ def test_faint_noise_is_silence_when_the_tone_stops() -> None:
 
 
 def test_all_of_it_is_a_gap_when_there_was_no_sound() -> None:
+    """All of it is a gap when there was no sound."""
     assert measure.longest_gap_ms(silence(2)) == 2000
 
 
@@ -57,7 +62,7 @@ def heard(sound: Samples, *, until: float, first: float | None = 10.5) -> measur
     return measure.heard(sound.tobytes(), begun_at=10.0, first_sound_at=first, until=until)
 
 
-def test_sound_is_judged_from_the_first_second_to_the_hang_up() -> None:
+def test_sound_when_judged_counts_from_the_first_second_to_the_hang_up() -> None:
     """The ringing before and the silence after are no gaps, nor is what happens in the first second."""
     early = numpy.concatenate((tone(1000, 0.4), silence(0.3), tone(1000, 3.8)))
     found = heard(numpy.concatenate((silence(0.5), early, silence(3))), until=15.0)
@@ -67,7 +72,7 @@ def test_sound_is_judged_from_the_first_second_to_the_hang_up() -> None:
     assert abs(found.tone_hz - 1000) < 0.1
 
 
-def test_sound_that_stops_before_the_hang_up_is_a_gap() -> None:
+def test_sound_when_it_stops_before_the_hang_up_has_a_gap() -> None:
     """Also when the recording itself stops."""
     for rest in (silence(0), silence(1)):
         found = heard(numpy.concatenate((silence(0.5), tone(1000, 2.5), rest)), until=14.0)
@@ -76,6 +81,7 @@ def test_sound_that_stops_before_the_hang_up_is_a_gap() -> None:
 
 
 def test_nothing_is_claimed_when_nothing_was_heard() -> None:
+    """Nothing is claimed when nothing was heard."""
     assert heard(silence(3), until=13, first=None).tone_hz is None
     assert heard(silence(3), until=13, first=None).longest_gap_ms is None
     assert heard(tone(1000, 0.9), until=10.9, first=10.0).longest_gap_ms is None
@@ -86,6 +92,7 @@ def pictures(counters: list[int | None], *, size: tuple[int, int] = (640, 480)) 
 
 
 def test_pictures_are_counted_by_their_number_when_some_are_lost_doubled_or_unreadable() -> None:
+    """Pictures are counted by their number when some are lost doubled or unreadable."""
     found = measure.seen(pictures([10, 11, 11, 13, None, 15]), last_sent=16, until=20.2)
     assert (found.sent, found.received, found.unreadable) == (7, 4, 1)
     assert found.size == (640, 480)
@@ -93,19 +100,21 @@ def test_pictures_are_counted_by_their_number_when_some_are_lost_doubled_or_unre
     assert found.frames_per_second == pytest.approx(4 / 0.2)
 
 
-def test_pictures_that_stop_coming_are_missed_until_the_hang_up() -> None:
+def test_pictures_when_they_stop_coming_are_missed_until_the_hang_up() -> None:
     """The camera says how many there were, not what came."""
     found = measure.seen(pictures(list(range(30))), last_sent=299, until=30.0)
     assert (found.sent, found.received) == (300, 30)
     assert found.longest_freeze_ms > 8900
 
 
-def test_a_picture_after_the_hang_up_does_not_count() -> None:
+def test_picture_when_after_the_hang_up_does_not_count() -> None:
+    """A picture after the hang up does not count."""
     found = measure.seen(pictures([1, 2, 3]), last_sent=2, until=20.05)
     assert (found.sent, found.received) == (2, 2)
 
 
 def test_nothing_is_claimed_when_nothing_was_seen() -> None:
+    """Nothing is claimed when nothing was seen."""
     for seen in ([], pictures([None, None])):
         found = measure.seen(seen, last_sent=5, until=30)
         assert (found.sent, found.received, found.size) == (0, 0, None)
@@ -136,6 +145,7 @@ def failed(**changes: object) -> list[str]:
 
 
 def test_every_bar_is_passed_when_the_call_was_good() -> None:
+    """Every bar is passed when the call was good."""
     assert failed() == []
 
 
@@ -178,4 +188,5 @@ def test_every_bar_is_passed_when_the_call_was_good() -> None:
     ],
 )
 def test_its_bar_alone_fails_when_one_thing_is_not_good_enough(changes: dict[str, object], name: str) -> None:
+    """Its bar alone fails when one thing is not good enough."""
     assert failed(**changes) == [name]

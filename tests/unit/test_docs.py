@@ -33,13 +33,14 @@ def page(name: str) -> str:
     return (DOCS / name).read_text(encoding="utf-8")
 
 
-def test_generated_parts_are_as_the_code_says() -> None:
+def test_pages_when_generated_are_as_the_code_says() -> None:
     """`make docs` writes them."""
     assert [str(path.relative_to(ROOT)) for path in generate.stale()] == []
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_every_link_leads_to_a_file_and_a_heading(path: Path) -> None:
+def test_links_when_followed_lead_to_a_file_and_a_heading(path: Path) -> None:
+    """Every link leads to a file and a heading."""
     text = path.read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
         if target.startswith("https://"):
@@ -52,7 +53,7 @@ def test_every_link_leads_to_a_file_and_a_heading(path: Path) -> None:
             assert anchor in {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in headings}
 
 
-def test_the_flutter_names_are_fifty_seven_and_marked_truly() -> None:
+def test_flutter_names_when_counted_are_fifty_seven_and_marked_truly() -> None:
     """Every name without a mark is there, every marked one is not."""
     names = [ours for rows in flutter_names.NAMES.values() for _, ours in rows]
     assert len(names) == 57
@@ -154,13 +155,13 @@ def test_error_codes_when_the_engine_has_them_are_on_the_wires_page() -> None:
         assert f"| `{code}` | {status} |" in codes
 
 
-def test_no_page_names_what_a_reader_does_not_have() -> None:
+def test_page_when_read_names_nothing_that_a_reader_does_not_have() -> None:
     """Paths of a developer's machine, in pages and examples."""
     for path in [*PAGES, *(DOCS / "examples").glob("*.py")]:
         assert not re.search(r"/(work|tmp/w|root|home)/", path.read_text(encoding="utf-8")), path
 
 
-def test_the_configuration_of_the_doorbells_tutorial_is_one() -> None:
+def test_tutorial_of_the_doorbell_when_copied_is_a_configuration() -> None:
     """A stranger copies it."""
     import tomllib
 

@@ -84,7 +84,7 @@ def room() -> Iterator[Room]:
     made.lane.close()
 
 
-def test_both_spellings_are_one_grid(room: Room) -> None:
+def test_grid_when_spelled_in_either_way_is_one(room: Room) -> None:
     """A message and an answer of the same state are equal, so the second does not notify."""
     room.followed.metadata(grid("anna", 1))
     room.says = answer("anna", 1)
@@ -94,7 +94,7 @@ def test_both_spellings_are_one_grid(room: Room) -> None:
     assert room.seen == ["anna"]
 
 
-def test_older_revision_changes_nothing(room: Room) -> None:
+def test_revision_when_older_changes_nothing(room: Room) -> None:
     """Whatever brings it."""
     room.followed.metadata(grid("anna", 7))
     room.followed.metadata(grid("bert", 6))
@@ -103,7 +103,7 @@ def test_older_revision_changes_nothing(room: Room) -> None:
     assert room.occupant == "anna"
 
 
-def test_answer_asked_for_before_newer_news_is_thrown_away(room: Room) -> None:
+def test_answer_when_asked_for_before_newer_news_is_thrown_away(room: Room) -> None:
     """Without revisions the generation decides: the question was older than the push."""
     room.says = answer("old")
     asker = room.refresh_slowly()
@@ -113,7 +113,7 @@ def test_answer_asked_for_before_newer_news_is_thrown_away(room: Room) -> None:
     assert room.occupant == "new"
 
 
-def test_answer_with_a_newer_revision_counts_although_news_came_meanwhile(room: Room) -> None:
+def test_answer_when_its_revision_is_newer_counts_although_news_came_meanwhile(room: Room) -> None:
     """With revisions the revision decides."""
     room.says = answer("newest", 9)
     asker = room.refresh_slowly()
@@ -123,7 +123,7 @@ def test_answer_with_a_newer_revision_counts_although_news_came_meanwhile(room: 
     assert room.occupant == "newest"
 
 
-def test_lost_message_is_mended_by_the_metadata(room: Room) -> None:
+def test_message_when_lost_is_mended_by_the_metadata(room: Room) -> None:
     """No message at all: the metadata alone is enough, and nobody is asked."""
     room.followed.metadata(grid("anna", 1))
     room.followed.metadata(grid(None, 2))
@@ -131,7 +131,7 @@ def test_lost_message_is_mended_by_the_metadata(room: Room) -> None:
     assert room.asked == 0
 
 
-def test_message_alone_makes_the_engine_be_asked(room: Room) -> None:
+def test_message_when_alone_makes_the_engine_be_asked(room: Room) -> None:
     """A hint never counts by itself; the engine's answer does."""
     room.says = answer("true", 3)
     room.followed.hint(grid("forged", 99))
@@ -139,7 +139,7 @@ def test_message_alone_makes_the_engine_be_asked(room: Room) -> None:
     eventually(lambda: room.fact.value.count == 1 and room.occupant == "true", "its answer counts")
 
 
-def test_message_that_the_metadata_told_already_asks_nobody(room: Room) -> None:
+def test_message_when_the_metadata_told_it_already_asks_nobody(room: Room) -> None:
     """The usual case: metadata first, then the message with the same revision."""
     room.followed.metadata(grid("anna", 4))
     room.followed.hint(grid("anna", 4))
@@ -149,7 +149,7 @@ def test_message_that_the_metadata_told_already_asks_nobody(room: Room) -> None:
     assert room.asked == 0
 
 
-def test_silent_engine_is_asked_until_it_pushes(room: Room) -> None:
+def test_engine_when_silent_is_asked_until_it_pushes(room: Room) -> None:
     """Polling begins when nobody pushes and ends with the first push."""
     room.says = answer("asked")
     room.followed.poll_until_pushed()
@@ -162,7 +162,7 @@ def test_silent_engine_is_asked_until_it_pushes(room: Room) -> None:
     assert room.asked <= asked + 1
 
 
-def test_new_life_begins_its_revisions_anew(room: Room) -> None:
+def test_life_when_new_begins_its_revisions_anew(room: Room) -> None:
     """After a rejoin an engine that was restarted from a backup is believed."""
     room.followed.metadata(grid("before", 50))
     room.followed.forget()
@@ -170,7 +170,7 @@ def test_new_life_begins_its_revisions_anew(room: Room) -> None:
     assert room.occupant == "after"
 
 
-def test_nonsense_changes_nothing(room: Room) -> None:
+def test_news_when_nonsense_change_nothing(room: Room) -> None:
     """Objects that hold no grid are no news."""
     room.followed.metadata(grid("anna", 1))
     for fields in ({}, {"seats": 7}, {"count": None, "seats": []}):

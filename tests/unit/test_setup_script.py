@@ -94,7 +94,7 @@ def test_the_gate_finds_a_newer_python_when_the_first_is_too_old(gate: ModuleTyp
 # --- the finding order
 
 
-def test_livekit_is_found_in_the_variable_then_path_then_cache(tmp_path: Path) -> None:
+def test_livekit_when_looked_for_is_found_in_the_variable_then_path_then_cache(tmp_path: Path) -> None:
     """The first that is there wins."""
     named = program(tmp_path / "named" / "server")
     on_path = program(tmp_path / "bin" / "livekit-server")
@@ -299,7 +299,7 @@ def test_all_steps_are_tried_when_one_cannot_be_done(
     assert err.splitlines() == ["setup: livekit-server: do this", "setup: system packages: do this"]
 
 
-def test_the_interpreter_of_the_tests_passes_the_gate(gate: ModuleType) -> None:
+def test_interpreter_when_it_is_the_tests_own_passes_the_gate(gate: ModuleType) -> None:
     """Or these tests would not run."""
     assert gate.refusal(sys.version_info, 64, "x86_64", "Linux") == ""
 
@@ -307,7 +307,7 @@ def test_the_interpreter_of_the_tests_passes_the_gate(gate: ModuleType) -> None:
 # --- what messages and pages ask for
 
 
-def test_messages_ask_for_nothing_that_is_not_there() -> None:
+def test_messages_when_something_is_missing_ask_for_nothing_that_is_not_there() -> None:
     """utdstream is on no public index; `make setup` is said by the one function that knows of a checkout."""
     from_the_index = re.compile(r"pip install\s+[^\n`]*?(?<![./\w-])utdstream\b(?!-[\d*])")
     found = []

@@ -18,14 +18,16 @@ def ban(identity: str = "bob", room: str | None = "lobby", *, lasts_s: int | Non
     return Ban(id, identity, room, NOW, bans.end_of(NOW, lasts_s))
 
 
-def test_a_ban_holds_until_the_moment_it_ends() -> None:
+def test_ban_when_its_end_comes_holds_no_longer() -> None:
+    """A ban holds until the moment it ends."""
     short = ban(lasts_s=10)
     assert short.is_active(NOW + 9 * SECOND)
     assert not short.is_active(NOW + 10 * SECOND)
     assert ban().is_active(NOW + timedelta(days=10_000))
 
 
-def test_the_heaviest_ban_is_named() -> None:
+def test_bans_when_several_hold_name_the_heaviest() -> None:
+    """The heaviest ban is named."""
     short, long, endless = (ban(lasts_s=10), ban(lasts_s=20), ban())
     everywhere = ban(room=None, lasts_s=5)
     assert bans.heaviest([], NOW) is None
@@ -36,7 +38,8 @@ def test_the_heaviest_ban_is_named() -> None:
     assert bans.heaviest([short], NOW + 11 * SECOND) is None
 
 
-def test_a_banned_one_hears_the_word_all_clients_know() -> None:
+def test_identity_when_banned_hears_the_word_all_clients_know() -> None:
+    """A banned one hears the word all clients know."""
     refusal = bans.refusal(Ban(1, "bob", "lobby", NOW, NOW + SECOND, "spam"))
     assert (refusal.status, refusal.code, refusal.message) == (403, "banned", "User is banned")
     assert refusal.details == {
@@ -62,9 +65,11 @@ def test_a_banned_one_hears_the_word_all_clients_know() -> None:
         ("adam", "admin", "adam", "admin", "invalid_state"),
     ],
 )
-def test_who_may_ban_whom_in_the_room_of_ann(
+def test_ban_when_in_a_room_obeys_the_roles(
     actor: str, actor_role: str, target: str, target_role: str, code: str | None
 ) -> None:
+    """The roles say which participant may ban which in Ann's room."""
+
     def check() -> None:
         bans.check_may_ban(actor, target, owner="ann", actor_role=actor_role, target_role=target_role)
 
@@ -76,7 +81,8 @@ def test_who_may_ban_whom_in_the_room_of_ann(
     assert refusal.value.code == code
 
 
-def test_a_row_is_spelled_as_the_kits_read_it() -> None:
+def test_ban_when_written_is_spelled_as_the_kits_read_it() -> None:
+    """A row is spelled as the kits read it."""
     assert bans.row(Ban(7, "bob", None, NOW, None, "spam", "Bob")) == {
         "id": 7,
         "identity": "bob",

@@ -50,7 +50,8 @@ def call_in(status: S = S.INITIATING, **changes: object) -> CallRecord:
 
 @pytest.mark.parametrize("status", list(S))
 @pytest.mark.parametrize("name", list(STEPS))
-def test_a_step_the_table_does_not_hold_is_refused_and_changes_nothing(name: str, status: S) -> None:
+def test_step_when_the_table_does_not_hold_it_is_refused_and_changes_nothing(name: str, status: S) -> None:
+    """A step the table does not hold is refused and changes nothing."""
     step, sources, target = STEPS[name]
     record = call_in(status)
     if status in sources:
@@ -67,7 +68,8 @@ def test_a_step_the_table_does_not_hold_is_refused_and_changes_nothing(name: str
 
 @pytest.mark.parametrize("status", list(S))
 @pytest.mark.parametrize("name", list(QUIET_STEPS))
-def test_a_step_nobody_waits_for_has_no_effect_where_it_does_not_apply(name: str, status: S) -> None:
+def test_step_when_nobody_waits_for_it_has_no_effect_where_it_does_not_apply(name: str, status: S) -> None:
+    """A step nobody waits for has no effect where it does not apply."""
     step, sources, target = QUIET_STEPS[name]
     record = call_in(status)
     after = step(record)
@@ -76,14 +78,16 @@ def test_a_step_nobody_waits_for_has_no_effect_where_it_does_not_apply(name: str
 
 @pytest.mark.parametrize("name", list(STEPS))
 @pytest.mark.parametrize("actor", ["door", "stranger"])
-def test_only_the_callee_answers(name: str, actor: str) -> None:
+def test_answer_when_not_by_the_callee_is_refused(name: str, actor: str) -> None:
+    """Only the callee answers."""
     step = {"ring": calls.ring, "answer": calls.accept, "reject": calls.reject, "be_busy": calls.busy}[name]
     with pytest.raises(Refusal) as refusal:
         step(call_in(), actor, NOW)
     assert refusal.value.code == "forbidden"
 
 
-def test_a_stranger_cannot_end_a_call_not_even_one_that_is_over() -> None:
+def test_end_when_by_a_stranger_is_refused_even_of_a_call_that_is_over() -> None:
+    """A stranger cannot end a call not even one that is over."""
     for status in S:
         with pytest.raises(Refusal, match="caller and the callee"):
             calls.end(call_in(status), "stranger", NOW)
@@ -99,11 +103,13 @@ def test_a_stranger_cannot_end_a_call_not_even_one_that_is_over() -> None:
         (S.ACTIVE, "house", "callee_hangup"),
     ],
 )
-def test_the_end_reason_tells_who_hung_up_and_when(status: S, actor: str, reason: str) -> None:
+def test_end_reason_when_hung_up_tells_which_side_and_when(status: S, actor: str, reason: str) -> None:
+    """The end reason tells who hung up and when."""
     assert calls.end(call_in(status), actor, LATER).call.end_reason == reason
 
 
-def test_the_duration_counts_from_the_answer() -> None:
+def test_duration_when_answered_counts_from_there() -> None:
+    """The duration counts from the answer."""
     active = calls.accept(call_in(), "house", NOW + timedelta(seconds=2))
     over = calls.end(active, "door", NOW + timedelta(seconds=9))
     assert over.call.duration_seconds == 7
@@ -111,14 +117,16 @@ def test_the_duration_counts_from_the_answer() -> None:
     assert active.call.duration_seconds is None
 
 
-def test_time_runs_out_with_its_own_reasons() -> None:
+def test_call_when_its_time_runs_out_has_its_own_reasons() -> None:
+    """Time runs out with its own reasons."""
     assert calls.miss(call_in(), LATER).call.end_reason == "ring_timeout"
     assert calls.time_up(call_in(S.ACTIVE), LATER).call.end_reason == "max_duration"
     assert calls.leg_lost(call_in(S.ACTIVE), LATER).call.end_reason == "participant_left"
     assert calls.leg_lost(call_in(S.RINGING), LATER).call.end_reason == "caller_cancelled"
 
 
-def test_accept_with_the_key_that_won_is_a_retry_and_any_other_is_refused() -> None:
+def test_accept_when_its_key_won_is_a_retry_and_any_other_is_refused() -> None:
+    """Accept with the key that won is a retry and any other is refused."""
     active = calls.accept(call_in(), "house", NOW, "key")
     assert calls.accept(active, "house", LATER, "key") is active
     for key in ("other", None):
@@ -126,7 +134,8 @@ def test_accept_with_the_key_that_won_is_a_retry_and_any_other_is_refused() -> N
             calls.accept(active, "house", LATER, key)
 
 
-def test_nobody_calls_himself() -> None:
+def test_call_when_to_oneself_is_refused() -> None:
+    """Nobody can call their own identity."""
     with pytest.raises(Refusal) as refusal:
         calls.new_call(
             call_id="c",
@@ -152,11 +161,13 @@ def test_nobody_calls_himself() -> None:
         (S.ENDED, "door", "house", False),
     ],
 )
-def test_a_new_call_ends_what_it_replaces(status: S, caller: str, callee: str, ends: bool) -> None:
+def test_call_when_new_ends_what_it_replaces(status: S, caller: str, callee: str, ends: bool) -> None:
+    """A new call ends what it replaces."""
     assert calls.superseded_by_new_call(call_in(status), caller, callee) is ends
 
 
-def test_the_caller_may_join_while_it_is_open_and_the_callee_once_it_is_answered() -> None:
+def test_join_when_open_is_for_the_caller_and_once_answered_for_the_callee() -> None:
+    """The caller may join while it is open and the callee once it is answered."""
     for status in S:
         assert calls.may_join(call_in(status), "door") is (status in OPEN_STATES)
         assert calls.may_join(call_in(status), "house") is (status is S.ACTIVE)
@@ -182,10 +193,12 @@ def test_the_caller_may_join_while_it_is_open_and_the_callee_once_it_is_answered
 def test_a_leg_is_missing_when_it_was_there_or_should_be(
     record: CallRecord, present: list[str], must: bool, lost: str | None
 ) -> None:
+    """A leg is missing when it was there or should be."""
     assert calls.absent_leg(record, frozenset(present), must_have_joined=must) == lost
 
 
-def test_being_seen_is_remembered_and_no_change_of_the_call() -> None:
+def test_participant_when_seen_is_remembered_and_the_call_is_unchanged() -> None:
+    """Being seen is remembered and no change of the call."""
     record = call_in()
     after = calls.see(record, frozenset({"door", "stranger"}))
     assert (after.caller_seen, after.callee_seen, after.rev) == (True, False, record.rev)
@@ -209,5 +222,8 @@ def test_being_seen_is_remembered_and_no_change_of_the_call() -> None:
         (S.ACTIVE, S.ENDED, [(messages.CALL_ENDED, "house"), (messages.CALL_ENDED, "door")]),
     ],
 )
-def test_who_is_told_what(before: S, after: S, events: list[tuple[str, str]]) -> None:
+def test_change_of_a_call_when_made_is_told_to_those_it_concerns(
+    before: S, after: S, events: list[tuple[str, str]]
+) -> None:
+    """Each change is told to the participants it concerns."""
     assert list(calls.events_after(before, call_in(after))) == events

@@ -63,7 +63,8 @@ def publish(events: CallEvents, record: CallRecord, event: str = messages.CALL_I
     events.publish(event, "house", record.call, datetime.now(timezone.utc))
 
 
-def test_a_new_reader_gets_what_rings_now(store: Store) -> None:
+def test_reader_when_new_gets_what_rings_now(store: Store) -> None:
+    """A new reader gets what rings now."""
     ringing, over = new_call(1), new_call(2)
     store.calls.insert(ringing)
     store.calls.insert(over)
@@ -74,7 +75,8 @@ def test_a_new_reader_gets_what_rings_now(store: Store) -> None:
     assert named(events.open("other", None)) == []
 
 
-def test_a_reader_that_comes_back_gets_each_event_once(store: Store) -> None:
+def test_reader_when_back_gets_each_event_once(store: Store) -> None:
+    """A reader that comes back gets each event once."""
     events = CallEvents(store)
     records = [new_call(number) for number in range(4)]
     stream = events.open("house", None)
@@ -88,7 +90,8 @@ def test_a_reader_that_comes_back_gets_each_event_once(store: Store) -> None:
     assert named(events.open("house", seen[-1].seq)) == []
 
 
-def test_after_a_restart_the_calls_themselves_say_what_happened(store: Store) -> None:
+def test_reader_when_the_engine_restarted_learns_from_the_calls_what_happened(store: Store) -> None:
+    """After a restart the calls themselves say what happened."""
     long_ago = NOW - timedelta(hours=1)
     last_seen = round((NOW - timedelta(minutes=30)).timestamp() * 1000)
     old, ended, answered, ringing = (new_call(number, at=long_ago) for number in range(4))
@@ -104,7 +107,8 @@ def test_after_a_restart_the_calls_themselves_say_what_happened(store: Store) ->
     ]
 
 
-def test_what_is_no_longer_in_memory_comes_from_the_calls(store: Store) -> None:
+def test_event_when_no_longer_in_memory_comes_from_the_calls(store: Store) -> None:
+    """What is no longer in memory comes from the calls."""
     events = CallEvents(store)
     stream = events.open("house", None)
     first = new_call(0, at=datetime.now(timezone.utc))
@@ -117,7 +121,8 @@ def test_what_is_no_longer_in_memory_comes_from_the_calls(store: Store) -> None:
     assert (messages.CALL_INITIATED, lost.call_id) in named(events.open("house", before))
 
 
-def test_a_repetition_is_for_the_broker_alone(store: Store) -> None:
+def test_event_when_repeated_is_for_the_broker_alone(store: Store) -> None:
+    """A repetition is for the broker alone."""
     events = CallEvents(store)
     stream = events.open("house", None)
     publish(events, new_call(1))
@@ -125,7 +130,8 @@ def test_a_repetition_is_for_the_broker_alone(store: Store) -> None:
     assert len(waiting(stream)) == 1
 
 
-def test_a_reader_that_does_not_keep_up_is_cut_off(store: Store) -> None:
+def test_reader_when_not_keeping_up_is_cut_off(store: Store) -> None:
+    """A reader that does not keep up is cut off."""
     events = CallEvents(store)
     stream = events.open("house", None)
     for number in range(call_events.MAX_WAITING + 10):
@@ -133,7 +139,8 @@ def test_a_reader_that_does_not_keep_up_is_cut_off(store: Store) -> None:
     assert stream.closed.is_set()
 
 
-def test_streams_are_bounded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_streams_when_too_many_end_the_oldest(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streams are bounded."""
     events = CallEvents(store)
     streams = [events.open("house", None) for _ in range(call_events.MAX_STREAMS_EACH + 1)]
     assert [stream.closed.is_set() for stream in streams] == [True] + [False] * call_events.MAX_STREAMS_EACH
@@ -145,13 +152,18 @@ def test_streams_are_bounded(store: Store, monkeypatch: pytest.MonkeyPatch) -> N
     events.open("other", None)
 
 
-def test_a_heartbeat_keeps_a_silent_stream_open(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stream_when_silent_is_kept_open_by_a_heartbeat(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A heartbeat keeps a silent stream open."""
     monkeypatch.setattr(event_stream, "HEARTBEAT_S", 0.01)
     sent = asyncio.run(_sent_until(CallEvents(store), lambda body: b": still here" in body))
     assert sent.startswith(b"retry: 2000\n\n: still here\n\n")
 
 
-def test_a_reader_that_reads_nothing_does_not_hold_up_the_end(store: Store) -> None:
+def test_end_when_a_reader_reads_nothing_is_not_held_up(store: Store) -> None:
+    """A reader that reads nothing does not hold up the end."""
+
     async def stuck(message: object) -> None:
         await asyncio.Event().wait()
 

@@ -36,7 +36,8 @@ def gate() -> Gate:
     return Gate(Tokens(SETTINGS), SETTINGS.limits)
 
 
-def test_each_credential_opens_what_it_should(gate: Gate) -> None:
+def test_credential_when_shown_opens_what_it_should(gate: Gate) -> None:
+    """Each credential opens what it should."""
     bearer = f"Bearer {Tokens(SETTINGS).bearer('door')}"
     everybody = {
         "key": {"X_App_Key": "key"},
@@ -62,12 +63,14 @@ def test_each_credential_opens_what_it_should(gate: Gate) -> None:
                 assert refusal.value.status in (401, 403)
 
 
-def test_a_mint_does_not_look_at_an_old_bearer(gate: Gate) -> None:
+def test_mint_when_an_old_bearer_is_sent_along_does_not_look_at_it(gate: Gate) -> None:
+    """A mint does not look at an old bearer."""
     asker = gate.asker(request(X_App_Id="12", X_App_Key="key", Authorization="Bearer old"), Access.MINT)
     assert asker == Asker()
 
 
-def test_an_identity_is_slowed_down_and_told_for_how_long(gate: Gate) -> None:
+def test_identity_when_too_fast_is_slowed_down_and_told_for_how_long(gate: Gate) -> None:
+    """An identity is slowed down and told for how long."""
     door = ask(Asker(identity="door"))
     gate.count(door)
     gate.count(door)
@@ -81,7 +84,8 @@ def test_an_identity_is_slowed_down_and_told_for_how_long(gate: Gate) -> None:
     gate.count(ask(Asker(identity="house")))
 
 
-def test_mints_are_counted_by_identity_and_device(gate: Gate) -> None:
+def test_mints_when_counted_are_so_by_identity_and_device(gate: Gate) -> None:
+    """Mints are counted by identity and device."""
     gate.count_mint(ask(Asker(), identity="door", device_id="a"))
     gate.count_mint(ask(Asker(), identity="door", device_id="b"))
     with pytest.raises(Refusal):
@@ -89,7 +93,8 @@ def test_mints_are_counted_by_identity_and_device(gate: Gate) -> None:
     gate.count_mint(ask(Asker(trusted=True), identity="door", device_id="a"))
 
 
-def test_who_guesses_credentials_is_slowed_down(gate: Gate) -> None:
+def test_address_when_guessing_credentials_is_slowed_down(gate: Gate) -> None:
+    """An address that guesses credentials is slowed down."""
     codes = []
     for _ in range(3):
         with pytest.raises(Refusal) as refusal:
@@ -98,14 +103,16 @@ def test_who_guesses_credentials_is_slowed_down(gate: Gate) -> None:
     assert codes == ["invalid_credentials", "invalid_credentials", "rate_limited"]
 
 
-def test_limits_that_are_off_count_nothing() -> None:
+def test_limits_when_off_count_nothing() -> None:
+    """Limits that are off count nothing."""
     gate = Gate(Tokens(SETTINGS), config.LimitsSection(enabled=False, requests_per_minute=1))
     for _ in range(50):
         gate.count(ask(Asker(identity="door")))
         gate.count_mint(ask(Asker(), identity="door"))
 
 
-def test_a_bearer_fixes_the_actor_and_a_server_names_one() -> None:
+def test_actor_when_a_bearer_asks_is_fixed_and_a_server_names_one() -> None:
+    """A bearer fixes the actor and a server names one."""
     assert ask(Asker(identity="door")).actor() == "door"
     assert ask(Asker(identity="door"), identity="door").actor() == "door"
     with pytest.raises(Refusal) as refusal:

@@ -24,7 +24,8 @@ def live(**fields: object) -> RoomState:
     return replace(new_state(LIVE), roles={"adam": "admin"}, **fields)  # type: ignore[arg-type]
 
 
-def test_a_decision_is_merged_with_the_earlier_ones() -> None:
+def test_decision_when_made_is_merged_with_the_earlier_ones() -> None:
+    """A decision is merged with the earlier ones."""
     first = moderation.permit(LIVE, live(), "ann", "bob", PermissionWish(can_subscribe=False)).state
     second = moderation.permit(LIVE, first, "ann", "bob", PermissionWish(can_publish=True)).state
     assert grants.rights(LIVE, second, "bob") == grants.Rights(grants.STAGE_SOURCES, can_subscribe=False)
@@ -32,7 +33,8 @@ def test_a_decision_is_merged_with_the_earlier_ones() -> None:
     assert third.overrides == {"bob": Override(can_publish=True)}
 
 
-def test_what_the_rules_give_anyhow_is_not_kept() -> None:
+def test_decision_when_the_rules_give_it_anyhow_is_not_kept() -> None:
+    """What the rules give anyhow is not kept."""
     outcome = moderation.permit(LIVE, live(), "ann", "bob", PermissionWish(can_publish_data=True))
     assert outcome.state == live()
     assert outcome.answer["permission"] == {
@@ -42,7 +44,8 @@ def test_what_the_rules_give_anyhow_is_not_kept() -> None:
     }
 
 
-def test_in_an_audio_room_only_a_seat_gives_the_microphone() -> None:
+def test_microphone_when_in_an_audio_room_comes_with_a_seat_only() -> None:
+    """In an audio room only a seat gives the microphone."""
     wish = PermissionWish(can_publish=True)
     with pytest.raises(Refusal) as refusal:
         moderation.permit(AUDIO, new_state(AUDIO), "ann", "bob", wish)
@@ -54,7 +57,8 @@ def test_in_an_audio_room_only_a_seat_gives_the_microphone() -> None:
     assert again == seated
 
 
-def test_a_host_publishes_by_right_and_is_only_forbidden() -> None:
+def test_host_when_decided_about_can_only_be_forbidden() -> None:
+    """A host publishes by right and is only forbidden."""
     with pytest.raises(Refusal) as refusal:
         moderation.permit(LIVE, live(), None, "ann", PermissionWish(can_publish=False))
     assert refusal.value.code == "invalid_state"
@@ -63,7 +67,8 @@ def test_a_host_publishes_by_right_and_is_only_forbidden() -> None:
     assert moderation.resume(LIVE, state, None, "ann").state == live()
 
 
-def test_forbidding_is_over_every_other_decision() -> None:
+def test_decision_when_forbidding_is_over_every_other() -> None:
+    """Forbidding is over every other decision."""
     state = moderation.permit(LIVE, live(), "ann", "bob", PermissionWish(can_publish=True)).state
     state = moderation.forbid(LIVE, state, "adam", "bob").state
     assert grants.publish_rights(LIVE, state, "bob") == ()
@@ -71,7 +76,8 @@ def test_forbidding_is_over_every_other_decision() -> None:
 
 
 @pytest.mark.parametrize("actor", ["adam", "bob"])
-def test_nobody_but_a_host_decides_about_a_host(actor: str) -> None:
+def test_decision_when_about_a_host_is_for_hosts(actor: str) -> None:
+    """Nobody but a host decides about a host."""
     for rule in (moderation.forbid, moderation.resume, moderation.look_at):
         with pytest.raises(Refusal) as refusal:
             rule(LIVE, live(), actor, "ann")
@@ -84,13 +90,15 @@ def test_nobody_but_a_host_decides_about_a_host(actor: str) -> None:
         moderation.set_metadata(LIVE, live(), actor, {})
 
 
-def test_a_mute_follows_the_person_until_it_is_lifted() -> None:
+def test_mute_when_the_speaker_moves_follows_until_it_is_lifted() -> None:
+    """A mute follows the person until it is lifted."""
     muted = moderation.mute_microphone(LIVE, live(), "adam", "bob", is_muted=True).state
     assert muted.muted == {"bob"}
     assert moderation.mute_microphone(LIVE, muted, "adam", "bob", is_muted=False).state == live()
 
 
-def test_locking_twice_changes_nothing() -> None:
+def test_lock_when_done_twice_changes_nothing() -> None:
+    """Locking twice changes nothing."""
     locked = moderation.lock_comments(LIVE, live(), "adam", locked=True)
     assert (locked.state.comments_locked, locked.state.comments_locked_by) == (True, "adam")
     again = moderation.lock_comments(LIVE, locked.state, "ann", locked=True)
@@ -99,7 +107,8 @@ def test_locking_twice_changes_nothing() -> None:
     assert (by_server.state.comments_locked, by_server.state.comments_locked_by) == (False, "")
 
 
-def test_room_metadata_is_replaced_and_the_engines_keys_are_refused() -> None:
+def test_room_metadata_when_set_is_replaced_and_the_engines_keys_are_refused() -> None:
+    """Room metadata is replaced and the engine's keys are refused."""
     state = moderation.set_metadata(LIVE, live(metadata={"old": 1}), "ann", {"new": 2}).state
     assert state.metadata == {"new": 2}
     with pytest.raises(Refusal) as refusal:
@@ -107,14 +116,16 @@ def test_room_metadata_is_replaced_and_the_engines_keys_are_refused() -> None:
     assert refusal.value.status == 422
 
 
-def test_a_persons_metadata_keeps_what_the_engine_wrote() -> None:
+def test_metadata_of_a_participant_when_set_keeps_what_the_engine_wrote() -> None:
+    """A participant's metadata keeps what the engine wrote."""
     before = {"role": "guest", "appId": "12", "team": "red", "level": 1}
     changes = {"role": "host", "service": "x", "team": None, "level": 2}
     after = moderation.merged_metadata(before, changes)
     assert after == {"level": 2, "role": "guest", "appId": "12"}
 
 
-def test_who_is_put_out_loses_what_he_held() -> None:
+def test_participant_when_put_out_loses_what_was_held() -> None:
+    """A participant that is put out loses what was held."""
     state = live(stage=("bob",), overrides={"bob": Override(can_publish=True)}, forbidden=frozenset({"bob"}))
     state = replace(state, roles={"adam": "admin", "bob": "admin"})
     outcome = moderation.put_out(LIVE, state, "bob")

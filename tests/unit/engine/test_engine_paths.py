@@ -22,7 +22,7 @@ PATHS = Paths(
         ("/rooms/ban/seats/3/take", "/rooms/{room}/seats/{index}/take", {"room": "ban", "index": "3"}),
     ],
 )
-def test_a_path_is_found_with_its_parameters_as_they_were_sent(
+def test_path_when_known_is_found_with_its_parameters_as_they_were_sent(
     path: str, entry: str, values: dict[str, str]
 ) -> None:
     """A word goes before a parameter; a slash in a parameter is no separator."""
@@ -32,5 +32,6 @@ def test_a_path_is_found_with_its_parameters_as_they_were_sent(
 @pytest.mark.parametrize(
     "path", ["", "/", "/health/", "/rooms/", "/rooms//seats/3/take", "/rooms/r/seats/3/kick"]
 )
-def test_what_is_not_there_is_not_found(path: str) -> None:
+def test_path_when_unknown_is_not_found(path: str) -> None:
+    """What is not there is not found."""
     assert PATHS.find(path) is None

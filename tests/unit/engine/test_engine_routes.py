@@ -65,12 +65,12 @@ def pattern(path: str) -> re.Pattern[str]:
 
 
 @pytest.mark.parametrize(("method", "path"), sorted(ASKED))
-def test_path_that_the_sdk_asks_for_is_served(method: str, path: str) -> None:
+def test_path_when_the_sdk_asks_for_it_is_served(method: str, path: str) -> None:
     """By at least one operation of this method."""
     assert any(row.method == method and pattern(row.path).match(path) for row in OPERATIONS)
 
 
 @pytest.mark.parametrize("row", [row for row in OPERATIONS if row.id != "openapi"], ids=lambda row: row.id)
-def test_operation_that_the_engine_serves_has_its_path_in_the_wire(row) -> None:  # type: ignore[no-untyped-def]
+def test_operation_when_the_engine_serves_it_has_its_path_in_the_wire(row) -> None:  # type: ignore[no-untyped-def]
     """No path is written down in the engine alone."""
     assert any(method == row.method and pattern(row.path).match(path) for method, path in ASKED)

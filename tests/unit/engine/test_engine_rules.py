@@ -35,13 +35,15 @@ api_secret = "ls"
 """
 
 
-def test_a_room_has_two_spellings_and_one_name() -> None:
+def test_room_when_spelled_in_two_ways_has_one_name() -> None:
+    """A room has two spellings and one name."""
     assert rooms.room_name("lobby", "12") == rooms.room_name("p12_lobby", "12") == "lobby"
     assert rooms.livekit_name("lobby", "12") == "p12_lobby"
 
 
 @pytest.mark.parametrize("name", ["", "a b", "ä", "a/b", "x" * 129, "a\n", "p12_"])
-def test_a_room_name_is_plain(name: str) -> None:
+def test_room_name_when_not_plain_is_refused(name: str) -> None:
+    """A room name is plain."""
     with pytest.raises(Refusal) as refusal:
         rooms.room_name(name, "12")
     assert refusal.value.status == 422
@@ -78,18 +80,21 @@ def test_display_name_when_it_is_no_identity_may_be_dots() -> None:
     assert Fields({"name": ".."}).name("name") == ".."
 
 
-def test_the_owner_is_the_recorded_one_or_the_first_host() -> None:
+def test_owner_when_none_is_recorded_is_the_first_host() -> None:
+    """The owner is the recorded one or the first host."""
     assert rooms.first_owner("ann", "host", None) == "ann"
     assert rooms.first_owner("ann", "audience", None) is None
     assert rooms.first_owner("ann", "host", "bob") == "bob"
 
 
-def test_a_call_publishes_by_type() -> None:
+def test_call_when_granted_publishes_by_its_type() -> None:
+    """A call publishes by type."""
     assert rooms.call_sources(UTDStreamType.AUDIO_CALL) == ("microphone",)
     assert rooms.call_sources(UTDStreamType.VIDEO_CALL) == ("microphone", "camera")
 
 
-def test_a_bucket_refuses_the_request_too_many_and_says_how_long_to_wait() -> None:
+def test_bucket_when_empty_refuses_and_says_how_long_to_wait() -> None:
+    """A bucket refuses the request too many and says how long to wait."""
     buckets = Buckets(60)
     assert [buckets.take("a", 0.0) for _ in range(60)] == [0.0] * 60
     assert buckets.take("a", 0.0) == pytest.approx(1.0)
@@ -97,7 +102,8 @@ def test_a_bucket_refuses_the_request_too_many_and_says_how_long_to_wait() -> No
     assert buckets.take("a", 1.0) == 0.0
 
 
-def test_buckets_are_bounded() -> None:
+def test_buckets_when_too_many_forget_the_oldest() -> None:
+    """Buckets are bounded."""
     buckets = Buckets(1)
     for number in range(MAX_KEYS + 10):
         buckets.take(number, 0.0)
@@ -119,26 +125,30 @@ def test_buckets_are_bounded() -> None:
         b'{"a": ' + b"9" * 5_000 + b"}",
     ],
 )
-def test_a_body_that_is_no_object_is_refused(raw: bytes) -> None:
+def test_body_when_no_object_is_refused(raw: bytes) -> None:
+    """A body that is no object is refused."""
     with pytest.raises(Refusal) as refusal:
         bodies.read(raw)
     assert refusal.value.status == 422
 
 
-def test_an_empty_body_is_an_empty_object() -> None:
+def test_body_when_empty_is_an_empty_object() -> None:
+    """An empty body is an empty object."""
     assert bodies.read(b"") == bodies.read(b" \n") == {}
 
 
 @pytest.mark.parametrize(
     "value", ["", "  ", "a\x00b", "a\nb", "\ud800", "x" * 129, "ü" * 129, "🚪" * 65, 1, [], None]
 )
-def test_a_bad_identity_is_refused(value: object) -> None:
+def test_identity_when_bad_is_refused(value: object) -> None:
+    """A bad identity is refused."""
     with pytest.raises(Refusal):
         checked_identity(value)
 
 
 @pytest.mark.parametrize("value", ["door", "front door", "Tür/1", "🚪👨‍👩‍👧", "x" * 128, "%2F", "#+"])
-def test_an_identity_may_be_any_text(value: str) -> None:
+def test_identity_when_any_text_is_taken(value: str) -> None:
+    """An identity may be any text."""
     assert checked_identity(value) == value
 
 
@@ -146,12 +156,14 @@ def test_an_identity_may_be_any_text(value: str) -> None:
     "value",
     [[], "x", {"a": "\ud800"}, {"a": float("inf")}, {"a": "x" * 5000}, {"\udfff": 1}],
 )
-def test_bad_metadata_is_refused(value: object) -> None:
+def test_metadata_when_bad_is_refused(value: object) -> None:
+    """Bad metadata is refused."""
     with pytest.raises(Refusal):
         Fields({"metadata": value}).metadata()
 
 
-def test_a_device_fact_never_blocks_a_join() -> None:
+def test_device_fact_when_strange_never_blocks_a_join() -> None:
+    """A device fact never blocks a join."""
     fields = Fields({"os": "linux\x00" + "x" * 99, "device_model": 7})
     assert fields.device_fact("os", longest=10) == "linuxxxxxx"
     assert fields.device_fact("device_model", longest=10) is None
@@ -160,12 +172,14 @@ def test_a_device_fact_never_blocks_a_join() -> None:
 @pytest.mark.parametrize(
     "parameters", [{"page": "0"}, {"page": "x"}, {"per_page": "101"}, {"page": "²"}, {"page": "9" * 30}]
 )
-def test_a_bad_page_is_refused(parameters: dict[str, str]) -> None:
+def test_page_when_bad_is_refused(parameters: dict[str, str]) -> None:
+    """A bad page is refused."""
     with pytest.raises(Refusal):
         Query(parameters).page()
 
 
-def test_a_date_alone_is_the_whole_day() -> None:
+def test_date_when_alone_is_the_whole_day() -> None:
+    """A date alone is the whole day."""
     query = Query({"start_date": "2026-01-31", "end_date": "2026-01-31"})
     start, end = query.moment("start_date"), query.moment("end_date", end_of_day=True)
     assert start is not None
@@ -175,7 +189,8 @@ def test_a_date_alone_is_the_whole_day() -> None:
         Query({"start_date": "yesterday"}).moment("start_date")
 
 
-def test_settings_have_defaults_for_all_but_secrets(tmp_path: Path) -> None:
+def test_settings_when_only_secrets_are_given_have_defaults(tmp_path: Path) -> None:
+    """Settings have defaults for all but secrets."""
     (tmp_path / "engine.toml").write_text(SETTINGS)
     settings = config.load(tmp_path / "engine.toml")
     assert settings.mqtt is None
@@ -202,7 +217,8 @@ def test_settings_have_defaults_for_all_but_secrets(tmp_path: Path) -> None:
         ("[", "TOML"),
     ],
 )
-def test_a_mistake_in_the_settings_is_named(tmp_path: Path, text: str, word: str) -> None:
+def test_settings_when_mistaken_name_the_mistake(tmp_path: Path, text: str, word: str) -> None:
+    """A mistake in the settings is named."""
     path = tmp_path / "here.toml"
     path.write_text(text)
     with pytest.raises(InvalidConfig, match=word) as error:
@@ -210,12 +226,14 @@ def test_a_mistake_in_the_settings_is_named(tmp_path: Path, text: str, word: str
     assert str(path) in str(error.value)
 
 
-def test_a_missing_settings_file_is_named(tmp_path: Path) -> None:
+def test_settings_file_when_missing_is_named(tmp_path: Path) -> None:
+    """A missing settings file is named."""
     with pytest.raises(InvalidConfig, match=r"engine\.toml"):
         config.load(tmp_path / "engine.toml")
 
 
-def test_a_login_reads_its_own_calls_and_nothing_else() -> None:
+def test_login_when_made_reads_its_own_calls_and_nothing_else() -> None:
+    """A login reads its own calls and nothing else."""
     role, client = logins.login_commands("12", "a/+#b", "pw", "7")
     assert role["acls"] == [
         {"acltype": kind, "topic": topic, "priority": 0, "allow": True}
@@ -228,7 +246,8 @@ def test_a_login_reads_its_own_calls_and_nothing_else() -> None:
     assert client["username"] == "12/a%2F%2B%23b"
 
 
-def test_a_login_that_exists_is_no_error() -> None:
+def test_login_when_it_exists_is_no_error() -> None:
+    """A login that exists is no error."""
     payload = {
         "responses": [
             {"command": "createClient", "correlationData": "7", "error": "Client already exists"},
@@ -244,7 +263,8 @@ def test_a_login_that_exists_is_no_error() -> None:
     assert logins.parse_answers(b"\xff") == []
 
 
-def test_the_document_describes_every_operation_and_refers_to_what_exists() -> None:
+def test_document_when_made_describes_every_operation_and_refers_to_what_exists() -> None:
+    """The document describes every operation and refers to what exists."""
     text = json.dumps(document())
     whole = json.loads(text)
     schemas = whole["components"]["schemas"]
@@ -258,6 +278,7 @@ def test_the_document_describes_every_operation_and_refers_to_what_exists() -> N
             assert named == set(re.findall(r"{(\w+)}", path))
 
 
-def test_every_code_of_an_operation_has_a_status() -> None:
+def test_code_when_an_operation_names_it_has_a_status() -> None:
+    """Every code of an operation has a status."""
     for operation in OPERATIONS:
         assert set(codes_of(operation)) <= set(STATUS_OF_CODE)

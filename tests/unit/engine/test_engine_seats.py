@@ -46,12 +46,14 @@ def ask(state: RoomState, who: str = "ann") -> Outcome:
 # Sitting down.
 
 
-def test_a_new_audio_room_has_eight_free_seats_and_a_live_stream_none() -> None:
+def test_room_when_new_has_eight_free_seats_and_a_live_stream_none() -> None:
+    """A new audio room has eight free seats and a live stream none."""
     assert new_state(ROOM).seats == (SeatState(),) * 8
     assert new_state(LIVE).seats == ()
 
 
-def test_who_takes_a_free_seat_is_on_it() -> None:
+def test_seat_when_free_and_taken_has_its_speaker() -> None:
+    """Taking a free seat sits the speaker there."""
     outcome = seats.take(ROOM, a_state(), "ann", 2)
     assert occupants(outcome.state) == [None, None, "ann", None]
     assert outcome.answer == {"ok": True, "seat_index": 2}
@@ -69,30 +71,35 @@ def test_who_takes_a_free_seat_is_on_it() -> None:
         (a_state(mode="request"), 1, "seat_request_required"),
     ],
 )
-def test_a_seat_is_refused_for_a_reason(state: RoomState, index: int, code: str) -> None:
+def test_seat_when_refused_says_the_reason(state: RoomState, index: int, code: str) -> None:
+    """A seat is refused for a reason."""
     assert refused(lambda: seats.take(ROOM, state, "ann", index)) == code
 
 
-def test_the_hosts_seat_is_anybodys_until_there_is_an_owner() -> None:
+def test_hosts_seat_when_there_is_no_owner_is_anybodys() -> None:
+    """The host's seat is anybody's until there is an owner."""
     nobodys = replace(ROOM, owner=None)
     assert occupants(seats.take(nobodys, a_state(), "ann", 0).state)[0] == "ann"
     assert room_state.grid(nobodys, a_state(), {}).seats[0].reserved_for is None
     assert room_state.grid(ROOM, a_state(), {}).seats[0].reserved_for == "host"
 
 
-def test_hosts_and_admins_need_no_request() -> None:
+def test_seat_when_requests_are_needed_is_free_to_hosts_and_admins() -> None:
+    """Hosts and admins need no request."""
     for who, index in (("host", 0), ("ada", 1)):
         assert occupants(seats.take(ROOM, a_state(mode="request"), who, index).state)[index] == who
 
 
-def test_who_stands_up_is_on_no_seat() -> None:
+def test_speaker_when_standing_up_is_on_no_seat() -> None:
+    """A speaker that stands up is on no seat."""
     outcome = seats.leave(ROOM, a_state(None, "ann"), "ann")
     assert occupants(outcome.state) == [None] * 4
     assert outcome.answer == {"ok": True, "seat_index": 1}
     assert refused(lambda: seats.leave(ROOM, outcome.state, "ann")) == "not_seated"
 
 
-def test_a_move_is_one_step_and_obeys_locks_and_reservations() -> None:
+def test_move_when_made_is_one_step_and_obeys_locks_and_reservations() -> None:
+    """A move is one step and obeys locks and reservations."""
     state = a_state(None, "ann", "bob")
     outcome = seats.move(ROOM, state, "ann", 3)
     assert occupants(outcome.state) == [None, None, "bob", "ann"]
@@ -110,9 +117,10 @@ def test_a_move_is_one_step_and_obeys_locks_and_reservations() -> None:
 
 
 @pytest.mark.parametrize("rule", [seats.kick, seats.lock, seats.unlock, seats.mute, seats.unmute])
-def test_only_hosts_and_admins_act_on_a_seat_and_admins_not_on_the_hosts(
+def test_seat_when_acted_on_needs_a_host_or_an_admin_and_never_an_admin_against_a_host(
     rule: Callable[[Room, RoomState, str | None, int], Outcome],
 ) -> None:
+    """Only hosts and admins act on a seat and admins not on the host's."""
     state = a_state("host", "ann")
     assert refused(lambda: rule(ROOM, state, "ann", 1)) == "forbidden"
     assert refused(lambda: rule(ROOM, state, "ada", 0)) == "forbidden"
@@ -122,7 +130,8 @@ def test_only_hosts_and_admins_act_on_a_seat_and_admins_not_on_the_hosts(
         assert rule(ROOM, state, who, 1).answer == {"ok": True}
 
 
-def test_a_kick_and_a_lock_unseat() -> None:
+def test_seat_when_kicked_or_locked_is_empty() -> None:
+    """A kick and a lock unseat."""
     state = a_state("host", "ann")
     assert occupants(seats.kick(ROOM, state, "ada", 1).state) == ["host", None, None, None]
     locked = seats.lock(ROOM, state, "ada", 1).state
@@ -133,7 +142,8 @@ def test_a_kick_and_a_lock_unseat() -> None:
     assert refused(lambda: seats.lock(ROOM, a_state(), "ada", 0)) == "forbidden"
 
 
-def test_a_mute_follows_the_person_until_it_is_lifted() -> None:
+def test_mute_when_the_speaker_moves_follows_until_it_is_lifted() -> None:
+    """A mute follows the person until it is lifted."""
     muted = seats.mute(ROOM, a_state(None, "ann"), "ada", 1).state
     moved = seats.move(ROOM, muted, "ann", 3).state
     again = seats.take(ROOM, seats.leave(ROOM, moved, "ann").state, "ann", 2).state
@@ -142,7 +152,8 @@ def test_a_mute_follows_the_person_until_it_is_lifted() -> None:
     assert refused(lambda: seats.mute(ROOM, a_state(), "ada", 1)) == "not_seated"
 
 
-def test_a_swap_exchanges_two_seats_at_once() -> None:
+def test_seats_when_swapped_are_exchanged_at_once() -> None:
+    """A swap exchanges two seats at once."""
     state = a_state("host", "ann", "bob")
     assert occupants(seats.swap(ROOM, state, "ada", 1, 2).state) == ["host", "bob", "ann", None]
     assert occupants(seats.swap(ROOM, state, "ada", 3, 1).state) == ["host", None, "bob", "ann"]
@@ -160,7 +171,8 @@ def test_a_swap_exchanges_two_seats_at_once() -> None:
 # The grid.
 
 
-def test_another_number_of_seats_keeps_those_that_both_have() -> None:
+def test_grid_when_its_size_changes_keeps_the_seats_that_both_have() -> None:
+    """Another number of seats keeps those that both have."""
     state = a_state("host", "ann", "bob", "eve")
     outcome = seats.set_up(ROOM, state, "ada", GridWish(count=2, mode_id="3"))
     assert occupants(outcome.state) == ["host", "ann"]
@@ -172,19 +184,22 @@ def test_another_number_of_seats_keeps_those_that_both_have() -> None:
     assert refused(lambda: seats.set_up(ROOM, state, "ann", GridWish(count=2))) == "forbidden"
 
 
-def test_an_admin_cannot_set_the_host_on_the_street() -> None:
+def test_set_up_when_an_admin_would_unseat_the_host_is_refused() -> None:
+    """An admin cannot set the host on the street."""
     state = a_state(None, "ann", "bob", "host", host_seat=3)
     assert refused(lambda: seats.set_up(ROOM, state, "ada", GridWish(count=2))) == "forbidden"
     assert seats.set_up(ROOM, state, "host", GridWish(count=2)).state.host_seat == 0
 
 
-def test_free_seats_need_no_requests() -> None:
+def test_requests_when_seats_become_free_are_gone() -> None:
+    """Free seats need no requests."""
     asked = ask(a_state(mode="request")).state
     assert seats.set_up(ROOM, asked, "host", GridWish(mode="free")).state.requests == ()
     assert seats.set_up(ROOM, asked, "host", GridWish(mode_id="x")).state.requests == asked.requests
 
 
-def test_the_hosts_mint_chooses_a_grid_that_nobody_chose() -> None:
+def test_host_when_minting_chooses_a_grid_that_nobody_chose() -> None:
+    """The host's mint chooses a grid that nobody chose."""
     first = seats.seed(new_state(ROOM), GridWish(12, "request", "3", 2))
     assert (len(first.seats), first.mode, first.mode_id, first.host_seat) == (12, "request", "3", 2)
     assert seats.seed(first, GridWish(5, "free")) == first
@@ -194,7 +209,8 @@ def test_the_hosts_mint_chooses_a_grid_that_nobody_chose() -> None:
 # Speakers.
 
 
-def test_who_asks_to_speak_waits_and_hosts_and_admins_are_told() -> None:
+def test_request_when_made_waits_and_hosts_and_admins_are_told() -> None:
+    """A listener that asks to speak waits and hosts and admins are told."""
     outcome = ask(a_state(mode="request"))
     assert outcome.answer == {"ok": True, "request_id": 1}
     assert [(notice.type, notice.to) for notice in outcome.notices] == [
@@ -211,14 +227,16 @@ def test_who_asks_to_speak_waits_and_hosts_and_admins_are_told() -> None:
     assert refused(lambda: ask(a_state(None, "ann", mode="request"))) == "already_seated"
 
 
-def test_requests_that_wait_are_bounded() -> None:
+def test_requests_when_too_many_wait_are_refused() -> None:
+    """Requests that wait are bounded."""
     state = a_state(mode="request")
     for number in range(speakers.MAX_PENDING):
         state = ask(state, f"ann {number}").state
     assert refused(lambda: ask(state, "late")) == "invalid_state"
 
 
-def test_a_request_is_withdrawn_or_rejected() -> None:
+def test_request_when_withdrawn_or_rejected_is_gone() -> None:
+    """A request is withdrawn or rejected."""
     asked = ask(a_state(mode="request")).state
     assert speakers.cancel(ROOM, asked, "ann").state.requests == ()
     assert refused(lambda: speakers.cancel(ROOM, asked, "bob")) == "request_not_found"
@@ -229,7 +247,8 @@ def test_a_request_is_withdrawn_or_rejected() -> None:
     assert refused(lambda: speakers.reject(ROOM, rejected.state, "ada", 1)) == "request_not_found"
 
 
-def test_an_approval_seats_on_the_first_seat_that_is_free_unlocked_and_not_reserved() -> None:
+def test_request_when_approved_gets_the_first_seat_that_is_free_unlocked_and_not_reserved() -> None:
+    """An approval seats on the first seat that is free unlocked and not reserved."""
     asked = ask(a_state(mode="request")).state
     asked = replace(asked, seats=(SeatState(), SeatState(locked=True), SeatState("bob"), SeatState()))
     outcome = speakers.approve(ROOM, asked, "ada", 1)
@@ -240,7 +259,8 @@ def test_an_approval_seats_on_the_first_seat_that_is_free_unlocked_and_not_reser
     assert refused(lambda: speakers.approve(ROOM, full, "ada", 1)) == "seat_occupied"
 
 
-def test_ids_only_grow() -> None:
+def test_ids_when_given_only_grow() -> None:
+    """Ids only grow."""
     asked = ask(a_state(mode="request")).state
     again = ask(speakers.cancel(ROOM, asked, "ann").state)
     assert again.answer["request_id"] == 2
@@ -248,7 +268,8 @@ def test_ids_only_grow() -> None:
     assert invited.answer["invitation_id"] == 3
 
 
-def test_an_invitation_is_for_one_person_who_is_here_and_not_seated() -> None:
+def test_invitation_when_made_is_for_one_listener_who_is_here() -> None:
+    """An invitation is for one person who is here and not seated."""
     state = a_state(None, "bob", mode="request")
     outcome = speakers.invite(ROOM, state, "ada", "ann", 2, is_here=True)
     assert outcome.notices[0].to == ("ann",)
@@ -267,7 +288,8 @@ def test_an_invitation_is_for_one_person_who_is_here_and_not_seated() -> None:
         )
 
 
-def test_who_accepts_sits_where_he_was_asked_to() -> None:
+def test_invitation_when_accepted_gives_the_seat_it_named() -> None:
+    """A listener that accepts sits on the seat of the invitation."""
     invited = speakers.invite(ROOM, a_state(mode="request"), "ada", "ann", 2, is_here=True).state
     outcome = speakers.accept(ROOM, invited, "ann", 1)
     assert outcome.state.seat_of("ann") == 2
@@ -283,7 +305,8 @@ def test_who_accepts_sits_where_he_was_asked_to() -> None:
     assert accepted.notices[0].to == ("host", "ada")
 
 
-def test_who_declines_is_not_asked_any_more() -> None:
+def test_invitation_when_declined_is_gone() -> None:
+    """An invitation that is declined is gone."""
     invited = speakers.invite(ROOM, a_state(), "ada", "ann", 2, is_here=True).state
     outcome = speakers.decline(ROOM, invited, "ann", 1)
     assert outcome.state.invitations == ()
@@ -293,20 +316,23 @@ def test_who_declines_is_not_asked_any_more() -> None:
     )
 
 
-def test_sitting_down_settles_request_and_invitation() -> None:
+def test_seat_when_taken_settles_request_and_invitation() -> None:
+    """Sitting down settles request and invitation."""
     state = ask(a_state(mode="request")).state
     state = speakers.invite(ROOM, state, "ada", "ann", None, is_here=True).state
     seated = speakers.accept(ROOM, state, "ann", 2).state
     assert (seated.requests, seated.invitations) == ((), ())
 
 
-def test_no_invitation_names_a_seat_that_is_gone() -> None:
+def test_invitation_when_its_seat_is_gone_names_none() -> None:
+    """No invitation names a seat that is gone."""
     invited = speakers.invite(ROOM, a_state(), "ada", "ann", 3, is_here=True).state
     smaller = seats.set_up(ROOM, invited, "host", GridWish(count=2)).state
     assert speakers.accept(ROOM, smaller, "ann", 1).state.seat_of("ann") == 1
 
 
-def test_who_left_holds_nothing() -> None:
+def test_participant_when_gone_holds_nothing() -> None:
+    """A participant that left holds nothing."""
     state = ask(a_state(None, "bob", mode="request")).state
     state = speakers.invite(ROOM, state, "ada", "eve", None, is_here=True).state
     assert state.holders() == {"ann", "bob", "eve"}
@@ -319,7 +345,8 @@ def test_who_left_holds_nothing() -> None:
 # The document.
 
 
-def test_a_state_is_the_same_after_it_was_written() -> None:
+def test_state_when_written_and_read_is_the_same() -> None:
+    """A state is the same after it was written."""
     state = RoomState(
         rev=7,
         seats=(SeatState("ann"), SeatState(locked=True), SeatState()),
@@ -343,14 +370,16 @@ def test_a_state_is_the_same_after_it_was_written() -> None:
     assert room_state.from_json(room_state.to_json(RoomState())) == RoomState()
 
 
-def test_the_grid_reads_back_in_both_spellings() -> None:
+def test_grid_when_written_reads_back_in_both_spellings() -> None:
+    """The grid reads back in both spellings."""
     grid = room_state.grid(ROOM, ask(a_state("host", "bob", mode="request")).state, {"bob": "Bob"})
     assert codec.parse_seat_grid(codec.seat_grid_to_message(grid)) == grid
     assert codec.parse_seat_grid(codec.seat_grid_to_answer(grid)) == grid
     assert grid.seats[1].name == "Bob"
 
 
-def test_the_metadata_holds_the_engines_keys_and_the_applications() -> None:
+def test_metadata_when_made_holds_the_engines_keys_and_the_applications() -> None:
+    """The metadata holds the engine's keys and the application's."""
     state = a_state(None, "ann", metadata={"theme": "dark"}, rev=3)
     views = room_views.of(ROOM, state, {})
     read = room_views.read(views.metadata)
@@ -364,7 +393,8 @@ def test_the_metadata_holds_the_engines_keys_and_the_applications() -> None:
     assert [kind for kind, _ in views.changes_since(None)] == [messages.SEAT_UPDATE]
 
 
-def test_a_grid_that_is_too_large_goes_without_names() -> None:
+def test_grid_when_too_large_goes_without_names() -> None:
+    """A grid that is too large goes without names."""
     people = tuple(SeatState(f"{number}" + "x" * 250) for number in range(100))
     names = {seat.identity or "": "n" * 256 for seat in people}
     views = room_views.of(ROOM, RoomState(seats=people), names)

@@ -45,18 +45,23 @@ def refused(rule: Callable[[], object]) -> str:
         (AUDIO, "bob", (MIC,)),
     ],
 )
-def test_the_place_says_what_somebody_publishes(room: Room, identity: str, sources: tuple[str, ...]) -> None:
+def test_place_when_taken_says_what_its_participant_publishes(
+    room: Room, identity: str, sources: tuple[str, ...]
+) -> None:
+    """The place says what its participant publishes."""
     state = replace(STATE, seats=(SeatState(), SeatState("bob")))
     assert publish_rights(room, state, identity) == sources
 
 
-def test_who_is_forbidden_publishes_nothing_wherever_he_is() -> None:
+def test_participant_when_forbidden_publishes_nothing_anywhere() -> None:
+    """A participant that is forbidden publishes nothing anywhere."""
     state = replace(STATE, seats=(SeatState("ann"),), forbidden=frozenset({"ann", "host"}))
     for room in (LIVE, AUDIO):
         assert publish_rights(room, state, "ann") == publish_rights(room, state, "host") == ()
 
 
-def test_an_override_goes_before_the_place_but_not_against_a_host() -> None:
+def test_override_when_set_goes_before_the_place_but_not_against_a_host() -> None:
+    """An override goes before the place but not against a host."""
     state = replace(
         STATE, overrides={"ann": Override(can_publish=False), "host": Override(can_publish=False)}
     )
@@ -68,7 +73,8 @@ def test_an_override_goes_before_the_place_but_not_against_a_host() -> None:
     assert rights(LIVE, state, "ann") == Rights((MIC, CAM))
 
 
-def test_a_mute_leaves_the_right() -> None:
+def test_mute_when_ordered_leaves_the_right() -> None:
+    """A mute leaves the right."""
     state = RoomState(seats=(SeatState("ann"),), muted=frozenset({"ann"}))
     assert publish_rights(AUDIO, state, "ann") == (MIC,)
 
@@ -76,7 +82,8 @@ def test_a_mute_leaves_the_right() -> None:
 # The stage.
 
 
-def test_an_invitation_brings_on_the_stage_and_again_is_no_error() -> None:
+def test_invitation_to_the_stage_when_repeated_is_no_error() -> None:
+    """An invitation brings on the stage and again is no error."""
     outcome = stage.invite(LIVE, STATE, "ada", "bob", is_here=True)
     assert outcome.state.stage == ("ann", "bob")
     for target in ("bob", "host"):
@@ -88,7 +95,8 @@ def test_an_invitation_brings_on_the_stage_and_again_is_no_error() -> None:
     assert refused(lambda: stage.invite(LIVE, full, "host", "bob", is_here=True)) == "invalid_state"
 
 
-def test_the_host_is_first_and_others_by_the_time_of_joining() -> None:
+def test_stage_when_listed_has_the_host_first_and_others_by_the_time_of_joining() -> None:
+    """The host is first and others by the time of joining."""
     state = stage.invite(LIVE, STATE, "host", "ada", is_here=True).state
     assert room_views.stage_members(LIVE, state, {"ann": "Ann"}) == [
         UTDStageMember("host", None, "host"),
@@ -97,7 +105,8 @@ def test_the_host_is_first_and_others_by_the_time_of_joining() -> None:
     ]
 
 
-def test_who_is_removed_or_leaves_is_not_on_the_stage() -> None:
+def test_guest_when_removed_or_gone_is_not_on_the_stage() -> None:
+    """A guest that is removed or leaves is not on the stage."""
     assert stage.remove(LIVE, STATE, "ada", "ann").state.stage == ()
     assert stage.leave(LIVE, STATE, "ann").state.stage == ()
     assert refused(lambda: stage.remove(LIVE, STATE, "ada", "eve")) == "not_on_stage"
@@ -107,7 +116,8 @@ def test_who_is_removed_or_leaves_is_not_on_the_stage() -> None:
     assert refused(lambda: stage.leave(LIVE, STATE, "host")) == "invalid_state"
 
 
-def test_who_asks_for_the_stage_is_told_of_and_not_written_down() -> None:
+def test_stage_request_when_made_is_told_and_not_written_down() -> None:
+    """A viewer that asks for the stage is told of and not written down."""
     outcome = stage.request(LIVE, STATE, "eve", name="Eve")
     assert outcome.state is STATE
     assert outcome.notices[0].to == ("host", "ada")
@@ -115,7 +125,8 @@ def test_who_asks_for_the_stage_is_told_of_and_not_written_down() -> None:
     assert refused(lambda: stage.request(LIVE, STATE, "ann", name=None)) == "invalid_state"
 
 
-def test_a_guest_is_on_the_stage_as_long_as_he_is_a_guest() -> None:
+def test_guest_when_no_guest_any_more_is_not_on_the_stage() -> None:
+    """A guest is on the stage as long as the role lasts."""
     guest = roles.change(LIVE, STATE, "host", "bob", "guest", is_here=True).state
     assert publish_rights(LIVE, guest, "bob") == (MIC, CAM)
     audience = roles.change(LIVE, guest, "host", "bob", "audience", is_here=True).state
@@ -131,7 +142,8 @@ def test_a_guest_is_on_the_stage_as_long_as_he_is_a_guest() -> None:
 # Roles.
 
 
-def test_only_the_owner_changes_roles_and_everybody_is_told() -> None:
+def test_role_when_changed_needs_the_owner_and_is_told_to_everybody() -> None:
+    """Only the owner changes roles and everybody is told."""
     outcome = roles.change(AUDIO, STATE, "host", "bob", "admin", is_here=True)
     fields = {"identity": "bob", "role": "admin", "previous_role": "audience"}
     assert outcome.answer == {"ok": True, **fields}
@@ -150,7 +162,8 @@ def test_only_the_owner_changes_roles_and_everybody_is_told() -> None:
     assert roles.change(AUDIO, STATE, None, "ada", "audience", is_here=False).state.roles == {}
 
 
-def test_an_admin_moderates_everybody_but_hosts() -> None:
+def test_admin_when_moderating_may_not_touch_hosts() -> None:
+    """An admin moderates everybody but hosts."""
     assert roles.may_moderate(LIVE, STATE, "ada", "ann")
     assert not roles.may_moderate(LIVE, STATE, "ada", "host")
     assert not roles.may_moderate(LIVE, STATE, "ann")
@@ -176,9 +189,10 @@ def test_an_admin_moderates_everybody_but_hosts() -> None:
         ("ada", "visitor", False, "admin"),
     ],
 )
-def test_a_mint_grants_what_is_known_and_believes_the_server_alone(
+def test_mint_when_a_role_is_claimed_believes_the_server_alone(
     identity: str, claimed: str | None, trusted: bool, granted: str
 ) -> None:
+    """A mint grants what is known and believes the server alone."""
     role, state = roles.at_mint(LIVE, STATE, identity, claimed, trusted=trusted)
     assert role == granted
     assert roles.at_mint(LIVE, state, identity, None, trusted=False)[0] == (
@@ -186,12 +200,14 @@ def test_a_mint_grants_what_is_known_and_believes_the_server_alone(
     )
 
 
-def test_a_guest_of_the_server_is_on_the_stage() -> None:
+def test_guest_when_the_server_says_so_is_on_the_stage() -> None:
+    """A guest of the server is on the stage."""
     _, state = roles.at_mint(LIVE, STATE, "eve", "guest", trusted=True)
     assert publish_rights(LIVE, state, "eve") == (MIC, CAM)
 
 
-def test_the_metadata_of_a_person_gets_the_role_and_keeps_the_rest() -> None:
+def test_metadata_of_a_participant_when_the_role_changes_gets_it_and_keeps_the_rest() -> None:
+    """The metadata of a participant gets the role and keeps the rest."""
     merged = room_views.person_metadata('{"role": "audience", "x": 1}', LIVE, STATE, "ada")
     assert json.loads(merged or "") == {"role": "admin", "x": 1}
     assert room_views.person_metadata('{"role": "admin"}', LIVE, STATE, "ada") is None

@@ -23,7 +23,8 @@ SETTINGS = config.EngineConfig(
 )
 
 
-def test_a_bearer_speaks_for_its_identity_only_here() -> None:
+def test_bearer_when_not_this_engines_is_refused() -> None:
+    """A bearer speaks for its identity only here."""
     tokens = Tokens(SETTINGS)
     assert tokens.identity_of(tokens.bearer("Tür 🚪")) == "Tür 🚪"
     other = Tokens(replace(SETTINGS, engine=replace(SETTINGS.engine, token_secret="another")))
@@ -33,7 +34,8 @@ def test_a_bearer_speaks_for_its_identity_only_here() -> None:
         assert refusal.value.code == "invalid_token"
 
 
-def test_a_bearer_that_ran_out_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bearer_when_it_ran_out_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bearer that ran out says so."""
     tokens = Tokens(SETTINGS)
     monkeypatch.setattr("utdstream.engine.media.tokens.time.time", lambda: 1_000_000.0)
     bearer = tokens.bearer("door")
@@ -42,7 +44,8 @@ def test_a_bearer_that_ran_out_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (refusal.value.status, refusal.value.code) == (401, "token_expired")
 
 
-def test_a_media_token_publishes_what_it_names_and_lives_ten_minutes() -> None:
+def test_media_token_when_made_publishes_what_it_names_and_lives_ten_minutes() -> None:
+    """A media token publishes what it names and lives ten minutes."""
     tokens = Tokens(SETTINGS)
     text = tokens.media(room="r", identity="door", name=None, sources=("microphone",))
     claims = jwt.decode(text, LIVEKIT_SECRET, algorithms=["HS256"])
@@ -56,7 +59,8 @@ def test_a_media_token_publishes_what_it_names_and_lives_ten_minutes() -> None:
     assert mute["video"]["canSubscribe"] is True
 
 
-def test_a_media_token_is_the_one_that_livekit_would_make() -> None:
+def test_media_token_when_made_is_the_one_that_livekit_would_make() -> None:
+    """A media token is the one that livekit would make."""
     grants = api.VideoGrants(
         room_join=True,
         room="r",
@@ -92,7 +96,8 @@ def test_a_media_token_is_the_one_that_livekit_would_make() -> None:
     assert claims(ours) == claims(theirs)
 
 
-def test_credentials_compare_whole_and_take_any_text() -> None:
+def test_credentials_when_compared_are_so_whole_and_take_any_text() -> None:
+    """Credentials compare whole and take any text."""
     tokens = Tokens(SETTINGS)
     assert tokens.is_app_id("12")
     assert tokens.is_app_key("key")
@@ -103,7 +108,9 @@ def test_credentials_compare_whole_and_take_any_text() -> None:
     assert tokens.mqtt_password("a") == Tokens(SETTINGS).mqtt_password("a") != tokens.mqtt_password("b")
 
 
-def test_work_of_one_key_is_in_order_and_a_failure_stops_nothing() -> None:
+def test_work_when_of_one_key_is_in_order_and_a_failure_stops_nothing() -> None:
+    """Work of one key is in order and a failure stops nothing."""
+
     async def run() -> list[str]:
         lanes, done = Lanes(), list[str]()
         gate = asyncio.Event()
@@ -132,7 +139,9 @@ def test_work_of_one_key_is_in_order_and_a_failure_stops_nothing() -> None:
     assert asyncio.run(run()) == ["other", "first", "second"]
 
 
-def test_timers_fire_in_order_of_their_time() -> None:
+def test_timers_when_due_fire_in_order_of_their_time() -> None:
+    """Timers fire in order of their time."""
+
     async def run() -> list[int]:
         timers, fired = Timers(), list[int]()
         last = asyncio.Event()

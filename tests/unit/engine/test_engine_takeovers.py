@@ -12,7 +12,8 @@ from utdstream.engine.config import LimitsSection
 from utdstream.engine.rules.refusals import Refusal
 
 
-def test_a_session_is_kept_for_its_device_for_a_while() -> None:
+def test_session_when_claimed_is_kept_for_its_device_for_a_while() -> None:
+    """A session is kept for its device for a while."""
     claims = Claims(5.0)
     assert claims.wait_s("ann", "phone", 100.0) == 0.0
     claims.claim("ann", "phone", 100.0)
@@ -22,14 +23,16 @@ def test_a_session_is_kept_for_its_device_for_a_while() -> None:
     assert claims.wait_s("ann", "tablet", 105.0) == 0.0
 
 
-def test_each_claim_begins_a_new_while() -> None:
+def test_claim_when_repeated_begins_a_new_while() -> None:
+    """Each claim begins a new while."""
     claims = Claims(5.0)
     claims.claim("ann", "phone", 100.0)
     claims.claim("ann", "tablet", 106.0)
     assert claims.wait_s("ann", "phone", 107.0) == 4.0
 
 
-def test_claims_are_bounded() -> None:
+def test_claims_when_too_many_forget_the_oldest() -> None:
+    """Claims are bounded."""
     claims = Claims(5.0)
     for number in range(MAX_KEYS + 1):
         claims.claim(number, "phone", 100.0)
@@ -47,9 +50,11 @@ def test_claims_are_bounded() -> None:
         (True, True, None, False),
     ],
 )
-def test_a_takeover_waits_only_for_somebody_who_is_there(
+def test_takeover_when_claimed_waits_only_for_a_participant_who_is_there(
     is_there: bool, enabled: bool, second: str | None, refused: bool
 ) -> None:
+    """A takeover waits only for somebody who is there."""
+
     async def is_present(room: str, identity: str) -> bool:
         return is_there
 
