@@ -52,15 +52,28 @@ def copy_of(root: Path) -> Iterator[Path]:
 class Newcomer:
     """One user in one root, typing."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, has_sudo: bool) -> None:
         self._root = root
+        self.has_sudo = has_sudo
+        if not has_sudo:
+            self._inside("env", "SUDO_FORCE_REMOVE=yes", "dpkg", "--purge", "sudo")
         self._inside("useradd", "--create-home", "--shell", "/bin/bash", USER)
-        self._inside("usermod", "--append", "--groups", "sudo", USER)
+        if has_sudo:
+            self._inside("usermod", "--append", "--groups", "sudo", USER)
         self._inside("sh", "-c", f"echo '{USER}:{PASSWORD}' | chpasswd")
         # As in every container: a package that is installed starts no service.
         policy = root / "usr/sbin/policy-rc.d"
         policy.write_text("#!/bin/sh\nexit 101\n")
         policy.chmod(0o755)
+
+    def install(self, command: str) -> None:
+        """What the set-up asked for: typed by the newcomer at the prompt of sudo, or by an administrator."""
+        if self.has_sudo:  # -S takes the password from here instead of the terminal
+            at_the_prompt = command.replace("sudo", "sudo -S -p ''", 1)
+            self.must(f"echo '{PASSWORD}' | {at_the_prompt} 2>&1 | tail -n 2")
+            return
+        print(f"\nroot# {command}", flush=True)
+        self._inside("sh", "-c", f"{command} 2>&1 | tail -n 2")
 
     def own(self, path: str) -> None:
         """Gives what lies in the newcomer's home to the newcomer."""
@@ -103,24 +116,23 @@ class Newcomer:
 
 def follow(newcomer: Newcomer, commands: list[str]) -> None:
     """The README's commands, and the one that the set-up asks to type. Raises: Surprise."""
-    newcomer.must(
-        ". /etc/os-release; echo $PRETTY_NAME; python3 --version; git clone -q /srv/utdstream.bundle utdstream"
-    )
+    newcomer.must(". /etc/os-release; echo $PRETTY_NAME; python3 --version")
+    newcomer.must("git -c advice.detachedHead=false clone -q /srv/utdstream.bundle utdstream")
     status, said = newcomer.types("make setup")
-    asked = re.findall(r"^  (sudo .+)$", said, re.MULTILINE)
-    if status == 0 or len(asked) != 1:
+    asked = re.findall(r"^  (.*apt-get .+)$", said, re.MULTILINE)
+    if status == 0 or len(asked) != 1 or asked[0].startswith("sudo") != newcomer.has_sudo:
         raise Surprise(f"`make setup` ended with {status} and asked for {len(asked)} commands")
-    # What a person does at the prompt: sudo -S takes the password from here instead of the terminal.
-    at_the_prompt = asked[0].replace("sudo", "sudo -S -p ''", 1)
-    newcomer.must(f"echo '{PASSWORD}' | {at_the_prompt} 2>&1 | tail -n 2")
-    for command in commands:
-        newcomer.must(command)
+    newcomer.install(asked[0])
+    failed = [command for command in commands if newcomer.types(command)[0] != 0]
+    if failed:
+        raise Surprise(f"these failed: {', '.join(failed)}")
 
 
 def main() -> int:
     """The exit status: 0 when each command did what the README says."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--suite", default="trixie", help="Debian's release (default trixie)")
+    parser.add_argument("--no-sudo", action="store_true", help="an administrator installs the packages")
     parser.add_argument("commands", nargs="*", default=["make demo", "make test"], help="what is typed then")
     chosen = parser.parse_args()
     try:
@@ -128,7 +140,7 @@ def main() -> int:
         with copy_of(root) as copy:
             bundle = copy / "srv/utdstream.bundle"
             subprocess.run(["git", "bundle", "create", "-q", str(bundle), "HEAD"], cwd=roots.ROOT, check=True)
-            newcomer = Newcomer(copy)
+            newcomer = Newcomer(copy, has_sudo=not chosen.no_sudo)
             kept = install.stack.binaries.cached_livekit_server()
             if kept.exists():
                 print(f"(the newcomer's cache holds {kept.name}, fetched earlier)")
