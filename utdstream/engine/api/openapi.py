@@ -58,7 +58,8 @@ def document() -> dict[str, object]:
         "info": {
             "title": "UTD Stream engine, self-hosted",
             "version": __version__,
-            "description": "Calls and rooms on LiveKit.",
+            "description": "Calls and rooms on LiveKit. A role in parentheses says whose user token an operation"
+            " takes; a server with the app secret may ask for every operation, as any identity.",
         },
         "paths": paths,
         "components": {
