@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -135,6 +136,7 @@ def main() -> int:
     parser.add_argument("--no-sudo", action="store_true", help="an administrator installs the packages")
     parser.add_argument("commands", nargs="*", default=["make demo", "make test"], help="what is typed then")
     chosen = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what is mounted is unmounted
     try:
         root = roots.build(f"clean-{chosen.suite}", chosen.suite, PACKAGES, finish=[["true"]])
         with copy_of(root) as copy:

@@ -54,8 +54,10 @@ def refusing_engine(stack: LocalStack) -> Iterator[OtherEngine]:
         yield engine
 
 
-def join(stack: LocalStack, number: int) -> tuple[UTDStreamClient, UTDAudioRoomSession]:
+def join(stack: LocalStack, number: int, cleaning: ExitStack) -> tuple[UTDStreamClient, UTDAudioRoomSession]:
+    """A client in the room; it is disposed of also when another one of many cannot join."""
     client = UTDStreamClient(stack.app_id, stack.app_key, base_url=stack.base_url, devices=Devices())
+    cleaning.callback(client.dispose)
     session = client.join_audio_room(
         identity=f"fighter-{number}",
         room_name=ROOM,
@@ -122,9 +124,7 @@ def test_publish_right_when_a_fight_with_failures_is_over_equals_the_seat(
     """Never one on two seats; within 1 s of quiet exactly the seated may publish."""
     over = threading.Event()
     with ExitStack() as cleaning, ThreadPoolExecutor(CLIENTS) as pool:
-        joined = list(pool.map(lambda number: join(stack, number), range(CLIENTS)))
-        for client, _ in joined:
-            cleaning.callback(client.dispose)
+        joined = list(pool.map(lambda number: join(stack, number, cleaning), range(CLIENTS)))
         twice: list[SeatGrid] = []
 
         def check(change: Change[SeatGrid]) -> None:
@@ -169,9 +169,8 @@ def test_engine_when_killed_before_it_granted_grants_after_its_start(
     stack: LocalStack, refusing_engine: OtherEngine
 ) -> None:
     """Also within the first seconds of the room, when the media server still counts nobody in it."""
-    client, session = join(stack, 0)
     with ExitStack() as cleaning, ThreadPoolExecutor(1) as pool:
-        cleaning.callback(client.dispose)
+        _, session = join(stack, 0, cleaning)
         taking = pool.submit(session.take_seat, 1, timeout=20)
         eventually(lambda: seated(stack) == {"fighter-0": 1}, "the engine gave the seat")
         refusing_engine.kill()
