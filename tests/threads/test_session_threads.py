@@ -13,11 +13,14 @@ from facts import eventually
 from small_engine import Answer, Hangup, Request, SmallEngine, reply
 
 from utdstream import (
+    CallNotAnswered,
     Connection,
     ConnectionState,
+    Devices,
     IncomingCallInbox,
     InvalidConfig,
     SessionClosed,
+    UTDAudioRoomSession,
     UTDCallSession,
     UTDCallStatus,
     UTDRoom,
@@ -26,7 +29,9 @@ from utdstream import (
     WrongThread,
 )
 from utdstream._livekit.loop import loop_thread
+from utdstream._rest.api import Actor
 from utdstream._rings.inbox import PollingOnly
+from utdstream._rooms.session import Joining
 from utdstream._threads.deadline import Deadline
 from utdstream._threads.facts import Fact, Occurrences
 from utdstream._threads.lanes import EventsLane
@@ -403,3 +408,52 @@ def test_join_when_the_room_has_a_name_that_paths_cannot_hold_is_refused(
         with pytest.raises(InvalidConfig, match="room_name"):
             join(identity="door", room_name=name)
     assert len(engine.requests) == asked
+
+
+def test_rejoin_when_the_room_is_left_while_it_asks_joins_nothing(
+    client: UTDStreamClient, engine: SmallEngine
+) -> None:
+    """The token that the rejoin asked for comes after `leave()`: the participant stays away."""
+    respond = engine.respond
+    asked, left = threading.Event(), threading.Event()
+
+    def late(request: Request) -> Answer:
+        if not request.path.endswith("/token"):
+            return respond(request)
+        asked.set()
+        left.wait(5)
+        return reply({"token": "t", "url": "ws://127.0.0.1:1", "room_name": "lobby", "user_token": "u"})
+
+    engine.respond = late
+    joining = Joining(Actor("door", None, None), "lobby", False, {})
+    session = UTDAudioRoomSession(client._parts(Devices()), joining)
+    seen: list[ConnectionState] = []
+    session.connection.subscribe(lambda change: seen.append(change.new.state))
+    connection = session._media.facts.connection
+    connection.set(Connection(ConnectionState.CONNECTED))
+    connection.set(Connection(ConnectionState.DISCONNECTED, "SIGNAL_CLOSE"))
+    assert asked.wait(5)
+    session.leave()
+    left.set()
+    done = threading.Event()
+    session._work.post(done.set)
+    assert done.wait(10), "the rejoin goes on"
+    session.dispose()
+    assert seen == [ConnectionState.CONNECTED, ConnectionState.DISCONNECTED]
+
+
+def test_start_when_the_call_is_over_before_the_room_is_joined_joins_nothing(
+    client: UTDStreamClient, engine: SmallEngine
+) -> None:
+    """The callee refused in the moment between: `start` says so, and dials no room."""
+    engine.respond = lambda request: reply(
+        {"call_id": "c1", "status": "rejected", "type": "audio_call"}
+        | {"token": "t", "url": "ws://127.0.0.1:1", "room_name": "call-c1"}
+    )
+    with client.call_session(UTDStreamType.AUDIO_CALL) as session:
+        seen: list[ConnectionState] = []
+        session.connection.subscribe(lambda change: seen.append(change.new.state))
+        with pytest.raises(CallNotAnswered) as refusal:
+            session.start(callee_identity="house")
+    assert refusal.value.status is UTDCallStatus.REJECTED
+    assert seen == []

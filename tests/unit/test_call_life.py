@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import threading
 
 import pytest
 
 from utdstream import UTDCall, UTDCallStatus, UTDStreamType
-from utdstream._calls.life import CallLife
+from utdstream._calls.life import CallLife, PresentCall
+from utdstream._threads.facts import Fact
+from utdstream._threads.lanes import EventsLane
 from utdstream._wire.call_states import OPEN_STATES, allowed
 
 S = UTDCallStatus
@@ -70,6 +73,20 @@ def test_accept_when_under_way_here_is_no_news() -> None:
     life.answering = True
     assert life.take(news(S.ACTIVE)) is None
     assert not life.over
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_accept_when_it_has_ended_says_at_once_whose_the_call_is(ours: bool) -> None:
+    """That it is active is news from then on: of the call here, or of another device's."""
+    lane = EventsLane("test")
+    present = PresentCall(threading.RLock(), Fact(None, lane), Fact(None, lane))
+    life = CallLife(S.INITIATING, "call_1")
+    present.replace(life)
+    present.begin_answer(life)
+    assert not present.take(life, news(S.ACTIVE))
+    present.end_answer(life, ours=ours)
+    assert present.take(life, news(S.ACTIVE)) is not ours
+    assert life.status is (S.ACTIVE if ours else S.ENDED)
 
 
 def test_life_when_it_never_was_a_call_ends_without_a_state() -> None:

@@ -51,12 +51,13 @@ class CallJoining:
                 deadline,
                 publish={"microphone": True, "camera": True},
                 open_early=True,
+                wanted=lambda: not life.over,
             )
             self._media.settle_publishing(deadline)
+            if life.over:  # what ended it may have looked for the room in the moment before there was one
+                raise SessionClosed(f"{doing}: the call ended while its room was joined")
         except BaseException as error:
             raise self._failed(life, error, doing) from error
-        if life.over:
-            raise life.error_when_over(doing)
         return life.call or call
 
     def _adopt(self, life: CallLife, call: UTDCall) -> None:

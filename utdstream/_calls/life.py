@@ -135,6 +135,17 @@ class PresentCall:
             life.hinted = True
             return True
 
+    def begin_answer(self, life: CallLife) -> None:
+        """Notes that this device answers the call now."""
+        with self._lock:
+            life.answering = True
+
+    def end_answer(self, life: CallLife, *, ours: bool) -> None:
+        """Notes how the answer ended; in one step, for in between the call would be active and nobody's here."""
+        with self._lock:
+            life.answering = False
+            life.ours = life.ours or ours
+
     def rings(self, life: CallLife, status: UTDCallStatus) -> bool:
         """Shows how far the calls of a group have come; False when the life is over."""
         with self._lock:

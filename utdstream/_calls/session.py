@@ -192,14 +192,14 @@ class UTDCallSession(UTDSession):
         """
         deadline = Deadline(timeout, self._config.join_timeout_s, "accept")
         with self._answering(call_id, "accept", deadline) as life:
-            life.answering = True
+            call = None
+            self._present.begin_answer(life)
             try:
                 call = self._say(life, call_id, "accept", deadline)
             finally:
-                life.answering = False
+                self._present.end_answer(life, ours=call is not None)
             if call is None:
                 raise EngineUnreachable("accept: the engine's answer holds no call to join")
-            life.ours = True
             return self._joining.join(life, call, deadline, "accept")
 
     def reject(self, call_id: str, *, timeout: float | None = None) -> None:

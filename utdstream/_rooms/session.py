@@ -23,7 +23,6 @@ from utdstream._threads.lanes import Timer
 from utdstream._wire import codec, messages
 from utdstream.backoff import Backoff
 from utdstream.errors import (
-    ConnectFailed,
     NotFound,
     PermissionDenied,
     SessionClosed,
@@ -108,7 +107,7 @@ class RoomSession(UTDSession):
         mint = self._api.mint_room(self._actor, self._room_name, self._kind, deadline, **self._mint_with)
         publish = self._media.wishes(deadline)
         self._begin_life()
-        self._media.join(mint.url, mint.token, deadline, publish=publish)
+        self._media.join(mint.url, mint.token, deadline, publish=publish, wanted=self._is_wanted)
         self._learn_all(deadline)
 
     def _begin_life(self) -> None:
@@ -205,13 +204,15 @@ class RoomSession(UTDSession):
 
     def _on_connection(self, change: Change[Connection]) -> None:
         if (
-            self._wanted
-            and not self._disposed
+            self._is_wanted()
             and change.new.state is ConnectionState.DISCONNECTED
             and change.new.reason in REJOIN_REASONS
             and change.old.state is not ConnectionState.CONNECTING
         ):
             self._rejoin_later(0)
+
+    def _is_wanted(self) -> bool:
+        return self._wanted and not self._disposed
 
     def _rejoin_later(self, attempt: int) -> None:
         pause_s = BETWEEN_REJOINS.pause_s(attempt)
@@ -219,16 +220,19 @@ class RoomSession(UTDSession):
 
     def _rejoin(self, attempt: int) -> None:
         """Work thread. Tries for ever, slower and slower; stops at what will not pass by itself."""
-        if not self._wanted or self._disposed:
+        if not self._is_wanted():
             return
         began = time.monotonic()
         try:
             self._enter(Deadline.after(REJOIN_TIMEOUT_S, "rejoining"))
-        except (PermissionDenied, NotFound, SessionClosed) as error:
-            _log.warning("room %s: rejoining is given up: %s", self._room_name, error)
-            self._parts.report(CallbackError(error, "rejoining"))
-        except (UTDStreamException, ConnectFailed) as error:
-            _log.info("room %s: rejoining failed, trying again: %s", self._room_name, error)
-            self._rejoin_later(attempt + 1)
+        except UTDStreamException as error:
+            if not self._is_wanted():
+                _log.info("room %s: rejoining has ended, the room was left", self._room_name)
+            elif isinstance(error, (PermissionDenied, NotFound, SessionClosed)):
+                _log.warning("room %s: rejoining is given up: %s", self._room_name, error)
+                self._parts.report(CallbackError(error, "rejoining"))
+            else:
+                _log.info("room %s: rejoining failed, trying again: %s", self._room_name, error)
+                self._rejoin_later(attempt + 1)
         else:
             _log.info("room %s: joined again after %.1f s", self._room_name, time.monotonic() - began)

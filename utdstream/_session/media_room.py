@@ -57,11 +57,13 @@ class MediaRoom:
         auto_subscribe: bool = True,
         publish: Mapping[str, bool] | None = None,
         open_early: bool = False,
+        wanted: Callable[[], bool] = lambda: True,
     ) -> None:
         """Joins the room that `token` names.
 
         `publish`: microphone and camera that go on air (True) or muted (False) as soon as it is allowed.
         `open_early`: it will be allowed for certain, so the devices open while the room is joined.
+        `wanted`: asked under the lock in the moment the life begins; False: the room was left meanwhile.
         Blocks: to the deadline. Raises: ConnectFailed, DeadlineExceeded, UsageError when already connected,
         SessionClosed when disposed or left meanwhile, InvalidConfig.
         """
@@ -75,6 +77,8 @@ class MediaRoom:
         with self.facts.lock:
             if self._disposed:
                 raise SessionClosed("connect: the room was disposed; make a new one")
+            if not wanted():  # a `leave` that comes after this finds the life and ends it
+                raise SessionClosed("connect: the room was left meanwhile")
             if self._life is not None:
                 raise UsageError("connect: already connected or connecting; disconnect() first")
             life = self._life = RoomLife(
