@@ -29,6 +29,8 @@ Address = Annotated[
 ]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 
+MIN_PIN, MAX_PIN = 4, 64
+
 DEFAULT_PATHS = {
     "doorbell": Path("/etc/utdstream/doorbell.toml"),
     "kiosk": Path("/etc/utdstream/kiosk.toml"),
@@ -126,6 +128,17 @@ class DoorSection:
     pin: Annotated[int, Meta(ge=0, le=53), "GPIO number (BCM) of the relay"] = 27
     active_high: Annotated[bool, "the relay pulls in when the pin is high"] = True
     pulse_ms: Annotated[int, Meta(ge=50, le=30_000), "how long the relay pulls in"] = 3000
+    openers: Annotated[
+        tuple[str, ...],
+        'callers that may open the door in a call to it that a person answered, or `auto_answer = "callees"`; '
+        "each must be one of `callees` too, or its call is refused. The callee who answers a call of the door may "
+        "open in any case",
+    ] = ()
+    pin_file: Annotated[
+        Path | None,
+        "file that holds a PIN which each request to open must carry; without it the credential `door_pin` is "
+        "read; neither: no PIN",
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +201,8 @@ class HomeAssistantSection:
     discovery_prefix: Annotated[str, "discovery prefix set in Home Assistant"] = "homeassistant"
     node: Annotated[
         str | None,
-        "this device's id in topics, 1 to 64 of A-Z a-z 0-9 _ -; not set: its identity, other signs made -",
+        "this device's id in topics, 1 to 64 of A-Z a-z 0-9 _ -; not set: its identity; one with other signs "
+        "gets a part of its own, so that no two are alike",
     ] = None
 
 
@@ -217,6 +231,16 @@ class MachineConfig:
                 "give the service the credential app_key (LoadCredential=app_key:/etc/utdstream/app_key)"
             )
         return key
+
+    @property
+    def door_pin(self) -> str | None:
+        """The PIN that opens the door, read now; None when none is demanded. Raises: ConfigError."""
+        pin = self.secret("door", "door_pin", self.door.pin_file)
+        if pin is not None and not (MIN_PIN <= len(pin) <= MAX_PIN and pin.isprintable()):
+            raise ConfigError(
+                f"{self.path}: [door] pin_file: the PIN must have {MIN_PIN} to {MAX_PIN} printable characters"
+            )
+        return pin
 
     def secret(self, section: str, name: str, file: Path | None) -> str | None:
         """A secret from its file, else from the service manager's credential; None when there is neither."""

@@ -31,7 +31,7 @@ def examine(config: MachineConfig, app: str = "doorbell") -> list[Check]:
     Blocks: some seconds when nothing answers.
     """
     looks: list[Callable[[MachineConfig], Iterator[Check]]] = [
-        _packages, _files, _sound, _camera, _gpio, _groups, _engine, _sign_in, _home_assistant
+        _packages, _files, _door, _sound, _camera, _gpio, _groups, _engine, _sign_in, _home_assistant
     ]  # fmt: skip
     checks = [Check("configuration", OK, str(config.path)), *machine_checks()]
     if app == "doorbell" and not config.doorbell.callees:
@@ -81,6 +81,27 @@ def _files(config: MachineConfig) -> Iterator[Check]:
             yield Check(
                 key, FAIL, f"there is no file {path}", f"put a WAV there, or take [doorbell] {key} out"
             )
+
+
+def _door(config: MachineConfig) -> Iterator[Check]:
+    """Checks that those who shall open the door can, and that its PIN can be read by the door alone."""
+    deaf = [name for name in config.door.openers if name not in config.doorbell.callees]
+    if deaf:
+        found = f"the door refuses the calls of {', '.join(deaf)}"
+        yield Check("openers", WARN, found, "name them in [doorbell] callees too")
+    if config.door.openers and config.doorbell.auto_answer == "always":
+        found = 'with auto_answer = "always" no caller opens the door'
+        yield Check("openers", WARN, found, 'set [doorbell] auto_answer = "callees"')
+    path = config.door.pin_file
+    try:
+        pin = config.door_pin
+    except UTDStreamException as error:
+        yield Check("door PIN", FAIL, error.message, "put the PIN into the file; mode 0600")
+        return
+    if path is not None and path.stat().st_mode & 0o077:
+        yield Check("door PIN", WARN, f"{path} can be read by others (not shown)", f"sudo chmod 600 {path}")
+    elif pin is not None:
+        yield Check("door PIN", OK, "found (not shown)")
 
 
 def _sound(config: MachineConfig) -> Iterator[Check]:

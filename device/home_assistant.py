@@ -100,6 +100,14 @@ class HomeAssistant:
             event = {"event_type": "missed", "reason": reason}
             self._publish(self._topics.missed, json.dumps(event), retain=False)
 
+    def door_opened(self, by: str, why: str, *, call_id: str | None = None) -> None:
+        """Tells that the door was opened: for whom, why, and in which call. Lost as `ring` is."""
+        event = {"event_type": "opened", "by": by, "why": why} | (
+            {} if call_id is None else {"call_id": call_id}
+        )
+        with self._lock:
+            self._publish(self._topics.door, json.dumps(event), retain=False)
+
     def snapshot(self, jpeg: bytes) -> None:
         """Sends the picture of the last press. Not retained: it stays in no broker."""
         with self._lock:

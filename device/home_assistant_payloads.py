@@ -7,6 +7,7 @@ Source: Home Assistant's "MQTT" pages, "device discovery payload" (2024.11 and n
 
 from __future__ import annotations
 
+import hashlib
 import re
 
 from device.config import MachineConfig
@@ -20,7 +21,7 @@ STATES = ("ready", "calling", "in a call")
 def topics_of(config: MachineConfig) -> Topics:
     """Returns this device's topics. Raises: ConfigError for a node or a prefix that cannot be part of one."""
     settings = config.home_assistant
-    node = settings.node or re.sub(r"[^A-Za-z0-9_-]", "-", config.device.identity)
+    node = settings.node or node_of(config.device.identity)
     if not re.fullmatch("[A-Za-z0-9_-]{1,64}", node):
         raise ConfigError(
             f"{config.path}: [home_assistant] node: must be 1 to 64 letters, digits, _ or -, not {node!r}"
@@ -34,6 +35,17 @@ def topics_of(config: MachineConfig) -> Topics:
     return Topics(node, prefix)
 
 
+def node_of(identity: str) -> str:
+    """Returns the id of this identity in topics: itself where it can be one, else with a part that no other has.
+
+    Without that part two doors `前门` and `后门` would be one device, and the button of one would open the other.
+    """
+    if re.fullmatch("[A-Za-z0-9_-]{1,64}", identity):
+        return identity
+    readable = re.sub(r"[^A-Za-z0-9_-]", "-", identity)[:47]
+    return f"{readable}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
+
+
 class Topics:
     """Where everything is. Lower-case, no slash at either end."""
 
@@ -45,6 +57,7 @@ class Topics:
         self.availability = f"{base}/availability"
         self.bell = f"{base}/event/doorbell"
         self.missed = f"{base}/event/missed"
+        self.door = f"{base}/event/door"
         self.picture = f"{base}/snapshot"
         self.call_state = f"{base}/state/call"
         self.quiet = f"{base}/state/do_not_disturb"
@@ -124,6 +137,14 @@ def discovery(config: MachineConfig, topics: Topics) -> dict[str, object]:
         }
     if config.door.adapter != "none":
         components["door"] = button("open_door", "Open door", "mdi:door-open")
+        components["opened"] = {
+            "platform": "event",
+            "unique_id": f"{node}_opened",
+            "name": "Door opened",
+            "icon": "mdi:door-open",
+            "event_types": ["opened"],
+            "state_topic": topics.door,
+        }
     return {
         "device": {
             "identifiers": [f"utdstream_{node}"],

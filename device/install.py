@@ -35,6 +35,7 @@ UNITS = next((place for place in _PLACES if place.is_dir()), _PLACES[-1])
 """In the repository, or where the package put them."""
 GROUPS = ("audio", "video", "gpio", "render")
 APPS = ("doorbell", "kiosk", "engine")
+DOOR_PIN = "/etc/utdstream/door_pin"
 HOMES = (Path("/home"), Path("/root"), Path("/run/user"))
 """What `ProtectHome=` hides."""
 _MEDIA_SERVER = "livekit-server"
@@ -110,6 +111,9 @@ class Installation:
             # A group that does not exist would keep the unit from starting: only those there are named.
             there = [name for name in GROUPS if self._has_group(name)]
             lines += ["SupplementaryGroups=", f"SupplementaryGroups={' '.join(there)}"]
+            # Likewise a credential whose file does not exist.
+            if self._app == "doorbell" and self._at(DOOR_PIN).exists():
+                lines.append(f"LoadCredential=door_pin:{DOOR_PIN}")
         hidden = _outermost([path for path in shown if any(path.is_relative_to(home) for home in HOMES)])
         if hidden:
             lines += ["ProtectHome=tmpfs", f"BindReadOnlyPaths={' '.join(map(str, hidden))}"]

@@ -10,6 +10,7 @@ registry.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import logging
 from collections.abc import Callable, Sequence
@@ -23,10 +24,11 @@ from device.camera.port import SnapshotCamera
 from device.config import MachineConfig
 from device.doorbell import logic, snapshots
 from device.doorbell.calls import Calls, Numbered, aside
+from device.doorbell.door import DoorRules, OpenRequest, WhyShut
 from device.doorbell.logic import AnswerPolicy, Command, DoorbellPhase, DoorbellRules, DoorbellState
 from device.link import Link
 from device.trigger.port import Button, Relay
-from utdstream import Devices, IncomingCall, UTDStreamType
+from utdstream import Devices, IncomingCall, UTDStreamException, UTDStreamType
 from utdstream.platform_audio import PlatformSpeaker
 
 if TYPE_CHECKING:
@@ -106,7 +108,10 @@ class Doorbell(DeviceApp[logic.DoorbellEvent | Numbered]):
 
     def _step(self, event: logic.DoorbellEvent) -> None:
         before = self.state
-        self.state, actions = logic.step(before, event, self._rules)
+        rules = self._rules
+        if isinstance(event, OpenRequest):
+            rules = dataclasses.replace(rules, door=self._door_rules())
+        self.state, actions = logic.step(before, event, rules)
         calls = self._calls
         assert calls is not None  # the queue is read after `_connect` only
         for action in actions:
@@ -134,7 +139,12 @@ class Doorbell(DeviceApp[logic.DoorbellEvent | Numbered]):
             case logic.Refuse(call_id, busy):
                 calls.refuse(call_id, busy=busy)
             case logic.OpenDoor():
-                self._open_door()
+                self._open_door(action, calls)
+            case logic.KeepShut(request, refusal):
+                _log.warning("the door stays shut for %s: %s", request.identity, refusal.code)
+                calls.answer_request(request, refusal.code, refusal.sentence)
+            case logic.IgnoreRequest(request):
+                _log.warning("the door stays shut for %s, who is in no call with it", request.identity)
             case logic.NobodyAnswered(reason):
                 self._last_reason = reason
                 _log.info("nobody answered: %s", reason)
@@ -149,12 +159,30 @@ class Doorbell(DeviceApp[logic.DoorbellEvent | Numbered]):
         if sounds is not None:
             self._try("sound", lambda: sounds.play(path))
 
-    def _open_door(self) -> None:
+    def _door_rules(self) -> DoorRules:
+        """Reads who may open, and the PIN as it is now: one that was changed, or mended, is taken at once."""
+        openers = self._config.door.openers
+        try:
+            pin = self._config.door_pin
+        except UTDStreamException as error:
+            self._problems["door PIN"] = error.message
+            return DoorRules(openers, pin_unreadable=True)
+        self._problems.pop("door PIN", None)
+        return DoorRules(openers, pin)
+
+    def _open_door(self, opening: logic.OpenDoor, calls: Calls) -> None:
+        call_id = opening.request.call_id if opening.request is not None else None
         if self._relay is None:
             _log.warning("the door cannot be opened: there is no opener, see [door] in %s", self._config.path)
-            return
-        _log.info("the door is opened")
-        self._relay.pulse()
+        else:
+            self._relay.pulse()
+            _log.info("the door is opened: %s %s (call %s)", opening.by, opening.why, call_id or "none")
+            if self._home is not None:
+                self._home.door_opened(opening.by, opening.why, call_id=call_id)
+        if opening.request is not None and self._relay is None:
+            calls.answer_request(opening.request, WhyShut.NO_OPENER.code, WhyShut.NO_OPENER.sentence)
+        elif opening.request is not None:
+            calls.answer_request(opening.request, "opened", "the door is open")
 
     def _tell(self) -> None:
         if self._home is not None:
@@ -178,6 +206,7 @@ class Doorbell(DeviceApp[logic.DoorbellEvent | Numbered]):
         if devices.speaker is not None and not isinstance(devices.speaker, PlatformSpeaker):
             self._sounds = LocalSounds(devices.speaker)
             devices = Devices(devices.microphone, self._sounds, devices.camera)
+        self._door_rules()  # a PIN that cannot be read is said now, not in front of a shut door
         if self._relay is None and self._config.door.adapter != "none":
             made = registry.adapter("door", self._config.door.adapter)
             self._relay = self._try("door", lambda: made(self._config))

@@ -10,13 +10,13 @@ Owns: `Calls`, `Numbered`, `aside`. Threads: the app's worker asks and never wai
 from __future__ import annotations
 
 import itertools
-import json
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from device.doorbell import logic
+from device.doorbell import door, logic, messages
 from device.link import Link
 from utdstream import (
     CallNotAnswered,
@@ -34,9 +34,6 @@ from utdstream import (
 
 _log = logging.getLogger(__name__)
 
-OPEN_DOOR = {"type": "open_door"}
-"""The whole data message, as JSON, with which the peer of the call opens the door."""
-OPEN_DOOR_MOST_BYTES = 200
 _FINAL = {UTDCallStatus.ENDED, UTDCallStatus.REJECTED, UTDCallStatus.BUSY, UTDCallStatus.MISSED}
 _ANSWERS = (CallNotAnswered, Conflict, SessionClosed, TransportError)
 """No fault of this device: no callee answered, the door hung up, the engine is away (`Link` says that)."""
@@ -68,6 +65,7 @@ class Calls:
         """Calls to the door that were neither answered nor refused yet, by id."""
         self.fault: str | None = None
         """Why the last press could not call; None when it could, or the engine is away."""
+        self._requests = 0  # for the door, in the present call; its events lane alone counts
 
     def call(self, callees: tuple[str, ...]) -> None:
         """Rings one, or several at once."""
@@ -187,26 +185,43 @@ class Calls:
 
     def _talk(self, number: int, session: UTDCallSession, peer: str) -> None:
         """Follows a call that was answered: the messages of its peer, and its end."""
+        self._post(number, logic.Answered(peer, session.call_id.value or ""))  # before what its peer asks
+        self._requests = 0
         session.messages.subscribe(lambda message: self._message(number, message))
         session.status.subscribe(
             lambda change: self._post(number, logic.Ended()) if change.new in _FINAL else None
         )
-        self._post(number, logic.Answered(peer))
         if session.status.value in _FINAL:
             self._post(number, logic.Ended())
 
     def _message(self, number: int, message: DataMessage) -> None:
-        """Takes a message of the call. Exactly one asks for the door, and the media server names its sender.
+        """Takes a message of the call; one that asks for the door is judged. The media server names its sender.
 
         A message without a sender opens nothing: it may be anybody's. (LiveKit 1.2.1 may not know the other side
         for some seconds when both join in the same moment; asking again then helps.)
         """
-        try:
-            asks = len(message.data) < OPEN_DOOR_MOST_BYTES and json.loads(message.data) == OPEN_DOOR
-        except (ValueError, RecursionError):
+        asked = messages.request_of(message.data)
+        if asked is None:
             return
-        if asks and message.sender:
-            self._post(number, logic.OpenRequest(message.sender))
+        if not message.sender:
+            _log.warning(
+                "the door was asked for by a sender that the media server does not name: it stays shut"
+            )
+            return
+        self._requests += 1
+        if self._requests <= door.MOST_REQUESTS + 1:  # the last one is answered: it was one too many
+            request = door.OpenRequest(
+                message.sender, asked.call_id, asked.nonce, asked.pin, at_s=time.monotonic()
+            )
+            self._post(number, request)
+
+    def answer_request(self, request: door.OpenRequest, code: str, sentence: str) -> None:
+        """Tells the peer what became of its request for the door."""
+        session = self._session
+        if session is None:
+            return
+        words = messages.answer(request.nonce, code, sentence)
+        aside(lambda: session.send_data(words, to=[request.identity]), "answering a request for the door")
 
 
 def aside(work: Callable[[], object], what: str) -> None:

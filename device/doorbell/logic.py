@@ -1,10 +1,11 @@
 """The rules of a doorbell: (state, event) -> (state, actions). Pure: no clock, no thread, no I/O.
 
-Owns: every decision. Standard library and vocabulary only.
+Owns: every decision but those about the door, which are `door.py`'s. Standard library and vocabulary only.
 
 1. A press always chimes. It calls only from REST: while a call rings or stands, a press starts no other.
 2. `do_not_disturb`: a press chimes and is told, and starts no call.
-3. The door opens for the peer of the call, and for commands of this device's owner (Home Assistant).
+3. The door opens for the peer of the call as `door.py` judges, and for commands of this device's owner (Home
+   Assistant), who needs no PIN.
 4. The door answers a call by itself when the policy says so; while the door is in a call it is busy. With
    the policy `never` a callee's call rings at the door until the command `answer`, or until the caller gives up.
 5. Every state but REST has a time limit of its own.
@@ -12,8 +13,19 @@ Owns: every decision. Standard library and vocabulary only.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
+
+from device.doorbell.door import (
+    AnsweredBy,
+    DoorMemory,
+    DoorRules,
+    Opened,
+    OpenRequest,
+    StandingCall,
+    WhyShut,
+    judge,
+)
 
 
 class DoorbellPhase(Enum):
@@ -41,21 +53,28 @@ class DoorbellRules:
     ring_timeout_s: float
     call_limit_s: float
     auto_answer: AnswerPolicy
+    door: DoorRules = field(default_factory=DoorRules)
 
 
 @dataclass(frozen=True, slots=True)
 class DoorbellState:
-    """`turn` is the place in the list of the callee that rings now; `peer` is the other side of the call.
+    """`turn` is the place in the list of the callee that rings now; `call` is the call that stands.
 
     `waiting` is the call to the door that rings here, `caller` its caller.
     """
 
     phase: DoorbellPhase = DoorbellPhase.REST
     turn: int = 0
-    peer: str | None = None
+    call: StandingCall | None = None
     do_not_disturb: bool = False
     waiting: str | None = None
     caller: str | None = None
+    door: DoorMemory = field(default_factory=DoorMemory)
+
+    @property
+    def peer(self) -> str | None:
+        """The other side of the call that stands."""
+        return None if self.call is None else self.call.peer
 
 
 # -- events
@@ -68,9 +87,10 @@ class Pressed:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A callee answered."""
+    """A callee answered this call of the door."""
 
     identity: str
+    call_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +130,6 @@ class CallGone:
     """A call to the door that was to be answered could not be."""
 
     reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class OpenRequest:
-    """The other side of the call asks for the door; `identity` is the sender that the media server names."""
-
-    identity: str
 
 
 class Command(Enum):
@@ -176,7 +189,26 @@ class HangUp:
 
 @dataclass(frozen=True, slots=True)
 class OpenDoor:
-    """Pulse the relay."""
+    """Pulse the relay, and say for whom and why. `request` is to be answered; None for a command."""
+
+    by: str
+    why: str
+    request: OpenRequest | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeepShut:
+    """Answer the request: the door stays shut."""
+
+    request: OpenRequest
+    refusal: WhyShut
+
+
+@dataclass(frozen=True, slots=True)
+class IgnoreRequest:
+    """Log that somebody asked who is no party of a call."""
+
+    request: OpenRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +225,8 @@ class NobodyAnswered:
     reason: str
 
 
-DoorbellAction = Chime | Tell | Call | TakeCall | Refuse | HangUp | OpenDoor | Limit | NobodyAnswered
+DoorAction = OpenDoor | KeepShut | IgnoreRequest
+DoorbellAction = Chime | Tell | Call | TakeCall | Refuse | HangUp | DoorAction | Limit | NobodyAnswered
 Outcome = tuple[DoorbellState, tuple[DoorbellAction, ...]]
 
 CALL_SLACK_S = 10.0
@@ -212,12 +245,12 @@ def step(state: DoorbellState, event: DoorbellEvent, rules: DoorbellRules) -> Ou
         gone = event.call_id == state.waiting
         return (replace(state, waiting=None, caller=None), ()) if gone else (state, ())
     if isinstance(event, OpenRequest):
-        allowed = state.phase is DoorbellPhase.TALKING and event.identity == state.peer
-        return state, (OpenDoor(),) if allowed else ()
+        return _asked_for_the_door(state, event, rules)
     if isinstance(event, TimeUp):
         return _time_up(state, rules)
     if isinstance(event, Answered) and state.phase is DoorbellPhase.CALLING:
-        return replace(state, phase=DoorbellPhase.TALKING, peer=event.identity), (Limit(rules.call_limit_s),)
+        call = StandingCall(event.identity, event.call_id, AnsweredBy.CALLEE)
+        return _talking(state, call), (Limit(rules.call_limit_s),)
     if isinstance(event, NotAnswered) and state.phase is DoorbellPhase.CALLING:
         return _not_answered(state, event.reason, rules)
     if isinstance(event, (Ended, CallGone)) and state.phase is not DoorbellPhase.REST:
@@ -264,12 +297,27 @@ def _called(state: DoorbellState, event: CallToDoor, rules: DoorbellRules) -> Ou
     )
     if not welcome:
         return state, (Refuse(event.call_id, busy=False),)
-    return _answer(state, event.call_id, event.identity, rules)
+    answered_by = AnsweredBy.CALLEES if policy is AnswerPolicy.CALLEES else AnsweredBy.ALWAYS
+    return _answer(state, StandingCall(event.identity, event.call_id, answered_by), rules)
 
 
-def _answer(state: DoorbellState, call_id: str, caller: str, rules: DoorbellRules) -> Outcome:
-    talking = replace(state, phase=DoorbellPhase.TALKING, peer=caller, waiting=None, caller=None)
-    return talking, (TakeCall(call_id), Limit(rules.call_limit_s))
+def _answer(state: DoorbellState, call: StandingCall, rules: DoorbellRules) -> Outcome:
+    talking = replace(_talking(state, call), waiting=None, caller=None)
+    return talking, (TakeCall(call.call_id), Limit(rules.call_limit_s))
+
+
+def _talking(state: DoorbellState, call: StandingCall) -> DoorbellState:
+    return replace(state, phase=DoorbellPhase.TALKING, call=call, door=state.door.for_a_new_call())
+
+
+def _asked_for_the_door(state: DoorbellState, request: OpenRequest, rules: DoorbellRules) -> Outcome:
+    memory, verdict = judge(state.door, request, state.call, rules.door)
+    after = replace(state, door=memory)
+    if isinstance(verdict, Opened):
+        return after, (OpenDoor(request.identity, verdict.why, request),)
+    if verdict is None:
+        return after, (IgnoreRequest(request),)
+    return after, (KeepShut(request, verdict),)
 
 
 def _time_up(state: DoorbellState, rules: DoorbellRules) -> Outcome:
@@ -283,11 +331,11 @@ def _time_up(state: DoorbellState, rules: DoorbellRules) -> Outcome:
 
 def _command(state: DoorbellState, command: Command, rules: DoorbellRules) -> Outcome:
     if command is Command.OPEN_DOOR:
-        return state, (OpenDoor(),)
+        return state, (OpenDoor("Home Assistant", "is the owner of this device"),)
     if command is Command.RING:
         return _pressed(state, rules)
     if command is Command.ANSWER and state.waiting is not None and state.phase is DoorbellPhase.REST:
-        return _answer(state, state.waiting, state.caller or "", rules)
+        return _answer(state, StandingCall(state.caller or "", state.waiting, AnsweredBy.PERSON), rules)
     if command is Command.HANG_UP and state.waiting is not None:
         refused = Refuse(state.waiting, busy=False)
         return replace(state, waiting=None, caller=None), (refused,)
@@ -301,4 +349,6 @@ def _command(state: DoorbellState, command: Command, rules: DoorbellRules) -> Ou
 
 
 def _rest(state: DoorbellState) -> DoorbellState:
-    return DoorbellState(do_not_disturb=state.do_not_disturb, waiting=state.waiting, caller=state.caller)
+    return DoorbellState(
+        do_not_disturb=state.do_not_disturb, waiting=state.waiting, caller=state.caller, door=state.door
+    )

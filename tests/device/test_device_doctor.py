@@ -11,7 +11,7 @@ from presses import as_toml, config_tables
 
 from device import doctor
 from device.__main__ import main
-from device.config import load
+from device.config import load, parse
 from utdstream.checks import as_json, as_table, passed
 from utdstream.testing import LocalStack
 
@@ -48,6 +48,33 @@ def test_doctor_when_things_are_missing_names_the_command_that_mends_each(
     assert found["Home Assistant"].state == "warn"
     assert not passed(list(found.values()))
     assert all(item.remedy for item in found.values() if item.state != "ok")
+
+
+def test_doctor_when_the_door_cannot_open_as_wished_says_why(tmp_path: Path) -> None:
+    """Openers whom the door does not answer; a PIN that is not there, too short, or open to others."""
+    pin = tmp_path / "pin"
+    tables = {
+        "engine": {"app_id": "1", "base_url": "http://127.0.0.1:9"},
+        "device": {"identity": "door"},
+        "doorbell": {"callees": ["house"], "auto_answer": "always"},
+        "door": {"openers": ["house", "anna"], "pin_file": str(pin)},
+    }
+
+    def found(name: str) -> list[str]:
+        config = parse(tables, tmp_path / "doorbell.toml")
+        return [check.found for check in doctor._door(config) if check.name == name]
+
+    deaf, always = found("openers")
+    assert "anna" in deaf
+    assert "always" in always
+    assert "cannot be read" in found("door PIN")[0]
+    pin.write_text("271")
+    assert "4 to 64" in found("door PIN")[0]
+    pin.write_text("271828")
+    pin.chmod(0o644)
+    assert "can be read by others" in found("door PIN")[0]
+    pin.chmod(0o600)
+    assert found("door PIN") == ["found (not shown)"]
 
 
 @pytest.mark.integration

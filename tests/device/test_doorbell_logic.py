@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
+from device.doorbell.door import AnsweredBy, DoorRules, OpenRequest, StandingCall, WhyShut
 from device.doorbell.logic import (
     Answered,
     AnswerPolicy,
@@ -21,11 +23,12 @@ from device.doorbell.logic import (
     DoorbellState,
     Ended,
     HangUp,
+    IgnoreRequest,
+    KeepShut,
     Limit,
     NobodyAnswered,
     NotAnswered,
     OpenDoor,
-    OpenRequest,
     Pressed,
     Refuse,
     TakeCall,
@@ -43,10 +46,13 @@ IN_TURN = DoorbellRules(
 NEVER = DoorbellRules(
     ("anna",), at_once=True, ring_timeout_s=30, call_limit_s=300, auto_answer=AnswerPolicy.NEVER
 )
-CALLING, TALKING = DoorbellState(DoorbellPhase.CALLING), DoorbellState(DoorbellPhase.TALKING, peer="anna")
+CALLING = DoorbellState(DoorbellPhase.CALLING)
+TALKING = DoorbellState(DoorbellPhase.TALKING, call=StandingCall("anna", "c0", AnsweredBy.CALLEE))
+NONCE = "0123456789abcdef"
 EVENTS: tuple[DoorbellEvent, ...] = (
     Pressed(), Answered("anna"), NotAnswered("busy"), Ended(), TimeUp(), CallToDoor("c1", "anna"),
-    CallToDoor("c2", "stranger"), CallWithdrawn("c1"), CallGone("over"), OpenRequest("anna"), OpenRequest("ben"),
+    CallToDoor("c2", "stranger"), CallWithdrawn("c1"), CallGone("over"),
+    OpenRequest("anna", "c1", NONCE), OpenRequest("ben"),
     *Command,
 )  # fmt: skip
 
@@ -81,18 +87,67 @@ def test_callees_when_called_in_turn_come_one_after_the_other() -> None:
     assert actions == (HangUp(), Limit(None), NobodyAnswered("no answer"))
 
 
-def test_door_when_asked_for_opens_for_the_one_who_answered_alone() -> None:
+def test_door_when_asked_for_opens_for_the_callee_that_answered_alone() -> None:
     """Not for another, not before the answer, not after the call."""
-    assert step(TALKING, OpenRequest("anna"), AT_ONCE)[1] == (OpenDoor(),)
+    asked = OpenRequest("anna", "c0", NONCE)
+    assert step(TALKING, asked, AT_ONCE)[1] == (OpenDoor("anna", "answered the door's call", asked),)
     for state, identity in ((TALKING, "ben"), (CALLING, "anna"), (DoorbellState(), "anna")):
-        assert step(state, OpenRequest(identity), AT_ONCE)[1] == ()
+        asked = OpenRequest(identity, "c0", NONCE)
+        assert step(state, asked, AT_ONCE) == (state, (IgnoreRequest(asked),))
+
+
+@pytest.mark.parametrize(
+    ("policy", "answer", "opens"),
+    [
+        (AnswerPolicy.CALLEES, None, True),
+        (AnswerPolicy.NEVER, Command.ANSWER, True),
+        (AnswerPolicy.ALWAYS, None, False),
+    ],
+)
+@pytest.mark.parametrize("is_opener", [True, False])
+def test_door_when_a_caller_asks_for_it_opens_for_openers_whom_somebody_let_in(
+    policy: AnswerPolicy, answer: Command | None, opens: bool, is_opener: bool
+) -> None:
+    """A person, or the list of callees; `always` lets nobody in."""
+    rules = replace(AT_ONCE, auto_answer=policy, door=DoorRules(openers=("anna",) if is_opener else ()))
+    state, _ = step(DoorbellState(), CallToDoor("c7", "anna"), rules)
+    if answer is not None:
+        state, _ = step(state, answer, rules)
+    assert state.phase is DoorbellPhase.TALKING
+    _, actions = step(state, OpenRequest("anna", "c7", NONCE), rules)
+    assert isinstance(actions[0], OpenDoor) == (opens and is_opener)
+
+
+def test_message_when_replayed_in_a_later_call_opens_nothing() -> None:
+    """Neither as it was, nor with the new call's id in it."""
+    asked = OpenRequest("anna", "c0", NONCE)
+    state, _ = step(TALKING, asked, AT_ONCE)
+    state, _ = step(state, Ended(), AT_ONCE)
+    state, _ = step(state, Pressed(), AT_ONCE)
+    state, _ = step(state, Answered("anna", "c1"), AT_ONCE)
+    for again, refusal in (
+        (asked, WhyShut.WRONG_CALL),
+        (replace(asked, call_id="c1"), WhyShut.REPLAYED),
+    ):
+        state, actions = step(state, again, AT_ONCE)
+        assert actions == (KeepShut(again, refusal),)
+    state, actions = step(state, OpenRequest("anna", "c1", NONCE[::-1]), AT_ONCE)
+    assert isinstance(actions[0], OpenDoor)
+
+
+def test_command_when_it_opens_the_door_says_whose_it_is() -> None:
+    """In every state: the owner of this device needs no call."""
+    for state in (DoorbellState(), CALLING, TALKING):
+        after, actions = step(state, Command.OPEN_DOOR, AT_ONCE)
+        assert after == state
+        assert actions == (OpenDoor("Home Assistant", "is the owner of this device"),)
 
 
 def test_call_when_it_lasts_too_long_is_hung_up() -> None:
     """A forgotten call does not keep the bell busy."""
     assert step(TALKING, TimeUp(), AT_ONCE) == (DoorbellState(), (HangUp(), Limit(None)))
     assert step(CALLING, Answered("ben"), AT_ONCE) == (
-        DoorbellState(DoorbellPhase.TALKING, peer="ben"),
+        DoorbellState(DoorbellPhase.TALKING, call=StandingCall("ben", "", AnsweredBy.CALLEE)),
         (Limit(300),),
     )
 
@@ -125,7 +180,7 @@ def test_call_to_the_door_when_the_policy_is_never_waits_for_the_command() -> No
     waiting, actions = step(DoorbellState(), CallToDoor("c1", "anna"), NEVER)
     assert actions == (Chime(),)
     assert step(waiting, Command.ANSWER, NEVER) == (
-        DoorbellState(DoorbellPhase.TALKING, peer="anna"),
+        DoorbellState(DoorbellPhase.TALKING, call=StandingCall("anna", "c1", AnsweredBy.PERSON)),
         (TakeCall("c1"), Limit(300)),
     )
     assert step(waiting, Command.HANG_UP, NEVER) == (DoorbellState(), (Refuse("c1", busy=False),))

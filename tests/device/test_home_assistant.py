@@ -20,6 +20,7 @@ from mosquitto import Mosquitto
 from device.config import MachineConfig, parse
 from device.errors import ConfigError
 from device.home_assistant import CLOSE_S, STATES, HomeAssistant
+from device.home_assistant_payloads import node_of
 
 pytestmark = pytest.mark.integration
 
@@ -35,7 +36,7 @@ def broker(tmp_path: Path) -> Iterator[Mosquitto]:
 def config_of(port: int, **sections: dict[str, Any]) -> MachineConfig:
     tables: dict[str, Any] = {
         "engine": {"app_id": "x"},
-        "device": {"identity": "front door", "name": "Front door"},
+        "device": {"identity": "front-door", "name": "Front door"},
         "door": {"adapter": "gpio"},
         "home_assistant": {"enabled": True, "host": "127.0.0.1", "port": port},
     }
@@ -103,6 +104,15 @@ def check_discovery(message: dict[str, Any]) -> None:
     assert len(set(ids)) == len(ids)
 
 
+def test_identities_when_no_plain_ids_are_devices_of_their_own() -> None:
+    """The button of one door opens no other: no two share a topic."""
+    identities = ["前门", "后门", "вход", "двор", "Tür 1", "Tör-1", "door/1", "door-1", "d" * 65, "d" * 66]
+    nodes = {node_of(identity) for identity in identities}
+    assert len(nodes) == len(identities)
+    assert all(re.fullmatch("[A-Za-z0-9_-]{1,64}", node) for node in nodes)
+    assert node_of("front-door") == "front-door"
+
+
 def test_device_when_it_connects_is_announced_by_the_documented_rules(home: Home) -> None:
     """Retained; again when Home Assistant says that it is there."""
     made, listener, _ = home
@@ -110,7 +120,7 @@ def test_device_when_it_connects_is_announced_by_the_documented_rules(home: Home
     message = json.loads(listener.wait(topic))
     check_discovery(message)
     assert set(message["components"]) == {
-        "doorbell", "missed", "call", "do_not_disturb", "answer", "hang_up", "ring", "visitor", "door"
+        "doorbell", "missed", "call", "do_not_disturb", "answer", "hang_up", "ring", "visitor", "door", "opened"
     }  # fmt: skip
     assert message["components"]["call"]["options"] == list(STATES)
     del listener.newest[topic]

@@ -21,7 +21,7 @@ def test_discovery_when_read_by_home_assistant_is_taken_whole() -> None:
     root = debian_roots.needed(home_assistant_root, "test-home-assistant")
     tables = {
         "engine": {"app_id": "x"},
-        "device": {"identity": "front door"},
+        "device": {"identity": "front-door"},
         "door": {"adapter": "gpio"},
         "home_assistant": {"enabled": True},
     }

@@ -99,6 +99,20 @@ def test_installation_when_made_into_an_image_is_whole_and_repeatable(
     assert config.exists()
 
 
+def test_installation_when_there_is_a_pin_gives_it_to_the_doorbell(tmp_path: Path) -> None:
+    """And names none where there is none: the unit would not start."""
+    key = tmp_path / "key"
+    key.write_text("pk_live_123\n")
+    root = tmp_path / "image"
+    local = root / "etc/systemd/system/utd-doorbell.service.d/local.conf"
+    arguments = ["install-service", "--app", "doorbell", "--root", str(root), "--app-key-file", str(key)]
+    assert main(arguments) == 0
+    assert "door_pin" not in local.read_text()
+    (root / "etc/utdstream/door_pin").write_text("271828\n")
+    assert main(arguments) == 0
+    assert "LoadCredential=door_pin:/etc/utdstream/door_pin\n" in local.read_text()
+
+
 def test_installation_when_the_program_lies_in_a_home_shows_its_folders_to_the_unit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
