@@ -28,6 +28,7 @@ _MINIMUM_PYTHON = (3, 11)
 _MINIMUM_GLIBC = (2, 28)  # what the livekit wheels are built against
 _CLOCK_WARN_S, _CLOCK_FAIL_S = 5.0, 60.0  # the Date of an answer is in whole seconds
 _ANSWER_S = 5.0
+_MAX_HEALTH = 10_000
 _LOGIN = re.compile(r"(?<=://)[^/\s@]*@")
 
 
@@ -204,7 +205,7 @@ def engine_checks(base_url: str) -> list[Check]:
     shown = _LOGIN.sub("***@", base_url)
     begun = time.monotonic()
     try:
-        status, date = _health(base_url)
+        status, date, health = _health(base_url)
     except ValueError:
         found = f"{shown!r} is no address"
         return [
@@ -217,8 +218,23 @@ def engine_checks(base_url: str) -> list[Check]:
         return [Check("engine", CheckState.FAIL, found, remedy), clock_check(time.time())]
     return [
         _answered(shown, status, f"{shown} answers after {(time.monotonic() - begun) * 1000:.0f} ms"),
+        *_key_checks(urlsplit(base_url).hostname or "", health),
         clock_check(time.time(), date),
     ]
+
+
+def _key_checks(host: str, health: bytes) -> Iterator[Check]:
+    """Yields a finding where the engine's one app key, which every device holds, is good for any identity."""
+    try:
+        is_open = json.loads(health).get("open_key") is True
+    except (ValueError, RecursionError, AttributeError):
+        return  # an engine of another maker
+    if is_open and not (host == "localhost" or host.startswith("127.") or host == "::1"):
+        found = (
+            "open_key is on: whoever has the app key, from one device or off this network, is any identity"
+        )
+        remedy = "on the engine's machine: `utdstream engine key add` for each device, then open_key = false"
+        yield Check("app keys", CheckState.WARN, found, remedy)
 
 
 def _answered(shown: str, status: int, found: str) -> Check:
@@ -232,8 +248,8 @@ def _answered(shown: str, status: int, found: str) -> Check:
     return Check("engine", CheckState.WARN, found, "check that the address is an engine's")
 
 
-def _health(base_url: str) -> tuple[int, str]:
-    """Returns status and `Date` of `GET /health`. Raises: ValueError (no address), OSError, HTTPException."""
+def _health(base_url: str) -> tuple[int, str, bytes]:
+    """Returns status, `Date` and body of `GET /health`. Raises: ValueError (address), OSError, HTTPException."""
     parts = urlsplit(base_url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(base_url)
@@ -242,7 +258,7 @@ def _health(base_url: str) -> tuple[int, str]:
     try:
         connection.request("GET", parts.path.rstrip("/") + "/health")
         answer = connection.getresponse()
-        answer.read()
-        return answer.status, answer.getheader("Date", "")
+        body = answer.read(_MAX_HEALTH)
+        return answer.status, answer.getheader("Date", ""), body
     finally:
         connection.close()

@@ -34,6 +34,7 @@ examples:
   utdstream doctor                     is everything here that calls need?
   utdstream engine up                  engine, media server and broker for this machine
   utdstream engine up --lan            the same for all devices on this network
+  utdstream engine key add door        an app key for one device
   utdstream engine install             the media server that `engine up` needs
   utdstream engine serve --config FILE the engine alone, beside your own livekit-server
 """
@@ -230,6 +231,8 @@ def _answer(arguments: argparse.Namespace) -> int:
 
 
 def _add_engine(verbs: Verbs) -> None:
+    from utdstream._command import keys
+
     engine = verbs.add_parser(
         "engine",
         help="the self-hosted engine",
@@ -265,6 +268,8 @@ def _add_engine(verbs: Verbs) -> None:
         "--config", metavar="FILE", type=Path, required=True, help="the engine's settings (TOML)"
     )
     serve.set_defaults(run=_engine_serve)
+
+    keys.add_actions(actions)
 
     install = actions.add_parser(
         "install",

@@ -16,6 +16,7 @@ import pytest
 from utdstream.engine.rules import bans, calls
 from utdstream.engine.rules.bans import Ban
 from utdstream.engine.rules.calls import CallRecord
+from utdstream.engine.rules.keys import AppKey
 from utdstream.engine.rules.refusals import Refusal
 from utdstream.engine.rules.room_state import RoomState, SeatState, new_state
 from utdstream.engine.rules.rooms import Room
@@ -47,6 +48,19 @@ def a_ban(identity: str = "bob", room: str | None = "lobby", *, lasts_s: int | N
     return Ban(0, identity, room, NOW, bans.end_of(NOW, lasts_s))
 
 
+def a_key(number: int = 1) -> AppKey:
+    return AppKey(
+        id=f"key_{number}",
+        name="Tür 🚪",
+        digest=f"digest {number}",
+        identity="kiosk-*",
+        may_host=True,
+        rooms=("lobby", "show-*"),
+        created_at=NOW,
+        display_name="Kiosk",
+    )
+
+
 def seated(identity: str, rev: int = 1) -> RoomState:
     state = new_state(LOBBY)
     return replace(state, rev=rev, seats=(SeatState(identity), *state.seats[1:]))
@@ -72,7 +86,7 @@ class StoreContract(ABC):
     # -- transactions
 
     def test_transaction_when_it_raises_leaves_nothing(self, store: Store) -> None:
-        """Rule 1: calls, rooms, states, people and bans are as if nothing had been written."""
+        """Rule 1: calls, rooms, states, people, bans and keys are as if nothing had been written."""
 
         def write_and_refuse() -> None:
             with store.transaction():
@@ -81,6 +95,8 @@ class StoreContract(ABC):
                 store.states.put(LOBBY, seated("bob"))
                 store.people.admit("lobby", "bob", "Bob")
                 store.bans.put(a_ban())
+                store.keys.insert(a_key())
+                store.keys.revoke("key_1", NOW)
                 raise Refusal("callee_busy", "no")
 
         with pytest.raises(Refusal):
@@ -91,6 +107,8 @@ class StoreContract(ABC):
         assert store.states.get(LOBBY) == new_state(LOBBY)
         assert store.people.presence("lobby", "bob") is None
         assert store.bans.of("bob", NOW, room="lobby") == []
+        assert store.keys.all() == []
+        assert store.keys.by_digest(a_key().digest) is None
 
     def test_transaction_when_it_raises_leaves_the_memory_as_the_database(self, store: Store) -> None:
         """Rule 1: ended, begun and forgotten calls and the old state are there, also after another opening."""
@@ -371,3 +389,41 @@ class StoreContract(ABC):
         store.bans.put(old)
         new = store.bans.put(a_ban("new"))
         assert store.bans.since(NOW, NOW) == [new]
+
+    # -- keys
+
+    def test_keys_when_written_are_found_by_id_and_digest_after_another_opening(self, store: Store) -> None:
+        """All that a key says, newest first."""
+        for number in (1, 2):
+            store.keys.insert(a_key(number))
+        again = self.open()
+        for each in (store, again):
+            assert each.keys.all() == [a_key(2), a_key(1)]
+            assert each.keys.get("key_1") == each.keys.by_digest("digest 1") == a_key(1)
+            assert each.keys.get("key_3") is None
+            assert each.keys.by_digest("digest 3") is None
+        again.close()
+
+    def test_key_when_revoked_stays_so_with_the_first_moment(self, store: Store) -> None:
+        """Revoked twice is revoked once, also after another opening."""
+        store.keys.insert(a_key())
+        revoked = store.keys.revoke("key_1", NOW)
+        assert revoked == replace(a_key(), revoked_at=NOW)
+        assert store.keys.revoke("key_1", NOW + timedelta(days=1)) == revoked
+        assert store.keys.revoke("key_2", NOW) is None
+        again = self.open()
+        assert again.keys.get("key_1") == again.keys.by_digest("digest 1") == revoked
+        again.close()
+
+    def test_key_when_its_revocation_is_taken_back_is_in_use(self, store: Store) -> None:
+        """Rule 1: the memory is as the database."""
+        store.keys.insert(a_key())
+
+        def revoke_and_refuse() -> None:
+            with store.transaction():
+                store.keys.revoke("key_1", NOW)
+                raise Refusal("callee_busy", "no")
+
+        with pytest.raises(Refusal):
+            revoke_and_refuse()
+        assert store.keys.by_digest("digest 1") == a_key()

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import debian_roots
 import pytest
+import requests
 import systemd_root
 from bell import config_of
 from booted import HOME, Machine, Unit
@@ -19,6 +20,7 @@ from people import People
 from presses import as_toml, config_tables
 
 from utdstream import DeadlineExceeded, UTDStreamClient, UTDStreamType
+from utdstream._wire import routes
 from utdstream.testing import LocalStack
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -136,7 +138,16 @@ def test_engine_when_installed_carries_calls_and_heals_its_parts(machine: Machin
     kept = machine.run("cat", "/var/lib/utd-engine/stack.toml").stdout
     project = tomllib.loads(kept)["project"]
     base_url = unit.show("StatusText").removeprefix("ready at ")
-    known = SimpleNamespace(app_id=project["app_id"], app_key=project["app_key"], base_url=base_url)
+    made = requests.post(  # it serves the network, so the open key is off
+        base_url + routes.KEYS,
+        headers={
+            routes.HEADER_APP_ID: project["app_id"],
+            routes.HEADER_APP_SECRET: project["app_secret"],
+        },
+        json={"identity": "*", "may_host": True},
+        timeout=10,
+    )
+    known = SimpleNamespace(app_id=project["app_id"], app_key=made.json()["app_key"], base_url=base_url)
     people = People(known)  # type: ignore[arg-type] # a stack of somebody else: people need these three
     try:
         talk(people)

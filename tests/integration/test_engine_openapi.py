@@ -118,6 +118,7 @@ class Fuzz:
             "index": str(dice.randrange(9)),
             "request_id": "1",
             "invitation_id": "1",
+            "key_id": "key_1",
         }
         is_fatal = case.operation.label in ("DELETE /api/v1/rooms/{room}", "POST /api/v1/rooms/ban")
         for name in case.path_parameters or {}:

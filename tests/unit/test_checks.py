@@ -150,3 +150,24 @@ def test_table_and_json_when_checks_are_shown_agree() -> None:
     answer = json.loads(as_json(shown))
     assert answer["ok"] is False
     assert answer["checks"][1] == {"name": "bee", "state": "fail", "found": "gone", "remedy": "bring it"}
+
+
+@pytest.mark.parametrize(
+    ("host", "health", "is_said"),
+    [
+        ("192.0.2.1", b'{"open_key": true}', True),
+        ("engine.example.com", b'{"open_key": true}', True),
+        ("127.0.0.1", b'{"open_key": true}', False),
+        ("localhost", b'{"open_key": true}', False),
+        ("192.0.2.1", b'{"open_key": false}', False),
+        ("192.0.2.1", b"{}", False),
+        ("192.0.2.1", b"<html>", False),
+        ("192.0.2.1", b"[1]", False),
+    ],
+)
+def test_open_key_when_on_beyond_loopback_is_a_finding(host: str, health: bytes, *, is_said: bool) -> None:
+    """One key for every identity, in every device: the doctor says what that means and what ends it."""
+    found = list(checks._key_checks(host, health))
+    assert [check.state for check in found] == [CheckState.WARN] * is_said
+    if is_said:
+        assert "utdstream engine key add" in found[0].remedy

@@ -25,9 +25,14 @@ def room_name_fault(name: str) -> str | None:
         )
     if name in RESERVED_ROOM_NAMES:
         return f"room_name must not be {name!r}: no path could carry it; choose another name"
-    if _CALL_ID.match(name):
+    if is_call_id(name):
         return "room_name must not look like the id of a call; choose another name"
     return None
+
+
+def is_call_id(name: str) -> bool:
+    """Whether this is the id of a call, and so the name of its room."""
+    return _CALL_ID.match(name) is not None
 
 
 def identity_fault(identity: str) -> str | None:

@@ -28,6 +28,9 @@ TOKEN = f"{PREFIX}/token"
 AUTH_SESSION = f"{PREFIX}/auth/session"
 PROJECT = f"{PREFIX}/project"
 
+KEYS = f"{PREFIX}/keys"
+KEY = f"{KEYS}/{{key_id}}"
+
 CALLS = f"{PREFIX}/calls"
 CALL_EVENTS = f"{CALLS}/events"
 CALL = f"{CALLS}/{{call_id}}"
@@ -69,6 +72,10 @@ def at(template: str, **values: str | int) -> str:
 
 
 # -- the table filled in, as the SDK asks ----------------------------------------------------------
+
+
+def key(key_id: str) -> str:
+    return at(KEY, key_id=key_id)
 
 
 def call(call_id: str) -> str:

@@ -19,6 +19,7 @@ from utdstream.engine.api.bans import BanHandlers
 from utdstream.engine.api.calls import CallHandlers
 from utdstream.engine.api.events import EventHandlers
 from utdstream.engine.api.gate import Gate
+from utdstream.engine.api.keys import KeyHandlers
 from utdstream.engine.api.openapi import document
 from utdstream.engine.api.people import PeopleHandlers
 from utdstream.engine.api.request import Answer, Ask, Handler
@@ -32,6 +33,7 @@ from utdstream.engine.config import EngineConfig
 from utdstream.engine.flows.bans import BanService
 from utdstream.engine.flows.call_watch import CallWatch
 from utdstream.engine.flows.calls import CallService
+from utdstream.engine.flows.keys import KeyService
 from utdstream.engine.flows.room_states import RoomDesk
 from utdstream.engine.flows.room_watch import RoomWatch
 from utdstream.engine.flows.rooms import RoomService
@@ -99,10 +101,22 @@ class Engine:
             self.desk,
             on_banned=self.events.close_all,
         )
-        self.gate = Gate(self.tokens, config.limits, self.bans.check)
+        self.keys = KeyService(app_id, self.store)
+        self.gate = Gate(
+            self.tokens,
+            config.limits,
+            self.store.keys,
+            is_key_open=config.is_key_open,
+            check_ban=self.bans.check,
+        )
 
     def open(self) -> None:
         """Takes up the calls of the database, connects to the broker, begins to poll."""
+        if self.config.is_key_open and not self.config.is_loopback:
+            _log.warning(
+                "open_key is on and this engine serves a network: whoever reads app_key there, or in one device, "
+                "may be any identity; make keys with `utdstream engine key add`, then take open_key away"
+            )
         if self.notifier is not None:
             self.notifier.start()
         self.calls.start()
@@ -145,6 +159,7 @@ class Engine:
             StageHandlers(desk, self.rooms),
             PeopleHandlers(desk, self.rooms),
             BanHandlers(self.bans, self.rooms, config.project.app_id),
+            KeyHandlers(self.keys),
             EventHandlers(self.events),
         )
         found: dict[str, Handler] = {"health": self.health, "openapi": _openapi}
@@ -157,7 +172,7 @@ class Engine:
         parts: dict[str, object] = {"livekit": _word(self.sfu.is_up)}
         if self.notifier is not None:
             parts["mqtt"] = _word(self.notifier.is_up)
-        return Answer({"status": "ok", "parts": parts})
+        return Answer({"status": "ok", "parts": parts, "open_key": self.config.is_key_open})
 
     def webhook(self, body: str, authorization: str) -> bool:
         """Takes a webhook of the media server; False when it is not signed with our key."""

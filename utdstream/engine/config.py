@@ -7,8 +7,10 @@ every `repr` and never shown in an error.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from utdstream import settings
 from utdstream.settings import Meta
@@ -45,11 +47,18 @@ class ProjectSection:
     """The one project: its credentials, its limits, what is switched on."""
 
     app_id: Annotated[AppId, "the project's public number"]
-    app_key: Annotated[str, "the publishable key: it mints tokens and nothing else"] = field(repr=False)
+    app_key: Annotated[str, "the open key: it mints tokens for any identity, where `open_key` lets it"] = (
+        field(repr=False)
+    )
     app_secret: Annotated[str, "the key of your servers: it may do everything, in any identity's name"] = (
         field(repr=False)
     )
     name: Annotated[str, "shown by `GET /project`"] = "utdstream"
+    open_key: Annotated[
+        bool | None,
+        "true: whoever has `app_key` may be any identity; false: each device needs a key of its own; "
+        "not set: true while all of the engine's addresses are loopback",
+    ] = None
     call_ring_timeout_s: Annotated[Seconds, "a call that is not answered for this long is missed"] = 30.0
     max_call_duration_s: Annotated[Seconds, "a call is ended after this long"] = 3600.0
     calls_enabled: Annotated[bool, "false: calls are refused (`feature_disabled`)"] = True
@@ -112,7 +121,27 @@ class EngineConfig:
     mqtt: MqttSection | None = None
     limits: LimitsSection = field(default_factory=LimitsSection)
 
+    @property
+    def is_loopback(self) -> bool:
+        """Whether every address that devices are given is of this machine alone."""
+        hosts = [self.engine.host, urlsplit(self.livekit.public_url).hostname or ""]
+        if self.mqtt is not None:
+            hosts.append(self.mqtt.public_host)
+        return all(map(_is_loopback, hosts))
+
+    @property
+    def is_key_open(self) -> bool:
+        """Whether `app_key` mints for any identity."""
+        return self.is_loopback if self.project.open_key is None else self.project.open_key
+
 
 def load(path: str | Path) -> EngineConfig:
     """The settings in the file at `path`. Raises: InvalidConfig, which names file, section and key."""
     return settings.read(Path(path), EngineConfig)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

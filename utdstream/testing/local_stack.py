@@ -16,7 +16,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -42,7 +42,8 @@ class LocalStack:
     off unless `limits` sets them (`{"enabled": True, "requests_per_minute": 10}`). The folder with the
     secrets is deleted at the end; the programs' logs are copied to `log_dir` first when one is given. The
     engine logs at `log_level`; a benchmark takes "info", which is what a service has.
-    Nothing is left behind, also when this process is killed.
+    The open key mints for any identity, as on every loopback; `open_key=False` switches it off, and `issue_key`
+    makes a key for each device. Nothing is left behind, also when this process is killed.
 
     Blocks: entering about 1 s, 20 s at most; `close` 9 s at most.
     Thread: all methods from any thread.
@@ -55,9 +56,10 @@ class LocalStack:
         limits: Mapping[str, object] | None = None,
         log_dir: str | os.PathLike[str] | None = None,
         log_level: str = "debug",
+        open_key: bool | None = None,
     ) -> None:
         self._log_level = log_level
-        self._project = dict(project or {})
+        self._project = dict(project or {}) if open_key is None else {**(project or {}), "open_key": open_key}
         self._limits = dict(limits or {})
         self._log_dir = Path(log_dir) if log_dir is not None else None
         self._lock = threading.Lock()
@@ -100,7 +102,7 @@ class LocalStack:
 
     @property
     def app_key(self) -> str:
-        """The publishable key: it mints tokens and nothing else."""
+        """The open key: it mints for any identity, unless the stack was made with `open_key=False`."""
         return self._settings.project.app_key
 
     @property
@@ -137,11 +139,32 @@ class LocalStack:
 
     def mqtt_login(self, identity: str) -> MqttLogin:
         """A broker login for `identity`, made by the engine now. Blocks. Raises: EngineUnreachable."""
-        answer = self._post(routes.AUTH_SESSION, {"identity": identity})
+        answer = self._ask("POST", routes.AUTH_SESSION, {"identity": identity})
         login = codec.parse_session(answer).mqtt
         if login is None:
             raise EngineUnreachable(f"the engine gave {identity!r} no broker login; see logs('engine')")
         return login
+
+    def issue_key(
+        self,
+        identity: str,
+        *,
+        may_host: bool = False,
+        rooms: Sequence[str] = ("*",),
+        display_name: str | None = None,
+    ) -> str:
+        """A new app key for `identity`, or for all that begin alike (`kiosk-*`): what `UTDStreamClient` takes.
+
+        `may_host`: it makes the rooms it enters. `rooms`: those it enters, by name or beginning. `display_name`:
+        how others see its holder. Blocks. Raises: EngineUnreachable, InvalidRequest.
+        """
+        wanted = {
+            "identity": identity,
+            "may_host": may_host,
+            "rooms": list(rooms),
+            "display_name": display_name,
+        }
+        return str(self._ask("POST", routes.KEYS, wanted)["app_key"])
 
     # --- what is done to it
 
@@ -230,34 +253,35 @@ class LocalStack:
     def _settings(self) -> StackSettings:
         return self._running().settings
 
-    def _post(self, path: str, body: Mapping[str, object]) -> codec.JsonObject:
+    def _ask(self, method: str, path: str, body: Mapping[str, object] | None) -> codec.JsonObject:
+        """What the engine answers to this stack as its own server."""
         settings = self._settings
         # Not urllib: a proxy in the environment must never see a loopback request.
         connection = http.client.HTTPConnection(settings.address, settings.ports.engine, timeout=10.0)
         try:
             connection.request(
-                "POST",
+                method,
                 path,
-                body=json.dumps(body),
+                body=json.dumps(body or {}),
                 headers={
                     "Content-Type": "application/json",
                     routes.HEADER_APP_ID: self.app_id,
-                    routes.HEADER_APP_KEY: self.app_key,
+                    routes.HEADER_APP_SECRET: self.app_secret,
                 },
             )
             answer = connection.getresponse()
             content, status = answer.read(), answer.status
         except (OSError, http.client.HTTPException) as error:
             raise EngineUnreachable(
-                f"the engine at {settings.base_url} gave no answer to POST {path} ({error}); "
+                f"the engine at {settings.base_url} gave no answer to {method} {path} ({error}); "
                 "see logs('engine')"
             ) from error
         finally:
             connection.close()
         parsed = codec.json_object(content)
-        if status != 200 or parsed is None:
+        if status not in (200, 201) or parsed is None:
             message, code, retry_after_s = codec.error_message(parsed)
-            raise error_from_answer(status, message or f"POST {path}: HTTP {status}", code, retry_after_s)
+            raise error_from_answer(status, message or f"{method} {path}: HTTP {status}", code, retry_after_s)
         return parsed
 
     def _keep_logs(self, folder: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import pytest
 from starlette.requests import Request
 
@@ -11,8 +13,12 @@ from utdstream.engine.api.gate import Gate
 from utdstream.engine.api.operations.table import Access
 from utdstream.engine.api.request import Ask, Asker
 from utdstream.engine.api.server import error_response
+from utdstream.engine.clock import EPOCH
 from utdstream.engine.media.tokens import Tokens
+from utdstream.engine.rules import keys
+from utdstream.engine.rules.keys import AppKey
 from utdstream.engine.rules.refusals import Refusal
+from utdstream.engine.store.sqlite.database import SqliteStore
 
 SETTINGS = config.EngineConfig(
     engine=config.EngineSection(database="unused", token_secret="ts"),
@@ -31,14 +37,34 @@ def ask(asker: Asker, **body: object) -> Ask:
     return Ask(asker, {}, Query({}), Fields(body), None)
 
 
+@pytest.fixture(scope="module")
+def store() -> Iterator[SqliteStore]:
+    """One key that is for the door, one for kiosks, one that was revoked."""
+    store = SqliteStore(":memory:")
+    for key_id, identity in (("key_door", "door"), ("key_kiosks", "kiosk-*"), ("key_old", "door")):
+        digest = Tokens(SETTINGS).digest_of_key(key_id)
+        store.keys.insert(AppKey(key_id, key_id, digest, identity, False, ("lobby", "show-*"), EPOCH))
+    store.keys.revoke("key_old", EPOCH)
+    yield store
+    store.close()
+
+
 @pytest.fixture
-def gate() -> Gate:
-    return Gate(Tokens(SETTINGS), SETTINGS.limits)
+def made_gate(store: SqliteStore) -> Callable[..., Gate]:
+    def make(limits: config.LimitsSection = SETTINGS.limits, *, is_key_open: bool = True) -> Gate:
+        return Gate(Tokens(SETTINGS), limits, store.keys, is_key_open=is_key_open)
+
+    return make
 
 
-def test_credential_when_shown_opens_what_it_should(gate: Gate) -> None:
+@pytest.fixture
+def gate(made_gate: Callable[..., Gate]) -> Gate:
+    return made_gate()
+
+
+def test_credential_when_shown_opens_what_it_should(made_gate: Callable[..., Gate]) -> None:
     """Each credential opens what it should."""
-    bearer = f"Bearer {Tokens(SETTINGS).bearer('door')}"
+    bearer = f"Bearer {Tokens(SETTINGS).bearer('door', keys.OPEN_ID)}"
     everybody = {
         "key": {"X_App_Key": "key"},
         "secret": {"X_App_Secret": "secret"},
@@ -53,7 +79,7 @@ def test_credential_when_shown_opens_what_it_should(gate: Gate) -> None:
     }
     for access, allowed in opens.items():
         for name, headers in everybody.items():
-            gate = Gate(Tokens(SETTINGS), SETTINGS.limits)
+            gate = made_gate()
             if name in allowed:
                 asker = gate.asker(request(X_App_Id="12", **headers), access)
                 assert asker.trusted is (name == "secret")
@@ -103,9 +129,9 @@ def test_address_when_guessing_credentials_is_slowed_down(gate: Gate) -> None:
     assert codes == ["invalid_credentials", "invalid_credentials", "rate_limited"]
 
 
-def test_limits_when_off_count_nothing() -> None:
+def test_limits_when_off_count_nothing(made_gate: Callable[..., Gate]) -> None:
     """Limits that are off count nothing."""
-    gate = Gate(Tokens(SETTINGS), config.LimitsSection(enabled=False, requests_per_minute=1))
+    gate = made_gate(config.LimitsSection(enabled=False, requests_per_minute=1))
     for _ in range(50):
         gate.count(ask(Asker(identity="door")))
         gate.count_mint(ask(Asker(), identity="door"))
@@ -122,3 +148,73 @@ def test_actor_when_a_bearer_asks_is_fixed_and_a_server_names_one() -> None:
     with pytest.raises(Refusal) as refusal:
         ask(Asker(trusted=True)).actor()
     assert refusal.value.status == 422
+
+
+def test_bearer_when_its_key_is_in_use_names_it(gate: Gate) -> None:
+    """The rights of the key go with its user tokens."""
+    bearer = f"Bearer {Tokens(SETTINGS).bearer('door', 'key_door')}"
+    asker = gate.asker(request(X_App_Id="12", Authorization=bearer), Access.USER)
+    assert asker.identity == "door"
+    assert asker.key is not None
+    assert asker.key_id == "key_door"
+
+
+@pytest.mark.parametrize("key_id", ["key_old", "key_that_never_was", ""])
+def test_bearer_when_its_key_is_revoked_or_unknown_is_refused(gate: Gate, key_id: str) -> None:
+    """A user token ends with its key, in the middle of its 24 hours."""
+    bearer = f"Bearer {Tokens(SETTINGS).bearer('door', key_id)}"
+    with pytest.raises(Refusal) as refusal:
+        gate.asker(request(X_App_Id="12", Authorization=bearer), Access.USER)
+    assert refusal.value.code == "invalid_token"
+
+
+def test_open_key_when_off_mints_nothing_and_ends_its_bearers(made_gate: Callable[..., Gate]) -> None:
+    """What is in every device is of no use any more; the secret and the keys of devices are."""
+    gate = made_gate(is_key_open=False)
+    for headers, code in (
+        ({"X_App_Key": "key"}, "invalid_credentials"),
+        ({"Authorization": f"Bearer {Tokens(SETTINGS).bearer('door', keys.OPEN_ID)}"}, "invalid_token"),
+    ):
+        with pytest.raises(Refusal) as refusal:
+            gate.asker(request(X_App_Id="12", **headers), Access.ANY)
+        assert refusal.value.code == code
+    assert gate.asker(request(X_App_Id="12", X_App_Key="key_door"), Access.MINT).key_id == "key_door"
+    server = f"Bearer {Tokens(SETTINGS).bearer('door', keys.SERVER_ID)}"
+    assert gate.asker(request(X_App_Id="12", Authorization=server), Access.USER).identity == "door"
+
+
+@pytest.mark.parametrize("key", ["key_old", "key_that_never_was", "", "ü", "key "])
+def test_key_when_revoked_or_unknown_mints_nothing(made_gate: Callable[..., Gate], key: str) -> None:
+    """401, whatever the reason."""
+    with pytest.raises(Refusal) as refusal:
+        made_gate().asker(request(X_App_Id="12", X_App_Key=key), Access.MINT)
+    assert refusal.value.code == "invalid_credentials"
+
+
+def test_key_when_used_for_other_identities_is_refused_and_slowed_down(gate: Gate) -> None:
+    """Each attempt counts for the address: one cannot try them all."""
+    headers = request(X_App_Id="12", X_App_Key="key_kiosks")
+    asker = gate.asker(headers, Access.MINT)
+    gate.check_key(ask(asker, identity="kiosk-1"), headers, mints=True)
+    codes = []
+    for identity in ("door", "kiosk", "kiosk"):
+        with pytest.raises(Refusal) as refusal:
+            gate.check_key(ask(asker, identity=identity), headers, mints=True)
+        codes.append(refusal.value.code)
+    assert codes == ["identity_mismatch", "identity_mismatch", "rate_limited"]
+
+
+@pytest.mark.parametrize(
+    ("room", "is_allowed"),
+    [("lobby", True), ("p12_lobby", True), ("show-1", True), ("call_" + "0" * 24, True), ("attic", False)],
+)
+def test_room_when_in_the_path_is_one_of_the_keys_rooms(gate: Gate, room: str, is_allowed: bool) -> None:
+    """Both spellings are one room; the room of a call is its parties', whatever their keys say."""
+    headers = request(X_App_Id="12", Authorization=f"Bearer {Tokens(SETTINGS).bearer('door', 'key_door')}")
+    asked = Ask(gate.asker(headers, Access.USER), {"room": room}, Query({}), Fields({}), None)
+    if is_allowed:
+        gate.check_key(asked, headers, mints=False)
+    else:
+        with pytest.raises(Refusal) as refusal:
+            gate.check_key(asked, headers, mints=False)
+        assert refusal.value.code == "forbidden"

@@ -56,6 +56,9 @@ ASKED = {
     ("POST", routes.BAN),
     ("DELETE", routes.BAN),
     ("GET", routes.BANS),
+    ("POST", routes.KEYS),
+    ("GET", routes.KEYS),
+    ("DELETE", routes.key("key_1")),
 }
 
 

@@ -26,11 +26,11 @@ SETTINGS = config.EngineConfig(
 def test_bearer_when_not_this_engines_is_refused() -> None:
     """A bearer speaks for its identity only here."""
     tokens = Tokens(SETTINGS)
-    assert tokens.identity_of(tokens.bearer("Tür 🚪")) == "Tür 🚪"
+    assert tokens.read(tokens.bearer("Tür 🚪", "key_1")) == ("Tür 🚪", "key_1")
     other = Tokens(replace(SETTINGS, engine=replace(SETTINGS.engine, token_secret="another")))
-    for bearer in ("", "x", "a.b.c", tokens.bearer("door")[:-3], other.bearer("door"), "ü"):
+    for bearer in ("", "x", "a.b.c", tokens.bearer("door", "key_1")[:-3], other.bearer("door", "key_1"), "ü"):
         with pytest.raises(Refusal) as refusal:
-            tokens.identity_of(bearer)
+            tokens.read(bearer)
         assert refusal.value.code == "invalid_token"
 
 
@@ -38,9 +38,9 @@ def test_bearer_when_it_ran_out_says_so(monkeypatch: pytest.MonkeyPatch) -> None
     """A bearer that ran out says so."""
     tokens = Tokens(SETTINGS)
     monkeypatch.setattr("utdstream.engine.media.tokens.time.time", lambda: 1_000_000.0)
-    bearer = tokens.bearer("door")
+    bearer = tokens.bearer("door", "key_1")
     with pytest.raises(Refusal) as refusal:
-        tokens.identity_of(bearer)
+        tokens.read(bearer)
     assert (refusal.value.status, refusal.value.code) == (401, "token_expired")
 
 

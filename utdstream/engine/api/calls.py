@@ -58,7 +58,7 @@ class CallHandlers:
                 type=type,
                 caller=caller,
                 callee=callee,
-                caller_name=ask.fields.name("caller_name"),
+                caller_name=ask.asker.display_name or ask.fields.name("caller_name"),
                 callee_name=ask.fields.name("callee_name"),
                 metadata=ask.fields.metadata(),
                 idempotency_key=ask.idempotency_key,

@@ -1,6 +1,6 @@
-"""Credentials and rate limits: which identity asks, and how often.
+"""Credentials and rate limits: which identity asks, with which key, and how often.
 
-Owns: `Gate`. Runs on the loop thread. Knows no rule of calls or rooms. No credential is logged.
+Owns: `Gate`. Runs on the loop thread. What a key may do is in `rules/keys`. No credential is logged.
 """
 
 from __future__ import annotations
@@ -10,13 +10,16 @@ from collections.abc import Callable
 
 from starlette.requests import Request
 
-from utdstream._wire import routes
+from utdstream._wire import names, routes
 from utdstream.engine.api.limits import Buckets
 from utdstream.engine.api.operations.table import Access
 from utdstream.engine.api.request import Ask, Asker
 from utdstream.engine.config import LimitsSection
-from utdstream.engine.media.tokens import Tokens
+from utdstream.engine.media.tokens import Bearer, Tokens
+from utdstream.engine.rules import keys
+from utdstream.engine.rules.keys import AppKey
 from utdstream.engine.rules.refusals import Refusal
+from utdstream.engine.store.contract import KeyStore
 
 QUERY_APP_ID, QUERY_TOKEN = "app_id", "access_token"
 TRUSTED_FACTOR = 50
@@ -29,9 +32,17 @@ class Gate:
     """
 
     def __init__(
-        self, tokens: Tokens, limits: LimitsSection, check_ban: Callable[[str], None] = lambda identity: None
+        self,
+        tokens: Tokens,
+        limits: LimitsSection,
+        app_keys: KeyStore,
+        *,
+        is_key_open: bool,
+        check_ban: Callable[[str], None] = lambda identity: None,
     ) -> None:
         self._tokens = tokens
+        self._keys = app_keys
+        self._is_key_open = is_key_open
         self._check_ban = check_ban
         self._enabled = limits.enabled
         self._requests = Buckets(limits.requests_per_minute)
@@ -46,7 +57,26 @@ class Gate:
         try:
             return self._identify(request, access, in_query=in_query)
         except Refusal:
-            self._take(self._strangers, request.client.host if request.client else "")
+            self._take(self._strangers, _address(request))
+            raise
+
+    def check_key(self, ask: Ask, request: Request, *, mints: bool) -> None:
+        """Raises: Refusal when the asker's key is not for the identity of a mint, or for the room in the path.
+
+        A client that tries one identity after the other is slowed down by its address.
+        """
+        key = ask.asker.key
+        if key is None:
+            return
+        try:
+            identity = ask.fields.identity("identity") if mints else None
+            if identity is not None:
+                keys.check_identity(key, identity)
+            room = self._tokens.plain_room(ask.path.get("room", ""))
+            if room and not names.is_call_id(room):
+                keys.check_room(key.rooms, room)
+        except Refusal:
+            self._take(self._strangers, _address(request))
             raise
 
     def count(self, ask: Ask) -> None:
@@ -87,21 +117,50 @@ class Gate:
             if not self._tokens.is_app_secret(secret):
                 raise Refusal("invalid_credentials", "Invalid credentials")
             return Asker(trusted=True)
-        if key is not None and not self._tokens.is_app_key(key):
-            raise Refusal("invalid_credentials", "Invalid credentials")
+        named = None if key is None else self._named_key(key)
         if access is Access.MINT:
             if key is None:
                 raise Refusal("missing_credentials", "Missing X-App-Key or X-App-Secret header")
-            return Asker()
+            return Asker(key=named)
         if bearer is not None:
-            identity = self._tokens.identity_of(bearer)
+            said = self._tokens.read(bearer)
+            minted_with = self._key_of(said)
             if access is Access.SECRET:
                 raise Refusal("forbidden", "This needs the X-App-Secret header")
-            self._check_ban(identity)
-            return Asker(identity=identity)
+            self._check_ban(said.identity)
+            return Asker(identity=said.identity, key=minted_with)
         if access is Access.ANY and key is not None:
-            return Asker()
+            return Asker(key=named)
         raise Refusal("missing_credentials", "Missing Authorization: Bearer or X-App-Secret header")
+
+    def _named_key(self, key: str) -> AppKey | None:
+        """The record of this key; None for the open key. Raises: Refusal."""
+        if self._tokens.is_app_key(key):
+            if not self._is_key_open:
+                raise Refusal(
+                    "invalid_credentials",
+                    "The project's own app key is switched off here; use a key made by `utdstream engine key add`",
+                )
+            return None
+        named = self._keys.by_digest(self._tokens.digest_of_key(key))
+        if named is None:
+            raise Refusal("invalid_credentials", "Invalid credentials")
+        if named.revoked_at is not None:
+            raise Refusal("invalid_credentials", "This app key was revoked; ask for a new one")
+        return named
+
+    def _key_of(self, said: Bearer) -> AppKey | None:
+        """The key a user token was minted with; None for the open key or the secret. Raises: Refusal."""
+        if said.key_id == keys.SERVER_ID or (said.key_id == keys.OPEN_ID and self._is_key_open):
+            return None
+        key = self._keys.get(said.key_id)
+        if key is None or key.revoked_at is not None:
+            raise Refusal("invalid_token", "The app key of this user token was revoked; use a new key")
+        return key
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client else ""
 
 
 def _bearer(header: str | None) -> str | None:

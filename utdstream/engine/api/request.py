@@ -12,15 +12,32 @@ from dataclasses import dataclass
 from starlette.responses import Response
 
 from utdstream.engine.api.fields import Fields, Query
+from utdstream.engine.rules import keys
+from utdstream.engine.rules.keys import AppKey
 from utdstream.engine.rules.refusals import Refusal
 
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """The client that asks. `identity` is fixed by a user token; `trusted`: it came with the app secret."""
+    """The client that asks. `identity` is fixed by a user token; `trusted`: it came with the app secret. `key` is
+    the one that it came with, or that its user token was minted with; None: the open key, or the app secret.
+    """
 
     identity: str | None = None
     trusted: bool = False
+    key: AppKey | None = None
+
+    @property
+    def key_id(self) -> str:
+        """What a user token that is minted for this asker names."""
+        if self.key is not None:
+            return self.key.id
+        return keys.SERVER_ID if self.trusted else keys.OPEN_ID
+
+    @property
+    def display_name(self) -> str | None:
+        """The name by which others know this asker, whatever it calls itself; None: it may choose."""
+        return None if self.key is None else self.key.display_name
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from utdstream.engine.flows.rooms import Place, RoomService, RoomWish
 from utdstream.engine.media.sfu import Participant, SfuRoom
 from utdstream.engine.media.tokens import Tokens
 from utdstream.engine.push.notifier import Notifier
-from utdstream.engine.rules import roles, rooms
+from utdstream.engine.rules import keys, roles, rooms
 from utdstream.engine.rules.refusals import Refusal, invalid
 from utdstream.limits import MAX_RELIABLE_BYTES, MAX_SEATS
 from utdstream.models import UTDStreamType
@@ -75,11 +75,13 @@ class RoomHandlers:
         ask.fields.name("name")
         self._bans.check(identity)
         login = None if self._notifier is None else await self._notifier.login(identity)
-        return Answer(answers.session_to_json(user_token=self._tokens.bearer(identity), mqtt=login))
+        return Answer(
+            answers.session_to_json(user_token=self._tokens.bearer(identity, ask.asker.key_id), mqtt=login)
+        )
 
     async def mint_room(self, ask: Ask) -> Answer:
         """POST /token."""
-        fields = ask.fields
+        fields, key = ask.fields, ask.asker.key
         identity = _required_identity(ask)
         type = self._room_type(fields)
         name = fields.raw("room_name")
@@ -96,9 +98,12 @@ class RoomHandlers:
             role=fields.one_of("role", rooms.ROLES),
             room_owner_id=fields.identity("room_owner_id"),
             trusted=ask.asker.trusted,
-            display_name=fields.name("name"),
+            may_host=key is None or key.may_host,
+            display_name=ask.asker.display_name or fields.name("name"),
             grid=grid,
         )
+        if key is not None:
+            keys.check_room(key.rooms, wish.name)
         metadata = self._participant_metadata(fields)
         self._bans.check(identity, wish.name)
         await self._takeovers.claim(wish.name, identity, fields.device_fact("device_id", longest=256))
@@ -117,7 +122,7 @@ class RoomHandlers:
                 token=token,
                 url=self._media_url,
                 room_name=entrance.place.name,
-                user_token=self._tokens.bearer(identity),
+                user_token=self._tokens.bearer(identity, ask.asker.key_id),
                 role=entrance.role,
             )
         )

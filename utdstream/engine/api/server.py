@@ -118,6 +118,7 @@ async def _ask(request: Request, operation: Operation, gate: Gate) -> Ask:
         _key(request.headers.get(routes.HEADER_IDEMPOTENCY_KEY)),
         request.headers.get(HEADER_LAST_EVENT_ID),
     )
+    gate.check_key(ask, request, mints=operation.access is Access.MINT)
     if operation.access is Access.MINT:
         gate.count_mint(ask)
     else:

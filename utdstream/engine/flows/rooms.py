@@ -21,8 +21,8 @@ from utdstream._wire import messages
 from utdstream.engine.flows.room_states import RoomDesk
 from utdstream.engine.media.room_follower import RoomFollower
 from utdstream.engine.media.sfu import Participant, Sfu, SfuNotFound, SfuRoom, SfuUnavailable, Webhook
-from utdstream.engine.rules import roles, rooms, seats
-from utdstream.engine.rules.grants import Rights, rights
+from utdstream.engine.rules import keys, roles, rooms, seats
+from utdstream.engine.rules.grants import Rights, is_host, rights
 from utdstream.engine.rules.refusals import Refusal, unavailable
 from utdstream.engine.rules.room_state import Outcome, RoomState
 from utdstream.engine.rules.rooms import Room
@@ -57,6 +57,8 @@ class RoomWish:
     role: str | None
     room_owner_id: str | None
     trusted: bool
+    may_host: bool = True
+    """Whether the asker may make the room, and claim it for an owner."""
     display_name: str | None = None
     grid: GridWish = GridWish()  # noqa: RUF009  # frozen
 
@@ -100,7 +102,11 @@ class RoomService:
             before = self._store.rooms.get(wish.name)
             if before is not None:
                 rooms.same_type(before, wish.type)
-            owner = rooms.first_owner(wish.identity, wish.role, wish.room_owner_id)
+            owner = None
+            if wish.may_host:
+                owner = rooms.first_owner(wish.identity, wish.role, wish.room_owner_id)
+            else:
+                self._check_guest(before, wish.identity)
             room = before or Room(wish.name, wish.type, owner, datetime.now(timezone.utc))
             room = replace(room, owner=room.owner or owner)
             name = rooms.livekit_name(wish.name, self._app_id)
@@ -122,6 +128,10 @@ class RoomService:
             if before is None:
                 _log.info("room %s made by %s (%s)", wish.name, wish.identity, wish.type.wire)
             return Entrance(Place(wish.name, name, room), role, rights(room, state, wish.identity))
+
+    def _check_guest(self, room: Room | None, identity: str) -> None:
+        is_hosting = room is not None and is_host(room, self._desk.state(room), identity)
+        keys.check_guest(exists=room is not None, is_host=is_hosting)
 
     def _admit(self, room: Room, wish: RoomWish, *, is_claimed: bool) -> tuple[str, RoomState]:
         role = "audience"

@@ -12,19 +12,29 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import jwt
 from livekit import api
 from livekit.api.access_token import Claims
 
 from utdstream.engine.config import EngineConfig
+from utdstream.engine.rules import keys
 from utdstream.engine.rules.refusals import Refusal
+from utdstream.engine.rules.rooms import livekit_name
 
 BEARER_TTL_S = 24 * 3600
 MAX_KNOWN_BEARERS = 10_000
 MEDIA_TTL_S = 600
 """A media token counts at the join only; inside a session the media server refreshes it."""
 _AUDIENCE = "utdstream-user"
+
+
+class Bearer(NamedTuple):
+    """What a user token says: the identity it speaks for, and the id of the key that it was minted with."""
+
+    identity: str
+    key_id: str
 
 
 class Tokens:
@@ -38,25 +48,34 @@ class Tokens:
         self._token_secret = config.engine.token_secret.encode()
         # Derived: HS256 wants 32 bytes, whatever length the operator chose.
         self._bearer_key = hmac.digest(self._token_secret, b"bearer", hashlib.sha256)
-        self._known: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        self._known: OrderedDict[str, tuple[Bearer, float]] = OrderedDict()
 
     def is_app_id(self, value: str) -> bool:
         """True for this project's id (constant time)."""
         return hmac.compare_digest(value.encode(), self._app_id.encode())
 
+    def plain_room(self, spelling: str) -> str:
+        """The room's plain name, in whichever of its two spellings it came."""
+        return spelling.removeprefix(livekit_name("", self._app_id))
+
+    def digest_of_key(self, key: str) -> str:
+        """What the store has of an app key of this project."""
+        return keys.digest_of(key, self._app_id)
+
     def is_app_key(self, value: str) -> bool:
-        """True for this project's publishable key (constant time)."""
+        """True for this project's own app key, the open one (constant time)."""
         return hmac.compare_digest(value.encode(), self._key)
 
     def is_app_secret(self, value: str) -> bool:
         """True for this project's secret (constant time)."""
         return hmac.compare_digest(value.encode(), self._secret)
 
-    def bearer(self, identity: str) -> str:
-        """A user bearer for this identity, good for 24 hours."""
+    def bearer(self, identity: str, key_id: str) -> str:
+        """A user bearer for this identity, good for 24 hours, or until the key it names is revoked."""
         now = int(time.time())
         claims = {
             "sub": identity,
+            "key": key_id,
             "aud": _AUDIENCE,
             "iss": self._app_id,
             "iat": now,
@@ -64,8 +83,8 @@ class Tokens:
         }
         return jwt.encode(claims, self._bearer_key, algorithm="HS256")
 
-    def identity_of(self, bearer: str) -> str:
-        """The identity this bearer speaks for. Raises: Refusal (`invalid_token`, `token_expired`)."""
+    def read(self, bearer: str) -> Bearer:
+        """What this bearer says. Raises: Refusal (`invalid_token`, `token_expired`)."""
         known = self._known.get(bearer)
         if known is not None and time.time() < known[1]:
             return known[0]
@@ -77,17 +96,18 @@ class Tokens:
                 algorithms=["HS256"],
                 audience=_AUDIENCE,
                 issuer=self._app_id,
-                options={"require": ["sub", "exp"], "verify_iat": False},
+                options={"require": ["sub", "key", "exp"], "verify_iat": False},
             )
         except jwt.ExpiredSignatureError:
             raise Refusal("token_expired", "The user token has expired; authenticate again") from None
         except (jwt.PyJWTError, ValueError, RecursionError):
             raise Refusal("invalid_token", "The user token is not valid") from None
         # A signature that was right stays right: checking it is a third of the cost of a request.
-        self._known[bearer] = (str(claims["sub"]), float(claims["exp"]))
+        said = Bearer(str(claims["sub"]), str(claims["key"]))
+        self._known[bearer] = (said, float(claims["exp"]))
         while len(self._known) > MAX_KNOWN_BEARERS:
             self._known.popitem(last=False)
-        return str(claims["sub"])
+        return said
 
     def media(
         self,

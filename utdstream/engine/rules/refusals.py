@@ -23,6 +23,7 @@ STATUS_OF_CODE: dict[str, int] = {
     "feature_disabled": 403,
     "room_limit_reached": 403,
     "not_found": 404,
+    "key_not_found": 404,
     "room_not_found": 404,
     "participant_not_found": 404,
     "call_not_found": 404,

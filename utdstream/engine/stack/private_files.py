@@ -29,10 +29,16 @@ def private_folder(path: Path) -> None:
 
 
 def write_tables(path: Path, tables: Mapping[str, object], *, header: str = "") -> None:
-    """Puts `tables` at `path` as TOML, below `header`."""
+    """Puts `tables` at `path` as TOML, below `header`. A value None, which TOML cannot say, is left out."""
     import tomli_w
 
-    write_private(path, header + tomli_w.dumps(tables))
+    said = {
+        name: {key: value for key, value in table.items() if value is not None}
+        if isinstance(table, Mapping)
+        else table
+        for name, table in tables.items()
+    }
+    write_private(path, header + tomli_w.dumps(said))
 
 
 def write_private(path: Path, text: str) -> None:

@@ -1,8 +1,8 @@
 """What the engine must not forget, as a contract: which database keeps it is no affair of the engine's.
 
-Owns: the ports `Store`, `CallStore`, `RoomStore`, `StateStore`, `PeopleStore`, `BanStore`, and the values that
-are asked with and answered. Loop thread. No database and no I/O here; `store/sqlite` is one implementation, and
-`tests/contract/store_contract.py` holds for each.
+Owns: the ports `Store`, `CallStore`, `RoomStore`, `StateStore`, `PeopleStore`, `BanStore`, `KeyStore`, and the
+values that are asked with and answered. Loop thread. No database and no I/O here; `store/sqlite` is one
+implementation, and `tests/contract/store_contract.py` holds for each.
 
 1. Atomic. What is written inside `transaction()` is kept as a whole; when the block raises, nothing of it is,
    neither on the disk nor in any memory. A write outside of a transaction is one of its own.
@@ -16,12 +16,12 @@ are asked with and answered. Loop thread. No database and no I/O here; `store/sq
 
 The methods are plain, not awaited: read, rule and write are one step that no other request can come into, and a
 seat is taken in a tenth of a millisecond. A database behind an asynchronous driver keeps the contract as SQLite
-does here for calls and room states: when it is opened it reads what may still change (open calls, rooms, their
-states and people, bans) and the calls of the last ring time (for `by_key`); it answers from memory and sends the
-writes of each transaction as one batch, in order. Then two things become awaitable: the wait for rule 4, before
-an answer or a message goes out, and the two `page`s, which coroutines ask for outside of any transaction. `get`
-of a call that was over before the opening is the one read inside a transaction that is left: `flows/calls` loads
-such a call first.
+does here for calls, room states and keys: when it is opened it reads what may still change (open calls, rooms,
+their states and people, bans, keys) and the calls of the last ring time (for `by_key`); it answers from memory and
+sends the writes of each transaction as one batch, in order. Then two things become awaitable: the wait for rule 4,
+before an answer or a message goes out, and the two `page`s, which coroutines ask for outside of any transaction.
+`get` of a call that was over before the opening is the one read inside a transaction that is left: `flows/calls`
+loads such a call first.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from typing import Protocol
 
 from utdstream.engine.rules.bans import Ban
 from utdstream.engine.rules.calls import CallRecord
+from utdstream.engine.rules.keys import AppKey
 from utdstream.engine.rules.room_state import RoomState
 from utdstream.engine.rules.rooms import Room
 from utdstream.models import UTDCallStatus, UTDStreamType
@@ -185,6 +186,25 @@ class BanStore(Protocol):
         """
 
 
+class KeyStore(Protocol):
+    """App keys, the revoked ones too. Answered from memory: every request asks."""
+
+    def insert(self, key: AppKey) -> None:
+        """Writes a new key."""
+
+    def revoke(self, key_id: str, now: datetime) -> AppKey | None:
+        """Writes down that a key is of no use any more; the key, or None. The first moment stays."""
+
+    def get(self, key_id: str) -> AppKey | None:
+        """The key of this id, or None."""
+
+    def by_digest(self, digest: str) -> AppKey | None:
+        """The key with this digest, or None."""
+
+    def all(self) -> list[AppKey]:
+        """Every key, newest first."""
+
+
 class Store(Protocol):
     """An open database. Every method of it and of its parts may raise `StoreFailed`."""
 
@@ -202,6 +222,9 @@ class Store(Protocol):
 
     @property
     def bans(self) -> BanStore: ...
+
+    @property
+    def keys(self) -> KeyStore: ...
 
     def transaction(self) -> AbstractContextManager[None]:
         """All or nothing, and no other write in between."""

@@ -33,8 +33,11 @@ OPERATIONS = (
         request="RoomTokenRequest",
         codes=(
             "banned",
+            "forbidden",
+            "identity_mismatch",
             "invalid_state",
             "room_limit_reached",
+            "room_not_found",
             "session_takeover_cooldown",
             "unavailable",
             "validation_failed",
@@ -48,7 +51,7 @@ OPERATIONS = (
         Access.MINT,
         "Session",
         request="SessionRequest",
-        codes=("banned", "validation_failed"),
+        codes=("banned", "identity_mismatch", "validation_failed"),
     ),
     Operation("project", "GET", routes.PROJECT, "The project's settings and limits", Access.ANY, "Project"),
 )
@@ -58,6 +61,7 @@ SCHEMAS: dict[str, Schema] = {
         {
             "status": {"const": "ok"},
             "parts": {"type": "object", "additionalProperties": {"enum": ["up", "down", "unknown"]}},
+            "open_key": {**FLAG, "description": "Whether the project's own app key mints for any identity."},
         }
     ),
     "Document": {"type": "object"},

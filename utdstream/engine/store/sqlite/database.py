@@ -12,9 +12,10 @@ from utdstream.engine.store.contract import StoreFailed
 from utdstream.engine.store.sqlite.bans import SqliteBans
 from utdstream.engine.store.sqlite.calls import SqliteCalls
 from utdstream.engine.store.sqlite.connection import SqliteConnection
+from utdstream.engine.store.sqlite.keys import SqliteKeys
 from utdstream.engine.store.sqlite.rooms import SqlitePeople, SqliteRooms, SqliteStates
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 
 class SqliteStore:
@@ -37,6 +38,7 @@ class SqliteStore:
         self.states = SqliteStates(self.connection)
         self.people = SqlitePeople(self.connection)
         self.bans = SqliteBans(self.connection)
+        self.keys = SqliteKeys(self.connection)  # since 4
         self.connection.run(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
     def transaction(self) -> AbstractContextManager[None]:

@@ -1,0 +1,254 @@
+"""App keys on the real stack: what a key opens, what it does not, and what is left when it is revoked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from engine_site import Site
+
+from utdstream import AuthenticationFailed, PermissionDenied, UTDStreamClient, UTDStreamType
+from utdstream._wire import routes
+from utdstream.cli import main
+from utdstream.testing import LocalStack
+
+pytestmark = pytest.mark.usefixtures("programs")
+
+
+@pytest.fixture(scope="module")
+def closed() -> Iterator[LocalStack]:
+    """A stack on which the open key is off, as with `engine up --lan`."""
+    with LocalStack(open_key=False) as stack:
+        yield stack
+
+
+@pytest.fixture
+def site(closed: LocalStack) -> Iterator[Site]:
+    site = Site(closed)
+    yield site
+    site.close()
+
+
+def mint(site: Site, key: str, identity: str, **fields: object) -> tuple[int, dict[str, object]]:
+    """What the engine answers to a mint with this key."""
+    path = routes.TOKEN if fields else routes.AUTH_SESSION
+    answer = site.with_headers(X_App_Key=key).ask("POST", path, {"identity": identity, **fields})
+    return answer.status_code, answer.json()
+
+
+def code_of(answer: tuple[int, dict[str, object]]) -> tuple[int, object]:
+    return answer[0], answer[1].get("code")
+
+
+def key_id_of(site: Site, identity: str) -> str:
+    """The id of the newest key of this identity."""
+    rows = site.server().ask("GET", routes.KEYS, None).json()["data"]
+    return str(next(row["key_id"] for row in rows if row["identity"] == identity))
+
+
+def test_open_key_when_off_is_nobody(site: Site) -> None:
+    """What is in every device and on the wire of a network opens nothing."""
+    answer = mint(site, site.stack.app_key, "house")
+    assert code_of(answer) == (401, "invalid_credentials")
+    assert "utdstream engine key add" in str(answer[1]["message"])
+    assert site.server().ask("GET", routes.HEALTH).json()["open_key"] is False
+
+
+def test_key_when_used_for_another_identity_is_refused_in_both_mints(site: Site) -> None:
+    """The key of one device is no other device, whatever it asks for."""
+    key = site.stack.issue_key("door")
+    assert mint(site, key, "door")[0] == 200
+    assert code_of(mint(site, key, "house")) == (403, "identity_mismatch")
+    assert code_of(mint(site, key, "house", room_name="lobby")) == (403, "identity_mismatch")
+    kiosks = site.stack.issue_key("kiosk-*")
+    assert mint(site, kiosks, "kiosk-1")[0] == 200
+    assert code_of(mint(site, kiosks, "door")) == (403, "identity_mismatch")
+
+
+def test_client_when_its_key_is_anothers_gets_a_typed_error(closed: LocalStack) -> None:
+    """The SDK says in one sentence what is wrong, and holds no surprise with the right key."""
+    key = closed.issue_key("bell")
+    for identity, is_right in (("bell", True), ("house", False)):
+        with UTDStreamClient(app_id=closed.app_id, app_key=key, base_url=closed.base_url) as client:
+            if is_right:
+                client.authenticate(identity=identity)
+                continue
+            with pytest.raises(PermissionDenied) as refused:
+                client.authenticate(identity=identity)
+            assert refused.value.code == "identity_mismatch"
+            assert key not in str(refused.value)
+
+
+def test_room_when_the_key_may_not_host_is_neither_made_nor_claimed(site: Site) -> None:
+    """A name cannot be taken before its host comes; with the host in it, the listener is admitted as one."""
+    listener, host = site.stack.issue_key("listener"), site.stack.issue_key("ann", may_host=True)
+    show = {"room_name": "show", "type": "live_stream"}
+    for claim in ({}, {"role": "host"}, {"role": "host", "room_owner_id": "listener"}):
+        assert code_of(mint(site, listener, "listener", **show, **claim)) == (404, "room_not_found")
+    assert mint(site, host, "ann", **show, role="host")[1]["role"] == "host"
+    assert mint(site, listener, "listener", **show, role="host")[1]["role"] == "audience"
+    lesser = site.stack.issue_key("ann")
+    assert code_of(mint(site, lesser, "ann", **show)) == (403, "forbidden")
+
+
+def test_room_when_it_has_no_owner_is_not_claimed_by_a_key_that_may_not_host(site: Site) -> None:
+    """The first who may host it has it."""
+    maker, guest = site.stack.issue_key("maker", may_host=True), site.stack.issue_key("guest")
+    hall = {"room_name": "hall", "type": "live_stream"}
+    assert mint(site, maker, "maker", **hall)[1]["role"] == "audience"
+    assert mint(site, guest, "guest", **hall, role="host")[1]["role"] == "audience"
+    assert mint(site, guest, "guest", **hall, room_owner_id="guest")[1]["role"] == "audience"
+    assert mint(site, maker, "maker", **hall, role="host")[1]["role"] == "host"
+
+
+def test_room_when_the_key_is_for_others_is_refused_in_mint_and_path(site: Site) -> None:
+    """In either spelling of its name."""
+    key = site.stack.issue_key("bob", may_host=True, rooms=["bob-*", "lobby"])
+    other = site.stack.issue_key("cleo", may_host=True)
+    assert mint(site, other, "cleo", room_name="attic", role="host")[0] == 200
+    for name in ("attic", f"p{site.stack.app_id}_attic"):
+        assert code_of(mint(site, key, "bob", room_name=name)) == (403, "forbidden")
+    minted = mint(site, key, "bob", room_name="bob-1", role="host")
+    assert minted[1]["role"] == "host"
+    bob = site.with_headers(Authorization=f"Bearer {minted[1]['user_token']}")
+    assert bob.ask("GET", routes.seats("bob-1")).status_code == 200
+    assert bob.ask("GET", routes.seats("attic")).json()["code"] == "forbidden"
+
+
+def test_caller_when_the_key_has_a_display_name_is_shown_by_it(site: Site) -> None:
+    """A stranger's device cannot call itself the front door."""
+    key = site.stack.issue_key("stranger", display_name="Side gate")
+    bearer = mint(site, key, "stranger")[1]["user_token"]
+    caller = site.with_headers(Authorization=f"Bearer {bearer}")
+    assert caller.call("nobody", caller_name="Front door").caller_name == "Side gate"
+
+
+def test_key_when_revoked_ends_and_its_bearers_with_it(site: Site) -> None:
+    """At once, in the middle of the bearer's day; another key of the same identity is not concerned."""
+    key, other = site.stack.issue_key("lost"), site.stack.issue_key("lost")
+    bearers = [mint(site, one, "lost")[1]["user_token"] for one in (key, other)]
+    phones = [site.with_headers(Authorization=f"Bearer {bearer}") for bearer in bearers]
+    key_ids = [
+        row["key_id"]
+        for row in site.server().ask("GET", routes.KEYS).json()["data"]
+        if row["identity"] == "lost"
+    ]
+    assert [phone.ask("GET", routes.CALLS).status_code for phone in phones] == [200, 200]
+    revoked = site.server().ask("DELETE", routes.key(key_ids[-1]))
+    assert revoked.json()["revoked_at"] is not None
+    assert phones[0].ask("GET", routes.CALLS).json()["code"] == "invalid_token"
+    assert phones[1].ask("GET", routes.CALLS).status_code == 200
+    assert code_of(mint(site, key, "lost")) == (401, "invalid_credentials")
+    again = site.server().ask("DELETE", routes.key(key_ids[-1]))
+    assert again.json() == revoked.json()
+    assert site.server().ask("DELETE", routes.key("key_none")).json()["code"] == "key_not_found"
+
+
+def test_client_when_its_key_is_revoked_gets_a_typed_error(closed: LocalStack, site: Site) -> None:
+    """The bearer that is renewed by itself is not to be had any more."""
+    key = closed.issue_key("gone")
+    with UTDStreamClient(app_id=closed.app_id, app_key=key, base_url=closed.base_url) as client:
+        client.authenticate(identity="gone")
+        site.server().ask("DELETE", routes.key(key_id_of(site, "gone")))
+        with client.call_session(UTDStreamType.AUDIO_CALL) as session, pytest.raises(AuthenticationFailed):
+            session.start(callee_identity="house")
+
+
+def test_keys_when_asked_for_without_the_secret_are_refused(site: Site) -> None:
+    """A key makes no keys, and does not see them."""
+    key = site.stack.issue_key("curious", may_host=True)
+    bearer = mint(site, key, "curious")[1]["user_token"]
+    for headers in ({"X_App_Key": key}, {"Authorization": f"Bearer {bearer}"}):
+        asker = site.with_headers(**headers)
+        for method, path in (("GET", routes.KEYS), ("POST", routes.KEYS), ("DELETE", routes.key("key_1"))):
+            assert asker.ask(method, path, {"identity": "x"}).status_code in (401, 403)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"identity": ""},
+        {"identity": "door", "rooms": []},
+        {"identity": "door", "rooms": "lobby"},
+        {"identity": "door", "rooms": ["a b"]},
+        {"identity": "door", "rooms": [7]},
+        {"identity": "door", "may_host": "yes"},
+        {"identity": "door", "display_name": "\n"},
+    ],
+)
+def test_key_when_asked_for_wrongly_is_not_made(site: Site, fields: dict[str, object]) -> None:
+    """422 with a sentence."""
+    answer = site.server().ask("POST", routes.KEYS, fields)
+    assert (answer.status_code, answer.json()["code"]) == (422, "validation_failed")
+
+
+def test_log_when_keys_are_made_and_used_holds_none(site: Site) -> None:
+    """Ids and identities, never a key."""
+    key = site.stack.issue_key("logged")
+    mint(site, key, "logged")
+    log = site.stack.logs("engine")
+    assert key_id_of(site, "logged") in log
+    assert key not in log
+
+
+def test_key_when_the_engine_was_killed_is_as_it_was(site: Site) -> None:
+    """Made or revoked, it survives `kill -9`."""
+    kept, revoked = site.stack.issue_key("kept"), site.stack.issue_key("ended")
+    site.server().ask("DELETE", routes.key(key_id_of(site, "ended")))
+    site.stack.kill("engine")
+    site.stack.start("engine")
+    assert mint(site, kept, "kept")[0] == 200
+    assert code_of(mint(site, revoked, "ended")) == (401, "invalid_credentials")
+
+
+def test_command_when_run_adds_lists_and_revokes(
+    site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By address and secret file; the key is printed once, alone, and never listed."""
+    secret = tmp_path / "secret"
+    secret.write_text(site.stack.app_secret)
+    where = [
+        "--base-url",
+        site.stack.base_url,
+        "--app-id",
+        site.stack.app_id,
+        "--app-secret-file",
+        str(secret),
+    ]
+    assert (
+        main(["engine", "key", "add", "gate", "--host", "--room", "g-*", "--display-name", "Gate", *where])
+        == 0
+    )
+    key = capsys.readouterr().out.strip()
+    assert mint(site, key, "gate", room_name="g-1", role="host")[0] == 200
+    assert main(["engine", "key", "list", "--json", *where]) == 0
+    row = next(row for row in json.loads(capsys.readouterr().out) if row["identity"] == "gate")
+    assert (row["may_host"], row["rooms"], row["display_name"]) == (True, ["g-*"], "Gate")
+    assert main(["engine", "key", "revoke", row["key_id"], *where]) == 0
+    assert row["key_id"] in capsys.readouterr().out
+    assert main(["engine", "key", "list", *where]) == 0
+    listed = capsys.readouterr().out
+    assert key not in listed
+    assert any(row["key_id"] in line and "revoked" in line for line in listed.splitlines())
+    assert code_of(mint(site, key, "gate")) == (401, "invalid_credentials")
+    assert main(["engine", "key", "revoke", "key_none", *where]) == 1
+    assert "No app key has this id" in capsys.readouterr().err
+
+
+def test_open_key_when_on_beyond_loopback_is_said_by_the_log(tmp_path: Path) -> None:
+    """A warning that names the remedy; LocalStack alone stays quiet."""
+    from dataclasses import replace
+
+    from utdstream.engine.stack.settings import StackSettings, new_project
+    from utdstream.engine.stack.supervisor import Supervisor
+
+    for open_key, is_said in ((True, True), (None, False)):
+        folder = tmp_path / str(open_key)
+        project = replace(new_project(), open_key=open_key)
+        with Supervisor(StackSettings(folder=folder, lan=True, project=project)) as running:
+            log = running.settings.log("engine").read_text()
+        assert ("open_key is on" in log) is is_said
+        assert project.app_key not in log

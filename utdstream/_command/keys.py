@@ -1,0 +1,195 @@
+"""`utdstream engine key add|list|revoke`: the app keys of an engine, asked over REST.
+
+Owns: what the three actions ask and print. Imports the stack's settings late, for the data folder of an
+`engine up` on this machine. Main thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from utdstream._rest.http import Http, check_base_url
+from utdstream._threads.deadline import Deadline
+from utdstream._wire import codec, routes
+from utdstream.errors import InvalidConfig
+
+if TYPE_CHECKING:
+    Actions = argparse._SubParsersAction[argparse.ArgumentParser]
+
+ANSWER_S = 10.0
+_PAGE = 100
+_WHICH = (
+    "The engine is the one of `engine up` on this machine, by its data folder, or the one of --base-url, --app-id "
+    "and --app-secret-file."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Which engine is asked, and with which secret."""
+
+    base_url: str
+    app_id: str
+    app_secret: str = field(repr=False)
+
+
+def add_actions(actions: Actions) -> None:
+    """Adds `key` and its actions to those of `utdstream engine`."""
+    key = actions.add_parser(
+        "key",
+        help="the app keys of devices",
+        description="The app keys of devices: each is for one identity, or for those that begin alike. "
+        + _WHICH,
+        epilog="examples:\n  utdstream engine key add door --display-name 'Front door'\n"
+        "  utdstream engine key list\n  utdstream engine key revoke key_1f0c5a7be2d94c36\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verbs = key.add_subparsers(title="actions", metavar="ACTION", required=True)
+
+    add = verbs.add_parser(
+        "add",
+        help="make a key",
+        description="Make a key and print it: it is shown this once. " + _WHICH,
+        epilog="examples:\n  utdstream engine key add door --display-name 'Front door' > door.key\n"
+        "  utdstream engine key add 'kiosk-*' --room lobby\n"
+        "  utdstream engine key add anna --host --room 'anna-*' --json\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add.add_argument("identity", metavar="IDENTITY", help="who it is for; kiosk-* is for all that begin so")
+    add.add_argument("--name", metavar="TEXT", help="what you call this key (default: the identity)")
+    add.add_argument("--display-name", metavar="TEXT", help="what others are shown, whatever the device says")
+    add.add_argument("--host", action="store_true", help="it may make rooms and host them")
+    add.add_argument(
+        "--room", metavar="NAME", action="append", help="a room it enters; show-* too (default: every room)"
+    )
+    add.set_defaults(run=_add)
+
+    listing = verbs.add_parser(
+        "list",
+        help="show all keys",
+        description="Show all keys, newest first, but never a key itself. " + _WHICH,
+        epilog="examples:\n  utdstream engine key list\n  utdstream engine key list --json\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    listing.set_defaults(run=_list)
+
+    revoke = verbs.add_parser(
+        "revoke",
+        help="end a key",
+        description="End a key and all that was got with it; a device with it is turned away at once. "
+        + _WHICH,
+        epilog="examples:\n  utdstream engine key revoke key_1f0c5a7be2d94c36\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    revoke.add_argument("key_id", metavar="KEY_ID", help="its id, as `key list` shows it")
+    revoke.set_defaults(run=_revoke)
+
+    for verb in (add, listing, revoke):
+        verb.add_argument("--data", metavar="DIR", type=Path, help="data folder of `engine up`")
+        verb.add_argument("--base-url", metavar="URL", help="another engine")
+        verb.add_argument("--app-id", metavar="ID", help="its project")
+        verb.add_argument("--app-secret-file", metavar="FILE", type=Path, help="holds its app secret alone")
+        verb.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add(arguments: argparse.Namespace) -> int:
+    wanted = {
+        "identity": arguments.identity,
+        "name": arguments.name,
+        "may_host": arguments.host,
+        "rooms": arguments.room,
+        "display_name": arguments.display_name,
+    }
+    made = _ask(_site(arguments), "POST", routes.KEYS, wanted)
+    print(json.dumps(made) if arguments.json else made.get("app_key"))
+    return 0
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    site = _site(arguments)
+    rows: list[Mapping[str, object]] = []
+    while True:
+        page = len(rows) // _PAGE + 1
+        found = _ask(site, "GET", f"{routes.KEYS}?page={page}&per_page={_PAGE}")["data"]
+        rows += found if isinstance(found, list) else []
+        if not isinstance(found, list) or len(found) < _PAGE:
+            break
+    if arguments.json:
+        print(json.dumps(rows))
+        return 0
+    for row in rows:
+        state = f"revoked {row['revoked_at']}" if row["revoked_at"] else "in use"
+        may = f"{'hosts' if row['may_host'] else 'enters'} {' '.join(map(str, _listed(row['rooms'])))}"
+        print(f"{row['key_id']}  {row['identity']}  {row['name']}  {may}  {state}")
+    return 0
+
+
+def _revoke(arguments: argparse.Namespace) -> int:
+    ended = _ask(_site(arguments), "DELETE", routes.key(arguments.key_id))
+    print(
+        json.dumps(ended)
+        if arguments.json
+        else f"{ended.get('key_id')} of {ended.get('identity')} is revoked"
+    )
+    return 0
+
+
+def _listed(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
+
+
+def _site(arguments: argparse.Namespace) -> Site:
+    """The engine that the options name. Raises: InvalidConfig."""
+    if arguments.base_url is None:
+        if arguments.app_id is not None or arguments.app_secret_file is not None:
+            raise InvalidConfig("give --base-url with --app-id and --app-secret-file, or none of the three")
+        return _site_here(arguments.data)
+    if arguments.app_id is None or arguments.app_secret_file is None:
+        raise InvalidConfig("--base-url needs --app-id and --app-secret-file")
+    try:
+        secret = arguments.app_secret_file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidConfig(f"the app secret cannot be read from {arguments.app_secret_file}") from error
+    if not secret.isascii() or not secret.isprintable() or not secret:
+        raise InvalidConfig(f"{arguments.app_secret_file} must hold the app secret alone")
+    return Site(check_base_url("--base-url", arguments.base_url), arguments.app_id, secret)
+
+
+def _site_here(data: Path | None) -> Site:
+    from utdstream import settings
+    from utdstream.engine.stack import data_folder
+    from utdstream.engine.stack.ports import LOOPBACK
+    from utdstream.engine.stack.settings import StackFile
+
+    file = (data or data_folder.default_data_folder()).expanduser() / data_folder.NAME
+    if not file.is_file():
+        raise InvalidConfig(
+            f"there is no {file}; run `utdstream engine up` first, or give --data or --base-url"
+        )
+    kept = settings.read(file, StackFile)
+    if kept.ports.engine is None:
+        raise InvalidConfig(f"{file} names no port of the engine; is `utdstream engine up` running?")
+    return Site(f"http://{LOOPBACK}:{kept.ports.engine}", kept.project.app_id, kept.project.app_secret)
+
+
+def _ask(site: Site, method: str, path: str, body: Mapping[str, object] | None = None) -> codec.JsonObject:
+    http = Http()
+    try:
+        return http.request(
+            method,
+            site.base_url + path,
+            headers={
+                "Content-Type": "application/json",
+                routes.HEADER_APP_ID: site.app_id,
+                routes.HEADER_APP_SECRET: site.app_secret,
+            },
+            body=body,
+            deadline=Deadline.after(ANSWER_S, f"{method} {path}"),
+        )
+    finally:
+        http.close()

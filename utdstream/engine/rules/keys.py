@@ -1,0 +1,97 @@
+"""The rules of app keys: which identity a key speaks for, which rooms it enters, which it may host.
+
+Owns: `AppKey` and every decision about it. Pure: no I/O, the clock is given.
+
+1. A key names an identity, or a pattern: a `*` at the end stands for any ending. The rooms it enters are patterns
+   of the same kind.
+2. The open key is the project's own `app_key`: any identity, any room, host too. It has no record.
+3. A key that may not host enters rooms that are open. It neither makes a room nor names its owner, and it is not
+   for the identity that hosts the room.
+4. The display name of a key takes the place of any name that its holder gives.
+5. A key is never changed, only revoked. A revoked key is kept: what was minted with it is still told apart.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from utdstream._wire import codec, names
+from utdstream.engine.rules.refusals import Refusal, invalid
+
+ANY = "*"
+MAX_KEYS = 10_000
+MAX_ROOM_PATTERNS = 50
+OPEN_ID, SERVER_ID = "open", "server"
+"""What a user token names in place of a key's id when it was minted with the open key, or with the app secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class AppKey:
+    """One key of the project; `digest` is made of the key itself, which is kept nowhere."""
+
+    id: str
+    name: str
+    digest: str
+    identity: str
+    may_host: bool
+    rooms: tuple[str, ...]
+    created_at: datetime
+    display_name: str | None = None
+    revoked_at: datetime | None = None
+
+
+def digest_of(key: str, app_id: str) -> str:
+    """What is kept of a key of this project. It is random, 192 bits long: it needs no salt and no slow hash."""
+    return hashlib.sha256(f"{app_id}|{key}".encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def checked_room_pattern(pattern: str) -> str:
+    """A room's plain name, or its beginning and a `*`. Raises: Refusal."""
+    fault = names.room_name_fault(pattern.removesuffix(ANY) or "any")
+    if fault is not None:
+        raise invalid(f"rooms: {fault}; a * stands at the end alone")
+    return pattern
+
+
+def matches(pattern: str, text: str) -> bool:
+    """Whether the pattern is this text, or ends with `*` and is how the text begins."""
+    return text == pattern or (pattern.endswith(ANY) and text.startswith(pattern[:-1]))
+
+
+def check_identity(key: AppKey, identity: str) -> None:
+    """Raises: Refusal (`identity_mismatch`) when the key does not speak for this identity."""
+    if not matches(key.identity, identity):
+        raise Refusal(
+            "identity_mismatch", "This app key is not for this identity; use the key that was made for it"
+        )
+
+
+def check_room(rooms: Sequence[str], room: str) -> None:
+    """Raises: Refusal (`forbidden`) when none of a key's patterns is for this room."""
+    if not any(matches(pattern, room) for pattern in rooms):
+        raise Refusal("forbidden", "This app key is not for this room; use a key that was made for it")
+
+
+def check_guest(*, exists: bool, is_host: bool) -> None:
+    """Raises: Refusal when a key that may not host is to make a room, or to act as its host."""
+    if not exists:
+        raise Refusal("room_not_found", "The room is not open, and this app key may not host it")
+    if is_host:
+        raise Refusal("forbidden", "This identity hosts the room, and this app key may not host")
+
+
+def row(key: AppKey) -> dict[str, object]:
+    """The engine's spelling of a key, without the key itself."""
+    return {
+        "key_id": key.id,
+        "name": key.name,
+        "identity": key.identity,
+        "may_host": key.may_host,
+        "rooms": list(key.rooms),
+        "display_name": key.display_name,
+        "created_at": codec.iso(key.created_at),
+        "revoked_at": None if key.revoked_at is None else codec.iso(key.revoked_at),
+    }
