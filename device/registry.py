@@ -1,16 +1,22 @@
 """Adapter names and where their classes are; each is imported when it is asked for, never before.
 
-Owns: the one table from a name in the configuration to `module:Class`, and the opening of `Devices`.
-Apps reach adapters through here and import none of them. Any thread.
+Owns: the one table from a name in the configuration to `module:attribute`, and the opening of `Devices`. The
+attribute is a function or a class that is called with the `MachineConfig`. Apps reach adapters through here and
+import none of them. Any thread.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, cast
 
 from device.config import MachineConfig
+
+if TYPE_CHECKING:
+    from device.camera.port import SnapshotCamera
+    from device.trigger.port import Button, Relay
+    from utdstream import Microphone, Speaker
 
 ADAPTERS: Mapping[str, Mapping[str, str]] = {
     "audio": {
@@ -32,26 +38,35 @@ ADAPTERS: Mapping[str, Mapping[str, str]] = {
 }
 
 
-def adapter(kind: str, name: str) -> Any:
+def adapter(kind: str, name: str) -> Callable[[MachineConfig], object]:
     """Returns what makes the adapter `name` of `kind`; called with the `MachineConfig`. Raises: DeviceError."""
     module, _, attribute = ADAPTERS[kind][name].partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    made: Callable[[MachineConfig], object] = getattr(importlib.import_module(module), attribute)
+    return made
 
 
-def make_buttons(config: MachineConfig) -> list[Any]:
+def make_buttons(config: MachineConfig) -> list[Button]:
     """Makes the configured button and, always, the command `utd-device press`; starts neither."""
     chosen = config.button.adapter
     names = ["command"] if chosen in ("none", "command") else [chosen, "command"]
-    return [adapter("button", name)(config) for name in names]
+    return [cast("Button", adapter("button", name)(config)) for name in names]
 
 
-def open_camera(config: MachineConfig) -> Any:
-    """Opens the configured camera (a `SnapshotCamera`), or returns None. Raises: DeviceError."""
+def open_camera(config: MachineConfig) -> SnapshotCamera | None:
+    """Opens the configured camera, or returns None. Raises: DeviceError."""
     name = config.camera.adapter
-    return None if name == "none" else adapter("camera", name)(config)
+    return None if name == "none" else cast("SnapshotCamera", adapter("camera", name)(config))
 
 
-def open_audio(config: MachineConfig) -> tuple[Any, Any]:
+def open_audio(config: MachineConfig) -> tuple[Microphone | None, Speaker | None]:
     """Opens the configured `(microphone, speaker)`, each None when there is none. Raises: DeviceError."""
     name = config.audio.adapter
-    return (None, None) if name == "none" else adapter("audio", name)(config)
+    if name == "none":
+        return None, None
+    return cast("tuple[Microphone | None, Speaker | None]", adapter("audio", name)(config))
+
+
+def open_relay(config: MachineConfig) -> Relay | None:
+    """Opens the configured door opener, or returns None. Raises: DeviceError."""
+    name = config.door.adapter
+    return None if name == "none" else cast("Relay", adapter("door", name)(config))

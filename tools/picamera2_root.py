@@ -92,9 +92,10 @@ def main() -> int:
         return 1
     if chosen.build:
         return 0
+    path = ":".join(("/repository", *(f"/repository/tests{each}" for each in ("", "/contract", "/device"))))
     inside = [
         "env", "LD_PRELOAD=/usr/local/lib/libfakedmabuf.so", "LIBCAMERA_LOG_LEVELS=*:ERROR",
-        "PYTHONPATH=/repository:/repository/tests", "PYTHONDONTWRITEBYTECODE=1",
+        f"PYTHONPATH={path}", "PYTHONDONTWRITEBYTECODE=1",
         "/venv/bin/python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "/dev/null",
         "--rootdir=/repository", "--confcutdir=/repository/tests/pi_camera", "--timeout=60",
         "/repository/tests/pi_camera",

@@ -1,7 +1,7 @@
 """What every camera adapter shares: a thread that reads pictures, notices when none come, and opens anew.
 
-Owns: `CapturingCamera`. Its thread is `utd-camera`; a second one, `utd-camera-watch`, gives up on a driver
-that hangs. Imports no driver.
+Owns: `CapturingCamera`, and `Pace` for sources with a rate of their own. Its thread is `utd-camera`; a second
+one, `utd-camera-watch`, gives up on a driver that hangs. Imports no driver.
 
 1. `start` succeeds although the camera is missing or busy: `problem` says what is wrong, and it is opened
    again with growing pauses. A call goes on without pictures.
@@ -204,3 +204,34 @@ def need_even(width: int, height: int) -> None:
     """Raises: CameraFailed: 4:2:0 pictures have even sizes."""
     if width % 2 or height % 2:
         raise CameraFailed(f"a picture of {width}x{height} cannot be sent: both numbers must be even")
+
+
+class Pace:
+    """When the next picture of a source with a rate of its own is due; no drift."""
+
+    def __init__(self, frames_per_second: int) -> None:
+        self._period_s = 1 / frames_per_second
+        self._due_s: float | None = None
+        self._pause = threading.Event()
+
+    def is_early(self) -> bool:
+        """Tells whether a live picture came sooner than the wished rate: then it is left out."""
+        now = time.monotonic()
+        if self._due_s is None or now - self._due_s > 1:
+            self._due_s = now
+        if now < self._due_s - self._period_s / 2:
+            return True
+        self._due_s += self._period_s
+        return False
+
+    def wait(self, wanted: Callable[[], bool]) -> bool:
+        """Waits until a file's next picture is due; False when it is not wanted any more."""
+        now = time.monotonic()
+        if self._due_s is None or now - self._due_s > 1:
+            self._due_s = now
+        while (left_s := self._due_s - time.monotonic()) > 0:
+            if not wanted():
+                return False
+            self._pause.wait(min(left_s, 0.1))
+        self._due_s += self._period_s
+        return True

@@ -1,7 +1,7 @@
 """Our own H.264: libx264 through PyAV, with key frames on request and a bitrate that can change.
 
 Owns: `H264Encoder` (one thread at a time), `EncodedCamera` (a raw camera made an encoded one; its thread is
-`utd-encode`). PyAV is imported when a camera starts.
+`utd-encode`), pictures to and from PyAV, which is imported when a camera starts.
 
 1. No B-frames, SPS and PPS with every IDR, constrained baseline: what WebRTC can carry and every peer decode.
 2. A wanted key frame is the very next access unit.
@@ -23,6 +23,8 @@ from typing import Any
 
 import numpy
 
+from device.camera.port import SnapshotCamera
+from device.config import CameraSection
 from device.errors import CameraFailed, PackageMissing
 from utdstream import Camera, DeviceError, UTDStreamException
 from utdstream.checks import requirement
@@ -69,6 +71,17 @@ def to_av(frame: RawFrame) -> Any:
         target[:, :width] = rows
         at += size
     return made
+
+
+def raw_frame(picture: Any, width: int, height: int, *, is_turned: bool = False) -> RawFrame:
+    """Makes a frame of PyAV an I420 picture of this size, taken now; `is_turned`: by 180 degrees."""
+    fitting = picture.reformat(width=width, height=height, format="yuv420p")
+    planes = []
+    for plane in fitting.planes:
+        rows = numpy.frombuffer(plane, dtype=numpy.uint8).reshape(plane.height, plane.line_size)
+        rows = rows[:, : plane.width]
+        planes.append((rows[::-1, ::-1] if is_turned else rows).tobytes())
+    return RawFrame(b"".join(planes), width, height, PixelFormat.I420, time.monotonic_ns() // 1000)
 
 
 def jpeg(frame: RawFrame) -> bytes:
@@ -258,6 +271,11 @@ class EncodedCamera:
                 if not failed:
                     _log.warning("a picture was lost: %s", error)
                 failed = True
+
+
+def encoded_unless_none(raw: SnapshotCamera, wish: CameraSection) -> SnapshotCamera:
+    """Returns a raw camera through our encoder; as it is when `[camera] encoder` is `none`."""
+    return raw if wish.encoder == "none" else EncodedCamera(raw, bitrate_bps=wish.bitrate_bps)
 
 
 def snapshot_of(camera: Any, timeout: float) -> bytes:

@@ -28,10 +28,10 @@ from typing import Any
 import numpy
 
 from device.camera.capture import CapturingCamera, Frame, need_even
-from device.camera.encoder import EncodedCamera
+from device.camera.encoder import encoded_unless_none
+from device.camera.port import SnapshotCamera
 from device.config import MachineConfig
 from device.errors import CameraFailed, DeviceBusy, DeviceNotFound, PackageMissing
-from utdstream import Camera
 from utdstream.media import EncodedFrame, PixelFormat, RawFrame
 
 _log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ def import_picamera2() -> Any:
     return picamera2
 
 
-def open_camera(config: MachineConfig) -> Camera:
+def open_camera(config: MachineConfig) -> SnapshotCamera:
     """Opens the configured camera: hardware H.264 where there is some, else ours. Raises: PackageMissing."""
     camera = config.camera
     try:
@@ -73,7 +73,7 @@ def open_camera(config: MachineConfig) -> Camera:
     if camera.encoder == "hardware":
         raise CameraFailed('this board has no H.264 hardware; set [camera] encoder = "auto"')
     raw = Picamera2Camera(number, *size, rotation=camera.rotation)
-    return raw if camera.encoder == "none" else EncodedCamera(raw, bitrate_bps=camera.bitrate_bps)
+    return encoded_unless_none(raw, camera)
 
 
 def has_hardware_h264() -> bool:

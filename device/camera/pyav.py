@@ -10,33 +10,28 @@ from __future__ import annotations
 
 import contextlib
 import stat
-import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy
-
-from device.camera.capture import CapturingCamera, Frame, need_even
-from device.camera.encoder import EncodedCamera, import_av
+from device.camera.capture import CapturingCamera, Frame, Pace, need_even
+from device.camera.encoder import encoded_unless_none, import_av, raw_frame
+from device.camera.port import SnapshotCamera
 from device.config import MachineConfig
 from device.errors import CameraFailed, DeviceBusy, DeviceNotFound
-from utdstream import Camera
-from utdstream.media import PixelFormat, RawFrame
 
 NETWORK_S = (5.0, 3.0)
 """Longest wait for a network camera: to open, for its next packet."""
 
 
-def open_camera(config: MachineConfig) -> Camera:
+def open_camera(config: MachineConfig) -> SnapshotCamera:
     """Opens the configured source, through our encoder unless it is `none`. Raises: PackageMissing."""
     camera = config.camera
     import_av()
     raw = PyAvCamera(
         camera.source, camera.width, camera.height, camera.frames_per_second, rotation=camera.rotation
     )
-    return raw if camera.encoder == "none" else EncodedCamera(raw, bitrate_bps=camera.bitrate_bps)
+    return encoded_unless_none(raw, camera)
 
 
 class PyAvCamera(CapturingCamera):
@@ -59,7 +54,7 @@ class PyAvCamera(CapturingCamera):
 
     def frames(self, wanted: Callable[[], bool]) -> Iterator[Frame]:
         av = import_av()
-        pace = _Pace(self.frames_per_second)
+        pace = Pace(self.frames_per_second)
         while wanted():
             with self._open(av) as container:
                 stream = container.streams.video[0]
@@ -73,7 +68,7 @@ class PyAvCamera(CapturingCamera):
                                 continue
                         elif not pace.wait(wanted):
                             return
-                        yield self._frame(picture)
+                        yield raw_frame(picture, self.width, self.height, is_turned=self._turned)
                 except av.FFmpegError as error:
                     raise CameraFailed(f"{self._name} stopped: {reason_of(error)}") from error
             if self.is_live:
@@ -130,49 +125,7 @@ class PyAvCamera(CapturingCamera):
         head, at, tail = self.source.rpartition("@")
         return f"the camera {head.split('://', 1)[0]}://...@{tail}" if at and "://" in head else self.source
 
-    def _frame(self, picture: Any) -> RawFrame:
-        fitting = picture.reformat(width=self.width, height=self.height, format="yuv420p")
-        planes = []
-        for plane in fitting.planes:
-            rows = numpy.frombuffer(plane, dtype=numpy.uint8).reshape(plane.height, plane.line_size)
-            rows = rows[:, : plane.width]
-            planes.append((rows[::-1, ::-1] if self._turned else rows).tobytes())
-        return RawFrame(
-            b"".join(planes), self.width, self.height, PixelFormat.I420, time.monotonic_ns() // 1000
-        )
-
 
 def reason_of(error: Exception) -> str:
     """FFmpeg's words without the address, which may hold a password."""
     return str(getattr(error, "strerror", None) or type(error).__name__)
-
-
-class _Pace:
-    """When the next picture is due; no drift."""
-
-    def __init__(self, frames_per_second: int) -> None:
-        self._period_s = 1 / frames_per_second
-        self._due_s: float | None = None
-        self._pause = threading.Event()
-
-    def is_early(self) -> bool:
-        """Tells whether a live picture came sooner than the wished rate: then it is left out."""
-        now = time.monotonic()
-        if self._due_s is None or now - self._due_s > 1:
-            self._due_s = now
-        if now < self._due_s - self._period_s / 2:
-            return True
-        self._due_s += self._period_s
-        return False
-
-    def wait(self, wanted: Callable[[], bool]) -> bool:
-        """Waits until a file's next picture is due; False when it is not wanted any more."""
-        now = time.monotonic()
-        if self._due_s is None or now - self._due_s > 1:
-            self._due_s = now
-        while (left_s := self._due_s - time.monotonic()) > 0:
-            if not wanted():
-                return False
-            self._pause.wait(min(left_s, 0.1))
-        self._due_s += self._period_s
-        return True

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from device.camera.encoder import EncodedCamera, snapshot_of
+from device.camera.encoder import encoded_unless_none, snapshot_of
+from device.camera.port import SnapshotCamera
 from device.config import MachineConfig
-from utdstream import Camera
 from utdstream.media import EncodedFrame, RawFrame
 from utdstream.synthetic import PatternCamera
 
@@ -39,8 +39,8 @@ class SyntheticCamera(PatternCamera):
         return snapshot_of(self, timeout)
 
 
-def open_camera(config: MachineConfig) -> Camera:
+def open_camera(config: MachineConfig) -> SnapshotCamera:
     """Opens the test picture in the configured size and rate."""
     camera = config.camera
     raw = SyntheticCamera(camera.width, camera.height, camera.frames_per_second)
-    return raw if camera.encoder == "none" else EncodedCamera(raw, bitrate_bps=camera.bitrate_bps)
+    return encoded_unless_none(raw, camera)

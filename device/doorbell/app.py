@@ -207,9 +207,8 @@ class Doorbell(DeviceApp[logic.DoorbellEvent | Numbered]):
             self._sounds = LocalSounds(devices.speaker)
             devices = Devices(devices.microphone, self._sounds, devices.camera)
         self._door_rules()  # a PIN that cannot be read is said now, not in front of a shut door
-        if self._relay is None and self._config.door.adapter != "none":
-            made = registry.adapter("door", self._config.door.adapter)
-            self._relay = self._try("door", lambda: made(self._config))
+        if self._relay is None:
+            self._relay = self._try("door", lambda: registry.open_relay(self._config))
         if self._config.home_assistant.enabled:
             self._home = self._try("Home Assistant", self._open_home)
         return devices

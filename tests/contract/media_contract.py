@@ -1,11 +1,18 @@
-"""What every microphone, speaker and camera promises. Twins and drivers inherit and say how to make one."""
+"""What every microphone, speaker and camera promises. Twins and drivers inherit and give the device as a fixture.
+
+    class TestFileCamera(CameraContract):
+        @pytest.fixture
+        def camera(self, tmp_path: Path) -> Camera:
+            return PyAvCamera(str(film(tmp_path / "film.mp4")), 320, 240, 20)
+
+The fixture takes what it needs: a folder, a server, a card. What must be shut after the test, it yields.
+"""
 
 from __future__ import annotations
 
 import queue
 import threading
 import time
-from abc import ABC, abstractmethod
 
 import pytest
 
@@ -25,19 +32,20 @@ class _Frames(queue.Queue):  # type: ignore[type-arg]
             self.put(frame)
 
 
-class MicrophoneContract(ABC):
-    """Inherit, and return a new microphone from `make`."""
+class MicrophoneContract:
+    """Inherit, and give the fixture `microphone`: a new one, not started."""
 
-    @abstractmethod
-    def make(self) -> Microphone: ...
+    @pytest.fixture
+    def microphone(self) -> Microphone:
+        raise NotImplementedError(f"{type(self).__name__}: give the fixture `microphone`")
 
-    def test_microphone_when_made_is_one(self) -> None:
+    def test_microphone_when_made_is_one(self, microphone: Microphone) -> None:
         """It has the members of the port."""
-        assert isinstance(self.make(), Microphone)
+        assert isinstance(microphone, Microphone)
 
-    def test_frames_when_started_have_the_format_it_names(self) -> None:
+    def test_frames_when_started_have_the_format_it_names(self, microphone: Microphone) -> None:
         """Each frame is 10 ms in the microphone's own format, with times that grow."""
-        microphone, frames = self.make(), _Frames()
+        frames = _Frames()
         microphone.start(frames.take)
         taken: list[PcmFrame] = [frames.get(timeout=PATIENCE_S) for _ in range(5)]
         microphone.stop()
@@ -51,9 +59,9 @@ class MicrophoneContract(ABC):
         assert times == sorted(times)
         assert abs(times[-1] - time.monotonic_ns() // 1000) < 10_000_000
 
-    def test_frames_when_started_come_in_real_time(self) -> None:
+    def test_frames_when_started_come_in_real_time(self, microphone: Microphone) -> None:
         """50 frames take about half a second."""
-        microphone, frames = self.make(), _Frames()
+        frames = _Frames()
         begun = time.monotonic()
         microphone.start(frames.take)
         for _ in range(50):
@@ -62,9 +70,9 @@ class MicrophoneContract(ABC):
         microphone.stop()
         assert 0.5 / PACE_MARGIN < took_s < 0.5 * PACE_MARGIN
 
-    def test_sink_when_stopped_is_called_no_more(self) -> None:
+    def test_sink_when_stopped_is_called_no_more(self, microphone: Microphone) -> None:
         """After stop() returned, nothing comes; and it can be started again."""
-        microphone, frames = self.make(), _Frames()
+        frames = _Frames()
         for _ in range(2):
             microphone.start(frames.take)
             frames.get(timeout=PATIENCE_S)
@@ -74,9 +82,8 @@ class MicrophoneContract(ABC):
             with pytest.raises(queue.Empty):
                 frames.get(timeout=0.05)
 
-    def test_start_when_started_is_a_device_error(self) -> None:
+    def test_start_when_started_is_a_device_error(self, microphone: Microphone) -> None:
         """Two users of one device go through the SDK's sharing, not through the device."""
-        microphone = self.make()
         microphone.start(lambda _frame: None)
         try:
             with pytest.raises(DeviceError):
@@ -84,17 +91,16 @@ class MicrophoneContract(ABC):
         finally:
             microphone.stop()
 
-    def test_stop_when_called_twice_or_early_is_fine(self) -> None:
+    def test_stop_when_called_twice_or_early_is_fine(self, microphone: Microphone) -> None:
         """Idempotent, also before the first start."""
-        microphone = self.make()
         microphone.stop()
         microphone.start(lambda _frame: None)
         microphone.stop()
         microphone.stop()
 
-    def test_stop_when_called_by_the_sink_ends(self) -> None:
+    def test_stop_when_called_by_the_sink_ends(self, microphone: Microphone) -> None:
         """A sink may stop the device that calls it."""
-        microphone, stopped = self.make(), threading.Event()
+        stopped = threading.Event()
 
         def sink(_frame: PcmFrame) -> None:
             microphone.stop()
@@ -104,19 +110,19 @@ class MicrophoneContract(ABC):
         assert stopped.wait(PATIENCE_S)
 
 
-class SpeakerContract(ABC):
-    """Inherit, and return a new speaker from `make`."""
+class SpeakerContract:
+    """Inherit, and give the fixture `speaker`: a new one, not started."""
 
-    @abstractmethod
-    def make(self) -> Speaker: ...
+    @pytest.fixture
+    def speaker(self) -> Speaker:
+        raise NotImplementedError(f"{type(self).__name__}: give the fixture `speaker`")
 
-    def test_speaker_when_made_is_one(self) -> None:
+    def test_speaker_when_made_is_one(self, speaker: Speaker) -> None:
         """It has the members of the port."""
-        assert isinstance(self.make(), Speaker)
+        assert isinstance(speaker, Speaker)
 
-    def test_source_when_started_is_asked_in_real_time(self) -> None:
+    def test_source_when_started_is_asked_in_real_time(self, speaker: Speaker) -> None:
         """Half a second of samples is asked for in about half a second."""
-        speaker = self.make()
         asked, enough = [0], threading.Event()
 
         def source(samples: int) -> bytes:
@@ -132,9 +138,9 @@ class SpeakerContract(ABC):
         speaker.stop()
         assert 0.5 / PACE_MARGIN < took_s < 0.5 * PACE_MARGIN
 
-    def test_source_when_stopped_is_asked_no_more(self) -> None:
+    def test_source_when_stopped_is_asked_no_more(self, speaker: Speaker) -> None:
         """After stop() returned, nobody asks; and it can be started again."""
-        speaker, asked = self.make(), threading.Event()
+        asked = threading.Event()
 
         def source(samples: int) -> bytes:
             asked.set()
@@ -147,9 +153,8 @@ class SpeakerContract(ABC):
             asked.clear()
             assert not asked.wait(0.05)
 
-    def test_start_when_started_is_a_device_error(self) -> None:
+    def test_start_when_started_is_a_device_error(self, speaker: Speaker) -> None:
         """Sharing is the SDK's business."""
-        speaker = self.make()
         size = speaker.format.channels * 2
         speaker.start(lambda samples: bytes(samples * size))
         try:
@@ -158,9 +163,8 @@ class SpeakerContract(ABC):
         finally:
             speaker.stop()
 
-    def test_stop_when_called_twice_or_early_is_fine(self) -> None:
+    def test_stop_when_called_twice_or_early_is_fine(self, speaker: Speaker) -> None:
         """Idempotent, also before the first start."""
-        speaker = self.make()
         size = speaker.format.channels * 2
         speaker.stop()
         speaker.start(lambda samples: bytes(samples * size))
@@ -168,19 +172,20 @@ class SpeakerContract(ABC):
         speaker.stop()
 
 
-class CameraContract(ABC):
-    """Inherit, and return a new camera from `make`."""
+class CameraContract:
+    """Inherit, and give the fixture `camera`: a new one, not started."""
 
-    @abstractmethod
-    def make(self) -> Camera: ...
+    @pytest.fixture
+    def camera(self) -> Camera:
+        raise NotImplementedError(f"{type(self).__name__}: give the fixture `camera`")
 
-    def test_camera_when_made_is_one(self) -> None:
+    def test_camera_when_made_is_one(self, camera: Camera) -> None:
         """It has the members of the port."""
-        assert isinstance(self.make(), Camera)
+        assert isinstance(camera, Camera)
 
-    def test_frames_when_started_are_of_the_kind_and_size_it_names(self) -> None:
+    def test_frames_when_started_are_of_the_kind_and_size_it_names(self, camera: Camera) -> None:
         """Raw pictures are tightly packed; access units are Annex B and begin with a key frame."""
-        camera, frames = self.make(), _Frames()
+        frames = _Frames()
         camera.start(frames.take)
         taken = [frames.get(timeout=PATIENCE_S) for _ in range(3)]
         camera.stop()
@@ -195,9 +200,9 @@ class CameraContract(ABC):
         if camera.encoded:
             assert taken[0].is_key_frame
 
-    def test_frames_when_started_come_at_the_frame_rate(self) -> None:
+    def test_frames_when_started_come_at_the_frame_rate(self, camera: Camera) -> None:
         """Half a second of frames takes about half a second."""
-        camera, frames = self.make(), _Frames()
+        frames = _Frames()
         count = camera.frames_per_second // 2
         begun = time.monotonic()
         camera.start(frames.take)
@@ -207,9 +212,9 @@ class CameraContract(ABC):
         camera.stop()
         assert 0.5 / PACE_MARGIN < took_s < 0.5 * PACE_MARGIN
 
-    def test_sink_when_stopped_is_called_no_more(self) -> None:
+    def test_sink_when_stopped_is_called_no_more(self, camera: Camera) -> None:
         """After stop() returned, nothing comes; and it can be started again."""
-        camera, frames = self.make(), _Frames()
+        frames = _Frames()
         for _ in range(2):
             camera.start(frames.take)
             frames.get(timeout=PATIENCE_S)
@@ -219,9 +224,8 @@ class CameraContract(ABC):
             with pytest.raises(queue.Empty):
                 frames.get(timeout=0.1)
 
-    def test_start_when_started_is_a_device_error(self) -> None:
+    def test_start_when_started_is_a_device_error(self, camera: Camera) -> None:
         """Sharing is the SDK's business."""
-        camera = self.make()
         camera.start(lambda _frame: None)
         try:
             with pytest.raises(DeviceError):
@@ -229,16 +233,14 @@ class CameraContract(ABC):
         finally:
             camera.stop()
 
-    def test_stop_when_called_twice_or_early_is_fine(self) -> None:
+    def test_stop_when_called_twice_or_early_is_fine(self, camera: Camera) -> None:
         """Idempotent, also before the first start."""
-        camera = self.make()
         camera.stop()
         camera.start(lambda _frame: None)
         camera.stop()
         camera.stop()
 
-    def test_wishes_when_not_started_are_accepted(self) -> None:
+    def test_wishes_when_not_started_are_accepted(self, camera: Camera) -> None:
         """A key frame and a bitrate may be wished for at any time, from any thread."""
-        camera = self.make()
         camera.request_key_frame()
         camera.set_bitrate(500_000)

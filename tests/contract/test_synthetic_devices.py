@@ -14,43 +14,41 @@ from utdstream.synthetic import FileMicrophone, NullSpeaker, PatternCamera, Reco
 
 
 class TestToneMicrophone(MicrophoneContract):
-    def make(self) -> Microphone:
+    @pytest.fixture
+    def microphone(self) -> Microphone:
         return ToneMicrophone(440, sample_rate_hz=44_100, channels=2)
 
 
 class TestFileMicrophone(MicrophoneContract):
-    @pytest.fixture(autouse=True)
-    def _file(self, tmp_path: Path) -> None:
-        self.path = tmp_path / "sound.wav"
-        with wave.open(str(self.path), "wb") as file:
+    @pytest.fixture
+    def microphone(self, tmp_path: Path) -> Microphone:
+        with wave.open(str(tmp_path / "sound.wav"), "wb") as file:
             file.setnchannels(1)
             file.setsampwidth(2)
             file.setframerate(16_000)
             file.writeframes(bytes(2 * 16_000))
-
-    def make(self) -> Microphone:
-        return FileMicrophone(self.path)
+        return FileMicrophone(tmp_path / "sound.wav")
 
 
 class TestNullSpeaker(SpeakerContract):
-    def make(self) -> Speaker:
+    @pytest.fixture
+    def speaker(self) -> Speaker:
         return NullSpeaker(channels=2)
 
 
 class TestRecordingSpeaker(SpeakerContract):
-    @pytest.fixture(autouse=True)
-    def _folder(self, tmp_path: Path) -> None:
-        self.folder = tmp_path
-
-    def make(self) -> Speaker:
-        return RecordingSpeaker(self.folder / "heard.wav")
+    @pytest.fixture
+    def speaker(self, tmp_path: Path) -> Speaker:
+        return RecordingSpeaker(tmp_path / "heard.wav")
 
 
 class TestPatternCamera(CameraContract):
-    def make(self) -> Camera:
+    @pytest.fixture
+    def camera(self) -> Camera:
         return PatternCamera(320, 240, 20)
 
 
 class TestH264Camera(CameraContract):
-    def make(self) -> Camera:
+    @pytest.fixture
+    def camera(self) -> Camera:
         return H264Camera(320, 240, 20)

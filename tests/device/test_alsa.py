@@ -26,13 +26,15 @@ RATE = 48_000
 
 @pytest.mark.usefixtures("cards")
 class TestAlsaMicrophone(MicrophoneContract):
-    def make(self) -> Microphone:
+    @pytest.fixture
+    def microphone(self) -> Microphone:
         return AlsaMicrophone("door-microphone")
 
 
 @pytest.mark.usefixtures("cards")
 class TestAlsaSpeaker(SpeakerContract):
-    def make(self) -> Speaker:
+    @pytest.fixture
+    def speaker(self) -> Speaker:
         return AlsaSpeaker("door-speaker")
 
 

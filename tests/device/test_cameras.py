@@ -10,6 +10,7 @@ from pathlib import Path
 import av
 import numpy
 import pytest
+from device_contract import SnapshotCameraContract
 from facts import eventually
 from films import film
 
@@ -18,11 +19,20 @@ from device.camera.capture import CapturingCamera, Frame
 from device.camera.picamera2 import import_picamera2, packed
 from device.camera.picamera2 import open_camera as open_picamera2
 from device.camera.pyav import PyAvCamera, open_camera
-from device.config import parse
+from device.config import MachineConfig, parse
 from device.errors import CameraFailed, DeviceNotFound, PackageMissing
+from utdstream import Camera
 from utdstream.media import PixelFormat, RawFrame
 
 SIZE = (320, 240, 20)
+
+
+class TestPyAvCamera(SnapshotCameraContract):
+    @pytest.fixture(params=["software", "none"])
+    def camera(self, request: pytest.FixtureRequest, tmp_path: Path) -> Camera:
+        size = {"width": 320, "height": 240, "frames_per_second": 20}
+        source = str(film(tmp_path / "film.mp4"))
+        return open_camera(config_of(adapter="pyav", source=source, encoder=request.param, **size))
 
 
 def test_file_when_it_ends_begins_again_at_its_own_pace(tmp_path: Path) -> None:
@@ -172,7 +182,7 @@ def test_rows_when_padded_are_packed_tightly() -> None:
     assert len(made) == PixelFormat.I420.size_bytes(width, height)
 
 
-def config_of(**camera: object) -> object:
+def config_of(**camera: object) -> MachineConfig:
     tables = {"engine": {"app_id": "x"}, "device": {"identity": "door"}, "camera": camera}
     return parse(tables, Path("/etc/utdstream/doorbell.toml"))
 
@@ -182,13 +192,13 @@ def test_picamera2_when_missing_is_said_with_the_command() -> None:
     with pytest.raises(PackageMissing, match="apt install python3-picamera2"):
         import_picamera2()
     with pytest.raises(DeviceNotFound, match="by its number"):
-        open_picamera2(config_of(source="/dev/video0"))  # type: ignore[arg-type]
+        open_picamera2(config_of(source="/dev/video0"))
 
 
 def test_camera_when_configured_has_our_encoder_unless_none_is_wished() -> None:
     """`encoder = "none"` hands raw pictures over."""
-    encoded = open_camera(config_of(adapter="pyav", source="test"))  # type: ignore[arg-type]
-    raw = open_camera(config_of(adapter="pyav", source="test", encoder="none"))  # type: ignore[arg-type]
+    encoded = open_camera(config_of(adapter="pyav", source="test"))
+    raw = open_camera(config_of(adapter="pyav", source="test", encoder="none"))
     assert (encoded.encoded, raw.encoded) == (True, False)
     with pytest.raises(CameraFailed, match="even"):
         PyAvCamera("test", 321, 240, 20)

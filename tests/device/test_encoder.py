@@ -9,12 +9,10 @@ import av
 import numpy
 import pytest
 from facts import eventually
-from media_contract import CameraContract
 
 from device.camera.encoder import EncodedCamera, H264Encoder, jpeg, to_av
 from device.camera.pyav import PyAvCamera
 from device.camera.synthetic import SyntheticCamera
-from utdstream import Camera
 from utdstream.media import EncodedFrame, PixelFormat, RawFrame
 
 WIDTH, HEIGHT = 640, 480
@@ -91,16 +89,6 @@ def test_jpeg_when_made_shows_the_picture() -> None:
         frame = next(container.decode(video=0))
     assert (frame.width, frame.height) == (WIDTH, HEIGHT)
     assert abs(int(frame.to_ndarray(format="gray").mean()) - 120) < 20
-
-
-class TestEncodedCamera(CameraContract):
-    def make(self) -> Camera:
-        return EncodedCamera(SyntheticCamera(320, 240, 20))
-
-
-class TestPyAvCamera(CameraContract):
-    def make(self) -> Camera:
-        return PyAvCamera("test", 320, 240, 20)
 
 
 def test_camera_when_nobody_watches_encodes_nothing_and_begins_with_a_key_frame() -> None:

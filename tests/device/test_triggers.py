@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import socket
@@ -9,12 +10,13 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import gpiozero
 import pytest
+from device_contract import ButtonContract
 from facts import eventually
 from gpiozero.pins.mock import MockFactory
 
@@ -26,6 +28,7 @@ from device.trigger.debounce import Debounce
 from device.trigger.gpio import GpioButton
 from device.trigger.keyboard import KeyboardButton
 from device.trigger.pins import import_gpiozero
+from device.trigger.port import Button
 from device.trigger.relay import GpioRelay
 
 PROGRAMS = Path(__file__).with_name("programs")
@@ -94,6 +97,20 @@ def pins() -> Iterator[MockFactory]:
     yield factory
     factory.reset()
     gpiozero.Device.pin_factory = before
+
+
+class TestGpioButton(ButtonContract):
+    @pytest.fixture
+    def button(self, pins: MockFactory) -> Button:
+        return GpioButton(config_of(button={"pin": 17, "bounce_ms": 0}))
+
+    @pytest.fixture
+    def press(self, pins: MockFactory) -> Callable[[], None]:
+        def tap() -> None:
+            pins.pin(17).drive_low()
+            pins.pin(17).drive_high()
+
+        return tap
 
 
 def test_gpio_button_when_tapped_and_then_held_tells_two_presses(pins: MockFactory) -> None:
@@ -181,6 +198,26 @@ def test_relay_when_no_thread_can_end_the_pulse_does_not_pull_in(
     relay.close()
 
 
+class TestKeyboardButton(ButtonContract):
+    @pytest.fixture
+    def pipe(self) -> Iterator[tuple[int, int]]:
+        ends = os.pipe()
+        yield ends
+        for end in ends:
+            os.close(end)
+
+    @pytest.fixture
+    def button(self, pipe: tuple[int, int]) -> Button:
+        return KeyboardButton(config_of(), pipe[0])
+
+    @pytest.fixture
+    def press(self, pipe: tuple[int, int]) -> Callable[[], None]:
+        def enter() -> None:
+            os.write(pipe[1], b"\n")
+
+        return enter
+
+
 def test_keyboard_when_enter_is_typed_is_pressed() -> None:
     """Through a real terminal; a terminal that goes away is a problem, not a crash."""
     ours, theirs = pty.openpty()
@@ -227,6 +264,21 @@ def run_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.delenv("RUNTIME_DIRECTORY", raising=False)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
     return tmp_path / "run"
+
+
+@pytest.mark.usefixtures("run_folder")
+class TestCommandButton(ButtonContract):
+    @pytest.fixture
+    def button(self, run_folder: Path) -> Button:
+        return CommandButton(config_of())
+
+    @pytest.fixture
+    def press(self) -> Callable[[], None]:
+        def command() -> None:
+            with contextlib.suppress(TriggerFailed):  # none runs: that is what a stopped one is
+                press(config_of())
+
+        return command
 
 
 def test_command_when_given_presses_the_running_device(run_folder: Path) -> None:

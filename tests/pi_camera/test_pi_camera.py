@@ -5,22 +5,37 @@ from __future__ import annotations
 import os
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy
 import pytest
 from conftest import VirtualCamera  # type: ignore[attr-defined] # mypy sees the conftest of tests/
+from device_contract import SnapshotCameraContract
 from facts import eventually
 
 from device.camera import capture
 from device.camera import picamera2 as adapter
 from device.camera.encoder import EncodedCamera
-from device.camera.picamera2 import Picamera2Camera, opened
+from device.camera.picamera2 import Picamera2Camera, open_camera, opened
+from device.config import parse
 from device.errors import DeviceBusy, DeviceNotFound
-from utdstream import Devices, UTDCallSession, UTDStreamClient, UTDStreamType
+from utdstream import Camera, Devices, UTDCallSession, UTDStreamClient, UTDStreamType
 from utdstream.media import EncodedFrame, RawFrame
 
 SIZE = (640, 480, 30)
+
+
+class TestPicamera2(SnapshotCameraContract):
+    @pytest.fixture(params=["software", "none"])
+    def camera(self, request: pytest.FixtureRequest) -> Camera:
+        size = {"width": SIZE[0], "height": SIZE[1], "frames_per_second": SIZE[2]}
+        tables = {
+            "engine": {"app_id": "x"},
+            "device": {"identity": "door"},
+            "camera": {"adapter": "picamera2", "encoder": request.param, **size},
+        }
+        return open_camera(parse(tables, Path("/etc/utdstream/doorbell.toml")))
 
 
 def test_pictures_when_started_are_tightly_packed_and_paced() -> None:
