@@ -88,10 +88,13 @@ class CameraSection:
 
     adapter: Annotated[
         Literal["picamera2", "pyav", "synthetic", "none"],
-        "`picamera2`: a Pi camera; `pyav`: V4L2, RTSP or a file; `synthetic`: a test picture; `none`",
+        "`picamera2`: a Pi camera; `pyav`: V4L2, RTSP, MJPEG over HTTP or a file; "
+        "`synthetic`: a test picture; `none`",
     ] = "picamera2"
     source: Annotated[
-        str, "picamera2: number of the camera; pyav: `/dev/video0`, `rtsp://...`, a file, or `test`"
+        str,
+        "picamera2: number of the camera; pyav: `/dev/video0`, `rtsp://...`, `http://...` (MJPEG), a file, "
+        "or `test`",
     ] = "0"
     width: Annotated[int, Meta(ge=64, le=1920, multiple_of=2), "pixels"] = 1280
     height: Annotated[int, Meta(ge=64, le=1080, multiple_of=2), "pixels"] = 720

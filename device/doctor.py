@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from importlib import util
 from pathlib import Path
 
+from device import registry
 from device.config import MachineConfig, without_secrets
 from utdstream import AuthenticationFailed, UTDStreamClient, UTDStreamException
 from utdstream.checks import Check, CheckState, engine_checks, machine_checks, package_check
@@ -52,7 +53,7 @@ def _packages(config: MachineConfig) -> Iterator[Check]:
     if config.audio.adapter == "alsa":
         yield package_check("pyaudio", module="pyaudio", remedy="sudo apt install python3-pyaudio")
     if config.camera.adapter != "none":
-        needed = config.camera.encoder != "none"
+        needed = config.camera.encoder != "none" or config.camera.adapter == "pyav"
         yield package_check("av", module="av", remedy="sudo apt install python3-av", needed=needed)
     if config.camera.adapter == "picamera2":
         remedy = "sudo apt install python3-picamera2, in a venv --system-site-packages"
@@ -139,36 +140,8 @@ def _sound(config: MachineConfig) -> Iterator[Check]:
 
 
 def _camera(config: MachineConfig) -> Iterator[Check]:
-    camera = config.camera
-    if camera.adapter == "pyav" and camera.source.startswith("/dev/"):
-        there = ", ".join(sorted(map(str, Path("/dev").glob("video*")))) or "none"
-        if Path(camera.source).exists():
-            yield Check("camera", OK, camera.source)
-        else:
-            yield Check(
-                "camera",
-                FAIL,
-                f"no {camera.source}; there are: {there}",
-                "plug it in, or set [camera] source",
-            )
-    elif camera.adapter == "picamera2":
-        if util.find_spec("picamera2") is None:
-            return  # said with the packages
-        from device.camera.picamera2 import import_picamera2
-
-        found = import_picamera2().Picamera2.global_camera_info()
-        names = ", ".join(str(each.get("Model")) for each in found)
-        if camera.source.isdecimal() and int(camera.source) < len(found):
-            yield Check("camera", OK, names)
-        else:
-            yield Check(
-                "camera",
-                FAIL,
-                f"cameras there are: {names or 'none'}",
-                "check the cable; rpicam-hello --list-cameras",
-            )
-    else:
-        yield Check("camera", OK, f"adapter {camera.adapter}")
+    """Asks the adapter itself: what a camera is and where it may be, its own module knows."""
+    yield from registry.examine_camera(config)
 
 
 def _gpio(config: MachineConfig) -> Iterator[Check]:
@@ -184,7 +157,8 @@ def _gpio(config: MachineConfig) -> Iterator[Check]:
 def _groups(config: MachineConfig) -> Iterator[Check]:
     wanted = {
         "audio": config.audio.adapter == "alsa",
-        "video": config.camera.adapter in ("picamera2", "pyav"),
+        "video": config.camera.adapter == "picamera2"
+        or (config.camera.adapter == "pyav" and config.camera.source.startswith("/dev/")),
         "gpio": "gpio" in (config.button.adapter, config.door.adapter),
     }
     if os.geteuid() == 0:

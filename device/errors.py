@@ -51,8 +51,8 @@ class AudioFailed(DeviceError):
 class CameraFailed(DeviceError):
     """A camera refused, stopped or vanished.
 
-    You see this when a cable is loose, an RTSP address does not answer, or the encoder refuses the
-    picture's size.
+    You see this when a cable is loose, a network camera does not answer (RTSP, HTTP) or stops, a file holds no
+    video, or the encoder refuses the picture's size.
     At fault: the machine, or the network.
     What to do: check the cable or the address; the adapter keeps trying.
     """

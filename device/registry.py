@@ -8,10 +8,11 @@ import none of them. Any thread.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, cast
 
-from device.config import MachineConfig
+from device.config import CameraSection, MachineConfig
+from utdstream.checks import Check, CheckState
 
 if TYPE_CHECKING:
     from device.camera.port import SnapshotCamera
@@ -56,6 +57,17 @@ def open_camera(config: MachineConfig) -> SnapshotCamera | None:
     """Opens the configured camera, or returns None. Raises: DeviceError."""
     name = config.camera.adapter
     return None if name == "none" else cast("SnapshotCamera", adapter("camera", name)(config))
+
+
+def examine_camera(config: MachineConfig) -> list[Check]:
+    """Looks whether the configured camera is there, as its module's `examine` does; for `utd-device doctor`."""
+    name = config.camera.adapter
+    if name != "none":
+        module = importlib.import_module(ADAPTERS["camera"][name].partition(":")[0])
+        examine: Callable[[CameraSection], Iterable[Check]] | None = getattr(module, "examine", None)
+        if examine is not None:
+            return list(examine(config.camera))
+    return [Check("camera", CheckState.OK, f"adapter {name}")]
 
 
 def open_audio(config: MachineConfig) -> tuple[Microphone | None, Speaker | None]:

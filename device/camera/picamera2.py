@@ -23,6 +23,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
+from importlib import util
 from typing import Any
 
 import numpy
@@ -30,8 +31,9 @@ import numpy
 from device.camera.capture import CapturingCamera, Frame, need_even
 from device.camera.encoder import encoded_unless_none
 from device.camera.port import SnapshotCamera
-from device.config import MachineConfig
+from device.config import CameraSection, MachineConfig
 from device.errors import CameraFailed, DeviceBusy, DeviceNotFound, PackageMissing
+from utdstream.checks import Check, CheckState
 from utdstream.media import EncodedFrame, PixelFormat, RawFrame
 
 _log = logging.getLogger(__name__)
@@ -74,6 +76,19 @@ def open_camera(config: MachineConfig) -> SnapshotCamera:
         raise CameraFailed('this board has no H.264 hardware; set [camera] encoder = "auto"')
     raw = Picamera2Camera(number, *size, rotation=camera.rotation)
     return encoded_unless_none(raw, camera)
+
+
+def examine(camera: CameraSection) -> Iterator[Check]:
+    """Lists the cameras that libcamera sees, for the doctor."""
+    if util.find_spec("picamera2") is None:
+        return  # said with the packages
+    found = import_picamera2().Picamera2.global_camera_info()
+    names = ", ".join(str(each.get("Model")) for each in found)
+    if camera.source.isdecimal() and int(camera.source) < len(found):
+        yield Check("camera", CheckState.OK, names)
+    else:
+        remedy = "check the cable; rpicam-hello --list-cameras"
+        yield Check("camera", CheckState.FAIL, f"cameras there are: {names or 'none'}", remedy)
 
 
 def has_hardware_h264() -> bool:

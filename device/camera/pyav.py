@@ -1,25 +1,31 @@
-"""V4L2 cameras, RTSP cameras, files and a test picture, all through PyAV.
+"""V4L2 cameras, RTSP and MJPEG cameras, files and a test picture, all through PyAV.
 
-Owns: `PyAvCamera`. Runs on `utd-camera` (`capture.py`). PyAV is imported late.
+Owns: `PyAvCamera`, and the doctor's look at one. Runs on `utd-camera` (`capture.py`). PyAV is imported late.
 
-`/dev/video0` is a V4L2 camera, `rtsp://...` a network camera (over TCP), `test` FFmpeg's test picture,
-anything else a file, which is played again from its beginning and paced by its own clock.
+`/dev/video0` is a V4L2 camera, `rtsp://...` a network camera (over TCP), `http://...` one that sends MJPEG, `test`
+FFmpeg's test picture, anything else a file, which is played again from its beginning and paced by its own clock.
 """
 
 from __future__ import annotations
 
 import contextlib
+import socket
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import SplitResult, urlsplit
 
 from device.camera.capture import CapturingCamera, Frame, Pace, need_even
 from device.camera.encoder import encoded_unless_none, import_av, raw_frame
 from device.camera.port import SnapshotCamera
-from device.config import MachineConfig
+from device.config import CameraSection, MachineConfig
 from device.errors import CameraFailed, DeviceBusy, DeviceNotFound
+from utdstream.checks import Check, CheckState
 
+OK, FAIL = CheckState.OK, CheckState.FAIL
+DEFAULT_PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
+LOOK_S = 3.0
 NETWORK_S = (5.0, 3.0)
 """Longest wait for a network camera: to open, for its next packet."""
 
@@ -32,6 +38,43 @@ def open_camera(config: MachineConfig) -> SnapshotCamera:
         camera.source, camera.width, camera.height, camera.frames_per_second, rotation=camera.rotation
     )
     return encoded_unless_none(raw, camera)
+
+
+def examine(camera: CameraSection) -> Iterator[Check]:
+    """Looks whether the source is there: its node, its file, or a listener at its address. Blocks: to 3 s."""
+    source = camera.source
+    if source == "test":
+        yield Check("camera", OK, "FFmpeg's test picture")
+    elif "://" in source:
+        yield _listener(urlsplit(source))
+    elif Path(source).exists():
+        yield Check("camera", OK, source)
+    elif source.startswith("/dev/"):
+        there = ", ".join(sorted(map(str, Path("/dev").glob("video*")))) or "none"
+        remedy = "plug it in, or set [camera] source"
+        yield Check("camera", FAIL, f"no {source}; there are: {there}", remedy)
+    else:
+        remedy = "set [camera] source to /dev/video0, an rtsp:// or http:// address, or a file"
+        yield Check("camera", FAIL, f"there is no file {source}", remedy)
+
+
+def _listener(address: SplitResult) -> Check:
+    """Opens a connection to the address and closes it. Only host and port are shown: the rest may be secret."""
+    try:
+        host, port = address.hostname, address.port or DEFAULT_PORTS.get(address.scheme)
+    except ValueError:
+        host, port = None, None
+    if address.scheme == "udp":
+        return Check("camera", OK, "a sender over UDP cannot be asked whether it is there")
+    if host is None or port is None:
+        found = f"the {address.scheme}:// address names no host and port"
+        return Check("camera", FAIL, found, "write [camera] source like rtsp://user:password@host:554/path")
+    try:
+        socket.create_connection((host, port), LOOK_S).close()
+    except OSError as error:
+        remedy = "is the camera on, and its address in [camera] source right?"
+        return Check("camera", FAIL, f"nothing answers at {host}:{port} ({error})", remedy)
+    return Check("camera", OK, f"a camera's {address.scheme} port answers at {host}:{port}")
 
 
 class PyAvCamera(CapturingCamera):

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
+from importlib import metadata, util
 from pathlib import Path
 
 import pytest
 from bell import config_of
 from presses import as_toml, config_tables
 
-from device import doctor
+from device import doctor, registry
 from device.__main__ import main
-from device.config import load, parse
-from utdstream.checks import as_json, as_table, passed
+from device.config import MachineConfig, load, parse
+from utdstream.checks import Check, as_json, as_table, passed
 from utdstream.testing import LocalStack
 
 
@@ -75,6 +78,79 @@ def test_doctor_when_the_door_cannot_open_as_wished_says_why(tmp_path: Path) -> 
     assert "can be read by others" in found("door PIN")[0]
     pin.chmod(0o600)
     assert found("door PIN") == ["found (not shown)"]
+
+
+def camera_check(**camera: object) -> Check:
+    tables = {"engine": {"app_id": "x"}, "device": {"identity": "door"}, "camera": camera}
+    (found,) = registry.examine_camera(parse(tables, Path("/etc/utdstream/doorbell.toml")))
+    return found
+
+
+@pytest.mark.parametrize("scheme", ["rtsp", "http"])
+def test_doctor_when_a_network_camera_listens_says_so_and_shows_no_password(scheme: str) -> None:
+    """It was "ok" whether anything listened or not."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        place = f"127.0.0.1:{server.getsockname()[1]}"
+        found = camera_check(adapter="pyav", source=f"{scheme}://user:secret@{place}/main?token=secret")
+    assert (found.state, place in found.found, "secret" in str(found)) == ("ok", True, False)
+    found = camera_check(adapter="pyav", source=f"{scheme}://user:secret@{place}/main?token=secret")
+    assert (found.state, place in found.found, "secret" in str(found)) == ("fail", True, False)
+    assert found.remedy
+
+
+def test_doctor_when_a_cameras_file_or_node_is_missing_says_so(tmp_path: Path) -> None:
+    """And an address that no connection can be opened to; what cannot be asked is not judged."""
+    (tmp_path / "film.mp4").touch()
+    states = {
+        source: camera_check(adapter="pyav", source=source).state
+        for source in (
+            *(str(tmp_path / "film.mp4"), str(tmp_path / "no.mp4"), "/dev/video99", "0", "test"),
+            *("rtsp://", "tcp://127.0.0.1/", "rtsp://host:port/", "udp://127.0.0.1:5000"),
+        )
+    }
+    assert list(states.values()) == [
+        *("ok", "fail", "fail", "fail", "ok"),
+        *("fail", "fail", "fail", "ok"),
+    ]
+    assert camera_check(adapter="synthetic").state == "ok"
+
+
+def test_doctor_when_pyav_is_missing_fails_also_without_an_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`pyav` reads with it: no picture comes whatever encodes. A raw synthetic camera lacks snapshots alone."""
+
+    def missing(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", missing)
+    monkeypatch.setattr(util, "find_spec", lambda name: None)
+    states = {}
+    for name in ("pyav", "synthetic"):
+        config = no_engine(camera={"adapter": name, "source": "test", "encoder": "none"})
+        states[name] = next(each.state for each in doctor.examine(config) if each.name == "package av")
+    assert states == {"pyav": "fail", "synthetic": "warn"}
+
+
+def test_doctor_when_a_camera_is_no_node_wants_no_group_video(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network camera is read over the network."""
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "getgroups", list)
+    asked = {
+        source: "group video"
+        in [each.name for each in doctor.examine(no_engine(camera={"adapter": "pyav", "source": source}))]
+        for source in ("/dev/video99", "test", "rtsp://127.0.0.1:9/")
+    }
+    assert asked == {"/dev/video99": True, "test": False, "rtsp://127.0.0.1:9/": False}
+
+
+def no_engine(**sections: dict[str, object]) -> MachineConfig:
+    tables = {
+        "engine": {"app_id": "x", "base_url": "http://127.0.0.1:9"},
+        "device": {"identity": "door"},
+        "audio": {"adapter": "none"},
+        "button": {"adapter": "command"},
+        **sections,
+    }
+    return parse(tables, Path("/etc/utdstream/doorbell.toml"))
 
 
 @pytest.mark.integration
