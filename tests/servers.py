@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from people import People
 
+from utdstream.engine.api.server import UNDECLARED_CODE
 from utdstream.engine.stack import binaries
 from utdstream.testing import LocalStack
 
@@ -24,6 +25,13 @@ def require_programs() -> None:
         pytest.skip(str(error))
 
 
+def every_refusal_is_declared(stack: LocalStack) -> None:
+    """Fail when the engine refused with a code that the row of its operation does not name."""
+    said = UNDECLARED_CODE.rpartition("%s")[2]
+    lines = {line for line in stack.logs("engine").splitlines() if said in line}
+    assert not lines, "add the code to the operation's row: " + "; ".join(sorted(lines))
+
+
 @pytest.fixture(scope="session")
 def programs() -> None:
     """livekit-server, mosquitto and its plugin are on this machine."""
@@ -35,6 +43,7 @@ def stack(programs: None) -> Iterator[LocalStack]:
     """One running LocalStack for the whole run: leave all parts running, use names of your own."""
     with LocalStack(project={"max_concurrent_rooms": 10_000}) as running:
         yield running
+        every_refusal_is_declared(running)
 
 
 @pytest.fixture
@@ -50,6 +59,7 @@ def own_stack(programs: None) -> Iterator[LocalStack]:
     """A stack that the tests of one module may break; its calls ring for 6 s only."""
     with LocalStack(project={"call_ring_timeout_s": 6.0}) as running:
         yield running
+        every_refusal_is_declared(running)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from email.utils import parsedate_to_datetime
 import pytest
 from engine_site import EventReader, Site, UpdateReader, fresh, people_of, rooms_of
 from facts import eventually
+from servers import every_refusal_is_declared
 
 from utdstream._session.room import UTDRoom
 from utdstream._wire import codec, messages, routes
@@ -34,6 +35,7 @@ def hasty(programs: None) -> Iterator[LocalStack]:
     limits = {"call_ring_timeout_s": 1.5, "max_call_duration_s": 1.5, "video_enabled": False}
     with LocalStack(project=limits) as running:
         yield running
+        every_refusal_is_declared(running)
 
 
 @pytest.fixture

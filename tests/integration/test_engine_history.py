@@ -15,6 +15,7 @@ from engine_site import Site
 from history import LOST, Operation, Recorder, Wire, Wish, run_clients
 from history_check import check_calls, check_room
 from history_model import RoomModel
+from servers import every_refusal_is_declared
 
 from utdstream._wire import routes
 from utdstream.testing import LocalStack
@@ -48,6 +49,7 @@ def stack_to_kill(programs: None) -> Iterator[LocalStack]:
     """A stack whose calls ring longer than the test lasts."""
     with LocalStack(project={"call_ring_timeout_s": 600.0, "max_participants_per_room": 100}) as stack:
         yield stack
+        every_refusal_is_declared(stack)
 
 
 def arena(site: Site, number: int) -> Arena:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from engine_site import Site, fresh, people_of, rooms_of
 from facts import eventually
+from servers import every_refusal_is_declared
 
 from utdstream._session.room import UTDRoom
 from utdstream._wire import routes
@@ -27,6 +28,7 @@ def narrow(programs: None) -> Iterator[LocalStack]:
     }
     with LocalStack(project=project, limits=limits) as running:
         yield running
+        every_refusal_is_declared(running)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import requests
 from engine_site import Site
+from servers import every_refusal_is_declared
 
 from utdstream._wire import routes
 from utdstream.engine.api.openapi import document
@@ -64,6 +65,7 @@ def fuzzed_stack(programs: None) -> Iterator[LocalStack]:
                 assert site.server().ask("POST", routes.TOKEN, body).status_code == 200
         site.close()
         yield stack
+        every_refusal_is_declared(stack)
 
 
 class Fuzz:

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
-from utdstream.engine.api.acting import Desk
+from utdstream.engine.api.acting import FrontDesk
 from utdstream.engine.api.bans import BanHandlers
 from utdstream.engine.api.calls import CallHandlers
 from utdstream.engine.api.events import EventHandlers
 from utdstream.engine.api.gate import Gate
 from utdstream.engine.api.keys import KeyHandlers
 from utdstream.engine.api.openapi import document
+from utdstream.engine.api.operations import OPERATIONS
 from utdstream.engine.api.people import PeopleHandlers
 from utdstream.engine.api.request import Answer, Ask, Handler
 from utdstream.engine.api.rooms import RoomHandlers
@@ -140,7 +141,7 @@ class Engine:
 
     def handlers(self) -> dict[str, Handler]:
         """Operation id to handler."""
-        config, desk = self.config, Desk(self.desk)
+        config, desk = self.config, FrontDesk(self.desk)
         media_url = config.livekit.public_url
         rooms = RoomHandlers(
             self.rooms,
@@ -165,6 +166,7 @@ class Engine:
         found: dict[str, Handler] = {"health": self.health, "openapi": _openapi}
         for family in families:
             found.update(family.handlers())
+        _must_be_complete(found)
         return found
 
     async def health(self, ask: Ask) -> Answer:
@@ -223,6 +225,17 @@ def make_stoppable(config: EngineConfig) -> tuple[ASGIApp, Callable[[], None]]:
             engine.events.close_all()
 
     return app, stop_streams
+
+
+def _must_be_complete(handlers: Mapping[str, Handler]) -> None:
+    """Raises: RuntimeError: an operation nobody handles would answer 500, and only when it is asked for."""
+    served = {operation.id for operation in OPERATIONS}
+    if without := served - handlers.keys():
+        raise RuntimeError(f"no handler for {', '.join(sorted(without))}: name it in its family's handlers()")
+    if unknown := handlers.keys() - served:
+        raise RuntimeError(
+            f"no operation has the id {', '.join(sorted(unknown))}: add its row to api/operations/"
+        )
 
 
 async def _openapi(ask: Ask) -> Answer:

@@ -23,16 +23,20 @@ OwnRule = Callable[[Room, RoomState, str], Outcome]
 ModeratorRule = Callable[[Room, RoomState, str | None], Outcome]
 
 
-class Desk:
-    """The desk as request handlers use it."""
+class FrontDesk:
+    """The rooms' desk as request handlers use it."""
 
     def __init__(self, desk: RoomDesk) -> None:
-        self.desk = desk
+        self._desk = desk
         self.people = desk.people
 
     def room(self, ask: Ask) -> Room:
         """The room in the path. Raises: Refusal."""
-        return self.desk.room(ask.path["room"])
+        return self._desk.room(ask.path["room"])
+
+    def state(self, room: Room) -> RoomState:
+        """The state of the room now."""
+        return self._desk.state(room)
 
     def own(self, ask: Ask, rule: OwnRule) -> Outcome:
         """What an identity does for itself. Raises: Refusal."""
@@ -40,14 +44,14 @@ class Desk:
         actor = ask.actor()
         if not ask.asker.trusted and not self.is_admitted(room, actor):
             raise Refusal("forbidden", "You were not admitted to this room; mint a token of it first")
-        return self.desk.mutate(room, lambda room, state: rule(room, state, actor))
+        return self._desk.mutate(room, lambda room, state: rule(room, state, actor))
 
     def moderating(self, ask: Ask, rule: ModeratorRule, *, field: str = "identity") -> Outcome:
         """What a host, an admin or the server does. Raises: Refusal."""
         room = self.room(ask)
         is_server = ask.asker.trusted and not ask.fields.has(field)
         actor = None if is_server else ask.actor(field)
-        return self.desk.mutate(room, lambda room, state: rule(room, state, actor))
+        return self._desk.mutate(room, lambda room, state: rule(room, state, actor))
 
     def is_admitted(self, room: Room, identity: str) -> bool:
         """Whether this identity ever got a token of the room."""

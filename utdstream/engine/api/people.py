@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 
 from utdstream._wire import codec
-from utdstream.engine.api.acting import Desk
+from utdstream.engine.api.acting import FrontDesk
 from utdstream.engine.api.request import Answer, Ask, Handler
 from utdstream.engine.flows.rooms import Place, RoomService
 from utdstream.engine.media.sfu import Participant, Track
@@ -30,7 +30,7 @@ Rule = Callable[[Room, RoomState, str | None, str], Outcome]
 class PeopleHandlers:
     """Handlers of the operations on participants, comments and room metadata."""
 
-    def __init__(self, desk: Desk, service: RoomService) -> None:
+    def __init__(self, desk: FrontDesk, service: RoomService) -> None:
         self._desk = desk
         self._service = service
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from utdstream._wire import codec
-from utdstream.engine.api.acting import Desk, done, number, required_identity, required_number
+from utdstream.engine.api.acting import FrontDesk, done, number, required_identity, required_number
 from utdstream.engine.api.request import Answer, Ask, Handler
 from utdstream.engine.rules import room_state, room_views, seats, speakers
 from utdstream.engine.rules.room_state import SEAT_MODES, Outcome, RoomState
@@ -24,7 +24,7 @@ _IndexRule = Callable[[Room, RoomState, str | None, int], Outcome]
 class SeatHandlers:
     """Handlers of the operations on seats and speakers."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: FrontDesk) -> None:
         self._desk = desk
 
     def handlers(self) -> Mapping[str, Handler]:
@@ -57,7 +57,7 @@ class SeatHandlers:
         """GET /rooms/{room}/seats."""
         room = self._desk.room(ask)
         seats.must_have_seats(room)
-        return Answer(self._grid(room, self._desk.desk.state(room)))
+        return Answer(self._grid(room, self._desk.state(room)))
 
     async def set_up_seats(self, ask: Ask) -> Answer:
         """POST /rooms/{room}/seats/setup."""
@@ -117,7 +117,7 @@ class SeatHandlers:
         """GET /rooms/{room}/speakers/requests."""
         room = self._desk.room(ask)
         seats.must_have_seats(room)
-        return Answer({"requests": self._grid(room, self._desk.desk.state(room))["requests"]})
+        return Answer({"requests": self._grid(room, self._desk.state(room))["requests"]})
 
     async def approve_speaker(self, ask: Ask) -> Answer:
         """POST /rooms/{room}/speakers/requests/{request_id}/approve."""

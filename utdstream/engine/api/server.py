@@ -28,7 +28,7 @@ from utdstream.engine.api import bodies
 from utdstream.engine.api.fields import Fields, Query, checked_identity, checked_text
 from utdstream.engine.api.gate import Gate
 from utdstream.engine.api.operations import OPERATIONS
-from utdstream.engine.api.operations.table import Access, Operation
+from utdstream.engine.api.operations.table import Access, Operation, codes_of
 from utdstream.engine.api.paths import Paths
 from utdstream.engine.api.request import Ask, Asker, Handler
 from utdstream.engine.config import WEBHOOK_PATH
@@ -39,6 +39,7 @@ from utdstream.limits import MAX_IDEMPOTENCY_KEY
 HEADER_LAST_EVENT_ID = "Last-Event-ID"
 MAX_BODY_BYTES = 64 * 1024
 BODY_TIMEOUT_S = 10.0
+UNDECLARED_CODE = "%s refused with %s, a code that its row in api/operations/ does not name"
 
 _log = logging.getLogger(__name__)
 
@@ -91,6 +92,8 @@ def _endpoint(
             ask = await _ask(request, operation, gate())
             answer = await handlers[operation.id](ask)
         except Refusal as refusal:
+            if refusal.code not in codes_of(operation):
+                _log.error(UNDECLARED_CODE, operation.id, refusal.code)
             return error_response(refusal)
         except ClientDisconnect:
             return error_response(Refusal("request_timeout", "The client went away"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from utdstream._wire import answers, codec
-from utdstream.engine.api.acting import Desk, done, required_identity
+from utdstream.engine.api.acting import FrontDesk, done, required_identity
 from utdstream.engine.api.request import Answer, Ask, Handler
 from utdstream.engine.flows.rooms import RoomService
 from utdstream.engine.media.sfu import Participant
@@ -24,7 +24,7 @@ ATTRIBUTES = ("fr", "frt", "avatar", "cn")
 class StageHandlers:
     """Handlers of the operations on the stage and on roles."""
 
-    def __init__(self, desk: Desk, service: RoomService) -> None:
+    def __init__(self, desk: FrontDesk, service: RoomService) -> None:
         self._desk = desk
         self._service = service
 
@@ -44,7 +44,7 @@ class StageHandlers:
         """GET /rooms/{room}/stage."""
         room = self._desk.room(ask)
         stage.must_have_stage(room)
-        state = self._desk.desk.state(room)
+        state = self._desk.state(room)
         names = self._desk.people.names(room.name, room_views.named(room, state))
         members = codec.stage_to_json(room_views.stage_members(room, state, names))
         return Answer({"members": members, "rev": state.rev})
@@ -108,7 +108,7 @@ class StageHandlers:
         if identity is not None and not self._desk.is_admitted(room, identity):
             raise Refusal("forbidden", "You were not admitted to this room; mint a token of it first")
         people = await self._service.people(self._service.place(room.name))
-        state = self._desk.desk.state(room)
+        state = self._desk.state(room)
         rows = [
             _row(person, of_person)
             for person in sorted(people, key=lambda person: (-person.joined_at, person.identity))

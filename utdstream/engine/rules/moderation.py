@@ -100,8 +100,7 @@ def lock_comments(room: Room, state: RoomState, actor: str | None, *, locked: bo
 
 def set_metadata(room: Room, state: RoomState, actor: str | None, metadata: Mapping[str, object]) -> Outcome:
     """Replaces the application's keys of the room metadata."""
-    if actor is not None and not grants.is_host(room, state, actor):
-        raise Refusal("forbidden", "Only the host of the room can change its metadata")
+    roles.must_be_host(room, state, actor)
     own = next((key for key in metadata if key.startswith("_")), None)
     if own is not None:
         raise invalid("metadata must not hold a key that begins with '_': those are the engine's own")

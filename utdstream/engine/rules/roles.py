@@ -56,6 +56,12 @@ def must_moderate(room: Room, state: RoomState, actor: str | None, target: str |
     raise Refusal("forbidden", "Only a host or an admin of the room can do this")
 
 
+def must_be_host(room: Room, state: RoomState, actor: str | None) -> None:
+    """Raises: Refusal (`forbidden`) when the actor is no host of the room."""
+    if actor is not None and not is_host(room, state, actor):
+        raise Refusal("forbidden", "Only the host of the room can do this")
+
+
 def at_mint(
     room: Room, state: RoomState, identity: str, claimed: str | None, *, trusted: bool
 ) -> tuple[str, RoomState]:
