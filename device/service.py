@@ -171,7 +171,9 @@ class Service:
         for name, alive in watched.items():
             answered: list[bool] = []
             asker = threading.Thread(
-                target=lambda alive=alive, answered=answered: answered.append(alive()), daemon=True
+                target=lambda alive=alive, answered=answered: answered.append(alive()),
+                name="utd-alive",
+                daemon=True,
             )
             asker.start()
             asker.join(ANSWER_S)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import pkgutil
 import re
@@ -35,7 +36,8 @@ def page(name: str) -> str:
 
 def test_pages_when_generated_are_as_the_code_says() -> None:
     """`make docs` writes them."""
-    assert [str(path.relative_to(ROOT)) for path in generate.stale()] == []
+    stale = [str(path.relative_to(ROOT)) for path in generate.stale()]
+    assert stale == [], "their generated parts are not what the code says: run `make docs` and commit them"
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -89,10 +91,39 @@ def test_architecture_when_read_names_every_module_and_every_import_contract() -
         for path in (ROOT / folder).rglob("*.py"):
             inside = path.relative_to(ROOT / base)
             if path.name != "__init__.py" and (folder, inside.parts[0]) != ("utdstream", "engine"):
-                assert f"| `{inside}` |" in text, path
+                assert f"| `{inside}` |" in text, f"{path} is not on the page: run `make docs`"
     names = re.findall(r"^name = (.+)$", (ROOT / "setup.cfg").read_text(encoding="utf-8"), re.MULTILINE)
     for name in names[1:]:  # the first is the package's
-        assert f"**{name}.**" in text
+        assert f"**{name}.**" in text, f"the import rule {name!r} is not on the page: run `make docs`"
+
+
+NO_THREADS = ("utd-device", "utd-doorbell", "utd-kiosk")
+"""What begins like a thread's name: the command and its services."""
+
+
+def thread_names() -> set[str]:
+    """The names that the SDK and the machine give their threads; of a numbered one what stands before."""
+    found = set()
+    for path in [*(ROOT / "utdstream").rglob("*.py"), *(ROOT / "device").rglob("*.py")]:
+        if path.relative_to(ROOT).parts[1] in ("engine", "testing", "_command"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            text = node.values[0] if isinstance(node, ast.JoinedStr) and node.values else node
+            if isinstance(text, ast.Constant) and re.fullmatch(r"utd(stream)?-[a-z-]+", str(text.value)):
+                found.add(str(text.value))
+    return {name for name in found if not name.startswith(NO_THREADS)}
+
+
+def test_threads_when_started_are_on_the_page_of_threads() -> None:
+    """Each thread that the code names, and no other."""
+    there = {
+        re.split("[N…]", name)[0]
+        for name in re.findall(r"`(utd(?:stream)?-[^`]+)`", page("explanation/threads-and-callbacks.md"))
+    }
+    there = {name for name in there if not name.startswith(NO_THREADS)}
+    missing = {name for name in thread_names() if not name.startswith(tuple(there))}
+    assert missing == set(), "add these threads to docs/explanation/threads-and-callbacks.md"
+    assert there - thread_names() == set(), "no code starts these threads"
 
 
 def public_modules() -> list[str]:
@@ -108,7 +139,7 @@ def public_modules() -> list[str]:
 def test_reference_when_a_module_is_public_has_it_and_every_name_it_offers(module: str) -> None:
     """What is in `__all__`, or else every public class and function that the module defines."""
     text = page("reference/python.md")
-    assert f"\n## `{module}`\n" in text
+    assert f"\n## `{module}`\n" in text, f"{module} is not in the reference: run `make docs`"
     there = import_module(module)
     own = [
         name
@@ -116,7 +147,8 @@ def test_reference_when_a_module_is_public_has_it_and_every_name_it_offers(modul
         if (inspect.isclass(value) or inspect.isfunction(value)) and value.__module__ == module
     ]
     for name in getattr(there, "__all__", own):
-        assert name.startswith("_") or f"\n### `{name}`\n" in text, name
+        there_too = name.startswith("_") or f"\n### `{name}`\n" in text
+        assert there_too, f"{module}.{name} is not in the reference: run `make docs`"
 
 
 def test_reference_when_a_session_inherits_shows_what_it_inherits() -> None:
