@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-SCRIPTS = ("bridge", "connect", "deadlines", "engine", "camera", "doorbell")
+SCRIPTS = ("bridge", "connect", "deadlines", "engine", "camera", "doorbell", "strangers")
 
 
 def main() -> int:

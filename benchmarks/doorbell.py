@@ -104,6 +104,11 @@ class Bare:
         if event["event"] == "call_initiated":
             self._heard.put(event["call"]["call_id"])
 
+    def hang_up(self) -> None:
+        """Closes the connections of both: the next request makes a new one."""
+        self._door.close()
+        self._house.close()
+
     def ring_ms(self) -> float:
         """One ring: created, heard of, asked for; and refused."""
         began = time.monotonic()

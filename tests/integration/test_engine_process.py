@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import resource
 import signal
 import socket
 import subprocess
@@ -26,7 +28,7 @@ def free_port() -> int:
 class Process:
     """`python -m utdstream.engine` with nothing else around; warnings are errors in it too."""
 
-    def __init__(self, folder: Path, port: int, extra: str = "") -> None:
+    def __init__(self, folder: Path, port: int, extra: str = "", descriptors: int | None = None) -> None:
         self.url = f"http://127.0.0.1:{port}"
         settings = folder / f"engine-{port}.toml"
         settings.write_text(
@@ -54,6 +56,8 @@ password = "broker"
             stderr=subprocess.PIPE,
             text=True,
         )
+        if descriptors is not None:  # before it has read its packages
+            resource.prlimit(self.child.pid, resource.RLIMIT_NOFILE, (descriptors, descriptors))
 
     def is_serving(self) -> bool:
         try:
@@ -123,3 +127,79 @@ def test_database_when_it_cannot_be_used_is_said(tmp_path: Path) -> None:
     code, log = Process(tmp_path, free_port()).finish()
     assert code == 1
     assert "not a database" in log
+
+
+def lines_to(process: Process, count: int, source: str) -> list[socket.socket]:
+    """So many connections from this loopback address, each with half of a head or with nothing."""
+    port = int(process.url.rsplit(":", 1)[1])
+    lines = []
+    for number in range(count):
+        line = socket.create_connection(("127.0.0.1", port), timeout=8, source_address=(source, 0))
+        if number % 2:
+            line.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nX-a: ")
+        lines.append(line)
+    return lines
+
+
+def is_closed(line: socket.socket) -> bool:
+    line.setblocking(False)
+    try:
+        return line.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
+def test_connection_when_it_completes_no_head_is_closed(alone: Process) -> None:
+    """Silence, half of a head, and a head that comes byte by byte have five seconds in all."""
+    eventually(alone.is_serving, "the engine serves", 10.0)
+    began = time.monotonic()
+    silent, half, slow = [*lines_to(alone, 2, "127.0.0.1"), *lines_to(alone, 1, "127.0.0.1")]
+
+    def all_closed() -> bool:
+        with contextlib.suppress(OSError):
+            slow.send(b"G")
+        return is_closed(silent) and is_closed(half) and is_closed(slow)
+
+    eventually(all_closed, "all three are closed", 10.0)
+    assert time.monotonic() - began > 4.0
+    for line in (silent, half, slow):
+        line.close()
+
+
+def test_connection_when_its_answer_was_given_and_its_body_never_ends_is_closed(alone: Process) -> None:
+    """The rest of a body that was refused keeps no place."""
+    eventually(alone.is_serving, "the engine serves", 10.0)
+    line = lines_to(alone, 1, "127.0.0.1")[0]
+    line.sendall(b"POST /api/v1/calls HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n{")
+    assert line.recv(12) == b"HTTP/1.1 401"
+    line.recv(65_536)
+
+    def closed() -> bool:
+        with contextlib.suppress(OSError):
+            line.send(b"x")
+        return is_closed(line)
+
+    eventually(closed, "the connection is closed", 10.0)
+    line.close()
+
+
+def test_asker_when_strangers_fill_their_places_is_answered(tmp_path: Path) -> None:
+    """With 512 descriptors and 1,500 silent connections from three addresses a request is answered."""
+    alone = Process(tmp_path, free_port(), descriptors=512)
+    try:
+        eventually(alone.is_serving, "the engine serves", 10.0)
+        lines = [line for last in (2, 3, 4) for line in lines_to(alone, 500, f"127.0.0.{last}")]
+        for _ in range(20):
+            assert alone.is_serving()
+        assert sum(is_closed(line) for line in lines) > 1000
+        for line in lines:
+            line.close()
+        alone.child.send_signal(signal.SIGTERM)
+        code, log = alone.finish()
+        assert code == 0
+        assert len(log) < 2000
+    finally:
+        alone.child.kill()
+        alone.child.wait()

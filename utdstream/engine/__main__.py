@@ -7,10 +7,14 @@ cannot start (port taken, database unusable, packages missing), 2 for a mistake 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import gc
 import logging
+import resource
 import signal
 import socket
 import sys
+import time
 from collections.abc import Sequence
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -23,7 +27,14 @@ if TYPE_CHECKING:
 
 GRACEFUL_STOP_S = 1
 BACKLOG = 2048
+"""Connections that wait in the kernel."""
+ACCEPTED_AT_ONCE = 64
+"""Connections taken from there in one turn of the loop, before any of them can be dropped."""
 MAX_CONNECTIONS = 2000
+KEPT_DESCRIPTORS = 384
+"""Files, the connections to the media server, and connections that are dropped and not closed yet."""
+WANTED_DESCRIPTORS = 4096
+TICKS_A_SECOND = 10  # of uvicorn's main loop
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,11 +76,28 @@ def serve(config: EngineConfig) -> int:
 
     import uvicorn
 
+    from utdstream.engine.api.connections import Connections
+    from utdstream.engine.api.protocol import protocol_of
     from utdstream.engine.app import make_stoppable
 
+    connections = Connections(_places())
     app, stop_streams = make_stoppable(config)
 
     class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            for listener in [one for server in self.servers for one in server.sockets]:
+                with listener.dup() as twin:  # asyncio has one number for both: `ACCEPTED_AT_ONCE`
+                    twin.listen(BACKLOG)
+            # What is made by now stays: a collection that walks through it stops the loop for 0.1 s and more.
+            gc.collect()
+            gc.freeze()
+
+        async def on_tick(self, counter: int) -> bool:
+            if counter % TICKS_A_SECOND == 0:
+                connections.sweep(time.monotonic())
+            return await super().on_tick(counter)
+
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             stop_streams()
             await super().shutdown(sockets)
@@ -79,7 +107,7 @@ def serve(config: EngineConfig) -> int:
             app,
             host=config.engine.host,
             port=config.engine.port,
-            http="h11",
+            http=protocol_of(connections),
             ws="none",
             loop="asyncio",
             lifespan="on",
@@ -88,7 +116,7 @@ def serve(config: EngineConfig) -> int:
             server_header=False,
             date_header=True,
             proxy_headers=False,
-            backlog=BACKLOG,
+            backlog=ACCEPTED_AT_ONCE,
             limit_concurrency=MAX_CONNECTIONS,
             timeout_keep_alive=75,
             timeout_graceful_shutdown=GRACEFUL_STOP_S,
@@ -103,6 +131,17 @@ def serve(config: EngineConfig) -> int:
     return 0 if server.started else 1
 
 
+def _places() -> int:
+    """Connections there is room for, as far as this process may have descriptors."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = WANTED_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(WANTED_DESCRIPTORS, hard)
+    if soft < wanted:
+        with contextlib.suppress(OSError, ValueError):  # a sandbox may forbid it
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            soft = wanted
+    return max(16, min(MAX_CONNECTIONS, soft - KEPT_DESCRIPTORS))
+
+
 def _set_up_logging(level: str) -> None:
     logging.basicConfig(
         level=level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
@@ -110,8 +149,10 @@ def _set_up_logging(level: str) -> None:
     # Half of the cost of a line is for what none of ours says.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     # Libraries at DEBUG write request headers: they stay at WARNING whatever the engine's level is.
-    for name in ("aiohttp", "asyncio", "livekit", "uvicorn.error", "uvicorn.access"):
+    for name in ("aiohttp", "asyncio", "livekit", "uvicorn.access"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # It warns of each request that is no HTTP: anybody could fill the log.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
 
 
 if __name__ == "__main__":

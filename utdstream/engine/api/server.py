@@ -25,6 +25,7 @@ from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
 from utdstream._wire import answers, routes
 from utdstream.engine.api import bodies
+from utdstream.engine.api.connections import SIGN_IN
 from utdstream.engine.api.fields import Fields, Query, checked_identity, checked_text
 from utdstream.engine.api.gate import Gate
 from utdstream.engine.api.operations import OPERATIONS
@@ -112,6 +113,9 @@ async def _ask(request: Request, operation: Operation, gate: Gate) -> Ask:
     if operation.access is Access.PUBLIC:
         return Ask(Asker(), {}, Query({}), Fields({}), None)
     asker = gate.asker(request, operation.access, in_query=operation.is_stream)
+    sign_in = request.scope.get("state", {}).get(SIGN_IN)
+    if sign_in is not None:
+        sign_in()
     body = {} if operation.method == "GET" else bodies.read(await _body(request))
     ask = Ask(
         asker,
