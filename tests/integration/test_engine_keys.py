@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from engine_site import Site
+import requests
+from engine_site import Site, people_of
+from facts import eventually
 
 from utdstream import AuthenticationFailed, PermissionDenied, UTDStreamClient, UTDStreamType
+from utdstream._session.room import UTDRoom
 from utdstream._wire import routes
 from utdstream.cli import main
 from utdstream.testing import LocalStack
 
-pytestmark = pytest.mark.usefixtures("programs")
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("programs")]
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +46,15 @@ def code_of(answer: tuple[int, dict[str, object]]) -> tuple[int, object]:
     return answer[0], answer[1].get("code")
 
 
+def key_ids_of(site: Site, identity: str) -> list[str]:
+    """The ids of the keys of this identity, the newest first."""
+    rows = site.server().ask("GET", f"{routes.KEYS}?per_page=100").json()["data"]
+    return [row["key_id"] for row in rows if row["identity"] == identity]
+
+
 def key_id_of(site: Site, identity: str) -> str:
     """The id of the newest key of this identity."""
-    rows = site.server().ask("GET", routes.KEYS, None).json()["data"]
-    return str(next(row["key_id"] for row in rows if row["identity"] == identity))
+    return key_ids_of(site, identity)[0]
 
 
 def test_open_key_when_off_is_nobody(site: Site) -> None:
@@ -130,11 +139,7 @@ def test_key_when_revoked_ends_and_its_bearers_with_it(site: Site) -> None:
     key, other = site.stack.issue_key("lost"), site.stack.issue_key("lost")
     bearers = [mint(site, one, "lost")[1]["user_token"] for one in (key, other)]
     phones = [site.with_headers(Authorization=f"Bearer {bearer}") for bearer in bearers]
-    key_ids = [
-        row["key_id"]
-        for row in site.server().ask("GET", routes.KEYS).json()["data"]
-        if row["identity"] == "lost"
-    ]
+    key_ids = key_ids_of(site, "lost")
     assert [phone.ask("GET", routes.CALLS).status_code for phone in phones] == [200, 200]
     revoked = site.server().ask("DELETE", routes.key(key_ids[-1]))
     assert revoked.json()["revoked_at"] is not None
@@ -144,6 +149,58 @@ def test_key_when_revoked_ends_and_its_bearers_with_it(site: Site) -> None:
     again = site.server().ask("DELETE", routes.key(key_ids[-1]))
     assert again.json() == revoked.json()
     assert site.server().ask("DELETE", routes.key("key_none")).json()["code"] == "key_not_found"
+
+
+def test_places_when_the_key_is_revoked_end_at_once(site: Site) -> None:
+    """In a room, on a call and on an event stream; those of another key of the identity stay."""
+    host, key, other = (
+        site.stack.issue_key("hostess", may_host=True),
+        site.stack.issue_key("spy"),
+        site.stack.issue_key("spy"),
+    )
+    lounge = {"room_name": "lounge", "type": "live_stream"}
+    mint(site, host, "hostess", **lounge, role="host")
+    seat, stays = mint(site, key, "spy", **lounge)[1], mint(site, other, "spy")[1]
+    spy = site.with_headers(Authorization=f"Bearer {seat['user_token']}")
+    call = spy.call("nobody at all")
+    streams = [
+        requests.get(
+            site.stack.base_url + routes.CALL_EVENTS,
+            headers={
+                routes.HEADER_APP_ID: site.stack.app_id,
+                "Authorization": f"Bearer {minted['user_token']}",
+            },
+            stream=True,
+            timeout=20,
+        )
+        for minted in (seat, stays)
+    ]
+    room, talk = f"p{site.stack.app_id}_lounge", call.room_name or ""
+    with UTDRoom() as place, UTDRoom() as phone, streams[0], streams[1]:
+        place.connect(str(seat["url"]), str(seat["token"]))
+        phone.connect(call.url or "", call.token or "")
+        assert (people_of(site.stack, room), people_of(site.stack, talk)) == (["spy"], ["spy"])
+        site.server().ask("DELETE", routes.key(key_ids_of(site, "spy")[-1]))
+        eventually(lambda: not people_of(site.stack, room), "the place is free", within_s=1.5)
+        eventually(lambda: site.server().get(call.call_id).ended_at, "the call is over", within_s=1.5)
+        eventually(lambda: not people_of(site.stack, talk), "the call is left", within_s=1.5)
+        assert list(streams[0].iter_lines()) is not None, "it has an end"
+        site.server().call("spy", caller_identity="hostess")
+        assert any(b"call_initiated" in line for line in streams[1].iter_lines(chunk_size=1))
+
+
+def test_participant_when_back_with_a_token_of_a_revoked_key_is_removed_at_once(site: Site) -> None:
+    """The media server takes the token, as it is good for two minutes; the engine does not."""
+    host, key = site.stack.issue_key("keeper", may_host=True), site.stack.issue_key("returner")
+    shop = {"room_name": "shop", "type": "live_stream"}
+    mint(site, host, "keeper", **shop, role="host")
+    minted = mint(site, key, "returner", **shop)[1]
+    site.server().ask("DELETE", routes.key(key_ids_of(site, "returner")[0]))
+    with UTDRoom() as room:
+        room.connect(str(minted["url"]), str(minted["token"]))
+        began = time.monotonic()
+        eventually(lambda: not room.connected.value, "it is removed", within_s=5)
+        assert time.monotonic() - began < 1.5, "without the two seconds of courtesy"
 
 
 def test_client_when_its_key_is_revoked_gets_a_typed_error(closed: LocalStack, site: Site) -> None:

@@ -102,7 +102,15 @@ class Engine:
             self.desk,
             on_banned=self.events.close_all,
         )
-        self.keys = KeyService(app_id, self.store)
+        self.keys = KeyService(
+            app_id,
+            self.store,
+            self.sfu,
+            self.calls,
+            self.lanes,
+            self.timers,
+            on_revoked=lambda key: self.events.close_all(key_id=key.id),
+        )
         self.gate = Gate(
             self.tokens,
             config.limits,
@@ -124,6 +132,7 @@ class Engine:
         self.watch.start()
         self.room_watch.start()
         self.bans.start()
+        self.keys.start()
         self.timers.start()
 
     async def close(self) -> None:
@@ -183,6 +192,7 @@ class Engine:
             return False
         self.watch.webhook(hook)
         self.bans.webhook(hook)
+        self.keys.webhook(hook)
         if hook.event == "room_finished":
             self.lanes.put(hook.room, lambda: self.rooms.webhook(hook))
         self.room_watch.webhook(hook)

@@ -65,7 +65,7 @@ class CallHandlers:
                 group=_group(ask),
             )
         )
-        return Answer(self._with_token(record, caller), 200 if is_replay else 201)
+        return Answer(self._with_token(record, caller, ask), 200 if is_replay else 201)
 
     async def get(self, ask: Ask) -> Answer:
         """GET /calls/{call_id}."""
@@ -73,7 +73,7 @@ class CallHandlers:
         if ask.asker.identity is None:
             return Answer(codec.call_to_json(record.call))
         calls.only_party(record, ask.asker.identity)
-        return Answer(self._with_token(record, ask.asker.identity))
+        return Answer(self._with_token(record, ask.asker.identity, ask))
 
     async def list(self, ask: Ask) -> Answer:
         """GET /calls."""
@@ -105,7 +105,7 @@ class CallHandlers:
         """POST /calls/{call_id}/accept."""
         actor = ask.actor()
         record = await self._service.accept(ask.path["call_id"], actor, ask.idempotency_key)
-        return Answer(self._with_token(record, actor))
+        return Answer(self._with_token(record, actor, ask))
 
     async def reject(self, ask: Ask) -> Answer:
         """POST /calls/{call_id}/reject."""
@@ -119,7 +119,7 @@ class CallHandlers:
         """POST /calls/{call_id}/end."""
         return _answer(self._service.end(ask.path["call_id"], ask.actor()))
 
-    def _with_token(self, record: CallRecord, identity: str) -> dict[str, object]:
+    def _with_token(self, record: CallRecord, identity: str, ask: Ask) -> dict[str, object]:
         if not calls.may_join(record, identity):
             return codec.call_to_json(record.call)
         name = record.call.caller_name if identity == record.caller else record.call.callee_name
@@ -128,6 +128,7 @@ class CallHandlers:
             identity=identity,
             name=name,
             sources=call_sources(record.call.type),
+            key_id=None if ask.asker.key is None else ask.asker.key.id,
         )
         return codec.call_to_json(replace(record.call, token=token, url=self._media_url))
 

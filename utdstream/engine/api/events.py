@@ -37,7 +37,9 @@ class EventHandlers:
             identity = checked_identity(named)
         elif named not in (None, identity):
             raise Refusal("identity_mismatch", "identity is not the identity of the user token")
-        return EventStream(self._events.open(identity, _last_seen(ask.last_event_id)), self._events.close)
+        return EventStream(
+            self._events.open(identity, _last_seen(ask.last_event_id), ask.asker.key_id), self._events.close
+        )
 
 
 def _last_seen(header: str | None) -> int | None:

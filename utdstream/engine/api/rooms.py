@@ -116,6 +116,7 @@ class RoomHandlers:
             metadata=json.dumps({**metadata, "role": entrance.role}, separators=(",", ":")),
             can_subscribe=entrance.rights.can_subscribe,
             can_publish_data=entrance.rights.can_publish_data,
+            key_id=None if key is None else key.id,
         )
         return Answer(
             answers.token_to_json(

@@ -4,9 +4,9 @@ Owns: writing bans, keeping banned identities out, removing banned participants.
 rules are in `rules/bans`, the bans in the store.
 
 1. A ban is committed first: the next mint is refused whatever the media server does.
-2. A banned participant loses the right to publish, is told, has two seconds to leave, and is removed.
-3. A media token is good for minutes and survives a ban: a participant who comes back with one is removed again,
-   at the media server's webhook, or by a poll that makes up for lost ones.
+2. A banned participant loses the rights to publish and to hear, is told, has two seconds to leave, and is removed.
+3. A media token is good for minutes and survives a ban: a participant who comes back with one is removed at once,
+   at the media server's webhook; a poll makes up for lost ones.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from utdstream.engine.flows.calls import CallService
 from utdstream.engine.flows.room_states import RoomDesk
 from utdstream.engine.flows.rooms import Place, RoomService
 from utdstream.engine.media.sfu import Sfu, SfuUnavailable, Webhook
-from utdstream.engine.media.tokens import MEDIA_TTL_S
+from utdstream.engine.media.tokens import REFRESHED_FOR_S
 from utdstream.engine.rules import bans, moderation, roles, rooms
 from utdstream.engine.rules.bans import Ban
 from utdstream.engine.rules.refusals import Refusal
@@ -30,7 +30,7 @@ from utdstream.engine.rules.rooms import Room
 from utdstream.engine.store.contract import Store
 
 POLL_S = 5.0
-WATCHED_FOR = timedelta(seconds=MEDIA_TTL_S, minutes=5)
+WATCHED_FOR = timedelta(seconds=REFRESHED_FOR_S, minutes=5)
 """How long after a ban a token from before it may still open the room."""
 
 _log = logging.getLogger(__name__)
@@ -134,15 +134,23 @@ class BanService:
         return removed
 
     def webhook(self, hook: Webhook) -> None:
-        """Removes a participant who came in although banned."""
-        prefix = rooms.livekit_name("", self._app_id)
-        if hook.event != "participant_joined" or not hook.room.startswith(prefix):
+        """Removes a participant who came in although banned, without a word: it was said at the ban."""
+        if hook.event != "participant_joined":
             return
-        name = hook.room.removeprefix(prefix)
-        ban = self.holding(hook.identity, name)
-        if ban is not None:
-            _log.info("%s is banned and came into room %s", hook.identity, name)
-            self._put_out(name, ban)
+        prefix = rooms.livekit_name("", self._app_id)
+        name = hook.room.removeprefix(prefix) if hook.room.startswith(prefix) else None
+        if self.holding(hook.identity, name) is not None:
+            _log.info("%s is banned and came into room %s", hook.identity, hook.room)
+            # Not in the lane of `_put_out`, which may wait for two seconds.
+            self._lanes.put(
+                f"banned {hook.room} {hook.identity}", lambda: self._remove_now(hook.room, hook.identity)
+            )
+
+    async def _remove_now(self, livekit_name: str, identity: str) -> None:
+        try:
+            await self._sfu.remove(livekit_name, identity)
+        except SfuUnavailable:
+            return  # the poll looks again
 
     async def _look_and_again(self) -> None:
         try:
@@ -184,7 +192,7 @@ class BanService:
         place = Place(room, rooms.livekit_name(room, self._app_id), self._store.rooms.get(room))
         try:
             await self._rooms.remove(
-                place, ban.identity, "a ban", notice=messages.encode(messages.BANNED, notice)
+                place, ban.identity, "a ban", notice=messages.encode(messages.BANNED, notice), deafen=True
             )
         except Refusal as refusal:
             _log.debug("%s is not removed from room %s now: %s", ban.identity, room, refusal.code)

@@ -4,28 +4,60 @@ Owns: making and revoking keys. Runs on the loop thread. The rules are in `rules
 
 1. The key itself is answered once, where it is made, and kept nowhere: the store has its digest.
 2. A revocation is committed first: from then on the key and every user token that names it are refused.
+3. What was got with a key ends with it, at once: event streams, calls, places in media rooms. A participant who
+   comes back with a media token from before is removed at the media server's webhook; a poll makes up for lost
+   ones, for as long as such a token may be good.
 """
 
 from __future__ import annotations
 
 import logging
 import secrets
+from collections.abc import Callable
+from datetime import timedelta
 
 from utdstream.engine import clock
+from utdstream.engine.background import Lanes, Timers
+from utdstream.engine.flows.calls import CallService
+from utdstream.engine.media.sfu import Sfu, SfuUnavailable, Webhook
+from utdstream.engine.media.tokens import KEY_ATTRIBUTE, REFRESHED_FOR_S
 from utdstream.engine.rules import keys
 from utdstream.engine.rules.keys import AppKey
 from utdstream.engine.rules.refusals import Refusal
 from utdstream.engine.store.contract import Store
 
+POLL_S = 5.0
+WATCHED_FOR = timedelta(seconds=REFRESHED_FOR_S, minutes=5)
+"""How long after a revocation a media token from before may still open a room."""
+
 _log = logging.getLogger(__name__)
 
 
 class KeyService:
-    """All app keys of the project but the open one."""
+    """All app keys of the project but the open one. `on_revoked` is told each key that was revoked."""
 
-    def __init__(self, app_id: str, store: Store) -> None:
+    def __init__(
+        self,
+        app_id: str,
+        store: Store,
+        sfu: Sfu,
+        calls: CallService,
+        lanes: Lanes,
+        timers: Timers,
+        on_revoked: Callable[[AppKey], None],
+    ) -> None:
         self._app_id = app_id
         self._store = store
+        self._sfu = sfu
+        self._calls = calls
+        self._lanes = lanes
+        self._timers = timers
+        self._on_revoked = on_revoked
+        self._looked = False
+
+    def start(self) -> None:
+        """Begins to look for participants whose key was revoked."""
+        self._timers.after(0.0, "keys", self._look_and_again)
 
     def issue(
         self, identity: str, *, name: str, may_host: bool, rooms: tuple[str, ...], display_name: str | None
@@ -58,9 +90,56 @@ class KeyService:
         if key is None:
             raise Refusal("key_not_found", "No app key has this id")
         _log.info("%s of %s revoked", key.id, key.identity)
+        self._on_revoked(key)
+        self._lanes.put("revoked keys", lambda: self._end_places({key.id}))
         return key
 
     def page(self, *, page: int, per_page: int) -> tuple[list[AppKey], int]:
         """One page of the keys, newest first, and how many there are in all."""
         found = self._store.keys.all()
         return found[(page - 1) * per_page : page * per_page], len(found)
+
+    def webhook(self, hook: Webhook) -> None:
+        """Removes a participant who came in with a media token of a revoked key."""
+        if hook.event != "participant_joined" or hook.person is None:
+            return
+        key = self._store.keys.get(hook.person.attributes.get(KEY_ATTRIBUTE, ""))
+        if key is not None and key.revoked_at is not None:
+            _log.info("%s came into %s with %s, which is revoked", hook.identity, hook.room, key.id)
+            self._lanes.put(f"revoked {hook.room}", lambda: self._end_places({key.id}, hook.room))
+
+    async def _look_and_again(self) -> None:
+        try:
+            since = clock.now() - WATCHED_FOR
+            revoked = {
+                key.id
+                for key in self._store.keys.all()
+                if key.revoked_at is not None and (not self._looked or key.revoked_at > since)
+            }
+            self._looked = await self._put_out(revoked) or self._looked
+        finally:
+            self._timers.after(POLL_S, "keys", self._look_and_again)
+
+    async def _end_places(self, key_ids: set[str], room: str | None = None) -> None:
+        await self._put_out(key_ids, room)  # what it cannot do now the poll does
+
+    async def _put_out(self, key_ids: set[str], room: str | None = None) -> bool:
+        """Removes every participant who has a place by one of these keys; False when the server is away."""
+        if not key_ids:
+            return True
+        try:
+            for name in await self._sfu.rooms(None if room is None else [room]):
+                for person in await self._sfu.participants(name):
+                    if person.attributes.get(KEY_ATTRIBUTE) in key_ids:
+                        _log.info("%s is removed from %s: its key is revoked", person.identity, name)
+                        self._hang_up(name, person.identity)
+                        await self._sfu.remove(name, person.identity)
+        except SfuUnavailable:
+            return False
+        return True
+
+    def _hang_up(self, room: str, identity: str) -> None:
+        """Ends the call whose room this is, if it is one: the other party would wait for a participant in vain."""
+        record = self._store.calls.get(room)
+        if record is not None and record.is_open:
+            self._calls.end(room, identity)

@@ -223,13 +223,21 @@ class RoomService:
             await self._sfu.delete_room(name)
             _log.info("room %s closed by %s", place.name, by)
 
-    async def remove(self, place: Place, identity: str, by: str, *, notice: bytes = REMOVED) -> None:
-        """Removes a participant: rights, notice, a moment to leave, removal. Raises: Refusal."""
+    async def remove(
+        self, place: Place, identity: str, by: str, *, notice: bytes = REMOVED, deafen: bool = False
+    ) -> None:
+        """Removes a participant: rights (`deafen`: to hear too), notice, a moment to leave, removal.
+
+        Raises: Refusal.
+        """
         async with _sfu_refusals():
             name = place.livekit_name
             if identity not in await self._sfu.identities(name):
                 raise Refusal("participant_not_found", "No participant of the room has this identity")
-            await self._sfu.forbid_publishing(name, identity)
+            if deafen:
+                await self._sfu.permit(name, identity, Rights(can_subscribe=False, can_publish_data=False))
+            else:
+                await self._sfu.forbid_publishing(name, identity)
             await self._sfu.send_data(name, notice, [identity])
             await _until(lambda: self._is_absent(name, identity))
             await self._sfu.remove(name, identity)

@@ -25,8 +25,12 @@ from utdstream.engine.rules.rooms import livekit_name
 
 BEARER_TTL_S = 24 * 3600
 MAX_KNOWN_BEARERS = 10_000
-MEDIA_TTL_S = 600
+MEDIA_TTL_S = 120
 """A media token counts at the join only; inside a session the media server refreshes it."""
+REFRESHED_FOR_S = 600
+"""So long a token is good that the media server refreshed (livekit 1.13.5: at the join, then every 5 minutes)."""
+KEY_ATTRIBUTE = "utd.key"
+"""The participant's attribute that names the app key: no client can change it, and a refreshed token keeps it."""
 _AUDIENCE = "utdstream-user"
 
 
@@ -119,8 +123,11 @@ class Tokens:
         metadata: str = "",
         can_subscribe: bool = True,
         can_publish_data: bool = True,
+        key_id: str | None = None,
     ) -> str:
-        """A media token: join `room`, subscribe, send data, publish `sources` (empty: nothing)."""
+        """A media token: join `room`, subscribe, send data, publish `sources` (empty: nothing); minted
+        with the app key of this id (None: the open key, or the secret).
+        """
         now = int(time.time())
         claims = {
             "sub": identity,
@@ -130,6 +137,8 @@ class Tokens:
             "name": name or identity,
             "video": {**_grants(tuple(sources), can_subscribe, can_publish_data), "room": room},
         }
+        if key_id is not None:
+            claims["attributes"] = {KEY_ATTRIBUTE: key_id}
         if metadata:
             claims["metadata"] = metadata
         return jwt.encode(claims, self._livekit.api_secret, algorithm="HS256")

@@ -38,10 +38,11 @@ _log = logging.getLogger(__name__)
 
 
 class Reader:
-    """One reader: the events that wait for it. `closed` is set when it ends."""
+    """One reader, let in by the app key of this id: the events that wait for it. `closed` is set when it ends."""
 
-    def __init__(self, identity: str, missed: Iterable[CallEvent]) -> None:
+    def __init__(self, identity: str, missed: Iterable[CallEvent], key_id: str = "") -> None:
         self.identity = identity
+        self.key_id = key_id
         self.closed = asyncio.Event()
         self._waiting: asyncio.Queue[CallEvent] = asyncio.Queue(MAX_WAITING)
         for event in missed:
@@ -85,7 +86,7 @@ class CallEvents:
             for stream in self._streams.get(identity, ()):
                 stream.put(told)
 
-    def open(self, identity: str, last_seen: int | None) -> Reader:
+    def open(self, identity: str, last_seen: int | None, key_id: str = "") -> Reader:
         """A stream of this identity's events, what it missed first. Raises: Refusal.
 
         `last_seen` is the number of the last event the reader knows; None: it begins with the calls that
@@ -96,7 +97,7 @@ class CallEvents:
             self.close(own[0])
         if sum(map(len, self._streams.values())) >= MAX_STREAMS:
             raise Refusal("unavailable", "Too many event streams are open; try again", retry_after_s=5.0)
-        stream = Reader(identity, self._missed(identity, last_seen))
+        stream = Reader(identity, self._missed(identity, last_seen), key_id)
         self._streams.setdefault(identity, []).append(stream)
         return stream
 
@@ -109,11 +110,12 @@ class CallEvents:
             if not own:
                 del self._streams[stream.identity]
 
-    def close_all(self, identity: str | None = None) -> None:
-        """Ends every stream; of this identity, when one is given."""
+    def close_all(self, identity: str | None = None, *, key_id: str | None = None) -> None:
+        """Ends every stream; of this identity, or let in by this key, when one is given."""
         chosen = [self._streams.get(identity, [])] if identity is not None else [*self._streams.values()]
         for stream in [stream for own in chosen for stream in own]:
-            self.close(stream)
+            if key_id in (None, stream.key_id):
+                self.close(stream)
 
     def _keep(self, identity: str, event: CallEvent) -> None:
         kept = self._recent.setdefault(identity, deque(maxlen=KEPT_EACH))
