@@ -46,6 +46,11 @@ class EngineAccessSection:
     app_key_file: Annotated[
         Path | None, "file that holds the app key; without it the credential `app_key` is read"
     ] = None
+    ca_file: Annotated[
+        Path | None,
+        "PEM file of the authority that the certificates of engine, broker and media server are checked against; "
+        "not set: the system's authorities",
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)

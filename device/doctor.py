@@ -17,7 +17,7 @@ from pathlib import Path
 
 from device import registry
 from device.config import MachineConfig, without_secrets
-from utdstream import AuthenticationFailed, UTDStreamClient, UTDStreamException
+from utdstream import AuthenticationFailed, ClientConfig, UTDStreamClient, UTDStreamException
 from utdstream.checks import Check, CheckState, engine_checks, machine_checks, package_check
 
 OK, WARN, FAIL = CheckState.OK, CheckState.WARN, CheckState.FAIL
@@ -176,7 +176,7 @@ def _groups(config: MachineConfig) -> Iterator[Check]:
 
 def _engine(config: MachineConfig) -> Iterator[Check]:
     """Checks the engine without the key: a wrong key and a wrong address must not look alike."""
-    yield from engine_checks(config.engine.base_url)
+    yield from engine_checks(config.engine.base_url, config.engine.ca_file)
 
 
 def _sign_in(config: MachineConfig) -> Iterator[Check]:
@@ -193,7 +193,10 @@ def _sign_in(config: MachineConfig) -> Iterator[Check]:
     yield _app_key(path)
     identity = config.device.identity
     try:
-        with UTDStreamClient(config.engine.app_id, key, base_url=config.engine.base_url) as client:
+        trusted = ClientConfig(ca_file=config.engine.ca_file)
+        with UTDStreamClient(
+            config.engine.app_id, key, base_url=config.engine.base_url, config=trusted
+        ) as client:
             client.authenticate(identity=identity, timeout=ANSWER_S)
             yield Check("sign-in", OK, f"the engine signed {identity} in")
             yield _broker(client)
@@ -210,14 +213,19 @@ def _app_key(path: Path | None) -> Check:
 
 
 def _broker(client: UTDStreamClient) -> Check:
+    found = "does not answer"
     try:
-        client.incoming_calls().connected.wait_for(True, timeout=ANSWER_S)
+        inbox = client.incoming_calls()
+        try:
+            inbox.connected.wait_for(True, timeout=ANSWER_S)
+        finally:
+            found = inbox.problem or found
     except (UTDStreamException, TimeoutError) as error:
         timed_out = isinstance(error, TimeoutError)
         return Check(
             "broker",
             WARN,
-            "does not answer: calls come late" if timed_out else without_secrets(str(error)),
+            f"{found}: calls come late" if timed_out else without_secrets(str(error)),
             "is the broker's port open on the engine's machine?",
         )
     return Check("broker", OK, "calls can arrive")

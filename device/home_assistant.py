@@ -30,6 +30,8 @@ from device.errors import ConfigError, PackageMissing
 from device.home_assistant_payloads import STATES, discovery, topics_of
 from utdstream.backoff import Backoff
 from utdstream.checks import requirement
+from utdstream.errors import InvalidConfig
+from utdstream.trust import tls_context
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage, SocketLike
@@ -301,12 +303,9 @@ def _tls_context(config: MachineConfig) -> ssl.SSLContext | None:
     if not settings.tls:
         return None
     try:
-        return ssl.create_default_context(cafile=settings.ca_file)
-    except OSError as error:
-        raise ConfigError(
-            f"{config.path}: [home_assistant] ca_file: {settings.ca_file} cannot be used ({error}); "
-            "give the broker's certificate authority as PEM"
-        ) from error
+        return tls_context(settings.ca_file)
+    except InvalidConfig as error:
+        raise ConfigError(f"{config.path}: [home_assistant] ca_file: {error.message}") from error
 
 
 def _no_delay(_client: Client, _userdata: object, connection: SocketLike) -> None:

@@ -14,11 +14,13 @@ from device.config import MachineConfig
 from device.service import Service
 from utdstream import (
     AuthenticationFailed,
+    ClientConfig,
     Devices,
     EngineUnreachable,
     IncomingCall,
     IncomingCallInbox,
     PermissionDenied,
+    TlsFailed,
     UTDStreamClient,
     UTDStreamException,
 )
@@ -46,7 +48,11 @@ class Link:
         self._config = config
         self.devices = replace(devices)
         self._client = UTDStreamClient(
-            config.engine.app_id, config.app_key, base_url=config.engine.base_url, devices=devices
+            config.engine.app_id,
+            config.app_key,
+            base_url=config.engine.base_url,
+            devices=devices,
+            config=ClientConfig(ca_file=config.engine.ca_file),
         )
         self._ringing, self._cancelled, self._changed = ringing, cancelled, changed
         self._stop = threading.Event()
@@ -70,7 +76,9 @@ class Link:
             return self._problem
         inbox = self._inbox
         if inbox is not None and not inbox.connected.value:
-            return "ready, but the message broker cannot be reached: calls to this device come late"
+            why = inbox.problem
+            found = "the message broker cannot be reached" + (f" ({why})" if why is not None else "")
+            return f"ready, but {found}: calls to this device come late"
         return None
 
     def client(self) -> UTDStreamClient:
@@ -112,6 +120,8 @@ class Link:
                     f"the engine at {self._config.engine.base_url} refuses this device: {error.message}; "
                     "check app_id and the app key"
                 )
+            except TlsFailed as error:  # no waiting mends it: somebody must read what to do
+                self._problem = error.message
             except UTDStreamException as error:
                 self._problem = self._absent
                 _log.debug("signing in: %s", error)

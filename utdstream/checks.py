@@ -1,7 +1,7 @@
 """What a doctor says: one finding a line, with its remedy; and the checks that both doctors share.
 
 Owns: `Check`, its table for a person and its JSON for a program; the looks at Python, the machine, its packages
-and an engine. Standard library only. `utdstream doctor` and `utd-device doctor` speak in these.
+and an engine. Standard library and vocabulary only. `utdstream doctor` and `utd-device doctor` speak in these.
 
 1. A check changes nothing and raises nothing.
 2. No finding shows a secret: what stands before the @ of an address is masked.
@@ -22,7 +22,11 @@ from dataclasses import asdict, dataclass
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from importlib import metadata, util
+from pathlib import Path
 from urllib.parse import urlsplit
+
+from utdstream.errors import InvalidConfig
+from utdstream.trust import ONLY_TLS, only_tls, tls_context, tls_problem
 
 _MINIMUM_PYTHON = (3, 11)
 _MINIMUM_GLIBC = (2, 28)  # what the livekit wheels are built against
@@ -197,25 +201,36 @@ def clock_check(now: float, engine_date: str = "") -> Check:
     return Check("clock", CheckState.FAIL if abs(ahead_s) > _CLOCK_FAIL_S else CheckState.WARN, found, remedy)
 
 
-def engine_checks(base_url: str) -> list[Check]:
+def engine_checks(base_url: str, ca_file: str | Path | None = None) -> list[Check]:
     """Checks that an engine answers, and this machine's clock against the engine's. No key is needed or sent.
 
+    `ca_file`: PEM file that an https engine's certificate is checked against, instead of the system's authorities.
     Blocks: 5 seconds when nothing answers.
     """
     shown = _LOGIN.sub("***@", base_url)
     begun = time.monotonic()
     try:
-        status, date, health = _health(base_url)
-    except ValueError:
+        status, date, health = _health(base_url, ca_file)
+    except InvalidConfig as error:
+        return [
+            Check("engine", CheckState.FAIL, f"{shown}: not asked", error.message),
+            clock_check(time.time()),
+        ]
+    except (OSError, http.client.HTTPException) as error:
+        refused = ONLY_TLS if only_tls(error, base_url) else tls_problem(error)
+        if refused:
+            found, _, remedy = refused.partition(": ")
+            found = f"{shown} was reached, and {found}"
+            return [Check("engine", CheckState.FAIL, found, remedy), clock_check(time.time())]
+        found = f"{shown} does not answer ({error or type(error).__name__})"
+        remedy = "check the address and the network; on the engine's machine: `utdstream engine up --lan`"
+        return [Check("engine", CheckState.FAIL, found, remedy), clock_check(time.time())]
+    except ValueError:  # last: a refused certificate is one too
         found = f"{shown!r} is no address"
         return [
             Check("engine", CheckState.FAIL, found, "write it as http://host:port"),
             clock_check(time.time()),
         ]
-    except (OSError, http.client.HTTPException) as error:
-        found = f"{shown} does not answer ({error or type(error).__name__})"
-        remedy = "check the address and the network; on the engine's machine: `utdstream engine up --lan`"
-        return [Check("engine", CheckState.FAIL, found, remedy), clock_check(time.time())]
     return [
         _answered(shown, status, f"{shown} answers after {(time.monotonic() - begun) * 1000:.0f} ms"),
         *_key_checks(urlsplit(base_url).hostname or "", health),
@@ -248,13 +263,21 @@ def _answered(shown: str, status: int, found: str) -> Check:
     return Check("engine", CheckState.WARN, found, "check that the address is an engine's")
 
 
-def _health(base_url: str) -> tuple[int, str, bytes]:
-    """Returns status, `Date` and body of `GET /health`. Raises: ValueError (address), OSError, HTTPException."""
+def _health(base_url: str, ca_file: str | Path | None) -> tuple[int, str, bytes]:
+    """Returns status, `Date` and body of `GET /health`.
+
+    Raises: InvalidConfig (the CA file), ValueError (no address), OSError, HTTPException.
+    """
     parts = urlsplit(base_url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(base_url)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.hostname, parts.port, timeout=_ANSWER_S)
+    connection: http.client.HTTPConnection
+    if parts.scheme == "https":
+        connection = http.client.HTTPSConnection(
+            parts.hostname, parts.port, timeout=_ANSWER_S, context=tls_context(ca_file)
+        )
+    else:
+        connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=_ANSWER_S)
     try:
         connection.request("GET", parts.path.rstrip("/") + "/health")
         answer = connection.getresponse()

@@ -166,6 +166,7 @@ def _add_phone(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--identity", metavar="ME", required=True, help="the identity of this phone")
     parser.add_argument("--name", metavar="TEXT", help="what the other side shows")
     parser.add_argument("--base-url", metavar="URL", help="the engine (default: UTD_BASE_URL)")
+    _add_ca_file(parser)
     parser.add_argument("--app-id", metavar="ID", help="the project (default: UTD_APP_ID)")
     parser.add_argument(
         "--app-key-file", metavar="FILE", type=Path, help="holds the app key (default: UTD_APP_KEY)"
@@ -180,6 +181,18 @@ def _add_phone(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--camera", choices=("pattern", "none"), default="pattern", help="default pattern")
     parser.add_argument("--json", action="store_true", help="one JSON object a call; states go to stderr")
+
+
+def _add_ca_file(parser: argparse.ArgumentParser) -> None:
+    given = os.environ.get("UTD_CA_FILE")
+    parser.add_argument(
+        "--ca-file",
+        metavar="FILE",
+        type=Path,
+        default=Path(given) if given else None,
+        help="PEM file of the authority that the engine's certificate is checked against (default: UTD_CA_FILE, "
+        "else the system's)",
+    )
 
 
 def _seconds(text: str) -> float:
@@ -198,6 +211,7 @@ def _phone(arguments: argparse.Namespace) -> Phone:
     return phone.Phone(
         identity=arguments.identity,
         base_url=base_url,
+        ca_file=arguments.ca_file,
         app_id=app_id,
         app_key=app_key,
         name=arguments.name,
@@ -358,6 +372,7 @@ def _add_doctor(verbs: Verbs) -> None:
     doctor.add_argument(
         "--base-url", metavar="URL", help="also check this engine: does it answer, is its clock the same?"
     )
+    _add_ca_file(doctor)
     doctor.add_argument("--json", action="store_true", help="print JSON, not a table")
     doctor.set_defaults(run=_doctor)
 
@@ -366,7 +381,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
     from utdstream._command import doctor
     from utdstream.checks import as_json, as_table, passed
 
-    checks = doctor.examine(base_url=arguments.base_url)
+    checks = doctor.examine(base_url=arguments.base_url, ca_file=arguments.ca_file)
     print(as_json(checks) if arguments.json else as_table(checks))
     return 0 if passed(checks) else 1
 

@@ -31,6 +31,7 @@ from utdstream.limits import MAX_IDENTITY, RESERVED_ROOM_NAMES
 from utdstream.media import Devices
 from utdstream.models import SessionMint, UTDStreamType
 from utdstream.observe import CallbackError, Signal
+from utdstream.trust import let_media_core_trust
 
 RoomSessionT = TypeVar("RoomSessionT", UTDLiveStreamSession, UTDAudioRoomSession)
 
@@ -42,7 +43,9 @@ class UTDStreamClient:
 
     `app_id` and `app_key` are the project's publishable credentials. A given `base_url` is also the
     default of `token_base_url`, so the key of a self-hosted engine never goes elsewhere. `devices` are the
-    defaults of its sessions. Any thread may call; `with` disposes, and with it its sessions and inboxes.
+    defaults of its sessions. A `config` with a `ca_file` sets what the media core of this process trusts: make
+    such a client before other threads run. Any thread may call; `with` disposes, and with it its sessions and
+    inboxes.
     """
 
     def __init__(
@@ -60,8 +63,14 @@ class UTDStreamClient:
         self._config = config or ClientConfig()
         self._devices = devices or Devices()
         self._api = EngineApi(
-            app_id=app_id, app_key=app_key, base_url=base_url, token_base_url=token_base_url
+            app_id=app_id,
+            app_key=app_key,
+            base_url=base_url,
+            token_base_url=token_base_url,
+            ca_file=self._config.ca_file,
         )
+        if self._config.ca_file is not None:
+            let_media_core_trust(self._config.ca_file)
         self._lane = EventsLane("utdstream-events-errors")
         self._errors: Occurrences[CallbackError] = Occurrences(self._lane)
         self.errors: Signal[CallbackError] = self._errors
@@ -223,7 +232,7 @@ class UTDStreamClient:
             if mint.mqtt is not None:
                 from utdstream.mqtt import MqttIncomingCalls
 
-                transport = MqttIncomingCalls.from_login(mint.mqtt)
+                transport = MqttIncomingCalls.from_login(mint.mqtt, ca_file=self._config.ca_file)
             else:
                 _log.info("the engine gave no broker login: it is asked for calls every few seconds")
                 transport = PollingOnly()

@@ -6,6 +6,7 @@ Owns: `ClientConfig`, the default hosts. Imports the standard library only.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 from utdstream.errors import InvalidConfig
 
@@ -17,7 +18,7 @@ DEFAULT_TOKEN_BASE_URL = "https://udt-stream.com"
 class ClientConfig:
     """Defaults for `timeout=None`, in seconds, and the pace of what the SDK does by itself.
 
-    Every value must be positive. A value given to a call wins over the one here.
+    Every number must be positive. A value given to a call wins over the one here.
     """
 
     rest_timeout_s: float = 8.0
@@ -35,9 +36,16 @@ class ClientConfig:
     """How often the engine is asked for seats or stage while it never pushes any (the vendor's might not)."""
     video_linger_s: float = 2.0
     """How long a video track stays subscribed after its last consumer left."""
+    ca_file: str | Path | None = None
+    """PEM file of the authorities that the certificates of engine and broker are checked against, instead of the
+    system's; the media core trusts it beside the system's. None: the system's alone."""
 
     def __post_init__(self) -> None:
         for item in fields(self):
+            if item.name == "ca_file":
+                continue
             value = getattr(self, item.name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
                 raise InvalidConfig(f"ClientConfig.{item.name} must be a positive number, not {value!r}")
+        if self.ca_file is not None and not (isinstance(self.ca_file, (str, Path)) and str(self.ca_file)):
+            raise InvalidConfig(f"ClientConfig.ca_file must be the path of a PEM file, not {self.ca_file!r}")

@@ -173,6 +173,17 @@ class EngineUnreachable(TransportError):
     """
 
 
+class TlsFailed(EngineUnreachable):
+    """The engine was reached, and no encrypted connection came of it.
+
+    You see this when the engine's certificate is of an authority that is not trusted here, has expired or is for
+    another name, or when one side speaks TLS and the other does not.
+    At fault: the configuration, or this machine's clock.
+    What to do: what the message says: give the `ca_file`, renew the certificate, correct `base_url`. Never switch
+    the check off.
+    """
+
+
 class DeadlineExceeded(TransportError, TimeoutError):
     """The call's `timeout` passed first; what was under way is undone in the background.
 

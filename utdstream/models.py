@@ -82,6 +82,10 @@ class MqttLogin:
     username: str
     topic: str
     password: str = field(repr=False)
+    tls: bool = False
+    """Whether the broker speaks TLS at this port."""
+    ca: str | None = field(default=None, repr=False)
+    """Authorities of the broker's certificate, as PEM; None: those that the engine's is checked against."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Incoming calls over MQTT: the transport behind `client.incoming_calls()`.
 
-Owns: the broker connection, its session, the device's presence. The only importer of paho in the SDK; paho is
-reached late, when the transport is started. Must not import `_rest`, `_livekit` or a session.
+Owns: the broker connection, its session, the device's presence. The only importer of paho in the SDK (so it has
+more than 400 lines); paho is reached late, when the transport is started. Must not import `_rest`, `_livekit` or a
+session.
 
 1. One daemon thread per transport (`utdstream-mqtt-…`) does everything: it connects, reads, writes, and
    calls the sink, which never blocks. Nothing a broker sends or refuses ends it; it retries until `stop()`.
@@ -9,7 +10,8 @@ reached late, when the transport is started. Must not import `_rest`, `_livekit`
    a malformed packet cannot end the thread, and a connection without an answer has a deadline.
 3. MQTT 5, clean start false, a session expiry and a fixed client id: all of them, or a call that rings while
    the device reconnects is lost. TCP_NODELAY, or the first ring after a connect takes 41-45 ms, not one.
-4. A retained call event is a stale one and is ignored. Whatever arrives is a hint (see `utdstream._rings.inbox`).
+4. A certificate that is refused, and TLS on one side alone, are said as such (`problem`), and tried again.
+5. A retained call event is a stale one and is ignored. Whatever arrives is a hint (see `utdstream._rings.inbox`).
 """
 
 from __future__ import annotations
@@ -25,7 +27,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from utdstream._rings.broker import CONNECT_TIMEOUT_S, Broker, default_client_id, tidy, tls_context
+from utdstream._rings.broker import (
+    CONNECT_TIMEOUT_S,
+    ONLY_TLS,
+    Broker,
+    default_client_id,
+    login_tls,
+    tidy,
+    wished_tls,
+)
 from utdstream._rings.inbox import IncomingSink
 from utdstream._wire import messages
 from utdstream.backoff import Backoff
@@ -33,6 +43,7 @@ from utdstream.checks import requirement
 from utdstream.errors import InvalidConfig, UsageError
 from utdstream.limits import MAX_EVENT_BYTES
 from utdstream.models import MqttLogin
+from utdstream.trust import tls_problem
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage, SocketLike
@@ -56,6 +67,7 @@ _GOODBYE_S = 0.5
 _LOOP_S = 5.0
 _MAX_PACKET_BYTES = 4 * MAX_EVENT_BYTES
 _SESSION_TAKEN_OVER = 0x8E
+_ENDED = "the connection ended"
 
 
 class MqttIncomingCalls:
@@ -83,7 +95,7 @@ class MqttIncomingCalls:
             username=username,
             password=password,
             password_file=None if password_file is None else Path(password_file),
-            tls=tls_context(tls),
+            tls=wished_tls(tls),
             client_id=client_id,
         )
         self._topic: str | None = None
@@ -92,14 +104,32 @@ class MqttIncomingCalls:
 
     @classmethod
     def from_login(
-        cls, login: MqttLogin, *, tls: bool | str | Path | ssl.SSLContext | None = None
+        cls,
+        login: MqttLogin,
+        *,
+        tls: bool | str | Path | ssl.SSLContext | None = None,
+        ca_file: str | Path | None = None,
     ) -> MqttIncomingCalls:
-        """Returns the transport for the login that the engine gave this identity, on the topic it named."""
+        """Returns the transport for the login that the engine gave this identity, on the topic it named.
+
+        Encrypted when the login says so: `ca_file` is trusted then, instead of the system's authorities. `tls`
+        encrypts whatever the login says. Raises: InvalidConfig when a CA file cannot be used.
+        """
         transport = cls(
-            host=login.host, port=login.port, username=login.username, password=login.password, tls=tls
+            host=login.host,
+            port=login.port,
+            username=login.username,
+            password=login.password,
+            tls=tls if tls is not None else login_tls(login, ca_file),
         )
         transport._topic = login.topic
         return transport
+
+    @property
+    def problem(self) -> str | None:
+        """Why no call can be heard now, in a sentence; None while all is well or not begun. Any thread."""
+        line = self._line
+        return None if line is None else line.problem
 
     def start(self, *, app_id: str, identity: str, sink: IncomingSink) -> None:
         """Begins to connect, in the background and for ever. Does not block.
@@ -153,9 +183,10 @@ class _Line:
         self._topic = topic or messages.calls_topic(app_id, identity)
         self._presence = messages.availability_topic(app_id, identity)
         self._client_id = broker.client_id or default_client_id(app_id, identity)
+        self.problem: str | None = None
+        """Why it is down, as the log was told; None while it is up."""
         self._told_up: bool | None = None
         self._short_lived = 0
-        self._told_down_because: str | None = None
         # Guards "no call of the sink begins after stop": held while the sink is called, which never blocks.
         self._sink_lock = threading.RLock()
         self._stopping = threading.Event()
@@ -195,13 +226,13 @@ class _Line:
     def _attempt(self) -> _Attempt | None:
         """Makes one connection, from its beginning to its end; whatever ends it is said once and survived."""
         attempt: _Attempt | None = None
-        why = "the connection ended"
+        why = _ENDED
         try:
             attempt = _Attempt(self._new_client())
             self._bind(attempt)
             self._pump(attempt)
         except Exception as error:  # noqa: BLE001 - outermost frame: a hostile broker can raise anything in paho
-            why = f"{type(error).__name__}: {error}"
+            why = tls_problem(error) or f"{type(error).__name__}: {error}"
         finally:
             if attempt is not None:
                 _drop(attempt.client)
@@ -214,6 +245,10 @@ class _Line:
                     "another process seems to use the same client id; give each its own "
                     "(MqttIncomingCalls(client_id=...))"
                 )
+            if (
+                attempt.up_at is None and why == _ENDED
+            ):  # an end without a word: at once, and before any answer
+                why = self.problem if self.problem == ONLY_TLS else self._broker.refuses_clear_text() or why
             why = attempt.refused or why
         self._tell_down(why)
         return attempt
@@ -354,12 +389,12 @@ class _Line:
 
     def _tell_up(self) -> None:
         _log.info("%s: listening for incoming calls", self._name)
-        self._told_down_because = None
+        self.problem = None
         self._tell(True)
 
     def _tell_down(self, why: str) -> None:
-        if why != self._told_down_because:
-            self._told_down_because = why
+        if why != self.problem:
+            self.problem = why
             _log.warning("%s: not listening for incoming calls, trying again: %s", self._name, why)
         self._tell(False)
 

@@ -33,7 +33,8 @@ def device_configuration() -> str:
 
 def client_config() -> str:
     """Every field of `ClientConfig` with its default."""
-    rows = [(f"`{item.name}`", f"{item.default:g}") for item in dataclasses.fields(ClientConfig)]
+    numbers = [item for item in dataclasses.fields(ClientConfig) if isinstance(item.default, float)]
+    rows = [(f"`{item.name}`", f"{item.default:g}") for item in numbers]
     return table(("field", "default, seconds"), rows)
 
 

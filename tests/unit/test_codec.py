@@ -111,6 +111,9 @@ def test_session_when_it_carries_a_broker_login_hands_it_out() -> None:
     """All five fields, or none of it."""
     whole = codec.parse_session({"userToken": "u", "mqtt": LOGIN})
     assert whole.mqtt == MqttLogin(host="h", port=1883, username="u", password="p", topic="t")
+    secure = codec.parse_session({"userToken": "u", "mqtt": {**LOGIN, "tls": True, "ca": "PEM"}}).mqtt
+    assert secure is not None
+    assert (secure.tls, secure.ca) == (True, "PEM")
     for name in LOGIN:
         partial = codec.parse_session({"user_token": "u", "mqtt": {**LOGIN, name: None}})
         assert partial.mqtt is None

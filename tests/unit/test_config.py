@@ -10,7 +10,7 @@ import pytest
 from utdstream.config import ClientConfig
 from utdstream.errors import InvalidConfig
 
-NAMES = [item.name for item in fields(ClientConfig)]
+NAMES = [item.name for item in fields(ClientConfig) if item.name != "ca_file"]
 
 
 def test_defaults_when_nothing_is_given_are_those_of_the_reference() -> None:
@@ -27,3 +27,10 @@ def test_setting_when_not_a_positive_number_is_refused_by_name(name: str, value:
     """The sentence names the setting."""
     with pytest.raises(InvalidConfig, match=name):
         ClientConfig(**{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", [0, True, "", b"ca.pem"])
+def test_ca_file_when_it_is_no_path_is_refused_by_name(value: object) -> None:
+    """What it holds is looked at by the client."""
+    with pytest.raises(InvalidConfig, match="ca_file"):
+        ClientConfig(ca_file=value)  # type: ignore[arg-type]

@@ -11,11 +11,13 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import paho.mqtt.publish
 import paho.mqtt.subscribe
 import pytest
+from authority import Authority
 from facts import eventually
 from mosquitto import Mosquitto
 from paho.mqtt.client import MQTTv5
@@ -362,6 +364,25 @@ def test_device_when_its_id_is_taken_says_so(
         eventually(lambda: "same client id" in caplog.text, "the log names the client id")
     finally:
         other.stop()
+
+
+def test_login_when_it_names_an_authority_is_checked_against_that_one(
+    tmp_path: Path, authority: Authority, sink: Sink
+) -> None:
+    """The broker's may be another one than the engine's; garbage in its place is refused with a sentence."""
+    broker = Mosquitto(tmp_path, tls=True)
+    broker.start()
+    login = MqttLogin(host="127.0.0.1", port=broker.port, username="u", topic="t", password="p", tls=True)
+    own = replace(login, ca=(tmp_path / "server.crt").read_text())
+    transport = MqttIncomingCalls.from_login(own, ca_file=authority.ca_file)
+    transport.start(app_id=APP, identity=ME, sink=sink)
+    try:
+        assert sink.up.wait(5)
+    finally:
+        transport.stop()
+        broker.stop()
+    with pytest.raises(InvalidConfig, match="authority"):
+        MqttIncomingCalls.from_login(replace(login, ca="garbage"))
 
 
 def test_tls_when_the_authority_is_known_connects_and_otherwise_does_not(tmp_path: Path, sink: Sink) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from utdstream.checks import (
     Check,
@@ -30,10 +31,10 @@ _EXTRAS = {
 }
 
 
-def examine(*, base_url: str | None = None) -> list[Check]:
+def examine(*, base_url: str | None = None, ca_file: Path | None = None) -> list[Check]:
     """Returns all checks, in order; `base_url` adds those of an engine. Blocks: some seconds at most."""
     checks = [*machine_checks(), *_packages(), *_programs(), *_ports()]
-    return checks + ([clock_check(time.time())] if base_url is None else engine_checks(base_url))
+    return checks + ([clock_check(time.time())] if base_url is None else engine_checks(base_url, ca_file))
 
 
 def _packages() -> Iterator[Check]:

@@ -33,7 +33,7 @@ from utdstream import (
     UTDStreamException,
     UTDStreamType,
 )
-from utdstream.config import DEFAULT_BASE_URL
+from utdstream.config import DEFAULT_BASE_URL, ClientConfig
 from utdstream.synthetic import FileMicrophone, PatternCamera, RecordingSpeaker, ToneMicrophone
 
 ANSWERED, FAILED, NOT_ANSWERED = 0, 1, 3
@@ -48,6 +48,7 @@ class Phone:
     base_url: str
     app_id: str
     app_key: str = field(repr=False)
+    ca_file: Path | None = None
     name: str | None = None
     microphone: str = "tone"
     """tone, none, or the path of a WAV file."""
@@ -190,6 +191,7 @@ def _signed_in(phone: Phone) -> UTDStreamClient:
         phone.app_id,
         phone.app_key,
         base_url=phone.base_url,
+        config=ClientConfig(ca_file=phone.ca_file),
         devices=Devices(
             microphone=microphone,
             speaker=RecordingSpeaker(phone.record) if phone.record is not None else None,

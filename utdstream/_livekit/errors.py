@@ -18,6 +18,7 @@ from livekit.rtc.participant import (
     UnpublishTrackError,
 )
 
+from utdstream import trust
 from utdstream.errors import (
     ConnectFailed,
     MediaError,
@@ -44,6 +45,15 @@ TABLE: dict[type[Exception], type[MediaError]] = {
 _SECRET = re.compile(r"(access_token=[^&\s\"')]+|eyJ[A-Za-z0-9._-]+)")
 
 _HINTS = (
+    # rustls' words; first, because a refused certificate is told with times in seconds that may hold any number
+    ("unknownissuer", trust.UNKNOWN_AUTHORITY),
+    ("causedasendentity", trust.UNKNOWN_AUTHORITY),
+    ("certificate expired", trust.EXPIRED),
+    ("certificate not valid yet", trust.NOT_YET_VALID),
+    ("certificate not valid for name", trust.OTHER_NAME),
+    ("invalid peer certificate", "the server's certificate was refused"),
+    ("invalidcontenttype", "nothing there speaks TLS: the url must begin with ws://, not wss://"),
+    ("handshake not finished", "the server broke off: if it speaks TLS, the url must begin with wss://"),
     ("401", "the token is not valid for this server: check that url and token come from the same engine"),
     ("403", "the server refuses this token"),
     ("404", "there is no such room: it has ended, or the url is not a LiveKit server"),

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 
 from utdstream._rest.http import Http, check_base_url
 from utdstream._threads.deadline import Deadline
@@ -42,7 +43,15 @@ class _Bearer:
 class EngineApi:
     """Blocking calls to one engine with one project's publishable key."""
 
-    def __init__(self, *, app_id: str, app_key: str, base_url: str, token_base_url: str) -> None:
+    def __init__(
+        self,
+        *,
+        app_id: str,
+        app_key: str,
+        base_url: str,
+        token_base_url: str,
+        ca_file: str | Path | None = None,
+    ) -> None:
         for name, value in (("app_id", app_id), ("app_key", app_key)):
             if (
                 not isinstance(value, str)
@@ -55,7 +64,7 @@ class EngineApi:
         self._app_key = app_key
         self._base_url = check_base_url("base_url", base_url)
         self._token_base_url = check_base_url("token_base_url", token_base_url)
-        self._http = Http()
+        self._http = Http(ca_file)
         self._lock = threading.RLock()
         self._bearer: _Bearer | None = None
 

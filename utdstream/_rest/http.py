@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -28,9 +29,11 @@ from utdstream.errors import (
     EngineUnreachable,
     InvalidConfig,
     SessionClosed,
+    TlsFailed,
     UTDStreamException,
     error_from_answer,
 )
+from utdstream.trust import HANDSHAKE, ONLY_TLS, only_tls, tls_context, tls_problem
 
 if TYPE_CHECKING:
     import requests
@@ -90,9 +93,15 @@ class Job:
 
 
 class Http:
-    """A pool of blocking requests. Any thread; `close()` is idempotent."""
+    """A pool of blocking requests. Any thread; `close()` is idempotent.
 
-    def __init__(self) -> None:
+    `ca_file` is trusted instead of the system's authorities. Raises: InvalidConfig when it cannot be used.
+    """
+
+    def __init__(self, ca_file: str | Path | None = None) -> None:
+        if ca_file is not None:
+            tls_context(ca_file)
+        self._verify: bool | str = True if ca_file is None else str(ca_file)
         self._condition = threading.Condition()
         self._jobs: deque[Job] = deque()
         self._threads = 0
@@ -211,7 +220,8 @@ class Http:
         try:
             return self._attempt(session, job)
         except EngineUnreachable as error:
-            if not job.retry or error.status_code is not None or job.deadline.remaining() < RETRY_AFTER_S:
+            hopeless = error.status_code is not None or isinstance(error, TlsFailed)
+            if not job.retry or hopeless or job.deadline.remaining() < RETRY_AFTER_S:
                 raise
             time.sleep(RETRY_AFTER_S)  # a REST thread of ours, not the caller
             return self._attempt(session, job)
@@ -230,10 +240,19 @@ class Http:
                 allow_redirects=False,
                 stream=True,
                 auth=_keep_headers,
+                verify=self._verify,
             ) as response:
                 raw = self._read(response, job)
         except requests.RequestException as error:
+            if only_tls(error, job.url):
+                raise TlsFailed(f"asking the engine at {host} failed: {ONLY_TLS}") from error
             raise map_error(error, host) from error
+        except UTDStreamException:
+            raise
+        except OSError as error:  # `requests` looks for the file before each connection
+            raise TlsFailed(
+                f"asking the engine at {host} failed: the CA file {self._verify} cannot be read any more"
+            ) from error
         status, headers = response.status_code, response.headers
         del response  # an error that is raised below would keep its connection open as long as it lives
         self._learn_clock(headers.get("Date"))
@@ -311,7 +330,6 @@ def map_error(error: Exception, host: str) -> UTDStreamException:
     import requests
 
     table: tuple[tuple[type[Exception], str], ...] = (
-        (requests.exceptions.SSLError, "its TLS certificate was refused: check the host name and the clock"),
         (requests.exceptions.ProxyError, "the proxy in the environment refused: check HTTP_PROXY"),
         (requests.exceptions.ConnectTimeout, "it did not accept a connection in time"),
         (requests.exceptions.ReadTimeout, "it accepted the request and stayed silent"),
@@ -321,6 +339,8 @@ def map_error(error: Exception, host: str) -> UTDStreamException:
     )
     if isinstance(error, (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)):
         return InvalidConfig(f"base_url is not usable: {host}")
+    if isinstance(error, requests.exceptions.SSLError):
+        return TlsFailed(f"asking the engine at {host} failed: {tls_problem(error) or HANDSHAKE}")
     for kind, found in table:
         if isinstance(error, kind):
             return EngineUnreachable(f"asking the engine at {host} failed: {found}")

@@ -15,10 +15,13 @@ from pathlib import Path
 from typing import cast
 
 from utdstream.errors import InvalidConfig
+from utdstream.models import MqttLogin
+from utdstream.trust import speaks_tls, tls_context
 
 CONNECT_TIMEOUT_S = 3.0
 """For one attempt to reach a broker, and again for its TLS handshake."""
 MAX_CLIENT_ID = 128
+ONLY_TLS = "the broker speaks TLS there, and was spoken to in clear: give `tls`, or have the engine name it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,10 @@ class Broker:
                 f"the MQTT password file {self.password_file} cannot be read: {error}"
             ) from error
 
+    def refuses_clear_text(self) -> str | None:
+        """Says so when this is spoken to in clear and takes TLS alone. Blocks: a second at most."""
+        return ONLY_TLS if self.tls is None and speaks_tls(self.host, self.port) else None
+
     def __str__(self) -> str:
         secret = "none" if self.password is None and self.password_file is None else "***"
         return (
@@ -70,18 +77,27 @@ def _check_address(host: str, port: int) -> None:
         raise InvalidConfig(f"MqttIncomingCalls: port must be 1 to 65535, not {port!r}")
 
 
-def tls_context(tls: bool | str | Path | ssl.SSLContext | None) -> ssl.SSLContext | None:
+def wished_tls(tls: bool | str | Path | ssl.SSLContext | None) -> ssl.SSLContext | None:
     """Makes a TLS context: the system's authorities for True, that CA file for a path, else what was given."""
     if tls is None or tls is False:
         return None
     if isinstance(tls, ssl.SSLContext):
         return tls
-    if tls is True:
-        return ssl.create_default_context()
+    return tls_context(None if tls is True else tls)
+
+
+def login_tls(login: MqttLogin, ca_file: str | Path | None) -> ssl.SSLContext | None:
+    """Makes the TLS context of a login that the engine gave; None when it says that the broker speaks none."""
+    if not login.tls:
+        return None
+    if login.ca is None:
+        return tls_context(ca_file)
     try:
-        return ssl.create_default_context(cafile=str(tls))
-    except (OSError, ssl.SSLError) as error:
-        raise InvalidConfig(f"MqttIncomingCalls: the CA file {tls} cannot be used ({error})") from error
+        return ssl.create_default_context(cadata=login.ca)
+    except (ValueError, ssl.SSLError) as error:
+        raise InvalidConfig(
+            f"the broker's authority that the engine named cannot be used ({error}); look at the engine's settings"
+        ) from error
 
 
 def tidy(context: ssl.SSLContext) -> ssl.SSLContext:

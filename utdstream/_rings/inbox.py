@@ -233,6 +233,12 @@ class IncomingCallInbox:
         """What came in so far."""
         return InboxCounters(**self._keeper.counts())
 
+    @property
+    def problem(self) -> str | None:
+        """Why the transport does not deliver, in a sentence; None while it does, or when it does not tell."""
+        problem = getattr(self._transport, "problem", None)  # a transport of the user's own may have none
+        return None if problem is None or self._connected.value else str(problem)
+
     def dispose(self, *, timeout: float | None = None) -> None:
         """Ends the inbox: nothing rings after it returned, calls that ring are left to the engine.
 

@@ -35,13 +35,15 @@ def session_to_json(*, user_token: str, mqtt: MqttLogin | None) -> dict[str, obj
         "limits": {},
     }
     if mqtt is not None:
-        answer["mqtt"] = {
+        login: dict[str, object] = {
             "host": mqtt.host,
             "port": mqtt.port,
             "username": mqtt.username,
             "password": mqtt.password,
             "topic": mqtt.topic,
+            "tls": mqtt.tls,
         }
+        answer["mqtt"] = login | ({} if mqtt.ca is None else {"ca": mqtt.ca})
     return answer
 
 

@@ -233,7 +233,15 @@ def _parse_mqtt(answer: JsonObject | None) -> MqttLogin | None:
     topic = text(answer.get("topic"))
     if host is None or port is None or username is None or password is None or topic is None:
         return None
-    return MqttLogin(host=host, port=port, username=username, password=password, topic=topic)
+    return MqttLogin(
+        host=host,
+        port=port,
+        username=username,
+        password=password,
+        topic=topic,
+        tls=answer.get("tls") is True,
+        ca=text(answer.get("ca")),
+    )
 
 
 # -- seats and stage: two spellings of one thing -----------------------------------------------------

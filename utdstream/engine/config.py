@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from utdstream import settings
 from utdstream.settings import Meta
+from utdstream.trust import tls_context
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 Port = Annotated[int, Meta(ge=1, le=65535)]
@@ -95,6 +96,19 @@ class MqttSection:
     port: Annotated[Port, "where the engine reaches the broker"] = 1883
     public_host: Annotated[str, "where devices reach the broker"] = "127.0.0.1"
     public_port: Annotated[Port, "where devices reach the broker"] = 1883
+    public_tls: Annotated[bool, "true: devices speak TLS there; the login tells them so"] = False
+    public_ca_file: Annotated[
+        Path | None,
+        "PEM file of the authorities of its certificate, told with the login; not set: those that a device checks "
+        "the engine's against",
+    ] = None
+
+    def public_ca(self) -> str | None:
+        """Returns what `public_ca_file` holds. Raises: InvalidConfig when it cannot be read or is no PEM."""
+        if self.public_ca_file is None:
+            return None
+        tls_context(self.public_ca_file)
+        return self.public_ca_file.read_text(encoding="ascii")
 
 
 @dataclass(frozen=True, slots=True)

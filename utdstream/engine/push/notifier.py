@@ -54,6 +54,7 @@ class Notifier:
         on_up: Callable[[], None],
     ) -> None:
         self._settings = settings
+        self._public_ca = settings.public_ca()
         self._app_id = app_id
         self._password_of = password_of
         self._on_up = on_up
@@ -136,6 +137,8 @@ class Notifier:
             username=messages.mqtt_username(self._app_id, identity),
             topic=messages.calls_topic(self._app_id, identity),
             password=self._password_of(identity),
+            tls=self._settings.public_tls,
+            ca=self._public_ca,
         )
 
     def _provision(self, identities: Iterable[str]) -> None:

@@ -77,7 +77,16 @@ SCHEMAS: dict[str, Schema] = {
             "messaging_enabled": FLAG,
             "limits": {"type": "object"},
             "mqtt": object_of(
-                {"host": TEXT, "port": COUNT, "username": TEXT, "password": TEXT, "topic": TEXT}
+                {
+                    "host": TEXT,
+                    "port": COUNT,
+                    "username": TEXT,
+                    "password": TEXT,
+                    "topic": TEXT,
+                    "tls": FLAG,
+                    "ca": TEXT,
+                },
+                ("host", "port", "username", "password", "topic", "tls"),
             ),
         },
         ("user_token", "ws_url", "signaling_enabled", "messaging_enabled", "limits"),

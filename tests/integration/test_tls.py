@@ -1,0 +1,119 @@
+"""A stack behind TLS: rings and media by a CA file; and what is said of an authority not trusted."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from authority import Authority, TlsDoor
+from facts import eventually
+from media_rooms import MediaRoom
+
+from utdstream import ClientConfig, ConnectFailed, UTDRoom, UTDStreamClient, trust
+from utdstream.mqtt import MqttIncomingCalls
+from utdstream.testing import LocalStack
+
+pytestmark = pytest.mark.integration
+
+
+class Doors:
+    """TLS in front of engine, broker and signalling of one stack."""
+
+    def __init__(self, stack: LocalStack, authority: Authority) -> None:
+        self.stack = stack
+        self._doors = ExitStack()
+        certificate = authority.issue()
+        engine, signalling = (int(url.rsplit(":", 1)[1]) for url in (stack.base_url, stack.livekit_url))
+        self.engine, self.signalling, self.broker = (
+            self._doors.enter_context(TlsDoor(port, certificate))
+            for port in (engine, signalling, stack.mqtt_port)
+        )
+        self.base_url = f"https://localhost:{self.engine.port}"
+        self.app_id, self.app_key = stack.app_id, stack.app_key
+
+    def transport(self, identity: str, ca_file: Path) -> MqttIncomingCalls:
+        login = replace(self.stack.mqtt_login(identity), host="localhost", port=self.broker.port, tls=True)
+        return MqttIncomingCalls.from_login(login, ca_file=ca_file)
+
+    def close(self) -> None:
+        self._doors.close()
+
+
+@pytest.fixture
+def trusted(stack: LocalStack, authority: Authority) -> Iterator[Doors]:
+    """Doors with a certificate of the authority that the client trusts."""
+    doors = Doors(stack, authority)
+    yield doors
+    doors.close()
+
+
+@pytest.fixture
+def foreign(stack: LocalStack, tmp_path: Path) -> Iterator[Doors]:
+    """Doors with a certificate of an authority that nobody knows."""
+    doors = Doors(stack, Authority(tmp_path, "foreign"))
+    yield doors
+    doors.close()
+
+
+def client_of(doors: Doors, authority: Authority) -> UTDStreamClient:
+    trusting = ClientConfig(ca_file=authority.ca_file)
+    return UTDStreamClient(doors.app_id, doors.app_key, base_url=doors.base_url, config=trusting)
+
+
+def test_stack_when_all_of_it_is_behind_tls_rings_and_is_joined(
+    stack: LocalStack, trusted: Doors, authority: Authority
+) -> None:
+    """REST, broker and signalling by one CA file; each went through its door."""
+    with client_of(trusted, authority) as client, MediaRoom(stack) as hall:
+        client.authenticate(identity="tls-house")
+        inbox = client.incoming_calls(trusted.transport("tls-house", authority.ca_file))
+        inbox.connected.wait_for(True, timeout=10)
+        assert inbox.problem is None
+        with UTDRoom() as room:
+            room.connect(
+                url=f"wss://localhost:{trusted.signalling.port}", token=hall.token("tls-house"), timeout=15
+            )
+            assert room.connected.value
+    assert all(door.passed for door in (trusted.engine, trusted.broker, trusted.signalling))
+
+
+def test_media_server_when_its_authority_is_unknown_is_refused_with_the_remedy(
+    stack: LocalStack, foreign: Doors, authority: Authority
+) -> None:
+    """The core's words are explained; no token went out."""
+    url = f"wss://localhost:{foreign.signalling.port}"
+    with MediaRoom(stack) as hall, UTDRoom() as room, pytest.raises(ConnectFailed) as caught:
+        room.connect(url=url, token=hall.token("tls-doubter"), timeout=15)
+    assert trust.UNKNOWN_AUTHORITY in caught.value.message
+    assert foreign.signalling.passed == 0
+
+
+def test_broker_when_its_authority_is_unknown_is_a_problem_of_the_inbox(
+    stack: LocalStack, foreign: Doors, authority: Authority
+) -> None:
+    """It is tried again, the password is never sent, and the reason can be read."""
+    config = ClientConfig(ca_file=authority.ca_file)
+    with UTDStreamClient(stack.app_id, stack.app_key, base_url=stack.base_url, config=config) as client:
+        client.authenticate(identity="tls-kiosk")
+        inbox = client.incoming_calls(foreign.transport("tls-kiosk", authority.ca_file))
+        eventually(lambda: inbox.problem == trust.UNKNOWN_AUTHORITY, "the reason is told", 10)
+    assert foreign.broker.passed == 0
+
+
+def test_broker_when_it_takes_tls_alone_and_is_spoken_to_in_clear_is_said(
+    stack: LocalStack, trusted: Doors, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Such a broker closes without a word; one line in the log, however often it is tried."""
+    login = replace(stack.mqtt_login("tls-clear"), host="127.0.0.1", port=trusted.broker.port)
+    with (
+        caplog.at_level(logging.WARNING, "utdstream.mqtt"),
+        UTDStreamClient(stack.app_id, stack.app_key, base_url=stack.base_url) as client,
+    ):
+        client.authenticate(identity="tls-clear")
+        inbox = client.incoming_calls(MqttIncomingCalls.from_login(login))
+        eventually(lambda: "speaks TLS" in (inbox.problem or ""), "the reason is told", 10)
+    assert caplog.text.count("speaks TLS") == 1
