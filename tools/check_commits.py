@@ -47,9 +47,16 @@ class Commit:
 
 def findings(repository: Path, since: datetime = SINCE) -> Iterator[str]:
     """One sentence for each habit that a commit since then breaks, the newest commit first."""
-    for commit in _commits(repository, since):
+    for commit in (_commit(repository, each) for each in judged(repository, since)):
         for finding in _judge(repository, commit):
             yield f"{commit.id[:8]} {commit.subject[:50]!r}: {finding}"
+
+
+def judged(repository: Path, since: datetime = SINCE) -> list[str]:
+    """The ids of the commits since then, the newest first."""
+    shown = _git(repository, "log", "--no-merges", "--format=%H %ct")
+    dated = (line.partition(" ") for line in shown.splitlines())
+    return [commit for commit, _, second in dated if int(second) >= since.timestamp()]
 
 
 def _judge(repository: Path, commit: Commit) -> Iterator[str]:
@@ -96,14 +103,6 @@ def _is_silent(node: ast.stmt) -> bool:
 # --- git
 
 
-def _commits(repository: Path, since: datetime) -> Iterator[Commit]:
-    shown = _git(repository, "log", "--no-merges", "--format=%H %ct")
-    for line in shown.splitlines():
-        commit, _, second = line.partition(" ")
-        if int(second) >= since.timestamp():
-            yield _commit(repository, commit)
-
-
 def _commit(repository: Path, commit: str) -> Commit:
     subject, _, body = _git(repository, "show", "-s", "--format=%s%n%b", commit).partition("\n")
     files = []
@@ -128,6 +127,7 @@ def main() -> int:
     found = list(findings(repository))
     for finding in found:
         print(f"commits: {finding}", file=sys.stderr)
+    print(f"commits: {len(judged(repository))} since {SINCE:%Y-%m-%d %H:%M} judged, {len(found)} findings")
     return 1 if found else 0
 
 

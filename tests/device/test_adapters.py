@@ -105,4 +105,6 @@ def held() -> Iterator[tuple[str, str]]:
             if isinstance(node, ast.ClassDef):
                 used = {each.id for each in ast.walk(node) if isinstance(each, ast.Name)} & set(homes)
                 for base in node.bases:
-                    yield from ((homes[name], ast.unparse(base)) for name in used)
+                    yield from (
+                        (homes[name], ast.unparse(base)) for name in used if homes[name] in EVERY_MODULE
+                    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from datetime import datetime, timedelta, timezone
@@ -115,3 +116,4 @@ def test_history_of_this_project_when_checked_breaks_no_habit() -> None:
         [sys.executable, str(ROOT / "tools" / "check_commits.py")], capture_output=True, text=True, timeout=60
     )
     assert run.returncode == 0, run.stderr
+    assert re.match(r"commits: \d+ since .+ judged, 0 findings|commits: there is no git history", run.stdout)
