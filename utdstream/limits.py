@@ -25,6 +25,9 @@ MAX_MODE_ID = 16
 MAX_CALLEES = 16
 """Callees that `start_any` rings at once, and calls in one group of the engine."""
 
+MAX_RINGS = 4
+"""Calls that ring at one callee at once, each from another caller."""
+
 MAX_CALL_METADATA_BYTES = 4096
 """The metadata of a call, as JSON in UTF-8."""
 

@@ -198,6 +198,20 @@ class StoreContract(ABC):
         assert store.calls.open_of("house") == []
         assert ids(store.calls.with_room()) == ["call_1"]
 
+    def test_two_when_one_answered_the_other_have_talked(self, store: Store) -> None:
+        """On either side, until the call is forgotten; a call that was not answered does not count."""
+        answered = calls.accept(a_call(age_s=KEEP_CALLS_S + 60), "house", NOW)
+        store.calls.insert(replace(calls.end(answered, "door", NOW), room_open=False))
+        store.calls.insert(calls.reject(a_call("call_2", caller="stranger"), "house", NOW))
+        assert store.calls.have_talked("door", "house")
+        assert store.calls.have_talked("house", "door")
+        assert not store.calls.have_talked("stranger", "house")
+        again = self.open()
+        assert again.calls.have_talked("door", "house")
+        again.close()
+        store.calls.forget_old(NOW)
+        assert not store.calls.have_talked("door", "house")
+
     def test_room_of_a_call_when_closed_is_in_no_list_any_more(self, store: Store) -> None:
         """The call itself stays known."""
         store.calls.insert(calls.end(a_call(), "door", NOW))

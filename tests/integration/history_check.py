@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from history import LOST, Operation
-from history_model import READS, Calls, RoomModel, Step, calls_step, room_answer, room_step
+from history_model import READS, Calls, RoomModel, Step, calls_step, room_answer, room_step, tidy
 
 _Belief = tuple[RoomModel, frozenset[int]]
 """A possible state of a room, and which of the unanswered operations happened on the way."""
@@ -143,9 +143,10 @@ def check_calls(operations: Sequence[Operation]) -> list[str]:
         [(op.sent, 0, number) for number, op in enumerate(operations)]
         + [(op.answered, 1, number) for number, op in enumerate(operations)]
     )
+    last_named = _last_named(operations)
     beliefs: set[tuple[Calls, frozenset[int]]] = {((), frozenset())}
     waiting: set[int] = set()
-    for _, is_answer, number in events:
+    for now, is_answer, number in events:
         if not is_answer:
             waiting.add(number)
             continue
@@ -165,8 +166,18 @@ def check_calls(operations: Sequence[Operation]) -> list[str]:
             ]
             others = _lines(operations[other] for other in waiting)
             return [f"no order explains: {op}\n  open: {state}\n  at the same time:\n{others}"]
-        beliefs = after
+        beliefs = {(tidy(calls, last_named, now), early) for calls, early in after}
     return []
+
+
+def _last_named(operations: Sequence[Operation]) -> dict[object, float]:
+    """When the last answer came to a request with this call id, or with this caller's key."""
+    last: dict[object, float] = {}
+    for op in operations:
+        key = (op.actor, op.args.get("key")) if op.kind == "create" else None
+        for name in (op.args.get("call_id"), op.answer.get("call_id"), key):
+            last[name] = max(op.answered, last.get(name, 0.0))
+    return last
 
 
 def _until(

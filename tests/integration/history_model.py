@@ -6,7 +6,7 @@ step is a pure function. Where several refusals fit, any of them is right: the c
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -399,6 +399,7 @@ _STEPS = {
 OPEN = ("initiating", "ringing", "active")
 UNANSWERED = ("initiating", "ringing")
 JOIN_WITHIN_S = 15.0
+MOST_RINGS = 4
 _TO = {"ring": "ringing", "accept": "active", "reject": "rejected", "busy": "busy", "end": "ended"}
 
 
@@ -414,6 +415,10 @@ class CallModel(NamedTuple):
     key: str | None = None
     accept_key: str | None = None
     since: float = 0.0
+
+    @property
+    def was_answered(self) -> bool:
+        return self.since > 0
 
     def is_between(self, one: str, other: str) -> bool:
         return {self.caller, self.callee} == {one, other}
@@ -441,6 +446,21 @@ def _left(calls: Calls, op: Operation) -> Calls:
         else call
         for call in calls
     )
+
+
+def tidy(calls: Calls, last_named: Mapping[object, float], now: float) -> Calls:
+    """The same state in one spelling, whatever led to it: of a call that is over and never named again only stays
+    that the two have talked.
+    """
+    kept, talked = [], set()
+    for call in calls:
+        names = (call.id, None if call.key is None else (call.caller, call.key))
+        if call.status in OPEN or any(name is not None and last_named.get(name, 0.0) > now for name in names):
+            kept.append(call)
+        elif call.was_answered:
+            talked.add((min(call.caller, call.callee), max(call.caller, call.callee)))
+    kept.sort(key=lambda call: call.caller)  # the order of one caller's calls is the one that counts
+    return (*(CallModel(None, *pair, status="ended", since=1.0) for pair in sorted(talked)), *kept)
 
 
 def _calls_step(calls: Calls, op: Operation) -> Iterator[Calls]:
@@ -476,14 +496,31 @@ def _create(calls: Calls, op: Operation) -> Iterator[Calls]:
                 yield (*calls[:index], found, *calls[index + 1 :])
             return
     ended = tuple(_superseded(call, caller, callee) for call in calls)
-    if any(call.status in OPEN and callee in (call.caller, call.callee) for call in ended):
-        if op.status is LOST or op.code == "callee_busy":
-            yield calls
-        return
+    places = tuple(_places(ended, caller, callee))
+    if not places and (op.status is LOST or op.code == "callee_busy"):
+        yield calls
     made = CallModel(op.answer.get("call_id"), caller, callee, key=key)
     is_known = made.id is not None and any(call.id == made.id for call in calls)
     if op.status is LOST or (op.status == 201 and not is_known and _is_answer(made, op)):
-        yield (*ended, made)
+        for others in places:
+            yield (*others, made)
+
+
+def _places(calls: Calls, caller: str, callee: str) -> Iterator[Calls]:
+    """The calls beside which a new one may ring: all, or all but one stranger's, whichever; none: busy."""
+    if any(call.status == "active" and callee in (call.caller, call.callee) for call in calls):
+        return
+    rings = [n for n, call in enumerate(calls) if call.status in UNANSWERED and call.callee == callee]
+    if len(rings) < MOST_RINGS:
+        yield calls
+    elif _have_talked(calls, caller, callee):
+        for n in rings:
+            if not _have_talked(calls, calls[n].caller, callee):
+                yield (*calls[:n], _to(calls[n], "busy", None), *calls[n + 1 :])
+
+
+def _have_talked(calls: Calls, one: str, other: str) -> bool:
+    return any(call.was_answered and call.is_between(one, other) for call in calls)
 
 
 def _superseded(call: CallModel, caller: str, callee: str) -> CallModel:

@@ -142,6 +142,33 @@ def test_call_when_the_callee_is_on_another_call_is_a_conflict(people: People) -
     assert late.status.value is S.BUSY
 
 
+def test_inbox_when_several_call_rings_for_each_and_an_answer_ends_no_other(people: People) -> None:
+    """Call waiting: one caller gives up, one is answered, the third goes on ringing and is answered next."""
+    house = people("house")
+    inbox = house.inbox()
+    cancelled: list[str] = []
+    inbox.cancelled.subscribe(lambda cancel: cancelled.append(cancel.call_id))
+    sessions, rings = [], []
+    for name in ("door", "gate", "garage"):
+        caller = people(name)
+        session = caller.call()
+        session.start(callee_identity=house.identity)
+        rings.append(
+            inbox.ringing.wait(lambda call, who=caller.identity: call.caller_identity == who, timeout=10)
+        )
+        sessions.append(session)
+    sessions[0].end()
+    eventually(lambda: cancelled == [rings[0].call_id], "the one that gave up is silent", 10)
+    first = rings[2].accept()
+    sessions[2].wait_for_answer(timeout=10)
+    assert sessions[1].status.value in (S.INITIATING, S.RINGING)
+    first.end()
+    second = rings[1].accept()
+    sessions[1].wait_for_answer(timeout=10)
+    assert second.status.value is S.ACTIVE
+    assert cancelled == [rings[0].call_id]
+
+
 def test_call_when_unanswered_is_missed_on_both_sides(own_people: People) -> None:
     """After the ring time the caller's call is MISSED and the ring is cancelled."""
     door, house = own_people("door"), own_people("house")

@@ -108,11 +108,39 @@ def test_callee_when_on_a_call_is_busy_until_it_ends(site: Site) -> None:
     """A callee on a call is busy until it ends."""
     door, house, third = (site.person(fresh(name)) for name in ("door", "house", "third"))
     call = door.call(house.identity)
+    house.act(call.call_id, "accept")
     for callee in (house, door):
         refused = third.ask("POST", routes.CALLS, {"callee_identity": callee.identity})
         assert (refused.status_code, refused.json()["code"]) == (409, "callee_busy")
-    house.act(call.call_id, "reject")
+    house.act(call.call_id, "end")
     assert third.call(house.identity).status is S.INITIATING
+
+
+def test_callee_when_rung_or_calling_is_rung_by_others_too(site: Site) -> None:
+    """Call waiting: neither a ring nor a call of its own makes a callee busy, and an answer ends no other ring."""
+    door, house, third, fourth = (site.person(fresh(name)) for name in ("door", "house", "third", "fourth"))
+    calls = [caller.call(house.identity) for caller in (door, third, fourth)]
+    assert house.call(door.identity).status is S.INITIATING
+    house.act(calls[0].call_id, "accept")
+    for waiting in calls[1:]:
+        assert house.act(waiting.call_id, "ringing").status is S.RINGING
+    house.act(calls[0].call_id, "end")
+    assert house.act(calls[1].call_id, "accept").status is S.ACTIVE
+
+
+def test_callee_when_four_strangers_ring_is_still_rung_by_a_caller_it_knows(site: Site) -> None:
+    """The stranger that has rung longest becomes busy; a fifth stranger, and then a sixth caller, are refused."""
+    house, door = site.person(fresh("house")), site.person(fresh("door"))
+    before = door.call(house.identity)
+    house.act(before.call_id, "accept")
+    house.act(before.call_id, "end")
+    strangers = [site.person(fresh("stranger")) for _ in range(5)]
+    rings = [stranger.call(house.identity) for stranger in strangers[:4]]
+    refused = strangers[4].ask("POST", routes.CALLS, {"callee_identity": house.identity})
+    assert (refused.status_code, refused.json()["code"]) == (409, "callee_busy")
+    assert door.call(house.identity).status is S.INITIATING
+    states = [house.get(ring.call_id).status for ring in rings]
+    assert states == [S.BUSY, S.INITIATING, S.INITIATING, S.INITIATING]
 
 
 def test_caller_when_calling_anew_ends_the_unanswered_call(site: Site) -> None:

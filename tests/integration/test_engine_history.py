@@ -77,14 +77,19 @@ def arena(site: Site, number: int) -> Arena:
     return Arena(name, first, server.ask("GET", path).json()["rev"], admin, stranger)
 
 
+def _second(name: str) -> str:
+    """The second name that a client calls under: twice as many callers, not more at one moment."""
+    return f"{name}-too"
+
+
 class Client:
-    """One person who does random things, one after the other."""
+    """One person who does random things, one after the other; `wires` has the name and the second one."""
 
     def __init__(
         self,
         number: int,
         seed: str,
-        wire: Wire,
+        wires: dict[str, Wire],
         server: Wire,
         arenas: list[Arena],
         board: deque[str],
@@ -92,12 +97,13 @@ class Client:
     ) -> None:
         self.name = NAMES[number]
         self._dice = random.Random(f"{seed}-{number}")
-        self._wire = wire
+        self._wires = wires
         self._server = server
         self._arenas = arenas
         group = number // CALLERS_IN_A_GROUP
         self._group = f"group-{group}"
-        self._others = NAMES[group * CALLERS_IN_A_GROUP : (group + 1) * CALLERS_IN_A_GROUP]
+        members = NAMES[group * CALLERS_IN_A_GROUP : (group + 1) * CALLERS_IN_A_GROUP]
+        self._others = [*members, *(_second(name) for name in members)]
         self._board = board
         self._recorder = recorder
         self._keys = 0
@@ -114,7 +120,8 @@ class Client:
                     is_at_home = self._own is not None and self._dice.random() < 0.5
                     self._in_room(self._own if self._own and is_at_home else self._dice.choice(self._arenas))
         finally:
-            self._wire.close()
+            for wire in self._wires.values():
+                wire.close()
             self._server.close()
 
     # --- rooms
@@ -184,35 +191,39 @@ class Client:
 
     def _call(self) -> None:
         dice = self._dice
+        caller = dice.choice(list(self._wires))
         if not self._board or dice.random() < 0.3:
-            callee = dice.choice([other for other in self._others if other != self.name])
+            favourite = self._others[0]  # rung by so many at once that not all of them have a place
+            callee = dice.choice([other for other in self._others if other != caller])
+            if dice.random() < 0.6 and favourite != caller:
+                callee = favourite
             key = None
             if dice.random() < 0.5:
                 self._keys += dice.random() < 0.7
-                key = f"{self.name}-{self._keys}"
-            op = self._create(callee, key)
+                key = f"{caller}-{self._keys}"
+            op = self._create(caller, callee, key)
             if key is not None and (op.status is LOST or dice.random() < 0.2):
-                self._create(callee, key)
+                self._create(caller, callee, key)
             return
         call_id = dice.choice(list(self._board))
         kind = dice.choice(("ring", "ring", "accept", "accept", "reject", "busy", "end", "end", "get"))
         args = {"call_id": call_id}
         headers = {}
         if kind == "accept" and dice.random() < 0.5:
-            args["key"] = headers[routes.HEADER_IDEMPOTENCY_KEY] = f"accept-{self.name}"
+            args["key"] = headers[routes.HEADER_IDEMPOTENCY_KEY] = f"accept-{caller}"
         wish: Wish = ("GET", routes.call(call_id), None, {})
         if kind != "get":
             action = {"ring": "ringing"}.get(kind, kind)
             wish = ("POST", routes.call_action(call_id, action), {}, headers)
-        self._do(self._group, kind, self.name, args, wish)
+        self._do(self._group, kind, caller, args, wish)
 
-    def _create(self, callee: str, key: str | None) -> Operation:
+    def _create(self, caller: str, callee: str, key: str | None) -> Operation:
         headers = {} if key is None else {routes.HEADER_IDEMPOTENCY_KEY: key}
         body = {"callee_identity": callee, "type": "audio_call"}
         op = self._do(
             self._group,
             "create",
-            self.name,
+            caller,
             {"callee": callee, "key": key},
             ("POST", routes.CALLS, body, headers),
         )
@@ -221,7 +232,7 @@ class Client:
         return op
 
     def _do(self, place: str, kind: str, actor: str | None, args: Mapping[str, Any], wish: Wish) -> Operation:
-        wire = self._wire if actor is not None else self._server
+        wire = self._server if actor is None else self._wires[actor]
         sent, answered, status, answer = wire.ask(wish)
         op = Operation(place, kind, actor, args, sent, answered, status, answer)
         self._recorder.add(op)
@@ -276,10 +287,10 @@ def test_answers_when_the_engine_is_killed_between_fit_one_order(stack_to_kill: 
     boards = [deque[str](maxlen=6) for _ in range(CLIENTS // CALLERS_IN_A_GROUP)]
     clients = []
     for number, name in enumerate(NAMES):
-        wire = Wire(stack.base_url, site.person(name).headers, stop)
+        wires = {who: Wire(stack.base_url, site.person(who).headers, stop) for who in (name, _second(name))}
         server = Wire(stack.base_url, secret, stop)
         board = boards[number // CALLERS_IN_A_GROUP]
-        clients.append(Client(number, seed, wire, server, arenas, board, recorder))
+        clients.append(Client(number, seed, wires, server, arenas, board, recorder))
     threads = run_clients([lambda client=client: client.run(stop) for client in clients])
     try:
         assert recorder.wait_for(OPERATIONS // 2, within_s=120), "too slow"

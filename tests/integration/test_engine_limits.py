@@ -25,6 +25,7 @@ def narrow(programs: None) -> Iterator[LocalStack]:
         "requests_per_minute": 30,
         "mints_per_minute": 20,
         "takeover_cooldown_s": 2.0,
+        "unanswered_calls": 3,
     }
     with LocalStack(project=project, limits=limits) as running:
         yield running
@@ -108,3 +109,20 @@ def test_identity_when_it_mints_and_asks_too_often_is_limited(site: Site) -> Non
     assert answers.count(200) in range(20, 22)
     assert answers[-1] == 429
     assert mint(site, bob, "busy", device_id="b")[0] == 200
+
+
+def test_caller_when_it_gives_up_again_and_again_is_slowed_and_others_are_not(site: Site) -> None:
+    """The fourth call in a row without an answer has to wait; an answer lets the caller begin anew."""
+    mallory, door, house = (site.person(fresh(name)) for name in ("mallory", "door", "house"))
+    body = {"callee_identity": house.identity}
+    calls = [mallory.call(house.identity) for _ in range(3)]
+    slowed = mallory.ask("POST", routes.CALLS, body)
+    assert (slowed.status_code, slowed.json()["code"]) == (429, "rate_limited")
+    assert 1 <= int(slowed.headers["Retry-After"]) <= 2
+    assert mallory.get(calls[-1].call_id).status.is_terminal is False
+    answered = door.call(house.identity)
+    house.act(answered.call_id, "accept")
+    house.act(answered.call_id, "end")
+    house.act(calls[-1].call_id, "accept")
+    house.act(calls[-1].call_id, "end")
+    assert mallory.ask("POST", routes.CALLS, body).status_code == 201

@@ -113,15 +113,15 @@ def call(at: float, kind: str, actor: str, status: str, rev: int, **fields: Any)
 
 
 def call_history() -> list[Operation]:
-    """Sound: ann calls bob, cid finds him busy, ann's retry finds her call, bob answers, ann hangs up."""
+    """Sound: ann calls bob, her retry finds her call, bob answers, cid finds him busy, ann hangs up."""
     return [
         call(1, "create", "ann", "initiating", 1, in_key="k"),
-        op(2, "create", "cid", 409, in_callee="bob", code="callee_busy"),
+        op(5.1, "create", "cid", 409, in_callee="bob", code="callee_busy"),
         replace(call(3, "create", "ann", "initiating", 1, in_key="k"), status=200),
         call(4, "ring", "bob", "ringing", 2),
         call(5, "accept", "bob", "active", 3),
         op(5.2, "reject", "bob", 409, in_call_id="call_1", code="invalid_state"),
-        call(6, "end", "ann", "ended", 4, end_reason="caller_hangup"),
+        call(6.2, "end", "ann", "ended", 4, end_reason="caller_hangup"),
         call(7, "end", "bob", "ended", 4, end_reason="caller_hangup"),
     ]
 
@@ -137,7 +137,7 @@ def test_call_history_when_sound_has_no_violation() -> None:
         lambda history: history.pop(0),
         lambda history: history.pop(4),
         lambda history: history.insert(
-            1, call(2.1, "create", "cid", "initiating", 1, call_id="call_2", caller_identity="cid")
+            1, call(5.55, "create", "cid", "initiating", 1, call_id="call_2", caller_identity="cid")
         ),
         answered(1, code="forbidden"),
         answered(2, call_id="call_2"),
@@ -165,3 +165,34 @@ def test_call_request_when_never_answered_may_have_made_a_call() -> None:
     assert check_calls([lost, retry]) == []
     assert check_calls([lost, replace(retry, status=200)]) == []
     assert check_calls([replace(retry, status=200)])
+
+
+def ring_by(at: float, caller: str) -> Operation:
+    return call(at, "create", caller, "initiating", 1, call_id=f"call_{caller}", caller_identity=caller)
+
+
+def busy_for(at: float, caller: str) -> Operation:
+    return op(at, "create", caller, 409, in_callee="bob", code="callee_busy")
+
+
+def test_call_history_when_four_ring_at_once_is_sound_and_a_fifth_stranger_is_busy() -> None:
+    """Call waiting: no stranger has the fifth place, and none of the four is refused."""
+    four = [ring_by(1 + number / 10, caller) for number, caller in enumerate(("ann", "cid", "dan", "eve"))]
+    assert check_calls([*four, busy_for(2, "fay")]) == []
+    assert check_calls([*four, ring_by(2, "fay")])
+    assert check_calls([*four[:3], busy_for(2, "fay")])
+
+
+def test_call_history_when_a_known_caller_is_the_fifth_has_one_stranger_busy() -> None:
+    """Who has talked with bob gets a place; a stranger's ring is busy from then on, once."""
+    talk = [item for item in call_history() if item.actor != "cid"]
+    four = [ring_by(8 + number / 10, caller) for number, caller in enumerate(("cid", "dan", "eve", "fay"))]
+    known = call(9, "create", "ann", "initiating", 1, call_id="call_ann")
+    gone = [
+        call(10 + number, "get", caller, "busy", 2, in_call_id=f"call_{caller}", call_id=f"call_{caller}",
+             caller_identity=caller)
+        for number, caller in enumerate(("dan", "eve"))
+    ]  # fmt: skip
+    assert check_calls([*talk, *four, known, gone[0]]) == []
+    assert check_calls([*talk, *four, known, *gone])
+    assert check_calls([*talk, *four, busy_for(9, "ann")])

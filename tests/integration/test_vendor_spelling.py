@@ -74,6 +74,7 @@ def test_call_when_refused_and_nothing_is_pushed_is_told(vendor_people: People) 
         calling.wait_for_answer(timeout=10)
     assert refusal.value.status is S.REJECTED
     calling.start(callee_identity=house.identity)
+    inbox.ringing.wait(timeout=10).accept()
     third = vendor_people("third", config=QUICK).call()
     with pytest.raises(Conflict):
         third.start(callee_identity=house.identity)

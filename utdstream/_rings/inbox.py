@@ -187,9 +187,11 @@ class _Answering:
 class IncomingCallInbox:
     """Rings and cancels for one identity. Made by `client.incoming_calls()`.
 
-    `ringing` and `cancelled` happen on this inbox's events thread, in order, one at a time. A ring that comes
-    before anybody listens waits for the first `subscribe` or `wait`, as long as the call rings. `connected`
-    is whether the transport delivers (rings are found without it too, by asking, within 5 s).
+    Several calls may ring at once, each from another caller (call waiting; the newest belongs on top): to answer
+    one leaves the others ringing, and each that stops has a `cancelled` of its own. `ringing` and `cancelled`
+    happen on this inbox's events thread, in order, one at a time. A ring that comes before anybody listens waits
+    for the first `subscribe` or `wait`, as long as the call rings. `connected` is whether the transport delivers
+    (rings are found without it too, by asking, within 5 s).
     """
 
     def __init__(

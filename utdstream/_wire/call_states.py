@@ -34,7 +34,12 @@ TRANSITIONS: tuple[Transition, ...] = (
     Transition("ring", (S.INITIATING,), S.RINGING, "the callee's device said that it rings"),
     Transition("answer", UNANSWERED_STATES, S.ACTIVE, "the callee accepted"),
     Transition("reject", UNANSWERED_STATES, S.REJECTED, "the callee refused"),
-    Transition("be_busy", UNANSWERED_STATES, S.BUSY, "the callee is on another call"),
+    Transition(
+        "be_busy",
+        UNANSWERED_STATES,
+        S.BUSY,
+        "the callee is on another call, or the ring gave its place to a known caller's",
+    ),
     Transition("miss", UNANSWERED_STATES, S.MISSED, "nobody answered within the ring time"),
     Transition("end", OPEN_STATES, S.ENDED, "either side hung up, vanished, or the time was up"),
 )

@@ -44,6 +44,7 @@ from utdstream.engine.media.sfu import Sfu
 from utdstream.engine.media.tokens import Tokens
 from utdstream.engine.push.call_events import CallEvents
 from utdstream.engine.push.notifier import Notifier
+from utdstream.engine.rules.ringing import Patience
 from utdstream.engine.store.sqlite.database import SqliteStore
 
 CLOSE_WITHIN_S = 0.8
@@ -77,6 +78,9 @@ class Engine:
             self.events,
             answered=answered,
             broker_up=broker_up,
+            patience=Patience(config.limits.unanswered_calls, project.call_ring_timeout_s)
+            if config.limits.enabled
+            else None,
         )
         self.watch = CallWatch(self.calls, self.store, self.sfu, call_rooms, self.timers, answered)
         self.follower = RoomFollower(app_id, self.store, self.sfu, self.lanes, self.timers)

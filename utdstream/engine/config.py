@@ -120,6 +120,10 @@ class LimitsSection:
         Count, "requests of one identity (a server with the secret: fifty times as many)"
     ] = 120
     mints_per_minute: Annotated[Count, "mints of one identity on one device"] = 30
+    unanswered_calls: Annotated[
+        Count,
+        "calls in a row of one caller to one callee without an answer (a rejected one is five); then it waits",
+    ] = 30
     takeover_cooldown_s: Annotated[
         Seconds, "so long no other device takes over an identity's session in a room"
     ] = 5.0

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,9 +25,10 @@ from utdstream.engine.config import ProjectSection
 from utdstream.engine.media.call_rooms import CallRooms
 from utdstream.engine.media.sfu import SfuUnavailable
 from utdstream.engine.push.call_events import CallEvents
-from utdstream.engine.rules import calls
+from utdstream.engine.rules import calls, ringing
 from utdstream.engine.rules.calls import CallRecord
 from utdstream.engine.rules.refusals import Refusal, invalid, unavailable
+from utdstream.engine.rules.ringing import Patience
 from utdstream.engine.store.contract import CallFilter, Store
 from utdstream.models import UTDCallStatus, UTDStreamType
 
@@ -50,7 +52,7 @@ class NewCall:
 
 class CallService:
     """All calls of the project. `answered` is told the id of each call that becomes active; when `broker_up`
-    happens, what rings is told again.
+    happens, what rings is told again. `patience` None: a caller may ring again at once, always.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class CallService:
         *,
         answered: Occasion[[str]],
         broker_up: Occasion[[]],
+        patience: Patience | None = None,
     ) -> None:
         self._project = project
         self._store = store
@@ -70,6 +73,7 @@ class CallService:
         self._timers = timers
         self._events = events
         self._answered = answered
+        self._patience = patience
         broker_up.listen(self.ring_all_again)
 
     def start(self) -> None:
@@ -206,6 +210,8 @@ class CallService:
             same = self._same_call(wanted, now)
             if same is not None:
                 return same, False
+            if self._patience is not None:
+                self._patience.check(wanted.caller, wanted.callee, time.monotonic())
             own = self._store.calls.open_of(wanted.caller)
             calls.check_group(own, wanted.caller, wanted.group)
             for other in own:
@@ -213,9 +219,15 @@ class CallService:
                     after = calls.end(other, wanted.caller, now)
                     self._store.calls.save(after)
                     ended.append((other.status, after))
-            if self._store.calls.open_of(wanted.callee):
-                raise Refusal("callee_busy", "Callee is already on a call")
+            there = self._store.calls.open_of(wanted.callee)
+            displaced = ringing.gives_way(there, wanted.caller, wanted.callee, self._store.calls.have_talked)
+            if displaced is not None:
+                after = calls.give_way(displaced, now)
+                self._store.calls.save(after)
+                ended.append((displaced.status, after))
             self._store.calls.insert(record, wanted.idempotency_key)
+        if self._patience is not None:
+            self._patience.called(wanted.caller, wanted.callee, time.monotonic())
         for before, after in ended:
             self._committed(before, after)
         _log.info(
@@ -243,6 +255,8 @@ class CallService:
             if now_is is None or not now_is.is_unanswered:
                 return  # answered or over: the poll makes the room, or has nothing to do
             self._store.calls.delete(record.call_id)
+        if self._patience is not None:
+            self._patience.withdrawn(record.caller, record.callee, time.monotonic())
         _log.warning("call %s withdrawn: it has no media room", record.call_id)
         if is_rung:
             over = calls.end(now_is, now_is.caller, clock.now())
@@ -273,6 +287,13 @@ class CallService:
             f", {record.call.end_reason}" if record.call.end_reason else "",
         )
         self._rooms.tell(record)
+        was_answered = (
+            record.status is UTDCallStatus.ACTIVE or record.call.end_reason == calls.ANSWERED_ELSEWHERE
+        )
+        if self._patience is not None and was_answered:
+            self._patience.answered(record.caller, record.callee)
+        elif self._patience is not None and record.status is UTDCallStatus.REJECTED:
+            self._patience.rejected(record.caller, record.callee, time.monotonic())
         for event, identity in calls.events_after(before, record):
             self._events.publish(event, identity, record.call, clock.now())
         if not record.is_open:

@@ -198,6 +198,11 @@ def busy(record: CallRecord, actor: str, now: datetime) -> CallRecord:
     return _move(record, "be_busy", now)
 
 
+def give_way(record: CallRecord, now: datetime) -> CallRecord:
+    """A ring of a stranger makes place for a known caller's."""
+    return _move(record, "be_busy", now)
+
+
 def end(record: CallRecord, actor: str, now: datetime) -> CallRecord:
     """Either party hangs up; a call that is over stays as it is."""
     only_party(record, actor)

@@ -99,6 +99,9 @@ class CallStore(Protocol):
     def open_of(self, identity: str) -> list[CallRecord]:
         """The calls of this identity, on either side, that are not over."""
 
+    def have_talked(self, one: str, other: str) -> bool:
+        """Whether one of these two has answered a call of the other that is not forgotten."""
+
     def with_room(self) -> list[CallRecord]:
         """Every call whose room may still exist on the media server: the open and the closing ones."""
 

@@ -36,6 +36,7 @@ CREATE INDEX IF NOT EXISTS calls_by_age ON calls (created_ms);
 CREATE INDEX IF NOT EXISTS calls_by_caller ON calls (caller, created_ms);
 CREATE INDEX IF NOT EXISTS calls_by_callee ON calls (callee, created_ms);
 CREATE INDEX IF NOT EXISTS calls_with_room ON calls (call_id) WHERE room_open = 1;
+CREATE INDEX IF NOT EXISTS calls_answered ON calls (caller, callee) WHERE answered_ms > 0;
 CREATE INDEX IF NOT EXISTS calls_by_key ON calls (caller, idempotency_key) WHERE idempotency_key IS NOT NULL;
 """
 
@@ -105,6 +106,11 @@ class SqliteCalls:
     def open_of(self, identity: str) -> list[CallRecord]:
         """The calls of this identity, on either side, that are not over."""
         return list(self._open_of.get(identity, {}).values())
+
+    def have_talked(self, one: str, other: str) -> bool:
+        """Whether one of these two has answered a call of the other that is not forgotten."""
+        sql = "SELECT 1 FROM calls WHERE caller = ? AND callee = ? AND answered_ms > 0 LIMIT 1"
+        return any(self._db.one(sql, pair) is not None for pair in ((one, other), (other, one)))
 
     def with_room(self) -> list[CallRecord]:
         """Every call whose room may still exist on the media server: the open and the closing ones."""
