@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from functools import partial
 
 import pytest
 
@@ -68,6 +69,10 @@ def seated(identity: str, rev: int = 1) -> RoomState:
 
 def ids(records: list[CallRecord]) -> list[str]:
     return sorted(record.call_id for record in records)
+
+
+def found_in(store: Store, wanted: CallFilter, page: int = 1, per_page: int = 10) -> list[str]:
+    return [record.call_id for record in store.calls.page(wanted, page=page, per_page=per_page)[0]]
 
 
 class StoreContract(ABC):
@@ -251,6 +256,40 @@ class StoreContract(ABC):
         assert found(CallFilter(type=UTDStreamType.AUDIO_CALL)) == ([], 0)
         assert found(CallFilter(created_from=NOW - timedelta(seconds=15))) == (["call_0", "call_1"], 2)
         assert found(CallFilter(created_until=NOW - timedelta(seconds=35))) == (["call_4"], 1)
+
+    def test_page_of_open_calls_when_there_is_a_history_is_that_of_the_filter(self, store: Store) -> None:
+        """Rule 3, for open states alone too: what each filter asks for, in order, also after another opening."""
+        for number in range(6):
+            store.calls.insert(
+                a_call(f"call_{number}", callee=f"house{number % 2}", age_s=10 * (number // 2))
+            )
+
+        def end_and_refuse() -> None:
+            with store.transaction():
+                store.calls.save(calls.end(a_call("call_0", callee="house0"), "door", NOW))
+                raise Refusal("callee_busy", "no")
+
+        with pytest.raises(Refusal):
+            end_and_refuse()
+        store.calls.save(calls.ring(a_call("call_1", callee="house1"), "house1", NOW))
+        store.calls.save(calls.accept(a_call("call_2", callee="house0", age_s=10), "house0", NOW))
+        store.calls.save(calls.end(a_call("call_3", callee="house1", age_s=10), "door", NOW))
+        again = self.open()
+        for each in (store, again):
+            found = partial(found_in, each)
+            rings = (S.INITIATING, S.RINGING)
+            assert found(CallFilter(rings)) == ["call_1", "call_0", "call_5", "call_4"]
+            assert found(CallFilter(rings), 2, 3) == ["call_4"]
+            assert found(CallFilter((S.ACTIVE,))) == ["call_2"]
+            assert found(CallFilter((S.RINGING, S.ENDED))) == ["call_1", "call_3"]
+            assert found(CallFilter(rings, identity="house1", peer="house1")) == ["call_1", "call_5"]
+            assert found(CallFilter(rings, peer="house1", identity="door")) == ["call_1", "call_5"]
+            assert found(CallFilter(rings, identity="house1", peer="house0")) == []
+            assert found(CallFilter(rings, type=UTDStreamType.AUDIO_CALL)) == []
+            assert found(CallFilter(rings, created_from=NOW)) == ["call_1", "call_0"]
+            assert found(CallFilter(rings, created_until=NOW - timedelta(seconds=15))) == ["call_5", "call_4"]
+            assert found(CallFilter(())) == []
+        again.close()
 
     def test_page_when_calls_are_of_one_moment_has_the_last_inserted_first(self, store: Store) -> None:
         """Rule 3."""

@@ -60,6 +60,17 @@ class CallFilter:
     created_from: datetime | None = None
     created_until: datetime | None = None
 
+    def holds(self, record: CallRecord) -> bool:
+        """Whether this call is among those asked for."""
+        call, created_at = record.call, record.call.created_at
+        return (
+            (self.statuses is None or call.status in self.statuses)
+            and (self.type is None or call.type is self.type)
+            and all(one is None or record.has_party(one) for one in (self.identity, self.peer))
+            and (created_at is None or self.created_from is None or created_at >= self.created_from)
+            and (created_at is None or self.created_until is None or created_at <= self.created_until)
+        )
+
 
 class Presence(Enum):
     """Where a participant stands who was admitted to a room by a mint."""

@@ -4,7 +4,7 @@ Owns: the table of calls, and the memory of those that are not done with. Loop t
 anything that talks to a network.
 
 1. This process alone writes the file: every call whose room may still exist (so every open one) is kept in
-   memory, and read from there. Only what is over comes from the disk.
+   memory, and read from there, pages of open calls too. Only what is over comes from the disk.
 2. What a transaction changed in memory is taken back when it is rolled back.
 """
 
@@ -48,9 +48,11 @@ class SqliteCalls:
         self._db = connection
         self._db.script(SCHEMA)
         self._live: dict[str, CallRecord] = {}
+        self._row_ids: dict[str, int] = {}
+        """Of the calls in memory: the order in which they were inserted."""
         self._open_of: dict[str, dict[str, CallRecord]] = {}
-        for record in self._many("SELECT * FROM calls WHERE room_open = 1"):
-            self._remember(record.call_id, record)
+        for row in self._db.many("SELECT rowid, * FROM calls WHERE room_open = 1"):
+            self._remember(row["call_id"], _record(row), row["rowid"])
 
     def forget_old(self, now: datetime) -> None:
         """Forgets the calls that are over, have no room, and are older than `KEEP_CALLS_S`."""
@@ -65,15 +67,15 @@ class SqliteCalls:
         row = {**_row_of(record), "idempotency_key": idempotency_key}
         names = ", ".join(row)
         marks = ", ".join("?" for _ in row)
-        self._db.run(f"INSERT INTO calls ({names}) VALUES ({marks})", tuple(row.values()))
-        self._remember(record.call_id, record)
+        row_id = self._db.run(f"INSERT INTO calls ({names}) VALUES ({marks})", tuple(row.values()))
+        self._remember(record.call_id, record, row_id)
 
     def save(self, record: CallRecord) -> None:
         """Overwrites what may change of a call."""
         row = _changing(record)
         assignments = ", ".join(f"{name} = ?" for name in row)
         self._db.run(f"UPDATE calls SET {assignments} WHERE call_id = ?", (*row.values(), record.call_id))
-        self._remember(record.call_id, record)
+        self._remember(record.call_id, record, self._row_ids.get(record.call_id, 0))
 
     def room_closed(self, call_id: str) -> None:
         """Writes down that the media server closed the room of this call."""
@@ -118,6 +120,9 @@ class SqliteCalls:
 
     def page(self, wanted: CallFilter, *, page: int, per_page: int) -> tuple[list[CallRecord], int]:
         """One page of calls, newest first, and how many there are in all."""
+        if wanted.statuses is not None and set(wanted.statuses) <= {*OPEN_STATES}:
+            found = self._open_page(wanted)
+            return found[(page - 1) * per_page : page * per_page], len(found)
         where, values = _where(wanted)
         total = self._db.number(f"SELECT count(*) FROM calls {where}", values)
         rows = self._many(
@@ -128,9 +133,21 @@ class SqliteCalls:
         )
         return rows, total
 
-    def _remember(self, call_id: str, record: CallRecord | None) -> None:
+    def _open_page(self, wanted: CallFilter) -> list[CallRecord]:
+        """Every call that matches, newest first, when only open ones can (each inbox asks so all the time)."""
+        one = wanted.identity or wanted.peer
+        found = self.open() if one is None else self.open_of(one)
+        found = [record for record in found if wanted.holds(record)]
+        return sorted(
+            found,
+            key=lambda record: (_ms(record.call.created_at), self._row_ids[record.call_id]),
+            reverse=True,
+        )
+
+    def _remember(self, call_id: str, record: CallRecord | None, row_id: int = 0) -> None:
         """Puts a call in the memory as it is now; None, or one that is done with: takes it out."""
         before = self._live.pop(call_id, None)
+        row_id_before = self._row_ids.pop(call_id, 0)
         if before is not None and before.is_open:
             for identity in (before.caller, before.callee):
                 of_this = self._open_of[identity]
@@ -139,10 +156,11 @@ class SqliteCalls:
                     del self._open_of[identity]
         if record is not None and record.room_open:
             self._live[call_id] = record
+            self._row_ids[call_id] = row_id
             if record.is_open:
                 for identity in (record.caller, record.callee):
                     self._open_of.setdefault(identity, {})[call_id] = record
-        self._db.undo_with(lambda: self._remember(call_id, before))
+        self._db.undo_with(lambda: self._remember(call_id, before, row_id_before))
 
     def _one(self, sql: str, *values: object) -> CallRecord | None:
         row = self._db.one(sql, values)
