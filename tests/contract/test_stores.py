@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import time
 from pathlib import Path
 
 import pytest
 from store_contract import StoreContract, a_call
 
-from utdstream.engine.store.contract import Store, StoreFailed
+from utdstream.engine.store.contract import CallFilter, Store, StoreFailed
 from utdstream.engine.store.sqlite.database import SqliteStore
+from utdstream.models import UTDCallStatus
 
 ROOT = Path(__file__).parents[2]
 SQL = re.compile(r"sqlite3|\b(SELECT|INSERT INTO|UPDATE \w+ SET|DELETE FROM|CREATE TABLE|PRAGMA)\b")
@@ -82,6 +84,41 @@ def test_sqlite_when_the_file_is_none_of_its_own_says_so(tmp_path: Path) -> None
     foreign.write_text("this is no database, and long enough to be looked at as one" * 20)
     with pytest.raises(StoreFailed):
         SqliteStore(str(foreign))
+
+
+def test_sqlite_when_its_file_is_held_by_another_program_refuses_at_once_and_reads(path: str) -> None:
+    """One short wait in all, not one for each request; the first write after it works."""
+    store = SqliteStore(path)
+    store.calls.insert(a_call())
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+
+    def write() -> None:
+        with store.transaction():
+            store.calls.insert(a_call("call_2", callee="flat"))
+
+    began = time.monotonic()
+    for _ in range(100):
+        with pytest.raises(StoreFailed, match="locked"):
+            write()
+        assert store.calls.have_talked("door", "house") is False
+        assert store.calls.page(CallFilter(), page=1, per_page=10)[1] == 1
+    assert time.monotonic() - began < 1.0
+    other.execute("ROLLBACK")
+    other.close()
+    write()
+    assert store.calls.get("call_2") == a_call("call_2", callee="flat")
+    store.close()
+
+
+def test_sqlite_when_open_calls_are_listed_asks_no_table(path: str) -> None:
+    """What every inbox asks all the time costs the same with any history: the table is not even there."""
+    store = SqliteStore(path)
+    store.calls.insert(a_call())
+    store.connection.run("DROP TABLE calls")
+    rings = CallFilter((UTDCallStatus.RINGING, UTDCallStatus.INITIATING), identity="house")
+    assert store.calls.page(rings, page=1, per_page=20) == ([a_call()], 1)
+    store.close()
 
 
 def test_sql_when_looked_for_stands_in_the_databases_alone() -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from engine_site import Asker, EventReader, Site, fresh, rooms_of
@@ -232,3 +236,55 @@ def test_ban_when_the_media_server_is_away_holds_and_over_a_restart(fragile: Loc
     with UTDRoom() as at_viewer:  # with a token from before
         at_viewer.connect(held["url"], held["token"])
         at_viewer.connected.wait_for(False, timeout=8)
+
+
+_HOLDER = """
+import sqlite3, sys
+database = sqlite3.connect(sys.argv[1], isolation_level=None)
+database.execute("BEGIN EXCLUSIVE")
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def database_of(stack: LocalStack) -> Path:
+    """The file that the engine writes: it lies beside its settings."""
+    command = Path(f"/proc/{stack.pid('engine')}/cmdline").read_text().split("\0")
+    return Path(command[command.index("--config") + 1]).with_name("engine.db")
+
+
+@contextlib.contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Another program has the whole database to itself."""
+    with subprocess.Popen(
+        [sys.executable, "-c", _HOLDER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        try:
+            yield
+        finally:
+            holder.communicate()
+
+
+def test_engine_when_another_program_holds_the_database_answers_and_loses_no_deadline(
+    fragile: LocalStack, site: Site
+) -> None:
+    """Writes are refused as `unavailable`, nothing stands still; a ring that ran out meanwhile is missed after."""
+    door, house, gate = (site.person(fresh(name)) for name in ("door", "house", "gate"))
+    call = door.call(house.identity)
+    rings = f"{routes.CALLS}?identity={house.identity}&status=ringing,initiating"
+    assert call.expires_at is not None
+    with held(database_of(fragile)):
+        refused = gate.ask("POST", routes.CALLS, {"callee_identity": house.identity})
+        assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
+        assert refused.headers["Retry-After"] == "1"
+        began = time.monotonic()
+        for _ in range(20):
+            assert gate.ask("POST", routes.CALLS, {"callee_identity": house.identity}).status_code == 503
+            assert [row["call_id"] for row in house.ask("GET", rings).json()["data"]] == [call.call_id]
+        assert time.monotonic() - began < 10.0, "each refusal waited for the lock"
+        eventually(lambda: time.time() > call.expires_at.timestamp() + 0.5, "the ring time is over", 8.0)  # type: ignore[union-attr]
+        assert door.get(call.call_id).status is S.INITIATING
+    eventually(lambda: door.get(call.call_id).status is S.MISSED, "it is missed all the same", 4.0)
+    assert gate.call(house.identity).status is S.INITIATING

@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -29,11 +29,13 @@ from utdstream.engine.rules import calls, ringing
 from utdstream.engine.rules.calls import CallRecord
 from utdstream.engine.rules.refusals import Refusal, invalid, unavailable
 from utdstream.engine.rules.ringing import Patience
-from utdstream.engine.store.contract import CallFilter, Store
+from utdstream.engine.store.contract import CallFilter, Store, StoreFailed
 from utdstream.models import UTDCallStatus, UTDStreamType
 
 _log = logging.getLogger(__name__)
 _FORGET_EVERY_S = 24 * 3600.0
+_DATABASE_AGAIN_S = 1.0
+_Work = Coroutine[object, object, None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,12 +321,24 @@ class CallService:
             self._timers.after(left_s, call_id, lambda: self._time_up(call_id))
 
     async def _miss(self, call_id: str) -> None:
-        if self._store.calls.get(call_id) is not None:
-            self._step(call_id, lambda record: calls.miss(record, clock.now()))
+        self._end_by_time(call_id, calls.miss, self._miss)
 
     async def _time_up(self, call_id: str) -> None:
-        if self._store.calls.get(call_id) is not None:
-            self._step(call_id, lambda record: calls.time_up(record, clock.now()))
+        self._end_by_time(call_id, calls.time_up, self._time_up)
+
+    def _end_by_time(
+        self,
+        call_id: str,
+        decide: Callable[[CallRecord, datetime], CallRecord],
+        again: Callable[[str], _Work],
+    ) -> None:
+        """Carries out a deadline; later, when the database does not do its part now."""
+        try:
+            if self._store.calls.get(call_id) is not None:
+                self._step(call_id, lambda record: decide(record, clock.now()))
+        except StoreFailed as error:
+            _log.warning("call %s: its time is up, and it is not written down: %s", call_id, error)
+            self._timers.after(_DATABASE_AGAIN_S, call_id, lambda: again(call_id))
 
     async def _ring_again(self, call_id: str) -> None:
         record = self._store.calls.get(call_id)
@@ -333,7 +347,10 @@ class CallService:
             self._timers.after(calls.RING_AGAIN_S, call_id, lambda: self._ring_again(call_id))
 
     def _forget_old_calls(self) -> None:
-        self._store.calls.forget_old(clock.now())
+        try:
+            self._store.calls.forget_old(clock.now())
+        except StoreFailed as error:
+            _log.warning("old calls are not forgotten now: %s", error)
         self._timers.after(_FORGET_EVERY_S, "forget old calls", self._forget_again)
 
     async def _forget_again(self) -> None:

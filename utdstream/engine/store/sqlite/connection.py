@@ -3,6 +3,10 @@
 Owns: the only use of `sqlite3`, the mapping of its errors, what is undone in memory when a transaction is.
 Loop thread, synchronously: each statement takes some ten microseconds. Must not import asyncio.
 
+Another program may hold the file (a backup, a person with a database browser). Then the engine, whose only thread
+this is, waits `BUSY_MS` once, and not again until a write worked: what needs to write is refused meanwhile, what
+reads is answered, nothing stands still.
+
 A commit survives `kill -9` of the engine (WAL, synchronous=NORMAL); a power cut may lose the last commits, never
 the file.
 """
@@ -16,6 +20,10 @@ from contextlib import contextmanager
 from utdstream.engine.store.contract import StoreFailed
 
 Row = sqlite3.Row
+OPEN_WITHIN_S = 5.0
+"""For a file that another program holds when the engine starts: nobody waits for an answer yet."""
+BUSY_MS = 50
+"""For a lock of another program: a checkpoint or a small write is over in less."""
 Values = Sequence[object] | Mapping[str, object]
 
 
@@ -24,8 +32,9 @@ class SqliteConnection:
 
     def __init__(self, path: str) -> None:
         self._undo: list[Callable[[], None]] = []
+        self._is_held = False
         try:
-            self._db = sqlite3.connect(path, isolation_level=None, timeout=5.0)
+            self._db = sqlite3.connect(path, isolation_level=None, timeout=OPEN_WITHIN_S)
         except sqlite3.Error as error:
             raise StoreFailed(f"{path} cannot be opened: {error}") from error
         self._db.row_factory = sqlite3.Row
@@ -36,6 +45,10 @@ class SqliteConnection:
             self._db.close()
             raise
 
+    def opened(self) -> None:
+        """The tables are there: from now on no statement waits long for another program."""
+        self._wait_at_most(BUSY_MS)
+
     def close(self) -> None:
         """Closes the file."""
         self._db.close()
@@ -43,9 +56,18 @@ class SqliteConnection:
     def run(self, sql: str, values: Values = ()) -> int:
         """Carries out one statement; the number of the row it inserted, if it did."""
         try:
-            return self._db.execute(sql, values).lastrowid or 0
+            row_id = self._db.execute(sql, values).lastrowid or 0
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY and not self._is_held:
+                self._is_held = True
+                self._wait_at_most(0)
+            raise StoreFailed(str(error)) from error
         except sqlite3.Error as error:
             raise StoreFailed(str(error)) from error
+        if self._is_held:
+            self._is_held = False
+            self._wait_at_most(BUSY_MS)
+        return row_id
 
     def script(self, sql: str) -> None:
         """Carries out several statements, outside of any transaction."""
@@ -89,6 +111,9 @@ class SqliteConnection:
             raise
         finally:
             self._undo.clear()
+
+    def _wait_at_most(self, milliseconds: int) -> None:
+        self._db.execute(f"PRAGMA busy_timeout = {milliseconds}")
 
     def undo_with(self, undo: Callable[[], None]) -> None:
         """Has `undo` called when the transaction that is under way does not come to be."""

@@ -40,6 +40,7 @@ class SqliteStore:
         self.bans = SqliteBans(self.connection)
         self.keys = SqliteKeys(self.connection)  # since 4
         self.connection.run(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        self.connection.opened()
 
     def transaction(self) -> AbstractContextManager[None]:
         """All or nothing, on the disk and in memory."""
