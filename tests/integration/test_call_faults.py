@@ -233,6 +233,23 @@ def test_start_when_the_room_of_the_call_before_is_slow_to_leave_keeps_its_deadl
     calling.end()
 
 
+def test_end_when_the_room_is_slow_to_leave_keeps_its_deadline(people: People) -> None:
+    """A short timeout is kept; the call is over here and there, and the speaker stops when it can."""
+    speaker = StuckSpeaker()
+    door, house = people("door", Devices(speaker=speaker)), people("house", Devices())
+    inbox = house.inbox()
+    calling = door.call(UTDStreamType.AUDIO_CALL)
+    calling.start(callee_identity=house.identity)
+    answering = inbox.ringing.wait(timeout=10).accept()
+    calling.wait_for_answer(timeout=10)
+    began = time.monotonic()
+    calling.end(timeout=0.1)
+    assert time.monotonic() - began < 0.4
+    assert calling.status.value is S.ENDED
+    answering.status.wait_for(S.ENDED, timeout=10)
+    speaker.may_stop.set()
+
+
 def test_call_when_refused_while_the_caller_still_joins_is_told_as_refused(people: People) -> None:
     """A reject that comes before `start` has joined ends in CallNotAnswered, not in a media error."""
     door, house = people("door"), people("house")

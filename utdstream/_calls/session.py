@@ -47,6 +47,9 @@ from utdstream.observe import CallbackError, Change, Watched
 
 S = UTDCallStatus
 
+LEAVE_S = 0.05
+"""For the room in `end`, whose deadline the engine used up: it has been leaving since `end` began."""
+
 
 class UTDCallSession(UTDSession):
     """A 1:1 call: `start` on one side, `accept` on the other, `end` on either."""
@@ -285,7 +288,7 @@ class UTDCallSession(UTDSession):
                 end_in_background(self._api, call_id)
             raise
         finally:
-            self._media.disconnect(Deadline.after(max(0.5, deadline.remaining()), "end"))
+            self._media.disconnect(Deadline.after(max(LEAVE_S, deadline.remaining()), "end"))
 
     def leave(self, *, timeout: float | None = None) -> None:
         """Hangs up and keeps the object for the next call. What the engine cannot be told is reported.
