@@ -14,7 +14,7 @@ from collections.abc import Callable
 from utdstream.engine.api.fields import LARGEST_NUMBER
 from utdstream.engine.api.request import Answer, Ask
 from utdstream.engine.flows.room_states import RoomDesk
-from utdstream.engine.rules.refusals import Refusal, invalid
+from utdstream.engine.rules.refusals import invalid, not_admitted
 from utdstream.engine.rules.room_state import Outcome, RoomState
 from utdstream.engine.rules.rooms import Room
 from utdstream.engine.store.contract import Presence
@@ -43,7 +43,7 @@ class FrontDesk:
         room = self.room(ask)
         actor = ask.actor()
         if not ask.asker.trusted and not self.is_admitted(room, actor):
-            raise Refusal("forbidden", "You were not admitted to this room; mint a token of it first")
+            raise not_admitted()
         return self._desk.mutate(room, lambda room, state: rule(room, state, actor))
 
     def moderating(self, ask: Ask, rule: ModeratorRule, *, field: str = "identity") -> Outcome:

@@ -16,7 +16,7 @@ from utdstream.engine.flows.rooms import Place, RoomService
 from utdstream.engine.media.sfu import Participant, Track
 from utdstream.engine.rules import moderation
 from utdstream.engine.rules.moderation import PermissionWish
-from utdstream.engine.rules.refusals import Refusal, invalid
+from utdstream.engine.rules.refusals import Refusal, invalid, no_participant
 from utdstream.engine.rules.room_state import Outcome, RoomState
 from utdstream.engine.rules.rooms import MICROPHONE, Room
 from utdstream.limits import MAX_ROOM_METADATA_BYTES
@@ -131,7 +131,7 @@ class PeopleHandlers:
         def decide(room: Room, state: RoomState, who: str | None) -> Outcome:
             outcome = rule(room, state, who, target)
             if not self._desk.is_here(room, target):
-                raise _nobody()
+                raise no_participant()
             return outcome
 
         return Answer(self._desk.moderating(ask, decide).answer)
@@ -147,7 +147,7 @@ class PeopleHandlers:
         people = await self._service.people(place)
         person = next((person for person in people if person.identity == target), None)
         if person is None:
-            raise _nobody()
+            raise no_participant()
         return place, person
 
 
@@ -158,7 +158,3 @@ def _selected(tracks: Sequence[Track], kinds: Sequence[str], sid: str | None) ->
     if not found:
         raise Refusal("not_found", "The participant has no such track")
     return found
-
-
-def _nobody() -> Refusal:
-    return Refusal("participant_not_found", "No participant of the room has this identity")

@@ -24,7 +24,7 @@ from utdstream.engine.media.sfu import Participant, SfuRoom
 from utdstream.engine.media.tokens import Tokens
 from utdstream.engine.push.notifier import Notifier
 from utdstream.engine.rules import keys, roles, rooms
-from utdstream.engine.rules.refusals import Refusal, invalid
+from utdstream.engine.rules.refusals import Refusal, invalid, no_participant, not_moderator
 from utdstream.limits import MAX_RELIABLE_BYTES, MAX_SEATS
 from utdstream.models import UTDStreamType
 
@@ -162,7 +162,7 @@ class RoomHandlers:
         """GET /rooms/{room}."""
         place = self._service.place(ask.path["room"])
         if not self._moderates(ask, place) and ask.asker.identity not in place.parties:
-            raise _forbidden()
+            raise not_moderator()
         state, people = await self._service.state(place)
         metadata = state.metadata if place.room is None else self._desk.metadata(place.room)
         row = _room_row(place.name, state, metadata)
@@ -182,7 +182,7 @@ class RoomHandlers:
         """POST /rooms/{room}/send-data."""
         place = self._service.place(ask.path["room"])
         if not self._moderates(ask, place):
-            raise _forbidden()
+            raise not_moderator()
         data = _data(ask.fields.raw("data"), trusted=ask.asker.trusted)
         await self._service.send(place, data, ask.fields.identities("destination_identities"))
         return Answer({"ok": True})
@@ -194,17 +194,17 @@ class RoomHandlers:
         if not self._moderates(ask, place) and not (
             ask.asker.identity in people or ask.asker.identity in place.parties
         ):
-            raise _forbidden()
+            raise not_moderator()
         person = people.get(ask.path["identity"])
         if person is None:
-            raise Refusal("participant_not_found", "No participant of the room has this identity")
+            raise no_participant()
         return Answer(_person(person))
 
     async def remove_participant(self, ask: Ask) -> Answer:
         """DELETE /rooms/{room}/participants/{identity}."""
         place = self._service.place(ask.path["room"])
         if not self._moderates(ask, place, ask.path["identity"]):
-            raise _forbidden()
+            raise not_moderator()
         await self._service.remove(place, ask.path["identity"], _by(ask))
         return Answer({"ok": True})
 
@@ -263,10 +263,6 @@ def _data(value: object, *, trusted: bool) -> bytes:
     if not trusted and isinstance(kind, str) and kind.startswith("_"):
         raise invalid("a type that begins with '_' is the engine's own")
     return data
-
-
-def _forbidden() -> Refusal:
-    return Refusal("forbidden", "Only a host or an admin of the room can do this")
 
 
 def _by(ask: Ask) -> str:

@@ -14,7 +14,7 @@ from utdstream.engine.api.request import Answer, Ask, Handler
 from utdstream.engine.flows.rooms import RoomService
 from utdstream.engine.media.sfu import Participant
 from utdstream.engine.rules import roles, room_views, rooms, stage
-from utdstream.engine.rules.refusals import Refusal, invalid
+from utdstream.engine.rules.refusals import invalid, not_admitted
 from utdstream.engine.rules.room_state import Outcome, RoomState
 from utdstream.engine.rules.rooms import Room
 
@@ -106,7 +106,7 @@ class StageHandlers:
         room = self._desk.room(ask)
         identity = ask.asker.identity
         if identity is not None and not self._desk.is_admitted(room, identity):
-            raise Refusal("forbidden", "You were not admitted to this room; mint a token of it first")
+            raise not_admitted()
         people = await self._service.people(self._service.place(room.name))
         state = self._desk.state(room)
         rows = [

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from utdstream.engine.media.room_follower import RoomFollower
 from utdstream.engine.rules import rooms
-from utdstream.engine.rules.refusals import Refusal
+from utdstream.engine.rules.refusals import no_room
 from utdstream.engine.rules.room_state import Outcome, RoomState
 from utdstream.engine.rules.rooms import Room
 from utdstream.engine.store.contract import Store
@@ -35,7 +35,7 @@ class RoomDesk:
         """The live stream or audio room of this name in either spelling. Raises: Refusal."""
         room = self._store.rooms.get(rooms.room_name(spelling, self._app_id))
         if room is None:
-            raise Refusal("room_not_found", "No room has this name")
+            raise no_room()
         return room
 
     def state(self, room: Room) -> RoomState:

@@ -23,7 +23,7 @@ from utdstream.engine.media.room_follower import RoomFollower
 from utdstream.engine.media.sfu import Participant, Sfu, SfuNotFound, SfuRoom, SfuUnavailable, Webhook
 from utdstream.engine.rules import keys, roles, rooms, seats
 from utdstream.engine.rules.grants import Rights, is_host, rights
-from utdstream.engine.rules.refusals import Refusal, unavailable
+from utdstream.engine.rules.refusals import Refusal, no_participant, no_room, unavailable
 from utdstream.engine.rules.room_state import Outcome, RoomState
 from utdstream.engine.rules.rooms import Room
 from utdstream.engine.rules.seats import GridWish
@@ -155,7 +155,7 @@ class RoomService:
         name = rooms.room_name(spelling, self._app_id)
         room = self._store.rooms.get(name)
         if room is None:
-            raise Refusal("room_not_found", "No room has this name")
+            raise no_room()
         return Place(name, rooms.livekit_name(name, self._app_id), room)
 
     async def page(self, *, page: int, per_page: int) -> tuple[list[tuple[Room, SfuRoom]], int]:
@@ -233,7 +233,7 @@ class RoomService:
         async with _sfu_refusals():
             name = place.livekit_name
             if identity not in await self._sfu.identities(name):
-                raise Refusal("participant_not_found", "No participant of the room has this identity")
+                raise no_participant()
             if deafen:
                 await self._sfu.permit(name, identity, Rights(can_subscribe=False, can_publish_data=False))
             else:
@@ -268,7 +268,7 @@ class RoomService:
         """Replaces a participant's metadata. Raises: Refusal."""
         async with _sfu_refusals():
             if not await self._sfu.permit(place.livekit_name, identity, metadata=metadata):
-                raise Refusal("participant_not_found", "No participant of the room has this identity")
+                raise no_participant()
 
     async def is_present(self, name: str, identity: str) -> bool:
         """Whether the identity is in the room of this plain name now. Raises: Refusal."""

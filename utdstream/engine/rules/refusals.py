@@ -74,6 +74,26 @@ def invalid(message: str) -> Refusal:
     return Refusal("validation_failed", message)
 
 
+def no_room() -> Refusal:
+    """There is no such room (404)."""
+    return Refusal("room_not_found", "No room has this name")
+
+
+def no_participant() -> Refusal:
+    """The identity is no participant of the room (404)."""
+    return Refusal("participant_not_found", "No participant of the room has this identity")
+
+
+def not_admitted() -> Refusal:
+    """The identity has no token of the room (403)."""
+    return Refusal("forbidden", "You were not admitted to this room; mint a token for it first")
+
+
+def not_moderator() -> Refusal:
+    """The identity is neither a host nor an admin of the room (403)."""
+    return Refusal("forbidden", "Only a host or an admin of the room can do this")
+
+
 def unavailable() -> Refusal:
     """The media server is away; the same request may succeed in a second."""
     return Refusal("unavailable", "The media server cannot be reached; try again", retry_after_s=1.0)

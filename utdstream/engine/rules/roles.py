@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from utdstream._wire import messages
 from utdstream.engine.rules.grants import is_host
-from utdstream.engine.rules.refusals import Refusal
+from utdstream.engine.rules.refusals import Refusal, no_participant, not_moderator
 from utdstream.engine.rules.room_state import Notice, Outcome, RoomState, drop_person
 from utdstream.engine.rules.rooms import Room
 from utdstream.models import UTDStreamType
@@ -53,7 +53,7 @@ def must_moderate(room: Room, state: RoomState, actor: str | None, target: str |
         return
     if may_moderate(room, state, actor):
         raise Refusal("forbidden", "An admin cannot do this to the host")
-    raise Refusal("forbidden", "Only a host or an admin of the room can do this")
+    raise not_moderator()
 
 
 def must_be_host(room: Room, state: RoomState, actor: str | None) -> None:
@@ -82,7 +82,7 @@ def change(
         raise Refusal("forbidden", "The owner of the room stays its host")
     previous = role_of(room, state, target)
     if not is_here and target not in state.roles:
-        raise Refusal("participant_not_found", "No participant of the room has this identity")
+        raise no_participant()
     if previous == role:
         raise Refusal("already_in_role", f"The role is {role} already")
     fields = {"identity": target, "role": role, "previous_role": previous}

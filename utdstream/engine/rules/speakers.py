@@ -18,7 +18,7 @@ from datetime import datetime, timezone
 
 from utdstream._wire import codec, messages
 from utdstream.engine.rules import seats
-from utdstream.engine.rules.refusals import Refusal
+from utdstream.engine.rules.refusals import Refusal, no_participant
 from utdstream.engine.rules.roles import moderators, must_moderate
 from utdstream.engine.rules.room_state import (
     REQUEST,
@@ -97,7 +97,7 @@ def invite(
     if state.seat_of(target) is not None:
         raise Refusal("already_seated", "The participant is on a seat already")
     if not is_here:
-        raise Refusal("participant_not_found", "No participant of the room has this identity")
+        raise no_participant()
     if any(asked.target == target for asked in state.invitations):
         raise Refusal("invitation_pending", "The participant has a pending invitation already")
     if seat_index is not None:

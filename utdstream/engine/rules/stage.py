@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from utdstream._wire import messages
 from utdstream.engine.rules.grants import is_host
-from utdstream.engine.rules.refusals import Refusal
+from utdstream.engine.rules.refusals import Refusal, no_participant
 from utdstream.engine.rules.roles import moderators, must_moderate, without_guest
 from utdstream.engine.rules.room_state import Notice, Outcome, RoomState
 from utdstream.engine.rules.rooms import Room
@@ -37,7 +37,7 @@ def invite(room: Room, state: RoomState, actor: str | None, target: str, *, is_h
     if target in state.stage or is_host(room, state, target):
         return Outcome(state, {"ok": True})
     if not is_here:
-        raise Refusal("participant_not_found", "No participant of the room has this identity")
+        raise no_participant()
     if len(state.stage) >= MAX_MEMBERS:
         raise Refusal("invalid_state", f"The stage holds at most {MAX_MEMBERS} members")
     return Outcome(replace(state, stage=(*state.stage, target)), {"ok": True})
