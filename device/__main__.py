@@ -136,7 +136,7 @@ def _doctor(config: MachineConfig, app: str, *, as_json: bool) -> int:
 
 
 def _show(config: MachineConfig, *, as_json: bool) -> int:
-    """Prints the configuration as it is understood: of secrets the place alone; a camera's is masked."""
+    """Prints the configuration as it is understood: a secret by its place alone, a camera's masked."""
     sections = {
         name: {key: _shown(value) for key, value in dataclasses.asdict(getattr(config, name)).items()}
         for name in configuration.SECTIONS

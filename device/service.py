@@ -59,7 +59,7 @@ class Heart:
         self._busy_since = time.monotonic()
 
     def idle(self) -> None:
-        """Notes that it is done."""
+        """Notes that this piece of work is done."""
         self._busy_since = None
 
     def alive(self) -> bool:

@@ -88,10 +88,14 @@ def _add_demo(verbs: Verbs) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     demo.add_argument(
-        "--seconds", metavar="N", type=_talk_seconds, default=10.0, help="how long they talk (default 10)"
+        "--seconds", metavar="N", type=_talk_seconds, default=10.0, help="seconds of talk (default 10)"
     )
     demo.add_argument(
-        "--out", metavar="DIR", type=Path, default=Path("demo-out"), help="where it goes (default demo-out)"
+        "--out",
+        metavar="DIR",
+        type=Path,
+        default=Path("demo-out"),
+        help="folder of the results (default demo-out)",
     )
     demo.add_argument("--json", action="store_true", help="print the report, and the progress on stderr")
     demo.set_defaults(run=_demo)

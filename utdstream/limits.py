@@ -34,6 +34,9 @@ MAX_CALL_METADATA_BYTES = 4096
 MAX_ROOM_METADATA_BYTES = 16_384
 """The application's keys of a room's metadata, and a participant's metadata, as JSON in UTF-8."""
 
+MAX_PAGE, MAX_PER_PAGE = 1_000_000, 100
+"""Lists are read in pages, of 20 entries unless more are asked for."""
+
 MAX_IDEMPOTENCY_KEY = 255
 """Characters of an Idempotency-Key."""
 

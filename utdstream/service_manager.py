@@ -52,7 +52,7 @@ class ServiceManager:
 
 
 def _line(text: str) -> str:
-    """Makes breaks spaces: a status is one line of the protocol."""
+    """Replaces line breaks with spaces: a status is one line of the protocol."""
     return " ".join(text.splitlines())
 
 

@@ -160,7 +160,7 @@ class PyAvCamera(CapturingCamera):
             there = ", ".join(sorted(map(str, Path("/dev").glob("video*")))) or "none"
             raise DeviceNotFound(f"there is no camera {path}; those there are: {there}") from error
         if not stat.S_ISCHR(mode):
-            raise DeviceNotFound(f"{path} is no camera")
+            raise DeviceNotFound(f"{path} is not a camera")
 
     @property
     def _name(self) -> str:

@@ -16,7 +16,7 @@ class Button(Protocol):
     """What is wrong now, as a sentence; None while presses arrive."""
 
     def start(self, pressed: Callable[[], None], released: Callable[[], None] | None = None) -> None:
-        """Tells presses from now on. Raises: DeviceError when that can never work here."""
+        """Reports presses from now on. Raises: DeviceError when that can never work here."""
         ...
 
     def stop(self) -> None:

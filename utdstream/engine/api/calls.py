@@ -150,5 +150,5 @@ def _statuses(text: str | None) -> tuple[UTDCallStatus, ...] | None:
     statuses = [codec.call_status(word.strip()) for word in text.split(",")]
     known = tuple(status for status in statuses if status is not None)
     if len(known) != len(statuses):
-        raise invalid(f"status must be some of {', '.join(status.wire for status in UTDCallStatus)}")
+        raise invalid(f"status must be one or more of {', '.join(status.wire for status in UTDCallStatus)}")
     return tuple(dict.fromkeys(known))

@@ -13,11 +13,18 @@ from datetime import datetime
 
 from utdstream._wire import codec, names
 from utdstream.engine.rules.refusals import invalid
-from utdstream.limits import MAX_CALL_METADATA_BYTES, MAX_IDENTITY, MAX_IDENTITY_BYTES, MAX_RECIPIENTS
+from utdstream.limits import (
+    MAX_CALL_METADATA_BYTES,
+    MAX_IDENTITY,
+    MAX_IDENTITY_BYTES,
+    MAX_PAGE,
+    MAX_PER_PAGE,
+    MAX_RECIPIENTS,
+)
 from utdstream.models import UTDStreamType
 
 LARGEST_NUMBER = 999_999_999
-"""Of a number in a path, or of a seat."""
+"""The largest number that a path or a seat may name."""
 
 
 def checked_text(value: object, name: str, *, longest: int = MAX_IDENTITY) -> str:
@@ -159,7 +166,7 @@ class Query:
 
     def page(self) -> tuple[int, int]:
         """`(page, per_page)`, by default 1 and 20."""
-        return self._number("page", 1, 1_000_000), self._number("per_page", 20, 100)
+        return self._number("page", 1, MAX_PAGE), self._number("per_page", 20, MAX_PER_PAGE)
 
     def moment(self, name: str, *, end_of_day: bool = False) -> datetime | None:
         """An ISO-8601 time or date, or None; a date alone is its beginning (or its end)."""

@@ -16,7 +16,7 @@ from utdstream.engine.api.operations.table import Access, Operation, codes_of
 from utdstream.engine.api.schemas import NUMBER, TEXT, Schema, ref
 from utdstream.engine.rules import rooms
 from utdstream.engine.rules.refusals import STATUS_OF_CODE
-from utdstream.limits import MAX_IDEMPOTENCY_KEY
+from utdstream.limits import MAX_IDEMPOTENCY_KEY, MAX_PAGE, MAX_PER_PAGE
 
 _QUERY: dict[str, Schema] = {
     "status": {"type": "string", "description": "Call states, separated by commas."},
@@ -31,8 +31,8 @@ _QUERY: dict[str, Schema] = {
     "end_date": {"type": "string", "description": "ISO-8601 time, or date: its end."},
     "room_name": TEXT,
     "role": {"type": "string", "enum": list(rooms.ROLES)},
-    "page": {"type": "integer", "minimum": 1, "maximum": 1_000_000, "default": 1},
-    "per_page": {"type": "integer", "minimum": 1, "maximum": 100, "default": 20},
+    "page": {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": 1},
+    "per_page": {"type": "integer", "minimum": 1, "maximum": MAX_PER_PAGE, "default": 20},
 }
 _PATH: dict[str, Schema] = {"index": NUMBER, "request_id": NUMBER, "invitation_id": NUMBER}
 _APP_ID, _KEY, _SECRET, _BEARER = "appId", "appKey", "appSecret", "userToken"

@@ -36,7 +36,7 @@ OPERATIONS = (
     _change(
         "invite_to_stage",
         "invite",
-        "Bring a participant on the stage; a member of the stage stays one (a host or an admin)",
+        "Bring a participant onto the stage; a member of the stage stays one (a host or an admin)",
         "participant_not_found",
         request="Target",
         answer="StageInvited",
@@ -44,11 +44,13 @@ OPERATIONS = (
     _change(
         "remove_from_stage",
         "remove",
-        "Take a member from the stage (a host or an admin)",
+        "Remove a member from the stage (a host or an admin)",
         "not_on_stage",
         request="Target",
     ),
-    _change("request_stage", "request", "Ask for the stage; hosts and admins are told, nothing is kept"),
+    _change(
+        "request_stage", "request", "Ask to come on stage; hosts and admins are told, no request is stored"
+    ),
     _change("leave_stage", "leave", "Go back to the audience", "not_on_stage"),
 )
 

@@ -34,7 +34,7 @@ class SqliteBans:
         """The identities with a ban, perhaps an expired one: no other costs a look into the database."""
 
     def put(self, ban: Ban) -> Ban:
-        """Writes a ban in the place of the old one; the ban with its number."""
+        """Writes a ban in the place of the old one; returns it with its number."""
         self._identities.add(ban.identity)
         self._db.run("DELETE FROM bans WHERE expires_ms <= ?", (to_ms(ban.banned_at),))
         self._db.run(
