@@ -266,3 +266,12 @@ def test_log_when_read_holds_no_credential(site: Site) -> None:
         accepted.token or "?",
     ]
     assert not [secret for secret in secrets if secret in log]
+
+
+@pytest.mark.parametrize("name", ["by-role", "seats", "participants", "..."])
+def test_room_when_its_name_is_a_word_elsewhere_can_be_reached(site: Site, name: str) -> None:
+    """What no participant may be called, a room may: its path can carry it."""
+    body = {"identity": fresh("host"), "room_name": name, "type": "audio_room"}
+    assert site.server().ask("POST", routes.TOKEN, body).status_code == 200
+    assert site.server().ask("GET", f"{routes.ROOMS}/{name}").status_code == 200
+    assert site.server().ask("DELETE", f"{routes.ROOMS}/{name}").status_code == 200

@@ -26,7 +26,7 @@ from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 from utdstream._wire import answers, routes
 from utdstream.engine.api import bodies
 from utdstream.engine.api.connections import SIGN_IN
-from utdstream.engine.api.fields import Fields, Query, checked_identity, checked_text
+from utdstream.engine.api.fields import Fields, Query, checked_name, checked_text
 from utdstream.engine.api.gate import Gate
 from utdstream.engine.api.operations import OPERATIONS
 from utdstream.engine.api.operations.table import Access, Operation, codes_of
@@ -157,7 +157,7 @@ def _segment(raw: str, name: str) -> str:
         text = unquote_to_bytes(raw).decode("utf-8")
     except UnicodeDecodeError:
         raise Refusal("validation_failed", f"{name} in the path is not UTF-8") from None
-    return checked_identity(text, name)
+    return checked_name(text, name)  # a room may be called as no identity may
 
 
 def _key(value: str | None) -> str | None:
