@@ -17,6 +17,7 @@ from pathlib import Path
 
 from device.errors import ConfigError
 from utdstream import UTDStreamException, __version__
+from utdstream.one_line import OneLineFormatter, one_line
 
 try:
     from device import config as configuration
@@ -70,10 +71,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(chosen)
     except ConfigError as error:
-        print(f"utd-device: {error.message}", file=sys.stderr)
+        print(f"utd-device: {one_line(error.message)}", file=sys.stderr)
         return WRONG
     except (UTDStreamException, OSError) as error:
-        print(f"utd-device: {error}", file=sys.stderr)
+        print(f"utd-device: {one_line(str(error))}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         return 130
@@ -155,7 +156,9 @@ def _show(config: MachineConfig, *, as_json: bool) -> int:
 
 
 def _shown(value: object) -> object:
-    return configuration.without_secrets(str(value)) if isinstance(value, (str, Path)) else value
+    from utdstream.settings import shown
+
+    return shown(str(value)) if isinstance(value, (str, Path)) else value
 
 
 def _install(chosen: argparse.Namespace) -> int:
@@ -179,12 +182,19 @@ def _log_to_stderr(*, verbose: bool) -> None:
     if os.environ.get("JOURNAL_STREAM"):
         handler.setFormatter(_JournalFormatter("%(name)s: %(message)s"))
     else:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
+        handler.setFormatter(_DeviceFormatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler], force=True)
     logging.getLogger("livekit").setLevel(logging.DEBUG if verbose else logging.ERROR)
 
 
-class _JournalFormatter(logging.Formatter):
+class _DeviceFormatter(OneLineFormatter):
+    """No line holds what an address of a camera keeps secret, whichever library wrote it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return configuration.without_secrets(super().format(record))
+
+
+class _JournalFormatter(_DeviceFormatter):
     """`<N>` in front of a line is its priority in the journal."""
 
     _PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))

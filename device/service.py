@@ -22,6 +22,7 @@ from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Protocol
 
+from utdstream.one_line import one_line
 from utdstream.service_manager import ServiceManager
 
 _log = logging.getLogger(__name__)
@@ -95,12 +96,13 @@ class Service:
 
     def status(self, text: str) -> None:
         """Tells the state in plain words; the same words again cost nothing."""
+        text = one_line(text)
         if text != self._status:
             self._say(text)
             self._manager.status(text)
 
     def _say(self, text: str) -> None:
-        self._status = text
+        self._status = one_line(text)
         _log.info("%s", text)
 
     def watch(self, name: str, alive: Callable[[], bool]) -> None:

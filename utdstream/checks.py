@@ -26,6 +26,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from utdstream.errors import InvalidConfig
+from utdstream.one_line import one_line
 from utdstream.trust import ONLY_TLS, only_tls, tls_context, tls_problem
 
 _MINIMUM_PYTHON = (3, 11)
@@ -66,9 +67,9 @@ def as_table(checks: Sequence[Check]) -> str:
     width = max((len(check.name) for check in checks), default=0)
     lines: list[str] = []
     for check in checks:
-        lines.append(f"{check.state.value:4}  {check.name:{width}}  {check.found}")
+        lines.append(f"{check.state.value:4}  {check.name:{width}}  {one_line(check.found)}")
         if check.remedy:
-            lines.append(f"{'':4}  {'':{width}}  -> {check.remedy}")
+            lines.append(f"{'':4}  {'':{width}}  -> {one_line(check.remedy)}")
     failed = sum(check.state is CheckState.FAIL for check in checks)
     warned = sum(check.state is CheckState.WARN for check in checks)
     return "\n".join([*lines, "", f"{len(checks)} checks: {failed} failed, {warned} to look at"])

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from utdstream import __version__
 from utdstream.errors import InvalidConfig, UTDStreamException
+from utdstream.one_line import OneLineFormatter
 
 if TYPE_CHECKING:
     from utdstream._command.phone import Phone
@@ -335,7 +336,9 @@ def _engine_up(arguments: argparse.Namespace) -> int:
     _need_engine()
     from utdstream.engine.stack import up
 
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(OneLineFormatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
 
     def announce(facts: dict[str, object]) -> None:
         if arguments.json:

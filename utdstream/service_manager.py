@@ -1,7 +1,7 @@
 """What a service manager (systemd) is told: ready, the state in plain words, alive, stopping.
 
-Owns: the notify protocol (sd_notify(3)). Standard library only. Any thread, never blocks. Silent where no service
-manager asked for it (`NOTIFY_SOCKET` is not set), so that the same program runs in a terminal.
+Owns: the notify protocol (sd_notify(3)). Standard library and `one_line` only. Any thread, never blocks. Silent
+where no service manager asked for it (`NOTIFY_SOCKET` is not set), so that the same program runs in a terminal.
 """
 
 from __future__ import annotations
@@ -11,7 +11,11 @@ import os
 import socket
 from collections.abc import Mapping
 
+from utdstream.one_line import one_line
+
 _log = logging.getLogger(__name__)
+
+MOST_STATUS = 2000
 
 
 class ServiceManager:
@@ -52,8 +56,8 @@ class ServiceManager:
 
 
 def _line(text: str) -> str:
-    """Replaces line breaks with spaces: a status is one line of the protocol."""
-    return " ".join(text.splitlines())
+    """Makes one line of the protocol, short enough for a datagram, whoever wrote the text."""
+    return one_line(text)[:MOST_STATUS]
 
 
 def _watchdog_s(environ: Mapping[str, str]) -> float:

@@ -37,7 +37,9 @@ except ImportError as error:
     ) from error
 
 _Kind = TypeVar("_Kind")
-_SECRET_OF_ADDRESS = re.compile(r"(?<=://)[^/\s]*:[^/\s]*(?=@)")
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(\S*)")
+_ONLY_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)")
+_PLACE = re.compile(r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+(?:%\w+)?\])(?::\d{1,5})?")
 _WORDS: dict[type[inspect.Type], str] = {
     inspect.BoolType: "true or false",
     inspect.IntType: "a whole number",
@@ -196,18 +198,42 @@ def _section(kind: type[Any], table: object, where: str, folder: Path, base: obj
 
 
 def toml(value: object) -> str:
-    """A value as TOML writes it; a password in an address is masked, a table is only named."""
+    """A value as TOML writes it; an address is `shown`, a table is only named."""
     if isinstance(value, Mapping):
         return "a table"
     if isinstance(value, float):
         return str(value)
-    text = msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=0).decode()
-    return without_secrets(text)  # JSON's escapes of a printable text are TOML's
+    if isinstance(value, str | Path):
+        value = shown(str(value))
+    elif isinstance(value, list | tuple):
+        value = [shown(one) if isinstance(one, str) else one for one in value]
+    # JSON's escapes of a printable text are TOML's.
+    return msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=0).decode()
 
 
 def without_secrets(text: str) -> str:
-    """The text with `name:password` in an address made `***`: rtsp://***@192.168.1.20/stream."""
-    return _SECRET_OF_ADDRESS.sub("***", text)
+    """The text with only scheme, host and port left of its addresses: `rtsp://***@192.168.1.20/***`.
+
+    Cameras take user and password before the host, in the path (`/user=admin&password=...`) or in the query. Where
+    the host cannot be told from them (a password with a slash) it is not shown either.
+    """
+    return _ADDRESS.sub(_place, text)
+
+
+def shown(value: str) -> str:
+    """The value of a setting as people may see it: as `without_secrets`, also when an address has spaces in it."""
+    return _ONLY_ADDRESS.sub(_place, value) if _ONLY_ADDRESS.fullmatch(value) else without_secrets(value)
+
+
+def _place(address: re.Match[str]) -> str:
+    scheme, rest = address[1], address[2]
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    tail = rest[len(authority) :]
+    _, at, place = authority.rpartition("@")
+    bare = place if tail else place.rstrip(".,;:)'\"`>")  # the sentence's own signs, not the address's
+    if "@" in tail or _PLACE.fullmatch(bare) is None:
+        return f"{scheme}://***"
+    return f"{scheme}://{'***@' if at else ''}{bare}{'/***' if len(tail) > 1 else tail}{place[len(bare) :]}"
 
 
 def _bare(kind: inspect.Type) -> tuple[inspect.Type, str]:

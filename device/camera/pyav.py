@@ -22,6 +22,7 @@ from device.camera.port import SnapshotCamera
 from device.config import CameraSection, MachineConfig
 from device.errors import CameraFailed, DeviceBusy, DeviceNotFound
 from utdstream.checks import Check, CheckState
+from utdstream.settings import shown
 
 OK, FAIL = CheckState.OK, CheckState.FAIL
 DEFAULT_PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
@@ -164,9 +165,8 @@ class PyAvCamera(CapturingCamera):
 
     @property
     def _name(self) -> str:
-        """The source in a sentence; a password in its address is not shown."""
-        head, at, tail = self.source.rpartition("@")
-        return f"the camera {head.split('://', 1)[0]}://...@{tail}" if at and "://" in head else self.source
+        """The source in a sentence; of an address only what is no secret."""
+        return f"the camera {shown(self.source)}" if "://" in self.source else self.source
 
 
 def reason_of(error: Exception) -> str:

@@ -2,6 +2,9 @@
 
 Owns: `CommandButton` (its thread `utd-command` reads a Unix socket that only this user can write to), `press`
 (the other end), the place of the socket.
+
+`press` speaks only to a socket of root's or of its own user, in a folder of the same; and to a service's, whose
+user systemd made, in the folder that root made for it below /run. Whoever else put a socket there is not believed.
 """
 
 from __future__ import annotations
@@ -20,6 +23,8 @@ from device.config import MachineConfig
 from device.errors import TriggerFailed
 
 ANSWER_S = 3.0
+RUN = Path("/run")
+"""Where the services' folders are; only root can make one."""
 
 
 def socket_path(config: MachineConfig) -> Path:
@@ -33,7 +38,7 @@ def socket_path(config: MachineConfig) -> Path:
 def _candidates(config: MachineConfig) -> list[Path]:
     """Lists where a press may be listened for: this user's place, and the services' folders."""
     name = socket_path(config).name
-    services = [Path("/run") / app / name for app in ("utd-doorbell", "utd-kiosk")]
+    services = [RUN / app / name for app in ("utd-doorbell", "utd-kiosk")]
     return [socket_path(config), *services]
 
 
@@ -117,6 +122,27 @@ def _is_alive(path: Path) -> bool:
         return True
 
 
+def _check_owner(path: Path) -> None:
+    """Looks whose socket it is. Raises: _Foreign when it is not to be spoken to, OSError when there is none."""
+    folder, there = path.parent.stat(), path.lstat()
+    owners = {0, os.geteuid()}
+    if path.parent.parent == RUN:
+        owners.add(folder.st_uid)
+    for what, found in ((path.parent, folder), (path, there)):
+        if found.st_uid not in owners:
+            raise _Foreign(
+                f"{what} belongs to another user ({found.st_uid}): use that user's `utd-device press`"
+            )
+    if stat.S_IMODE(folder.st_mode) & 0o022:
+        raise _Foreign(f"others may write to {path.parent}: make it mode 0700")
+    if not stat.S_ISSOCK(there.st_mode):
+        raise _Foreign(f"{path} is no socket: remove it")
+
+
+class _Foreign(OSError):
+    """A socket that somebody else may have put there."""
+
+
 def press(config: MachineConfig) -> None:
     """Presses the button of the running device. Blocks: to 3 s. Raises: TriggerFailed when none runs."""
     reason: OSError | None = None
@@ -126,6 +152,7 @@ def press(config: MachineConfig) -> None:
             ours.bind("")
             ours.settimeout(ANSWER_S)
             try:
+                _check_owner(path)
                 ours.sendto(b"press", str(path))
                 ours.recv(64)
             except TimeoutError as error:
@@ -138,6 +165,8 @@ def press(config: MachineConfig) -> None:
                     reason = reason or error
                 continue
             return
+    if isinstance(reason, _Foreign):
+        raise TriggerFailed(f"the press was told to no one: {reason}") from reason
     if isinstance(reason, PermissionError):
         raise TriggerFailed("the doorbell runs as another user: use `sudo utd-device press`") from reason
     raise TriggerFailed(

@@ -35,6 +35,16 @@ class TestPyAvCamera(SnapshotCameraContract):
         return open_camera(config_of(adapter="pyav", source=source, encoder=request.param, **size))
 
 
+def test_address_when_it_is_a_cameras_name_in_a_sentence_holds_no_secret() -> None:
+    """Status and errors name the camera by its place alone."""
+    for address in (
+        "rtsp://admin:S3cr3t/x@10.0.0.2/a",
+        "http://10.0.0.2/a?pwd=S3cr3t",
+        "rtsp://10.0.0.2/pw=S3cr3t",
+    ):
+        assert "S3cr3t" not in PyAvCamera(address, 640, 480, 10)._name
+
+
 def test_file_when_it_ends_begins_again_at_its_own_pace(tmp_path: Path) -> None:
     """A film of one second shows more than one second's pictures, and no fault."""
     camera, frames = PyAvCamera(str(film(tmp_path / "film.mp4")), *SIZE), []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from device.__main__ import find_config, main
+from device.__main__ import _JournalFormatter, find_config, main
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -80,7 +81,7 @@ def test_configuration_when_shown_has_no_secret(tmp_path: Path, capsys: pytest.C
     as_json = capsys.readouterr().out
     shown = json.loads(as_json)
     assert shown["device"]["identity"] == "door"
-    assert shown["camera"]["source"] == "rtsp://***@10.0.0.2/main"
+    assert shown["camera"]["source"] == "rtsp://***@10.0.0.2/***"
     assert main(["config", "check", "--config", str(path)]) == 0
     out = capsys.readouterr().out
     assert "canary" not in as_json + out
@@ -133,3 +134,15 @@ def test_configuration_when_checked_and_wrong_ends_with_two(tmp_path: Path) -> N
         shown.stderr
         == f"utd-device: {path}: [camera] width: must be an even whole number from 64 to 1920, not 641\n"
     )
+
+
+def test_journal_when_a_name_holds_a_break_gets_one_entry_and_no_password() -> None:
+    """Each line is an entry with a priority of its own: a name begins none, an address keeps its secret."""
+    formatter = _JournalFormatter("%(name)s: %(message)s")
+    words = "x\n<0>systemd: all is well \x1b[2J rtsp://admin:canary@10.0.0.2/main?pwd=canary"
+    written = formatter.format(
+        logging.LogRecord("device", logging.WARNING, "x.py", 1, "%s calls", (words,), None)
+    )
+    assert written.splitlines() == [
+        "<4>device: x <0>systemd: all is well \\x1b[2J rtsp://***@10.0.0.2/*** calls"
+    ]

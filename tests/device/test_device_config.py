@@ -11,6 +11,7 @@ from device.config import load, parse, without_secrets
 from device.errors import ConfigError
 from device.examples import example
 from utdstream.limits import MAX_SEATS
+from utdstream.settings import shown, toml
 
 HEAD = '[engine]\napp_id = "1"\n[device]\nidentity = "door"\n'
 
@@ -132,11 +133,41 @@ def test_key_when_it_is_a_file_or_a_credential_is_read_and_never_shown(
         _ = config.app_key
 
 
-def test_address_when_shown_has_its_password_masked_and_nothing_else() -> None:
-    """A camera's password is in its address: RTSP has no other place for it."""
-    assert without_secrets("rtsp://admin:ca@ary@10.0.0.2:554/a?b=c") == "rtsp://***@10.0.0.2:554/a?b=c"
-    for plain in ("rtsp://10.0.0.2:554/a@b", "/dev/video0", "http://192.168.1.10:7880", "me@home: hello"):
+@pytest.mark.parametrize(
+    ("address", "seen"),
+    [
+        ("rtsp://admin:S3cr3t@10.0.0.2:554/a?b=c", "rtsp://***@10.0.0.2:554/***"),
+        ("rtsp://admin:S3@cr3t@10.0.0.2/a", "rtsp://***@10.0.0.2/***"),
+        ("rtsp://S3cr3t@10.0.0.2", "rtsp://***@10.0.0.2"),
+        ("rtsp://admin:S3cr3t/x9@10.0.0.2/stream", "rtsp://***"),
+        ("rtsp://admin:x?S3cr3t@10.0.0.2/stream", "rtsp://***"),
+        ("rtsp://admin:x#S3cr3t@10.0.0.2/stream", "rtsp://***"),
+        ("rtsp://admin:x S3cr3t@10.0.0.2/stream", "rtsp://***@10.0.0.2/***"),
+        ("rtsp://admin:S3cr3t", "rtsp://***"),
+        ("rtsp://10.0.0.2:554/user=admin&password=S3cr3t&channel=1.sdp", "rtsp://10.0.0.2:554/***"),
+        ("rtsp://10.0.0.2:554/user=admin&password=p@S3cr3t", "rtsp://***"),
+        ("http://10.0.0.2:88/cgi-bin/CGI.cgi?usr=admin&pwd=S3cr3t", "http://10.0.0.2:88/***"),
+        ("http://10.0.0.2?pwd=S3cr3t", "http://10.0.0.2/***"),
+        ("RTSPS://[fe80::1%eth0]:322/S3cr3t", "RTSPS://[fe80::1%eth0]:322/***"),
+    ],
+)
+def test_address_when_shown_keeps_only_scheme_host_and_port(address: str, seen: str) -> None:
+    """A camera's password is in its address, wherever its maker put it."""
+    assert shown(address) == seen
+    for text in (f"{address} does not answer", f"cannot open '{address}': refused", f"({address})"):
+        assert "S3cr3t" not in without_secrets(text) or " " in address
+    assert "S3cr3t" not in toml(address) + toml([address])
+
+
+def test_text_when_it_holds_no_secret_is_shown_as_it_is() -> None:
+    """Addresses of engines, files, sentences."""
+    for plain in ("/dev/video0", "http://192.168.1.10:7880", "http://[::1]:7880/", "me@home: hello"):
         assert without_secrets(plain) == plain
+        assert shown(plain) == plain
+    assert (
+        without_secrets("waiting for http://10.0.0.2:7880, since 3.")
+        == "waiting for http://10.0.0.2:7880, since 3."
+    )
 
 
 @pytest.mark.parametrize("app", ["doorbell", "kiosk"])

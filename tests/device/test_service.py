@@ -116,3 +116,20 @@ def test_program_when_sent_usr1_is_pressed(program: tuple[subprocess.Popen[str],
     eventually(lambda: "READY=1" in hears.hear(), "it is ready")
     process.send_signal(signal.SIGUSR1)
     eventually(lambda: "STATUS=pressed" in hears.hear(), "it is pressed")
+
+
+def test_status_when_a_rogue_engine_wrote_it_is_one_assignment(tmp_path: Path) -> None:
+    """Its words reach the service manager as words: no other assignment, no control character, no endless text."""
+    hears = Manager(str(tmp_path / "notify"))
+    service = Service({"NOTIFY_SOCKET": str(tmp_path / "notify")})
+    evil = "no\nWATCHDOG=trigger\rMAINPID=1\x85FDSTORE=1\x1b[2J\x00" + "x" * 100_000
+    service.ready(evil)
+    service.status(evil + "again")
+    hears.hear()
+    assert len(hears.datagrams) == 2
+    for datagram in hears.datagrams:
+        names = [line.split("=", 1)[0] for line in datagram.split("\n")]
+        assert names in (["READY", "STATUS"], ["STATUS"])
+        assert datagram.replace("\n", "").isprintable()
+    assert service.last_status.isprintable()
+    hears.close()

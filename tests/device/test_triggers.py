@@ -20,7 +20,7 @@ from device_contract import ButtonContract
 from facts import eventually
 from gpiozero.pins.mock import MockFactory
 
-from device.config import MachineConfig, parse
+from device.config import MachineConfig, load, parse
 from device.errors import PackageMissing, TriggerFailed
 from device.trigger import command
 from device.trigger.command import CommandButton, press, socket_path
@@ -298,11 +298,16 @@ def test_command_when_given_presses_the_running_device(run_folder: Path) -> None
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can start a device as another user")
-def test_command_when_the_device_runs_as_another_user_is_answered(tmp_path: Path) -> None:
-    """`sudo utd-device press` and a service with `DynamicUser`: pressed, and said so, at once."""
+def test_command_when_the_device_runs_as_a_services_user_is_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`sudo utd-device press` and a service with `DynamicUser`: pressed, and said so. Elsewhere: refused."""
     path = tmp_path / "doorbell.toml"
     path.write_text('[engine]\napp_id = "1"\n[device]\nidentity = "door"\n')
-    with tempfile.TemporaryDirectory() as folder:  # tmp_path is below a folder that is root's alone
+    with tempfile.TemporaryDirectory() as run:  # tmp_path is below a folder that is root's alone
+        folder = os.path.join(run, "utd-doorbell")
+        os.mkdir(folder, 0o700)
+        os.chmod(run, 0o755)
         os.chown(folder, NOBODY, NOBODY)
         environment = {**os.environ, "RUNTIME_DIRECTORY": folder, "PYTHONPATH": os.pathsep.join(sys.path)}
         with subprocess.Popen(
@@ -323,9 +328,39 @@ def test_command_when_the_device_runs_as_another_user_is_answered(tmp_path: Path
                 check=False,
                 timeout=30,
             )
+            assert shown.returncode == 1
+            assert f"{folder} belongs to another user (65534)" in shown.stderr
+            monkeypatch.setattr(command, "RUN", Path(run))
+            press(load(path))
             device.stdin.close()
-            assert (shown.returncode, shown.stdout) == (0, "pressed\n"), shown.stderr
             assert device.stdout.read() == "pressed\n"
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind", "words"),
+    [(0o777, "socket", "others may write"), (0o700, "file", "is no socket"), (0o700, "link", "is no socket")],
+)
+def test_press_when_somebody_else_may_have_put_the_socket_there_is_told_to_no_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, kind: str, words: str
+) -> None:
+    """It would say `pressed`, and no bell has rung."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(folder))
+    path = socket_path(config_of())
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as theirs:
+        theirs.bind(str(tmp_path / "s" if kind == "link" else path))
+        if kind == "link":
+            path.symlink_to(tmp_path / "s")
+        elif kind == "file":
+            path.unlink()
+            path.write_text("")
+        folder.chmod(mode)
+        with pytest.raises(TriggerFailed, match=words):
+            press(config_of())
+        theirs.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            theirs.recv(64)
 
 
 def test_command_when_the_device_was_killed_takes_its_place_but_never_a_living_ones(

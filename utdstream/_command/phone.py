@@ -34,6 +34,7 @@ from utdstream import (
     UTDStreamType,
 )
 from utdstream.config import DEFAULT_BASE_URL, ClientConfig
+from utdstream.one_line import one_line
 from utdstream.synthetic import FileMicrophone, PatternCamera, RecordingSpeaker, ToneMicrophone
 
 ANSWERED, FAILED, NOT_ANSWERED = 0, 1, 3
@@ -149,7 +150,7 @@ def answer(phone: Phone, *, how: str, once: bool, ring_s: float, wait_s: float |
 def _take(client: UTDStreamClient, incoming: IncomingCall, phone: Phone, how: str, ring_s: float) -> int:
     """Takes one incoming call, from its ring to its end. Returns what the exit status would be."""
     caller = incoming.caller_name or incoming.caller_identity
-    print(f"{caller} is calling ({incoming.type.wire})", file=phone.progress, flush=True)
+    print(f"{one_line(caller)} is calling ({incoming.type.wire})", file=phone.progress, flush=True)
     facts: dict[str, object] = {
         "call_id": incoming.call_id,
         "caller_identity": incoming.caller_identity,

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from utdstream.engine import packages
 from utdstream.errors import InvalidConfig
+from utdstream.one_line import OneLineFormatter
 
 if TYPE_CHECKING:
     from utdstream.engine.config import EngineConfig
@@ -143,9 +144,9 @@ def _places() -> int:
 
 
 def _set_up_logging(level: str) -> None:
-    logging.basicConfig(
-        level=level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(OneLineFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    logging.basicConfig(level=level.upper(), handlers=[handler])
     # Half of the cost of a line is for what none of ours says.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     # Libraries at DEBUG write request headers: they stay at WARNING whatever the engine's level is.
