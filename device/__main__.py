@@ -1,4 +1,4 @@
-"""The command `utd-device`: doorbell, kiosk, doctor, install-service, press, config.
+"""The command `utd-device`: doorbell, kiosk, doctor, install-service, press, relay-off, config.
 
 Owns: the command line, the exit statuses, the log's form. What a verb needs is imported when it runs.
 Exit statuses: 0 all is well, 1 it failed or something is missing, 2 the command or the configuration is wrong.
@@ -37,6 +37,10 @@ _VERBS = {
         ("utd-device doctor --config doorbell.toml", "utd-device doctor --app kiosk --json"),
     ),
     "press": ("press the button of the running device", ("utd-device press --config doorbell.toml",)),
+    "relay-off": (
+        "let the door's relay go, whatever a program before left it at",
+        ("utd-device relay-off --config doorbell.toml",),
+    ),
     "config": (
         "check a configuration and show it as it is understood",
         ("utd-device config check --config doorbell.toml", "utd-device config --example kiosk > kiosk.toml"),
@@ -100,6 +104,8 @@ def _run(chosen: argparse.Namespace) -> int:
         press(config)
         print("pressed")
         return OK
+    if chosen.verb == "relay-off":
+        return _relay_off(config)
     from device.service import App, Service
 
     program: App
@@ -124,6 +130,18 @@ def find_config(given: Path | None, app: str) -> Path:
     folders = [folder for folder in os.environ.get("CONFIGURATION_DIRECTORY", "").split(":") if folder]
     places = [Path(folder) / f"{app}.toml" for folder in folders] + [configuration.DEFAULT_PATHS[app]]
     return next((place for place in places if place.exists()), places[-1])
+
+
+def _relay_off(config: MachineConfig) -> int:
+    """Lets the relay go; the unit calls it when the doorbell has ended, in whatever way."""
+    if config.door.adapter == "none":
+        print("there is no relay")
+        return OK
+    from device.trigger.relay import let_go
+
+    let_go(config)
+    print("the relay is off")
+    return OK
 
 
 def _doctor(config: MachineConfig, app: str, *, as_json: bool) -> int:

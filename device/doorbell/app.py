@@ -202,13 +202,17 @@ class Doorbell(DeviceApp[logic.DoorbellEvent | Numbered]):
 
     # -- what else is opened and closed
 
+    def _open(self) -> None:
+        """Opens the relay before all else: it lets go what a program before may have left pulled in."""
+        if self._relay is None:
+            self._relay = self._try("door", lambda: registry.open_relay(self._config))
+        super()._open()
+
     def _adopt(self, devices: Devices) -> Devices:
         if devices.speaker is not None and not isinstance(devices.speaker, PlatformSpeaker):
             self._sounds = LocalSounds(devices.speaker)
             devices = Devices(devices.microphone, self._sounds, devices.camera)
         self._door_rules()  # a PIN that cannot be read is said now, not in front of a shut door
-        if self._relay is None:
-            self._relay = self._try("door", lambda: registry.open_relay(self._config))
         if self._config.home_assistant.enabled:
             self._home = self._try("Home Assistant", self._open_home)
         return devices

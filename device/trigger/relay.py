@@ -1,6 +1,7 @@
 """A relay on a GPIO pin: the door opener.
 
-Owns: `GpioRelay`. A pulse ends on a timer thread `utd-relay`; whatever happens, the relay lets go.
+Owns: `GpioRelay`, `let_go`. A pulse ends on a timer thread `utd-relay`; whatever happens, the relay lets go: a pin
+keeps its level when its program is killed, so the unit calls `let_go` behind it, and the program begins with it.
 """
 
 from __future__ import annotations
@@ -61,3 +62,8 @@ class GpioRelay:
         if timer is not None:
             timer.cancel()
             timer.join(1.0)
+
+
+def let_go(config: MachineConfig) -> None:
+    """Lets the relay go that a program before left pulled in. Raises: PackageMissing, TriggerFailed."""
+    GpioRelay(config).close()

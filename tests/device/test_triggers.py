@@ -20,6 +20,7 @@ from device_contract import ButtonContract
 from facts import eventually
 from gpiozero.pins.mock import MockFactory
 
+from device.__main__ import main
 from device.config import MachineConfig, load, parse
 from device.errors import PackageMissing, TriggerFailed
 from device.trigger import command
@@ -177,6 +178,29 @@ def test_relay_when_pulsed_lets_go_by_itself_and_at_close(pins: MockFactory) -> 
     pin = pins.pin(22)
     slow.close()
     assert pin.state == 0
+
+
+def test_relay_when_its_program_was_killed_in_a_pulse_is_let_go(
+    pins: MockFactory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A pin keeps its level; `relay-off`, which the unit runs behind the doorbell, and a new start lower it."""
+    path = tmp_path / "doorbell.toml"
+    path.write_text(
+        '[engine]\napp_id = "1"\n[device]\nidentity = "door"\n[door]\nadapter = "gpio"\npin = 27\n'
+    )
+    pin = pins.pin(27)
+    pin.output_with_state(1)
+    assert main(["relay-off", "--config", str(path)]) == 0
+    assert pin.state == 0
+    assert capsys.readouterr().out == "the relay is off\n"
+    pin.output_with_state(1)
+    made = GpioRelay(load(path))
+    assert pin.state == 0
+    assert main(["relay-off", "--config", str(path)]) == 1, "the running doorbell holds the pin"
+    assert "is the pin taken?" in capsys.readouterr().err
+    made.close()
+    path.write_text('[engine]\napp_id = "1"\n[device]\nidentity = "door"\n')
+    assert main(["relay-off", "--config", str(path)]) == 0
 
 
 def test_relay_when_no_thread_can_end_the_pulse_does_not_pull_in(

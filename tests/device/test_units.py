@@ -68,6 +68,17 @@ def test_unit_when_read_restarts_always_and_for_ever(name: str) -> None:
     assert "\nStartLimitIntervalSec=0\n" in text
 
 
+def test_doorbell_when_it_ends_in_whatever_way_has_its_relay_let_go(tmp_path: Path) -> None:
+    """The unit calls `relay-off` behind it, with the installed program; a failure of that fails nothing."""
+    root = tmp_path / "image"
+    key = tmp_path / "key"
+    key.write_text("pk_live_123\n")
+    assert main(["install-service", "--root", str(root), "--app-key-file", str(key)]) == 0
+    unit = (root / "etc/systemd/system/utd-doorbell.service").read_text()
+    program = Path(sys.executable).parent / "utd-device"
+    assert f"\nExecStopPost=-{program} relay-off --config /etc/utdstream/doorbell.toml\n" in unit
+
+
 def test_installation_when_made_into_an_image_is_whole_and_repeatable(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
