@@ -17,7 +17,7 @@ import pytest
 from utdstream.engine.rules import bans, calls
 from utdstream.engine.rules.bans import Ban
 from utdstream.engine.rules.calls import CallRecord
-from utdstream.engine.rules.keys import AppKey
+from utdstream.engine.rules.keys import AppKey, Login
 from utdstream.engine.rules.refusals import Refusal
 from utdstream.engine.rules.room_state import RoomState, SeatState, new_state
 from utdstream.engine.rules.rooms import Room
@@ -102,6 +102,7 @@ class StoreContract(ABC):
                 store.bans.put(a_ban())
                 store.keys.insert(a_key())
                 store.keys.revoke("key_1", NOW)
+                store.logins.see(Login("bob"), NOW)
                 raise Refusal("callee_busy", "no")
 
         with pytest.raises(Refusal):
@@ -113,6 +114,7 @@ class StoreContract(ABC):
         assert store.people.presence("lobby", "bob") is None
         assert store.bans.of("bob", NOW, room="lobby") == []
         assert store.keys.all() == []
+        assert store.logins.of() == []
         assert store.keys.by_digest(a_key().digest) is None
 
     def test_transaction_when_it_raises_leaves_the_memory_as_the_database(self, store: Store) -> None:
@@ -475,8 +477,55 @@ class StoreContract(ABC):
         def revoke_and_refuse() -> None:
             with store.transaction():
                 store.keys.revoke("key_1", NOW)
+                store.logins.see(Login("bob"), NOW)
                 raise Refusal("callee_busy", "no")
 
         with pytest.raises(Refusal):
             revoke_and_refuse()
         assert store.keys.by_digest("digest 1") == a_key()
+
+    # -- broker logins
+
+    def test_login_when_minted_is_remembered_by_identity_and_key(self, store: Store) -> None:
+        """Also after another opening; its password is known once it was told."""
+        own, by_key = Login("bob"), Login("bob", "key_1")
+        for login in (own, by_key, Login("cat", "key_1")):
+            store.logins.see(login, NOW)
+        store.logins.tell(own, "digest")
+        again = self.open()
+        for each in (store, again):
+            assert set(each.logins.of(identity="bob")) == {own, by_key}
+            assert set(each.logins.of(key_id="key_1")) == {by_key, Login("cat", "key_1")}
+            assert (each.logins.told(own), each.logins.told(by_key)) == ("digest", None)
+            assert each.logins.ending() == []
+        again.close()
+
+    def test_login_when_it_is_to_end_is_kept_until_it_has(self, store: Store) -> None:
+        """A broker that is away hears of it later."""
+        login = Login("bob")
+        store.logins.see(login, NOW)
+        store.logins.end([login, Login("never minted")])
+        again = self.open()
+        assert again.logins.ending() == [login]
+        again.close()
+        store.logins.forget(login)
+        assert (store.logins.ending(), store.logins.of()) == ([], [])
+
+    def test_login_when_minted_while_it_ends_lives_on(self, store: Store) -> None:
+        """Nothing is known of its password any more, and a late word of its end is not heard."""
+        login = Login("bob")
+        store.logins.see(login, NOW)
+        store.logins.tell(login, "digest")
+        store.logins.end([login])
+        store.logins.see(login, NOW)
+        store.logins.forget(login)
+        assert (store.logins.of(), store.logins.ending()) == ([login], [])
+        assert store.logins.told(login) is None
+
+    def test_login_when_not_minted_for_long_is_found(self, store: Store) -> None:
+        """A new mint counts, if not to the hour."""
+        for identity in ("old", "used"):
+            store.logins.see(Login(identity), NOW)
+        later = NOW + timedelta(days=90)
+        store.logins.see(Login("used"), later)
+        assert store.logins.unseen_since(later) == [Login("old")]

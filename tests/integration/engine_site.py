@@ -108,12 +108,15 @@ class EventReader(AbstractContextManager["EventReader"]):
     def __init__(self, login: MqttLogin, topics: tuple[str, ...] | None = None) -> None:
         self.events: list[messages.CallEvent] = []
         self.granted: list[bool] = []
+        self.is_connected = False
+        self.refusals: list[str] = []
         self._topics = topics or (login.topic,)
         self._changed = threading.Condition()
         self._client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
         self._client.username_pw_set(login.username, login.password)
         self._client.reconnect_delay_set(0.2, 0.5)  # type: ignore[arg-type]
         self._client.on_connect = self._connected
+        self._client.on_disconnect = self._disconnected
         self._client.on_subscribe = self._subscribed
         self._client.on_message = self._message
         self._client.connect(login.host, login.port)
@@ -142,8 +145,17 @@ class EventReader(AbstractContextManager["EventReader"]):
         self._client.disconnect()
         self._client.loop_stop()
 
-    def _connected(self, client: paho.Client, *_: object) -> None:
+    def _connected(
+        self, client: paho.Client, userdata: object, flags: object, reason: ReasonCode, properties: object
+    ) -> None:
+        self.is_connected = not reason.is_failure
+        if reason.is_failure:
+            self.refusals.append(str(reason))
+            return
         client.subscribe([(topic, SubscribeOptions(qos=1)) for topic in self._topics])
+
+    def _disconnected(self, *_: object) -> None:
+        self.is_connected = False
 
     def _subscribed(
         self, client: object, userdata: object, mid: int, reasons: list[ReasonCode], properties: object

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 import requests
-from engine_site import Site, people_of
+from engine_site import EventReader, Site, people_of
 from facts import eventually
 
 from utdstream import AuthenticationFailed, PermissionDenied, UTDStreamClient, UTDStreamType
 from utdstream._session.room import UTDRoom
-from utdstream._wire import routes
+from utdstream._wire import codec, routes
 from utdstream.cli import main
+from utdstream.models import MqttLogin
 from utdstream.testing import LocalStack
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("programs")]
@@ -40,6 +41,13 @@ def mint(site: Site, key: str, identity: str, **fields: object) -> tuple[int, di
     path = routes.TOKEN if fields else routes.AUTH_SESSION
     answer = site.with_headers(X_App_Key=key).ask("POST", path, {"identity": identity, **fields})
     return answer.status_code, answer.json()
+
+
+def login_of(answer: tuple[int, dict[str, object]]) -> MqttLogin:
+    """The broker login in the answer of a mint."""
+    login = codec.parse_session(answer[1]).mqtt
+    assert login is not None
+    return login
 
 
 def code_of(answer: tuple[int, dict[str, object]]) -> tuple[int, object]:
@@ -309,3 +317,43 @@ def test_open_key_when_on_beyond_loopback_is_said_by_the_log(tmp_path: Path) -> 
             log = running.settings.log("engine").read_text()
         assert ("open_key is on" in log) is is_said
         assert project.app_key not in log
+
+
+def test_broker_when_the_key_is_revoked_lets_its_login_in_no_more(site: Site) -> None:
+    """The connection ends at once, its password with it; the login by another key goes on hearing rings."""
+    key, other = site.stack.issue_key("twin"), site.stack.issue_key("twin")
+    old, new = (login_of(mint(site, one, "twin")) for one in (key, other))
+    assert (old.username, old.password) != (new.username, new.password)
+    assert old.topic == new.topic
+    with EventReader(old) as ended, EventReader(new) as stays:
+        site.server().ask("DELETE", routes.key(key_ids_of(site, "twin")[-1]))
+        eventually(lambda: not ended.is_connected, "it is thrown out", within_s=1.5)
+        call = site.server().call("twin", caller_identity="door")
+        stays.wait_for("call_initiated", call.call_id)
+        eventually(lambda: ended.refusals, "it is not let in again")
+        assert ended.events == []
+
+
+def test_broker_when_it_was_away_at_the_revocation_hears_of_it(site: Site) -> None:
+    """What could not be said is written down, over a death of the engine too."""
+    key = site.stack.issue_key("late")
+    login = login_of(mint(site, key, "late"))
+    site.stack.stop("mqtt")
+    site.server().ask("DELETE", routes.key(key_id_of(site, "late")))
+    site.stack.kill("engine")
+    site.stack.start("mqtt")
+    with EventReader(login) as reader:
+        site.stack.start("engine")
+        eventually(lambda: reader.refusals, "it is thrown out, and not let in again", within_s=8)
+
+
+def test_broker_when_an_identity_is_banned_and_free_again_lets_it_in_anew(site: Site) -> None:
+    """The ban ends the login; the first mint after it makes one that works."""
+    key = site.stack.issue_key("rowdy")
+    login = login_of(mint(site, key, "rowdy"))
+    with EventReader(login) as reader:
+        site.server().ask("POST", routes.BAN, {"identity": "rowdy"})
+        eventually(lambda: reader.refusals, "it is not let in again")
+        site.server().ask("DELETE", routes.BAN, {"identity": "rowdy"})
+        assert login_of(mint(site, key, "rowdy")) == login
+        eventually(lambda: reader.is_connected, "it is let in")

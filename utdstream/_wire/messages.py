@@ -68,9 +68,9 @@ def availability_topic(app_id: str, identity: str) -> str:
     return f"utdstream/v1/{segment(app_id)}/{segment(identity)}/availability"
 
 
-def mqtt_username(app_id: str, identity: str) -> str:
-    """Returns the broker login of one identity."""
-    return f"{segment(app_id)}/{segment(identity)}"
+def mqtt_username(app_id: str, identity: str, key_id: str = "") -> str:
+    """Returns the broker login of one identity, by a key of its own when one is named."""
+    return f"{segment(app_id)}/{segment(identity)}" + (f"/{segment(key_id)}" if key_id else "")
 
 
 def call_update(call: UTDCall) -> bytes:

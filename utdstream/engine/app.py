@@ -10,10 +10,12 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
+from utdstream.engine import clock
 from utdstream.engine.api.acting import FrontDesk
 from utdstream.engine.api.bans import BanHandlers
 from utdstream.engine.api.calls import CallHandlers
@@ -44,10 +46,14 @@ from utdstream.engine.media.sfu import Sfu
 from utdstream.engine.media.tokens import Tokens
 from utdstream.engine.push.call_events import CallEvents
 from utdstream.engine.push.notifier import Notifier
+from utdstream.engine.rules.keys import AppKey, Login
 from utdstream.engine.rules.ringing import Patience
 from utdstream.engine.store.sqlite.database import SqliteStore
 
 CLOSE_WITHIN_S = 0.8
+KEEP_LOGINS_FOR = timedelta(days=90)
+"""A broker login that was not minted for so long ends."""
+END_OLD_EVERY_S = 3600.0
 
 _log = logging.getLogger(__name__)
 
@@ -67,7 +73,9 @@ class Engine:
         self.sfu = Sfu(config.livekit)
         self.notifier: Notifier | None = None
         if config.mqtt is not None:
-            self.notifier = Notifier(config.mqtt, app_id, self.tokens.mqtt_password, broker_up)
+            self.notifier = Notifier(
+                config.mqtt, app_id, self.tokens.mqtt_password, self.store.logins, broker_up
+            )
         self.events = CallEvents(self.store, self.notifier)
         call_rooms = CallRooms(self.store, self.sfu, self.lanes, self.timers)
         self.calls = CallService(
@@ -104,7 +112,7 @@ class Engine:
             self.lanes,
             self.timers,
             self.desk,
-            on_banned=self.events.close_all,
+            on_banned=self._banned,
         )
         self.keys = KeyService(
             app_id,
@@ -113,7 +121,7 @@ class Engine:
             self.calls,
             self.lanes,
             self.timers,
-            on_revoked=lambda key: self.events.close_all(key_id=key.id),
+            on_revoked=self._revoked,
         )
         self.gate = Gate(
             self.tokens,
@@ -122,6 +130,24 @@ class Engine:
             is_key_open=config.is_key_open,
             check_ban=self.bans.check,
         )
+
+    def _banned(self, identity: str) -> None:
+        self.events.close_all(identity)
+        self._end_logins(self.store.logins.of(identity=identity))
+
+    def _revoked(self, key: AppKey) -> None:
+        self.events.close_all(key_id=key.id)
+        self._end_logins(self.store.logins.of(key_id=key.id))
+
+    def _end_logins(self, ended: list[Login]) -> None:
+        if self.notifier is not None:
+            self.notifier.end(ended)
+
+    async def _end_old_logins(self) -> None:
+        try:
+            self._end_logins(self.store.logins.unseen_since(clock.now() - KEEP_LOGINS_FOR))
+        finally:
+            self.timers.after(END_OLD_EVERY_S, "old logins", self._end_old_logins)
 
     def open(self) -> None:
         """Takes up the calls of the database, connects to the broker, begins to poll."""
@@ -137,6 +163,7 @@ class Engine:
         self.room_watch.start()
         self.bans.start()
         self.keys.start()
+        self.timers.after(END_OLD_EVERY_S, "old logins", self._end_old_logins)
         self.timers.start()
 
     async def close(self) -> None:

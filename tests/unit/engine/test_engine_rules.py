@@ -17,6 +17,7 @@ from utdstream.engine.api.operations import OPERATIONS
 from utdstream.engine.api.operations.table import codes_of
 from utdstream.engine.push import logins
 from utdstream.engine.rules import rooms
+from utdstream.engine.rules.keys import Login
 from utdstream.engine.rules.refusals import STATUS_OF_CODE, Refusal
 from utdstream.errors import InvalidConfig
 from utdstream.models import UTDStreamType
@@ -234,7 +235,7 @@ def test_settings_file_when_missing_is_named(tmp_path: Path) -> None:
 
 def test_login_when_made_reads_its_own_calls_and_nothing_else() -> None:
     """A login reads its own calls and nothing else."""
-    role, client = logins.login_commands("12", "a/+#b", "pw", "7")
+    role, client = logins.login_commands("12", Login("a/+#b"), "pw", "7")
     assert role["acls"] == [
         {"acltype": kind, "topic": topic, "priority": 0, "allow": True}
         for kind, topic in (

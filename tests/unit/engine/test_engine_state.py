@@ -13,6 +13,7 @@ from livekit import api
 from utdstream.engine import config
 from utdstream.engine.background import Lanes, Timers
 from utdstream.engine.media.tokens import Tokens
+from utdstream.engine.rules.keys import Login
 from utdstream.engine.rules.refusals import Refusal
 
 LIVEKIT_SECRET = "livekit-secret-of-at-least-32-bytes"
@@ -105,7 +106,9 @@ def test_credentials_when_compared_are_so_whole_and_take_any_text() -> None:
     for wrong in ("", "ke", "keyy", "ü", "secre"):
         assert not tokens.is_app_key(wrong)
         assert not tokens.is_app_secret(wrong)
-    assert tokens.mqtt_password("a") == Tokens(SETTINGS).mqtt_password("a") != tokens.mqtt_password("b")
+    assert tokens.mqtt_password(Login("a")) == Tokens(SETTINGS).mqtt_password(Login("a"))
+    each = (Login("a"), Login("b"), Login("a", "key_1"), Login("a", "key_2"))
+    assert len({tokens.mqtt_password(login) for login in each}) == len(each)
 
 
 def test_work_when_of_one_key_is_in_order_and_a_failure_stops_nothing() -> None:

@@ -128,7 +128,7 @@ class CallHandlers:
             identity=identity,
             name=name,
             sources=call_sources(record.call.type),
-            key_id=None if ask.asker.key is None else ask.asker.key.id,
+            key_id=ask.asker.own_key_id,
         )
         return codec.call_to_json(replace(record.call, token=token, url=self._media_url))
 

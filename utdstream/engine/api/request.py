@@ -35,6 +35,11 @@ class Asker:
         return keys.SERVER_ID if self.trusted else keys.OPEN_ID
 
     @property
+    def own_key_id(self) -> str:
+        """The id of the asker's own key; empty for the open key and for the secret."""
+        return "" if self.key is None else self.key.id
+
+    @property
     def display_name(self) -> str | None:
         """The name by which others know this asker, whatever it calls itself; None: it may choose."""
         return None if self.key is None else self.key.display_name

@@ -24,6 +24,7 @@ from utdstream.engine.media.sfu import Participant, SfuRoom
 from utdstream.engine.media.tokens import Tokens
 from utdstream.engine.push.notifier import Notifier
 from utdstream.engine.rules import keys, roles, rooms
+from utdstream.engine.rules.keys import Login
 from utdstream.engine.rules.refusals import Refusal, invalid, no_participant, not_moderator
 from utdstream.limits import MAX_RELIABLE_BYTES, MAX_SEATS
 from utdstream.models import UTDStreamType
@@ -74,7 +75,9 @@ class RoomHandlers:
         identity = _required_identity(ask)
         ask.fields.name("name")
         self._bans.check(identity)
-        login = None if self._notifier is None else await self._notifier.login(identity)
+        login = None
+        if self._notifier is not None:
+            login = await self._notifier.login(Login(identity, ask.asker.own_key_id))
         return Answer(
             answers.session_to_json(user_token=self._tokens.bearer(identity, ask.asker.key_id), mqtt=login)
         )
@@ -116,7 +119,7 @@ class RoomHandlers:
             metadata=json.dumps({**metadata, "role": entrance.role}, separators=(",", ":")),
             can_subscribe=entrance.rights.can_subscribe,
             can_publish_data=entrance.rights.can_publish_data,
-            key_id=None if key is None else key.id,
+            key_id=ask.asker.own_key_id,
         )
         return Answer(
             answers.token_to_json(

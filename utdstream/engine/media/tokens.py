@@ -20,6 +20,7 @@ from livekit.api.access_token import Claims
 
 from utdstream.engine.config import EngineConfig
 from utdstream.engine.rules import keys
+from utdstream.engine.rules.keys import Login
 from utdstream.engine.rules.refusals import Refusal
 from utdstream.engine.rules.rooms import livekit_name
 
@@ -123,10 +124,10 @@ class Tokens:
         metadata: str = "",
         can_subscribe: bool = True,
         can_publish_data: bool = True,
-        key_id: str | None = None,
+        key_id: str = "",
     ) -> str:
         """A media token: join `room`, subscribe, send data, publish `sources` (empty: nothing); minted
-        with the app key of this id (None: the open key, or the secret).
+        with the app key of this id (empty: the open key, or the secret).
         """
         now = int(time.time())
         claims = {
@@ -137,19 +138,22 @@ class Tokens:
             "name": name or identity,
             "video": {**_grants(tuple(sources), can_subscribe, can_publish_data), "room": room},
         }
-        if key_id is not None:
+        if key_id:
             claims["attributes"] = {KEY_ATTRIBUTE: key_id}
         if metadata:
             claims["metadata"] = metadata
         return jwt.encode(claims, self._livekit.api_secret, algorithm="HS256")
 
-    def mqtt_password(self, identity: str) -> str:
-        """The broker password of one identity.
+    def mqtt_password(self, login: Login) -> str:
+        """The password of one broker login.
 
         Deterministic, because telling the broker a new one throws the device out (dynamic security
         ends the sessions of a client whose password is set).
         """
-        seed = f"mqtt|{self._app_id}|{identity}".encode()
+        seed = f"mqtt|{self._app_id}|{login.identity}".encode()
+        if login.key_id:
+            # Another shape than any identity can give the line above: these are bytes of no UTF-8.
+            seed += b"\xff" + login.key_id.encode()
         return hmac.new(self._token_secret, seed, hashlib.sha256).hexdigest()
 
 

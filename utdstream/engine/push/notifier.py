@@ -6,6 +6,8 @@ blocks it. Must not decide anything about calls.
 1. While the broker is away nothing is kept for it: `on_up` lets the owner say again what still holds.
    A device that is cut off asks over REST.
 2. A mint answers without the broker; the login follows when the broker is back.
+3. A login is set, not added if missing: one that exists gets its password anew unless the broker is known to have
+   it. One that is to end is deleted, which disconnects whoever uses it, as soon as there is a broker.
 """
 
 from __future__ import annotations
@@ -25,9 +27,12 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from utdstream._wire import messages
 from utdstream._wire.messages import CallEvent
+from utdstream.engine import clock
 from utdstream.engine.config import MqttSection
 from utdstream.engine.push import logins
 from utdstream.engine.push.broker import PahoLoop
+from utdstream.engine.rules.keys import Login
+from utdstream.engine.store.contract import LoginStore, StoreFailed
 from utdstream.models import MqttLogin
 
 LOGIN_WAIT_S = 2.0
@@ -50,22 +55,24 @@ class Notifier:
         self,
         settings: MqttSection,
         app_id: str,
-        password_of: Callable[[str], str],
+        password_of: Callable[[Login], str],
+        store: LoginStore,
         on_up: Callable[[], None],
     ) -> None:
         self._settings = settings
         self._public_ca = settings.public_ca()
         self._app_id = app_id
         self._password_of = password_of
+        self._store = store
         self._on_up = on_up
         self._loop = asyncio.get_running_loop()
         self._connected = False
         self._was_down = False
         self._down_since = self._loop.time()
-        self._ready: set[str] = set()
-        self._wanted: OrderedDict[str, None] = OrderedDict()
-        self._waiting: dict[str, asyncio.Event] = {}
-        self._of_correlation: dict[str, str] = {}
+        self._ready: set[Login] = set()
+        self._wanted: OrderedDict[Login, None] = OrderedDict()
+        self._waiting: dict[Login, asyncio.Event] = {}
+        self._of_correlation: dict[str, Login] = {}
         self._correlations = count(1)
         self._took_rights = False
         self._rights_at = 0.0
@@ -116,41 +123,62 @@ class Notifier:
         )
         _log.debug("published %s of call %s to %s", event.event, call.call_id, identity)
 
-    async def login(self, identity: str) -> MqttLogin:
-        """The login of this identity; waits a moment for the broker to know it, and answers anyway."""
-        self._wanted[identity] = None
-        self._wanted.move_to_end(identity)
+    async def login(self, login: Login) -> MqttLogin:
+        """What a device needs of this login; waits a moment for the broker to know it, and answers anyway."""
+        self._store.see(login, clock.now())
+        self._wanted[login] = None
+        self._wanted.move_to_end(login)
         while len(self._wanted) > MAX_LOGINS:
             self._wanted.popitem(last=False)
         worth_waiting = self._connected or self._loop.time() - self._down_since < _PATIENCE_S
-        if identity not in self._ready and worth_waiting:
-            known = self._waiting.setdefault(identity, asyncio.Event())
-            self._provision((identity,))
+        if login not in self._ready and worth_waiting:
+            known = self._waiting.setdefault(login, asyncio.Event())
+            self._provision((login,))
             try:
                 async with asyncio.timeout(LOGIN_WAIT_S):
                     await known.wait()
             except TimeoutError:
-                _log.warning("the broker does not know the login of %s yet", identity)
+                _log.warning("the broker does not know the login of %s yet", login.identity)
         return MqttLogin(
             host=self._settings.public_host,
             port=self._settings.public_port,
-            username=messages.mqtt_username(self._app_id, identity),
-            topic=messages.calls_topic(self._app_id, identity),
-            password=self._password_of(identity),
+            username=logins.username(self._app_id, login),
+            topic=messages.calls_topic(self._app_id, login.identity),
+            password=self._password_of(login),
             tls=self._settings.public_tls,
             ca=self._public_ca,
         )
 
-    def _provision(self, identities: Iterable[str]) -> None:
+    def end(self, ending: Iterable[Login]) -> None:
+        """Ends logins, and disconnects whoever uses them; without a broker as soon as there is one."""
+        ended = list(ending)
+        self._store.end(ended)
+        for login in ended:
+            self._wanted.pop(login, None)
+            self._ready.discard(login)
+        self._delete(ended)
+
+    def _provision(self, wanted: Iterable[Login]) -> None:
+        self._send(
+            wanted,
+            lambda login, number: logins.login_commands(
+                self._app_id, login, self._password_of(login), number
+            ),
+        )
+
+    def _delete(self, ended: Iterable[Login]) -> None:
+        self._send(ended, lambda login, number: logins.delete_commands(self._app_id, login, number))
+
+    def _send(
+        self, some: Iterable[Login], commands_for: Callable[[Login, str], list[dict[str, object]]]
+    ) -> None:
         if not self._connected:
             return
         commands: list[dict[str, object]] = []
-        for identity in identities:
+        for login in some:
             correlation = str(next(self._correlations))
-            self._of_correlation[correlation] = identity
-            commands += logins.login_commands(
-                self._app_id, identity, self._password_of(identity), correlation
-            )
+            self._of_correlation[correlation] = login
+            commands += commands_for(login, correlation)
         for start in range(0, len(commands), 2 * _BATCH):
             self._client.publish(
                 logins.CONTROL_TOPIC, logins.encode(commands[start : start + 2 * _BATCH]), qos=1
@@ -165,6 +193,7 @@ class Notifier:
         # The broker may have lost its state: what exists there already is not touched.
         self._ready.clear()
         self._of_correlation.clear()
+        self._delete(self._store.ending())
         self._provision(list(self._wanted))
         self._on_up()
 
@@ -192,18 +221,35 @@ class Notifier:
 
     def _answered(self, payload: bytes) -> None:
         for answer in logins.parse_answers(payload):
-            identity = self._of_correlation.get(answer.correlation)
-            if identity is None:
+            login = self._of_correlation.get(answer.correlation)
+            if login is None:
                 continue
             if answer.error is not None:
-                _log.warning("the broker refused %s for %s: %s", answer.command, identity, answer.error)
-            if answer.command == "createClient":
+                _log.warning("the broker refused %s for %s: %s", answer.command, login.identity, answer.error)
+            if answer.command == "deleteClient":
                 del self._of_correlation[answer.correlation]
                 if answer.error is None:
-                    self._ready.add(identity)
-                waiting = self._waiting.pop(identity, None)
-                if waiting is not None:
-                    waiting.set()
+                    self._store.forget(login)
+            elif answer.command in ("createClient", "setClientPassword"):
+                del self._of_correlation[answer.correlation]
+                self._made(login, answer)
+
+    def _made(self, login: Login, answer: logins.CommandAnswer) -> None:
+        digest = logins.digest_of(self._password_of(login))
+        if answer.existed and self._store.told(login) != digest:
+            self._send(
+                (login,),
+                lambda login, number: logins.set_commands(
+                    self._app_id, login, self._password_of(login), number
+                ),
+            )
+            return
+        if answer.error is None and login in self._wanted:  # else it was ended meanwhile
+            self._ready.add(login)
+            self._store.tell(login, digest)
+        waiting = self._waiting.pop(login, None)
+        if waiting is not None:
+            waiting.set()
 
     # What paho says.
 
@@ -232,7 +278,10 @@ class Notifier:
         self._down(str(reason))
 
     def _on_message(self, client: paho.Client, userdata: object, message: paho.MQTTMessage) -> None:
-        self._answered(bytes(message.payload))
+        try:
+            self._answered(bytes(message.payload))
+        except StoreFailed:
+            _log.exception("what the broker knows could not be written down; it is said again")
 
     def _on_publish(
         self,

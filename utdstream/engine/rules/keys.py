@@ -17,6 +17,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from utdstream._wire import codec, names
 from utdstream.engine.rules.refusals import Refusal, invalid
@@ -41,6 +42,13 @@ class AppKey:
     created_at: datetime
     display_name: str | None = None
     revoked_at: datetime | None = None
+
+
+class Login(NamedTuple):
+    """One login at the broker: of an identity, by the key that it was minted with (empty: no key of its own)."""
+
+    identity: str
+    key_id: str = ""
 
 
 def digest_of(key: str, app_id: str) -> str:

@@ -1,8 +1,8 @@
 """What the engine must not forget, as a contract: which database keeps it is no affair of the engine's.
 
-Owns: the ports `Store`, `CallStore`, `RoomStore`, `StateStore`, `PeopleStore`, `BanStore`, `KeyStore`, and the
-values that are asked with and answered. Loop thread. No database and no I/O here; `store/sqlite` is one
-implementation, and `tests/contract/store_contract.py` holds for each.
+Owns: the ports `Store`, `CallStore`, `RoomStore`, `StateStore`, `PeopleStore`, `BanStore`, `KeyStore`,
+`LoginStore`, and the values that are asked with and answered. Loop thread. No database and no I/O here;
+`store/sqlite` is one implementation, and `tests/contract/store_contract.py` holds for each.
 
 1. Atomic. What is written inside `transaction()` is kept as a whole; when the block raises, nothing of it is,
    neither on the disk nor in any memory. A write outside of a transaction is one of its own.
@@ -35,7 +35,7 @@ from typing import Protocol
 
 from utdstream.engine.rules.bans import Ban
 from utdstream.engine.rules.calls import CallRecord
-from utdstream.engine.rules.keys import AppKey
+from utdstream.engine.rules.keys import AppKey, Login
 from utdstream.engine.rules.room_state import RoomState
 from utdstream.engine.rules.rooms import Room
 from utdstream.models import UTDCallStatus, UTDStreamType
@@ -219,6 +219,34 @@ class KeyStore(Protocol):
         """Every key, newest first."""
 
 
+class LoginStore(Protocol):
+    """Broker logins: when each was minted last, which password the broker has, which are to end. From memory."""
+
+    def see(self, login: Login, now: datetime) -> None:
+        """Writes down that a login was minted; one that was to end lives on."""
+
+    def tell(self, login: Login, digest: str) -> None:
+        """Writes down the password, as a digest, that the broker has."""
+
+    def told(self, login: Login) -> str | None:
+        """The digest of the password that the broker has; None: it may have any, or none."""
+
+    def end(self, logins: Iterable[Login]) -> None:
+        """Writes down that the broker is to forget these logins."""
+
+    def forget(self, login: Login) -> None:
+        """Deletes a login that the broker has forgotten, unless it was minted again."""
+
+    def ending(self) -> list[Login]:
+        """The logins that the broker is to forget."""
+
+    def of(self, *, identity: str | None = None, key_id: str | None = None) -> list[Login]:
+        """The logins of this identity, or by this key."""
+
+    def unseen_since(self, moment: datetime) -> list[Login]:
+        """The logins that were minted before this moment alone; it may be a day late."""
+
+
 class Store(Protocol):
     """An open database. Every method of it and of its parts may raise `StoreFailed`."""
 
@@ -239,6 +267,9 @@ class Store(Protocol):
 
     @property
     def keys(self) -> KeyStore: ...
+
+    @property
+    def logins(self) -> LoginStore: ...
 
     def transaction(self) -> AbstractContextManager[None]:
         """All or nothing, and no other write in between."""

@@ -13,9 +13,10 @@ from utdstream.engine.store.sqlite.bans import SqliteBans
 from utdstream.engine.store.sqlite.calls import SqliteCalls
 from utdstream.engine.store.sqlite.connection import SqliteConnection
 from utdstream.engine.store.sqlite.keys import SqliteKeys
+from utdstream.engine.store.sqlite.logins import SqliteLogins
 from utdstream.engine.store.sqlite.rooms import SqlitePeople, SqliteRooms, SqliteStates
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 
 class SqliteStore:
@@ -39,6 +40,7 @@ class SqliteStore:
         self.people = SqlitePeople(self.connection)
         self.bans = SqliteBans(self.connection)
         self.keys = SqliteKeys(self.connection)  # since 4
+        self.logins = SqliteLogins(self.connection)  # since 5
         self.connection.run(f"PRAGMA user_version = {SCHEMA_VERSION}")
         self.connection.opened()
 
