@@ -273,6 +273,11 @@ def _add_engine(verbs: Verbs) -> None:
     up.add_argument("--config", metavar="FILE", type=Path, help="settings that win over the kept ones (TOML)")
     up.add_argument("--data", metavar="DIR", type=Path, help="data folder (default ~/.local/share/utdstream)")
     up.add_argument("--lan", action="store_true", help="serve this machine's network, not this machine alone")
+    up.add_argument(
+        "--address",
+        metavar="HOST",
+        help="with --lan: this machine's IPv4 address or its name (default: found)",
+    )
     up.add_argument("--json", action="store_true", help="say where everything is as one line of JSON")
     up.set_defaults(run=_engine_up)
 
@@ -355,7 +360,13 @@ def _engine_up(arguments: argparse.Namespace) -> int:
             flush=True,
         )
 
-    return up.run(config=arguments.config, data=arguments.data, lan=arguments.lan, announce=announce)
+    return up.run(
+        config=arguments.config,
+        data=arguments.data,
+        lan=arguments.lan,
+        address=arguments.address,
+        announce=announce,
+    )
 
 
 def _engine_serve(arguments: argparse.Namespace) -> NoReturn:

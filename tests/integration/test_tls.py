@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -14,6 +15,9 @@ from facts import eventually
 from media_rooms import MediaRoom
 
 from utdstream import ClientConfig, ConnectFailed, UTDRoom, UTDStreamClient, trust
+from utdstream.engine.stack.ports import lan_address
+from utdstream.engine.stack.settings import StackSection, StackSettings
+from utdstream.engine.stack.supervisor import Supervisor
 from utdstream.mqtt import MqttIncomingCalls
 from utdstream.testing import LocalStack
 
@@ -117,3 +121,22 @@ def test_broker_when_it_takes_tls_alone_and_is_spoken_to_in_clear_is_said(
         inbox = client.incoming_calls(MqttIncomingCalls.from_login(login))
         eventually(lambda: "speaks TLS" in (inbox.problem or ""), "the reason is told", 10)
     assert caplog.text.count("speaks TLS") == 1
+
+
+def test_stack_when_behind_a_proxy_is_not_reached_in_clear_from_the_network(
+    programs: None, tmp_path: Path
+) -> None:
+    """A proxy on this machine reaches all three programs, another machine none of them."""
+    address = lan_address()
+    if address is None:
+        pytest.skip("this machine has no address on a network: connect it")
+    settings = StackSettings(
+        folder=tmp_path / "data", address=address, lan=True, public=StackSection(behind_proxy=True)
+    )
+    with Supervisor(settings) as running:
+        used = running.settings.ports
+        for port in (used.engine, used.livekit, used.mqtt):
+            assert port is not None
+            socket.create_connection(("127.0.0.1", port), 5).close()
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection((address, port), 5)

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from authority import Authority
 
 from utdstream.engine import config as engine_config
 from utdstream.engine.stack import data_folder, ports, private_files, programs
@@ -222,6 +223,82 @@ def test_the_given_file_wins_and_is_not_kept_when_one_is_named(tmp_path: Path) -
     again, lock = data_folder.load(config=None, data=tmp_path / "data", lan=False)
     os.close(lock)
     assert again.project.call_ring_timeout_s == 30.0
+
+
+def loaded(folder: Path, text: str, *, address: str | None = None) -> StackSettings:
+    """The settings of a `[stack]` with these lines, ports filled in."""
+    given = folder / "given.toml"
+    given.write_text(f"[stack]\nlan = true\n{text}", encoding="utf-8")
+    settings, lock = data_folder.load(config=given, data=folder / "data", lan=False, address=address)
+    os.close(lock)
+    return replace(settings, ports=ALL_PORTS)
+
+
+def test_devices_when_a_proxy_is_in_front_are_told_its_addresses(tmp_path: Path) -> None:
+    """One line is enough where all is behind one name; the programs themselves stay where they are."""
+    settings = loaded(tmp_path, 'address = "127.0.0.1"\npublic_url = "https://engine.example.com/"\n')
+    tables = programs.engine_config(settings)
+    assert settings.base_url == "https://engine.example.com"
+    assert tables["livekit"]["public_url"] == "wss://engine.example.com"
+    assert tables["livekit"]["url"] == "http://127.0.0.1:7880"
+    assert (tables["mqtt"]["public_host"], tables["mqtt"]["public_port"]) == ("engine.example.com", 1883)
+    path = tmp_path / "engine.toml"
+    private_files.write_tables(path, tables)
+    assert not engine_config.load(path).is_key_open, "what serves a name beyond this machine has no open key"
+
+
+def test_devices_when_each_part_has_a_public_address_are_told_that(
+    tmp_path: Path, authority: Authority
+) -> None:
+    """The broker's TLS and authority too: the engine understands its file."""
+    settings = loaded(
+        tmp_path,
+        'address = "127.0.0.1"\npublic_url = "https://engine.example.com:8443"\n'
+        'livekit_public_url = "wss://media.example.com"\nmqtt_public_host = "broker.example.com"\n'
+        f'mqtt_public_port = 8883\nmqtt_public_tls = true\nmqtt_public_ca_file = "{authority.ca_file}"\n',
+    )
+    path = tmp_path / "engine.toml"
+    private_files.write_tables(path, programs.engine_config(settings))
+    engine = engine_config.load(path)
+    assert engine.livekit.public_url == "wss://media.example.com"
+    assert engine.mqtt is not None
+    told = engine.mqtt
+    assert (told.public_host, told.public_port, told.public_tls) == ("broker.example.com", 8883, True)
+    assert told.public_ca() == authority.ca_file.read_text()
+
+
+def test_programs_when_behind_a_proxy_listen_in_clear_on_loopback_alone(tmp_path: Path) -> None:
+    """Media, which is encrypted, stays on the network."""
+    settings = loaded(tmp_path, 'address = "192.168.7.9"\nbehind_proxy = true\n')
+    livekit = programs.livekit_config(settings)
+    assert livekit["bind_addresses"] == ["127.0.0.1"]
+    assert livekit["turn"] == {"enabled": True, "udp_port": 3478, "bind_addresses": ["0.0.0.0"]}
+    assert programs.engine_config(settings)["engine"]["host"] == "127.0.0.1"
+    assert "listener 1883 127.0.0.1\n" in programs.mosquitto_config(settings, Path("plugin.so"))
+    assert [settings.host_of(name) for name in ("engine", "livekit_udp")] == ["127.0.0.1", "0.0.0.0"]
+
+
+def test_address_when_it_is_a_name_is_told_to_devices_and_media_has_its_number(tmp_path: Path) -> None:
+    """livekit-server takes numbers alone; the command line wins over the file."""
+    settings = loaded(tmp_path, 'address = "192.168.7.9"\n', address="localhost")
+    assert settings.base_url == "http://localhost:8080"
+    rtc = programs.livekit_config(settings)["rtc"]
+    assert isinstance(rtc, dict)
+    assert (rtc["node_ip"], rtc["ips"]) == ("127.0.0.1", {"includes": ["127.0.0.1/32"]})
+
+
+@pytest.mark.parametrize("wrong", ["no-such-name.invalid", "fd00::7", "exa mple"])
+def test_address_when_it_leads_nowhere_is_refused_with_a_sentence(tmp_path: Path, wrong: str) -> None:
+    """Before anything is started."""
+    with pytest.raises(InvalidConfig, match="address"):
+        loaded(tmp_path, "", address=wrong)
+
+
+@pytest.mark.parametrize("wrong", ["engine.example.com", "https://engine/path", "ftp://x", "https://u:p@x"])
+def test_public_url_when_it_is_no_address_is_refused_by_its_name(tmp_path: Path, wrong: str) -> None:
+    """A path cannot be had: livekit's client puts its own there."""
+    with pytest.raises(InvalidConfig, match="public_url"):
+        loaded(tmp_path, f'address = "127.0.0.1"\npublic_url = "{wrong}"\n')
 
 
 def test_a_second_stack_is_refused_when_the_data_folder_is_in_use(tmp_path: Path) -> None:

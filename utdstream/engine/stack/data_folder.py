@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import fcntl
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,9 @@ def default_data_folder() -> Path:
     return (Path(root) if root.startswith("/") else Path.home() / ".local" / "share") / "utdstream"
 
 
-def load(*, config: Path | None, data: Path | None, lan: bool) -> tuple[StackSettings, int]:
+def load(
+    *, config: Path | None, data: Path | None, lan: bool, address: str | None = None
+) -> tuple[StackSettings, int]:
     """The settings of this run, and the lock of its data folder: a descriptor to close at the end.
 
     The data folder and its keys are made when they are not there. Raises: InvalidConfig.
@@ -48,17 +51,20 @@ def load(*, config: Path | None, data: Path | None, lan: bool) -> tuple[StackSet
     handle = _lock(folder)
     try:
         is_lan = lan or stack.lan
+        used, node_ip = _address(is_lan, address or stack.address)
         kept = _kept(folder, "0.0.0.0" if is_lan else LOOPBACK)
         said = settings.parse(given, StackFile, source, base=kept)
         return StackSettings(
             folder=folder,
-            address=_address(is_lan, stack.address),
+            address=used,
             lan=is_lan,
             log_level=stack.log_level,
             ports=said.ports,
             project=said.project,
             secrets=said.secrets,
             limits=said.limits,
+            node_ip=node_ip,
+            public=stack,
         ), handle
     except BaseException:
         os.close(handle)
@@ -110,12 +116,23 @@ def _free_defaults(host: str) -> Ports:
     return Ports(**free)
 
 
-def _address(lan: bool, given: str | None) -> str:
+def _address(lan: bool, given: str | None) -> tuple[str, str]:
+    """Returns what devices are told, a number or a name, and the number of it, for media."""
     if not lan:
-        return LOOPBACK
+        return LOOPBACK, LOOPBACK
     address = given or lan_address()
     if not address:
         raise InvalidConfig(
             "this machine has no address on a network; connect it, or write `address` into [stack]"
         )
-    return address
+    if ":" in address:
+        raise InvalidConfig(
+            f"[stack] address: {address}: the stack serves IPv4 only; give an IPv4 address or a name that has one"
+        )
+    try:
+        found = socket.getaddrinfo(address, None, socket.AF_INET, socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise InvalidConfig(
+            f"[stack] address: {address!r} is no IPv4 address, and no name that this machine knows ({error})"
+        ) from error
+    return address, str(found[0][4][0])

@@ -28,23 +28,24 @@ _HASH_ROUNDS = 10_000
 def livekit_config(settings: StackSettings) -> dict[str, object]:
     """livekit-server's configuration (livekit 1.13.5). Its parser is strict and reads JSON as YAML."""
     ports, keys = settings.ports, settings.secrets
+    node_ip = settings.node_ip or settings.address
     rtc: dict[str, object] = {
         "udp_port": ports.livekit_udp,
         "tcp_port": ports.livekit_tcp if settings.lan else 0,
-        "node_ip": settings.address,
+        "node_ip": node_ip,
         "use_external_ip": False,
         # Without it no client on this machine connects: "wait_pc_connection timed out" after four times 15 s.
         "enable_loopback_candidate": not settings.lan,
         # Without a STUN server of its own, livekit hands every client the names of public ones.
-        "stun_servers": [f"{settings.address}:{ports.stun}"],
+        "stun_servers": [f"{node_ip}:{ports.stun}"],
     }
     if settings.lan:
-        rtc["ips"] = {"includes": [f"{settings.address}/32"]}
+        rtc["ips"] = {"includes": [f"{node_ip}/32"]}
     else:
         rtc["interfaces"] = {"includes": ["lo"]}
     return {
         "port": ports.livekit,
-        "bind_addresses": [settings.bind_host],
+        "bind_addresses": [settings.clear_host],
         "rtc": rtc,
         "turn": {"enabled": True, "udp_port": ports.stun, "bind_addresses": [settings.bind_host]},
         "room": {"auto_create": False},
@@ -79,7 +80,7 @@ def mosquitto_config(settings: StackSettings, plugin: Path) -> str:
         "log_type warning",
         "log_type notice",
         "connection_messages false",
-        f"listener {settings.ports.mqtt} {settings.bind_host}",
+        f"listener {settings.ports.mqtt} {settings.clear_host}",
     ]
     if os.geteuid() == 0:
         # Started by root it would become the user "mosquitto", which may not read this folder.
@@ -118,9 +119,10 @@ def dynsec_config(password: str) -> dict[str, object]:
 def engine_config(settings: StackSettings) -> dict[str, Mapping[str, object]]:
     """The engine's own configuration, as tables (`utdstream.engine.config` reads it)."""
     ports, keys = settings.ports, settings.secrets
+    ca_file = settings.public.mqtt_public_ca_file
     return {
         "engine": {
-            "host": settings.bind_host,
+            "host": settings.clear_host,
             "port": ports.engine,
             "database": str(settings.file("engine.db")),
             "token_secret": keys.token_secret,
@@ -136,11 +138,13 @@ def engine_config(settings: StackSettings) -> dict[str, Mapping[str, object]]:
         "mqtt": {
             "host": LOOPBACK,
             "port": ports.mqtt,
-            "public_host": settings.address,
-            "public_port": ports.mqtt,
+            "public_host": settings.mqtt_host,
+            "public_port": settings.mqtt_port,
+            "public_tls": settings.public.mqtt_public_tls,
             "username": ENGINE_LOGIN,
             "password": keys.mqtt_password,
-        },
+        }
+        | ({} if ca_file is None else {"public_ca_file": str(ca_file.absolute())}),
         "limits": dataclasses.asdict(settings.limits),
     }
 

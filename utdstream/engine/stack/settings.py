@@ -10,11 +10,20 @@ import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
-from utdstream.engine.config import LimitsSection, LogLevel, Port, ProjectSection
+from utdstream.engine.config import LimitsSection, LogLevel, Port, ProjectSection, PublicMediaUrl
 from utdstream.engine.stack.ports import LOOPBACK, PORT_KINDS, Part
+from utdstream.settings import Meta
 
 ENGINE_LOGIN = "engine"
+PublicUrl = Annotated[
+    str,
+    Meta(
+        pattern=r"^https?://[^\s/@:\[\]]+(:[0-9]{1,5})?/?$",
+        title="an address without a path, like https://engine.example.com",
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +32,31 @@ class StackSection:
 
     data: Annotated[Path | None, "the data folder, like `--data`"] = None
     lan: Annotated[bool, "true: serve the network, like `--lan`"] = False
-    address: Annotated[str | None, "this machine's address on the network; not set: found"] = None
+    address: Annotated[
+        str | None,
+        "this machine's IPv4 address on the network, or a name of it, like `--address`; not set: found",
+    ] = None
+    behind_proxy: Annotated[
+        bool,
+        "true: engine, signalling and broker listen on loopback alone, for a proxy on this machine; media "
+        "stays on the network",
+    ] = False
+    public_url: Annotated[
+        PublicUrl | None,
+        "where devices reach the engine when a proxy is in front; not set: `address` and port",
+    ] = None
+    livekit_public_url: Annotated[
+        PublicMediaUrl | None, "where they reach signalling then; not set: `public_url`, as ws:// or wss://"
+    ] = None
+    mqtt_public_host: Annotated[
+        str | None, "where they reach the broker then; not set: the host of `public_url`"
+    ] = None
+    mqtt_public_port: Annotated[Port | None, "its port there; not set: the broker's own"] = None
+    mqtt_public_tls: Annotated[bool, "true: TLS is spoken there"] = False
+    mqtt_public_ca_file: Annotated[
+        Path | None,
+        "PEM file of the authorities of its certificate, told with the login; not set: those of the engine's",
+    ] = None
     log_level: Annotated[LogLevel, "the least that the engine logs"] = "info"
 
 
@@ -79,7 +112,11 @@ class StackFile:
 
 @dataclass(frozen=True, slots=True)
 class StackSettings:
-    """All that one stack needs to know; `address` is where others reach it, `lan` whether others may."""
+    """All that one stack needs to know; `address` is where others reach it, `lan` whether others may.
+
+    `node_ip` is the address by its number, for media: empty when `address` is that already. `public` is what
+    devices are told instead when a proxy is in front.
+    """
 
     folder: Path
     address: str = LOOPBACK
@@ -89,18 +126,48 @@ class StackSettings:
     project: ProjectSection = field(default_factory=new_project)
     secrets: Secrets = field(default_factory=Secrets)
     limits: LimitsSection = field(default_factory=LimitsSection)
+    node_ip: str = ""
+    public: StackSection = field(default_factory=StackSection)
 
     @property
     def bind_host(self) -> str:
+        """Where media listens."""
         return "0.0.0.0" if self.lan else LOOPBACK
 
     @property
+    def clear_host(self) -> str:
+        """Where engine, signalling and broker listen, which do not encrypt."""
+        return LOOPBACK if self.public.behind_proxy else self.bind_host
+
+    @property
     def base_url(self) -> str:
-        return f"http://{self.address}:{self.ports.engine}"
+        """Where devices reach the engine."""
+        public = self.public.public_url
+        return f"http://{self.address}:{self.ports.engine}" if public is None else public.rstrip("/")
 
     @property
     def livekit_url(self) -> str:
+        """Where devices reach signalling."""
+        if self.public.livekit_public_url is not None:
+            return self.public.livekit_public_url.rstrip("/")
+        if self.public.public_url is not None:
+            return "ws" + self.base_url.removeprefix("http")
         return f"ws://{self.address}:{self.ports.livekit}"
+
+    @property
+    def mqtt_host(self) -> str:
+        """Where devices reach the broker."""
+        behind = urlsplit(self.public.public_url or "").hostname
+        return self.public.mqtt_public_host or behind or self.address
+
+    @property
+    def mqtt_port(self) -> int | None:
+        """The broker's port there; None before it was chosen."""
+        return self.public.mqtt_public_port or self.ports.mqtt
+
+    def host_of(self, port_name: str) -> str:
+        """Returns where one of `ports` is bound."""
+        return self.clear_host if port_name in ("engine", "livekit", "mqtt") else self.bind_host
 
     def file(self, name: str) -> Path:
         return self.folder / name

@@ -324,7 +324,7 @@ def _reserve_ports(wanted: StackSettings) -> tuple[StackSettings, dict[Part, lis
     try:
         for name in port_names(wanted):
             part, kind = PORT_KINDS[name]
-            reservation = reserve(kind, wanted.bind_host, getattr(wanted.ports, name))
+            reservation = reserve(kind, wanted.host_of(name), getattr(wanted.ports, name))
             held[part].append(reservation)
             numbers[name] = reservation.port
     except BaseException:

@@ -37,6 +37,7 @@ def run(
     config: Path | None,
     data: Path | None,
     lan: bool,
+    address: str | None = None,
     announce: Callable[[dict[str, object]], None],
 ) -> int:
     """Runs the stack until SIGINT (130), SIGTERM or SIGHUP (0); the exit status. Blocks until then.
@@ -44,7 +45,7 @@ def run(
     `announce` is called once, when everything answers. No process and no port is left behind.
     Raises: InvalidConfig, StackError, PortTaken.
     """
-    settings, lock = data_folder.load(config=config, data=data, lan=lan)
+    settings, lock = data_folder.load(config=config, data=data, lan=lan, address=address)
     before = {number: signal.signal(number, _raise_stop) for number in _SIGNALS}
     if before[signal.SIGHUP] is signal.SIG_IGN:  # started by nohup
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -79,8 +80,9 @@ def facts(supervisor: Supervisor) -> dict[str, object]:
     return {
         "base_url": settings.base_url,
         "livekit_url": settings.livekit_url,
-        "mqtt_host": settings.address,
-        "mqtt_port": settings.ports.mqtt,
+        "mqtt_host": settings.mqtt_host,
+        "mqtt_port": settings.mqtt_port,
+        "mqtt_tls": settings.public.mqtt_public_tls,
         "app_id": settings.project.app_id,
         "keys_file": str(settings.folder / data_folder.NAME),
         "logs": str(settings.folder / "logs"),
