@@ -50,6 +50,8 @@ S = UTDCallStatus
 LEAVE_S = 0.05
 """For the room in `end`, whose deadline the engine used up: it has been leaving since `end` began."""
 
+_NO_CALL = "wait_for_answer: there is no call; start one first"
+
 
 class UTDCallSession(UTDSession):
     """A 1:1 call: `start` on one side, `accept` on the other, `end` on either."""
@@ -93,7 +95,8 @@ class UTDCallSession(UTDSession):
         `client.errors`; the call goes on without it.
         Blocks: to the deadline (default 20 s). Raises: Conflict when the callee is busy (status BUSY),
         CallNotAnswered when it was refused while we joined, NotAuthenticated, PermissionDenied, NotFound,
-        ConnectFailed, DeadlineExceeded, SessionClosed when it was ended or disposed meanwhile.
+        InvalidRequest, RateLimited, EngineUnreachable, ConnectFailed, DeadlineExceeded, SessionClosed when it was
+        ended or disposed meanwhile, InvalidCallTransition when this session is in a call.
         """
         deadline = Deadline(timeout, self._config.join_timeout_s, "start")
         if not isinstance(callee_identity, str) or not callee_identity:
@@ -157,19 +160,21 @@ class UTDCallSession(UTDSession):
         """Returns once the other side accepted.
 
         Blocks: to the deadline (default 30 s, `math.inf` allowed); on its passing the call goes on ringing.
-        Raises: CallNotAnswered at once when it is rejected, busy, missed or ended; DeadlineExceeded.
+        Raises: CallNotAnswered at once when it is rejected, busy, missed or ended; DeadlineExceeded;
+        InvalidCallTransition when there is no call, or `start` has not made it yet.
         """
         deadline = Deadline(timeout, self._config.wait_timeout_s, "wait_for_answer", may_be_infinite=True)
         life = self._present.life
         if life is None:
-            raise InvalidCallTransition("wait_for_answer: there is no call; start one first")
+            raise InvalidCallTransition(_NO_CALL)
         status = self.status.wait_for(
             lambda now: now not in (S.INITIATING, S.RINGING), timeout=deadline.timeout
         )
         call = life.call
         if call is not None and (status is S.ACTIVE or life.was_active):
             return call
-        assert status is not None
+        if status is None:
+            raise InvalidCallTransition(_NO_CALL)
         raise CallNotAnswered(status)
 
     # -- the callee ------------------------------------------------------------------------------
@@ -177,7 +182,8 @@ class UTDCallSession(UTDSession):
     def ringing(self, call_id: str, *, timeout: float | None = None) -> None:
         """Tells the caller that this device rings. Said twice is fine.
 
-        Blocks: to the deadline (default 8 s). Raises: NotFound, PermissionDenied, Conflict when it is over.
+        Blocks: to the deadline (default 8 s). Raises: NotFound, PermissionDenied, Conflict when it is over,
+        InvalidRequest, RateLimited, EngineUnreachable, DeadlineExceeded, SessionClosed, InvalidCallTransition.
         """
         deadline = Deadline(timeout, self._config.rest_timeout_s, "ringing")
         with self._exclusive("ringing", deadline):
@@ -191,7 +197,8 @@ class UTDCallSession(UTDSession):
         """Answers: joins the call's room and publishes what devices there are. After ringing, or at once.
 
         Blocks: to the deadline (default 20 s). Raises: NotFound, PermissionDenied, Conflict when it is over
-        or was answered elsewhere, InvalidCallTransition, ConnectFailed, DeadlineExceeded, SessionClosed.
+        or was answered elsewhere, InvalidRequest, RateLimited, InvalidCallTransition, EngineUnreachable,
+        ConnectFailed, DeadlineExceeded, SessionClosed.
         """
         deadline = Deadline(timeout, self._config.join_timeout_s, "accept")
         with self._answering(call_id, "accept", deadline) as life:
@@ -208,7 +215,8 @@ class UTDCallSession(UTDSession):
     def reject(self, call_id: str, *, timeout: float | None = None) -> None:
         """Refuses a call.
 
-        Blocks: to the deadline (default 8 s). Raises: NotFound, PermissionDenied, Conflict when it is over.
+        Blocks: to the deadline (default 8 s). Raises: NotFound, PermissionDenied, Conflict when it is over,
+        InvalidRequest, RateLimited, EngineUnreachable, DeadlineExceeded, SessionClosed, InvalidCallTransition.
         """
         self._refuse(call_id, "reject", S.REJECTED, timeout)
 
