@@ -14,6 +14,7 @@ import pytest
 
 import utdstream
 from device import errors as device_errors
+from device.registry import ADAPTERS
 from utdstream import errors
 from utdstream._wire import call_states as states
 from utdstream.engine.rules.refusals import STATUS_OF_CODE
@@ -95,6 +96,26 @@ def test_architecture_when_read_names_every_module_and_every_import_contract() -
     names = re.findall(r"^name = (.+)$", (ROOT / "setup.cfg").read_text(encoding="utf-8"), re.MULTILINE)
     for name in names[1:]:  # the first is the package's
         assert f"**{name}.**" in text, f"the import rule {name!r} is not on the page: run `make docs`"
+
+
+@pytest.mark.parametrize("name", ADAPTERS["camera"])
+def test_camera_when_it_can_be_configured_has_a_row_on_its_page(name: str) -> None:
+    """A person chooses from the page, not from the code."""
+    assert f"\n| `{name}` |" in page("how-to/cameras.md"), f"add a row for {name} to docs/how-to/cameras.md"
+
+
+def test_contributing_when_it_names_a_file_or_a_name_of_the_code_is_right() -> None:
+    """Whoever follows it opens that file and looks for that name."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    table = text.split("## Where a new thing goes")[1].split("\n## ")[0]
+    files = [path for folder in ("utdstream", "device", "tests") for path in (ROOT / folder).rglob("*.py")]
+    code = "\n".join(path.read_text(encoding="utf-8") for path in files)
+    bases = (ROOT, ROOT / "utdstream", ROOT / "device")
+    for named in re.findall(r"`([^`\s]+)`", table):
+        name = re.match(r"(?:\w+\.)?(\w+)", named)
+        is_file = any((base / named).exists() for base in bases)
+        is_name = "/" not in named and name is not None and re.search(rf"\b{name[1]}\b", code)
+        assert is_file or is_name, f"CONTRIBUTING.md names {named}, and there is no such file or name"
 
 
 NO_THREADS = ("utd-device", "utd-doorbell", "utd-kiosk")
