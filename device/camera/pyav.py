@@ -14,7 +14,7 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from device.camera.capture import CapturingCamera, Frame, Pace, need_even
 from device.camera.encoder import encoded_unless_none, import_av, raw_frame
@@ -47,7 +47,7 @@ def examine(camera: CameraSection) -> Iterator[Check]:
     if source == "test":
         yield Check("camera", OK, "FFmpeg's test picture")
     elif "://" in source:
-        yield _listener(urlsplit(source))
+        yield _listener(source)
     elif Path(source).exists():
         yield Check("camera", OK, source)
     elif source.startswith("/dev/"):
@@ -59,23 +59,24 @@ def examine(camera: CameraSection) -> Iterator[Check]:
         yield Check("camera", FAIL, f"there is no file {source}", remedy)
 
 
-def _listener(address: SplitResult) -> Check:
-    """Opens a connection to the address and closes it. Only host and port are shown: the rest may be secret."""
+def _listener(source: str) -> Check:
+    """Opens a connection to the address and closes it. What may be secret in the address is not shown."""
+    place, address = shown(source), urlsplit(source)
     try:
         host, port = address.hostname, address.port or DEFAULT_PORTS.get(address.scheme)
     except ValueError:
         host, port = None, None
     if address.scheme == "udp":
-        return Check("camera", OK, "a sender over UDP cannot be asked whether it is there")
-    if host is None or port is None:
-        found = f"the {address.scheme}:// address names no host and port"
-        return Check("camera", FAIL, found, "write [camera] source like rtsp://user:password@host:554/path")
+        return Check("camera", OK, f"{place}: a sender over UDP cannot be asked whether it is there")
+    if host is None or port is None or host not in place.lower():
+        remedy = "write it like rtsp://user:password@host:554/path; in a password / is %2F and @ is %40"
+        return Check("camera", FAIL, f"[camera] source {place} names no host and port", remedy)
     try:
         socket.create_connection((host, port), LOOK_S).close()
     except OSError as error:
         remedy = "is the camera on, and its address in [camera] source right?"
-        return Check("camera", FAIL, f"nothing answers at {host}:{port} ({error})", remedy)
-    return Check("camera", OK, f"a camera's {address.scheme} port answers at {host}:{port}")
+        return Check("camera", FAIL, f"nothing answers for {place} at port {port} ({error})", remedy)
+    return Check("camera", OK, f"port {port} answers for {place}")
 
 
 class PyAvCamera(CapturingCamera):

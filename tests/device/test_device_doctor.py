@@ -98,6 +98,13 @@ def test_doctor_when_a_network_camera_listens_says_so_and_shows_no_password(sche
     assert found.remedy
 
 
+def test_doctor_when_a_cameras_password_hides_its_host_asks_nobody_and_shows_neither() -> None:
+    """`admin:12/34@...`: an address's reader takes `admin` for the host and 12 for its port."""
+    found = camera_check(adapter="pyav", source="rtsp://admin:12/34@127.0.0.1/main")
+    assert (found.state, "admin" in found.found, "12" in found.found) == ("fail", False, False)
+    assert "%2F" in found.remedy
+
+
 def test_doctor_when_a_cameras_file_or_node_is_missing_says_so(tmp_path: Path) -> None:
     """And an address that no connection can be opened to; what cannot be asked is not judged."""
     (tmp_path / "film.mp4").touch()
