@@ -10,7 +10,7 @@ import itertools
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -63,17 +63,22 @@ class Recorder:
 
     def __init__(self) -> None:
         self.operations: list[Operation] = []
+        self._done: set[str] = set()
         self._grew = threading.Condition()
 
     def add(self, operation: Operation) -> None:
         with self._grew:
             self.operations.append(operation)
+            if operation.is_done:
+                self._done.add(operation.kind)
             self._grew.notify_all()
 
-    def wait_for(self, number: int, within_s: float) -> bool:
-        """True when that many operations came in time."""
+    def wait_for(self, number: int, within_s: float, kinds: Set[str] = frozenset()) -> bool:
+        """True when that many operations came in time, and one of each of `kinds` was done."""
         with self._grew:
-            return self._grew.wait_for(lambda: len(self.operations) >= number, within_s)
+            return self._grew.wait_for(
+                lambda: len(self.operations) >= number and self._done >= kinds, within_s
+            )
 
 
 class Wire:

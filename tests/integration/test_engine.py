@@ -297,8 +297,8 @@ def test_room_when_participants_stay_is_ended_under_them(site: Site) -> None:
         room.connect(call.url or "", call.token or "")
         over_at = time.monotonic()
         house.act(call.call_id, "reject")
-        room.connected.wait_for(False, timeout=5)
-        assert 1.5 < time.monotonic() - over_at < 4
+        room.connected.wait_for(False, timeout=10)
+        assert time.monotonic() - over_at > 1.5, "nobody had time to leave by themselves"
 
 
 def test_call_when_a_leg_vanishes_ends(site: Site) -> None:

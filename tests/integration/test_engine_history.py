@@ -296,7 +296,8 @@ def test_answers_when_the_engine_is_killed_between_fit_one_order(stack_to_kill: 
         assert recorder.wait_for(OPERATIONS // 2, within_s=120), "too slow"
         stack.kill("engine")
         stack.start("engine")
-        assert recorder.wait_for(OPERATIONS, within_s=120), "too slow"
+        # Chance may leave a rare kind out for long: the clients go on until each has worked.
+        assert recorder.wait_for(OPERATIONS, within_s=120, kinds=_KINDS), "too slow, or a kind never worked"
     finally:
         stop.set()
         for thread in threads:
@@ -318,7 +319,6 @@ def test_answers_when_the_engine_is_killed_between_fit_one_order(stack_to_kill: 
     assert not violations, "\n".join(violations[:10])
     assert len(operations) >= OPERATIONS
     assert any(op.status is LOST for op in operations), "the kill hit nobody"
-    assert not {*_KINDS} - {*done}, "these never worked"
     assert not {"internal", "unavailable", "rate_limited"} & {*codes}
 
 
