@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
+
+from utdstream import DataMessage, Signal
 
 PATIENCE_S = 5.0
 
@@ -15,3 +18,20 @@ def eventually(fact: Callable[[], object], what: str, within_s: float = PATIENCE
         if time.monotonic() > until:
             raise AssertionError(f"not within {within_s:g} s: {what}")
         time.sleep(0.002)
+
+
+def until_heard(
+    messages: Signal[DataMessage], send: Callable[[], object], within_s: float = 2 * PATIENCE_S
+) -> None:
+    """Sends until one message arrives: one sent at the very join, before the data channel opens, is lost."""
+    heard = threading.Event()
+
+    def hear(_message: DataMessage) -> None:
+        heard.set()
+
+    with messages.subscribe(hear):
+        until = time.monotonic() + within_s
+        while not heard.is_set():
+            assert time.monotonic() < until, f"no message arrived within {within_s:g} s"
+            send()
+            heard.wait(0.1)

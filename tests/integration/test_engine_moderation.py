@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from engine_site import Asker, Site, fresh, people_of
-from facts import eventually
+from facts import eventually, until_heard
 from people import small_devices
 
 from utdstream._session.room import UTDRoom
@@ -52,6 +52,8 @@ class Venue:
         heard: list[messages.EngineMessage] = []
         room.messages.subscribe(lambda message: heard.extend(filter(None, [messages.parse(message.data)])))
         room.connect(mint["url"], mint["token"])
+        probe = {"data": "are you there?", "destination_identities": [identity]}
+        until_heard(room.messages, lambda: self.site.server().ask("POST", routes.send_data(self.name), probe))
         return heard
 
     def people(self) -> list[str]:

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from engine_site import Asker, Site, fresh, person_of, rooms_of
-from facts import eventually
+from facts import eventually, until_heard
 
 from utdstream import Devices
 from utdstream._session.room import UTDRoom
@@ -52,6 +52,10 @@ class InRoom:
         self._media = media
         media.messages.subscribe(self._hear)
         media.connect(self.minted["url"], self.minted["token"])
+        probe = {"data": "are you there?", "destination_identities": [self.identity]}
+        until_heard(
+            media.messages, lambda: self._site.server().ask("POST", routes.send_data(self.room), probe)
+        )
         return self
 
     @property

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import json
 import os
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import requests
-from facts import eventually
+from facts import eventually, until_heard
 from people import People, small_devices
 
 from utdstream import (
     Conflict,
-    DataMessage,
     Devices,
     PermissionDenied,
     PublishRefused,
@@ -284,28 +280,14 @@ def test_stream_when_the_host_leaves_ends_for_viewers(show: Show) -> None:
     eventually(lambda: ends == ["ended"], f"told once, was {ends}")
 
 
-def _tell(heard: threading.Event, message: DataMessage) -> None:
-    heard.set()
-
-
-def can_talk(one: UTDLiveStreamSession, other: UTDLiveStreamSession) -> None:
-    """Messages arrive at both: what is sent in the moment of a join can be lost."""
-    for sender, hearer in ((one, other), (other, one)):
-        heard = threading.Event()
-        with hearer.messages.subscribe(functools.partial(_tell, heard)):
-            until = time.monotonic() + 10
-            while not heard.wait(0.1):
-                assert time.monotonic() < until, "no message arrives"
-                sender.send_data(b"are you there?")
-
-
 def test_stream_when_closed_by_the_server_is_left_before_it_is_ended(show: Show, people: People) -> None:
     """The notice is believed because the engine, asked, says so too; the sessions leave by themselves."""
     host = show.join("host", as_host=True, devices=Devices())
     viewer = show.join("viewer", devices=Devices())
     ends: list[str] = []
     viewer.ended.subscribe(lambda end: ends.append(end.reason))
-    can_talk(host, viewer)
+    until_heard(viewer.messages, lambda: host.send_data(b"are you there?"))
+    until_heard(host.messages, lambda: viewer.send_data(b"are you there?"))
     stack = people.stack
     closed = requests.delete(
         f"{stack.base_url}/api/v1/rooms/{show.name}",
