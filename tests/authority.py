@@ -88,12 +88,19 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 class TlsDoor:
-    """Takes TLS on a free port of loopback, and hands what is in it to `to_port`."""
+    """Takes TLS on a free port of loopback, and hands what is in it to `to_port`; `seen` is what came by the wire.
 
-    def __init__(self, to_port: int, certificate: tuple[Path, Path]) -> None:
-        self._to_port = to_port
-        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._context.load_cert_chain(*certificate)
+    Without a certificate it is the listener on a wire: it hands on what it is given.
+    """
+
+    def __init__(self, to_port: int, certificate: tuple[Path, Path] | None) -> None:
+        self.to_port = to_port
+        self.seen = bytearray()
+        """Both directions, without a certificate only."""
+        self._context: ssl.SSLContext | None = None
+        if certificate is not None:
+            self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self._context.load_cert_chain(*certificate)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.passed = 0
@@ -129,21 +136,27 @@ class TlsDoor:
     def _serve(self, came: socket.socket) -> None:
         try:
             came.settimeout(5)
-            inside = self._context.wrap_socket(came, server_side=True)
+            inside = came if self._context is None else self._context.wrap_socket(came, server_side=True)
         except OSError:  # no TLS, or the other side refuses the certificate
             came.close()
             return
         inside.settimeout(None)
-        outside = socket.create_connection(("127.0.0.1", self._to_port))
+        try:
+            outside = socket.create_connection(("127.0.0.1", self.to_port))
+        except OSError:  # nothing is there any more
+            inside.close()
+            return
         self._open += [inside, outside]
         self.passed += 1
-        self._start(_pour, outside, inside)
-        _pour(inside, outside)
+        seen = self.seen if self._context is None else bytearray()
+        self._start(_pour, outside, inside, seen)
+        _pour(inside, outside, seen)
 
 
-def _pour(from_one: socket.socket, to_other: socket.socket) -> None:
+def _pour(from_one: socket.socket, to_other: socket.socket, seen: bytearray) -> None:
     with contextlib.suppress(OSError):
         while data := from_one.recv(65536):
+            seen += data
             to_other.sendall(data)
     _shut(from_one)
     _shut(to_other)
