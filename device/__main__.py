@@ -92,6 +92,8 @@ def _run(chosen: argparse.Namespace) -> int:
 
         print(example(chosen.example), end="")
         return OK
+    if chosen.verb == "relay-off":
+        return _relay_off(chosen.config)
     app = chosen.verb if chosen.verb in configuration.DEFAULT_PATHS else getattr(chosen, "app", "doorbell")
     config = configuration.load(find_config(chosen.config, app))
     if chosen.verb == "doctor":
@@ -104,8 +106,6 @@ def _run(chosen: argparse.Namespace) -> int:
         press(config)
         print("pressed")
         return OK
-    if chosen.verb == "relay-off":
-        return _relay_off(config)
     from device.service import App, Service
 
     program: App
@@ -132,14 +132,15 @@ def find_config(given: Path | None, app: str) -> Path:
     return next((place for place in places if place.exists()), places[-1])
 
 
-def _relay_off(config: MachineConfig) -> int:
+def _relay_off(given: Path | None) -> int:
     """Lets the relay go; the unit calls it when the doorbell has ended, in whatever way."""
-    if config.door.adapter == "none":
+    from device.trigger.relay import left_behind, let_go
+
+    door = left_behind() or configuration.load(find_config(given, "doorbell")).door
+    if door.adapter == "none":
         print("there is no relay")
         return OK
-    from device.trigger.relay import let_go
-
-    let_go(config)
+    let_go(door)
     print("the relay is off")
     return OK
 

@@ -277,11 +277,31 @@ SECTIONS = settings.sections(MachineConfig)
 def load(path: str | Path) -> MachineConfig:
     """The configuration in a file. Raises: ConfigError, whose sentence says what to change."""
     source = Path(path)
+    held = _credential(source)
     try:
-        return settings.read(source, MachineConfig)
+        return settings.parse(settings.tables(held), MachineConfig, source)
     except InvalidConfig as error:
+        if held != source:
+            raise ConfigError(error.message.replace(str(held), str(source))) from error
+        if isinstance(error.__cause__, PermissionError):
+            raise ConfigError(
+                f"{error.message}; use sudo: it is root's alone, for it may hold a password"
+            ) from error
         remedy = "" if source.exists() else "; `utd-device install-service` writes one, or give --config"
         raise ConfigError(error.message + remedy) from error
+
+
+def _credential(source: Path) -> Path:
+    """Returns where the text of this file is: a service may not read the file, which may hold a camera's password.
+
+    systemd gives it a copy (LoadCredential=); the file keeps its name, and relative paths begin at it.
+    """
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    held = Path(folder) / source.name if folder else source
+    try:
+        return held if held.is_file() else source
+    except PermissionError:  # what runs behind a service (ExecStopPost=) may not look there any more
+        return source
 
 
 def parse(tables: Mapping[str, object], source: Path) -> MachineConfig:

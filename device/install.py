@@ -152,7 +152,7 @@ class Installation:
     def _configuration(self) -> None:
         path = self._at(f"/etc/utdstream/{self._app}.toml")
         new = not path.exists()
-        self._write(path, example(self._app), 0o644)
+        self._write(path, example(self._app), 0o600)  # a camera's address in it may hold a password
         if new:
             self._say(
                 f"(it is an example: set what is yours in it, then `systemctl restart utd-{self._app}`)"

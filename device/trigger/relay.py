@@ -1,15 +1,20 @@
 """A relay on a GPIO pin: the door opener.
 
-Owns: `GpioRelay`, `let_go`. A pulse ends on a timer thread `utd-relay`; whatever happens, the relay lets go: a pin
-keeps its level when its program is killed, so the unit calls `let_go` behind it, and the program begins with it.
+Owns: `GpioRelay`, `let_go`, `left_behind`. A pulse ends on a timer thread `utd-relay`; whatever happens, the relay
+lets go: a pin keeps its level when its program is killed, so the unit calls `let_go` behind it, and the program
+begins with it.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
 import threading
+from pathlib import Path
 from typing import Any
 
-from device.config import MachineConfig
+from device.config import DoorSection, MachineConfig
 from device.trigger.pins import open_pin
 
 
@@ -18,6 +23,7 @@ class GpioRelay:
 
     def __init__(self, config: MachineConfig) -> None:
         settings = config.door
+        _leave_behind(settings)
         self._pulse_s = settings.pulse_ms / 1000
         self._lock = threading.Lock()
         self._timer: threading.Timer | None = None
@@ -64,6 +70,40 @@ class GpioRelay:
             timer.join(1.0)
 
 
-def let_go(config: MachineConfig) -> None:
+def let_go(door: DoorSection) -> None:
     """Lets the relay go that a program before left pulled in. Raises: PackageMissing, TriggerFailed."""
-    GpioRelay(config).close()
+    open_pin(
+        lambda gpiozero: gpiozero.OutputDevice(door.pin, active_high=door.active_high, initial_value=False),
+        door.pin,
+        "relay",
+    ).close()
+
+
+def left_behind() -> DoorSection | None:
+    """Returns the relay of the service that has just ended; None when no service left a word.
+
+    What the unit runs behind the doorbell may read neither its configuration, which is root's alone, nor the copy
+    that the doorbell was given (systemd 252): so the doorbell leaves the pin in the unit's folder below /run.
+    """
+    path = _note()
+    if path is None:
+        return None
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+        return DoorSection("gpio", pin=int(said["pin"]), active_high=said["active_high"] is True)
+    except (OSError, ValueError, LookupError, TypeError):  # none there, or half of one
+        return None
+
+
+def _leave_behind(door: DoorSection) -> None:
+    path = _note()
+    if path is not None:
+        with contextlib.suppress(
+            OSError
+        ):  # no folder, or none of ours: `relay-off` then asks the configuration
+            path.write_text(json.dumps({"pin": door.pin, "active_high": door.active_high}), encoding="utf-8")
+
+
+def _note() -> Path | None:
+    folder = os.environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
+    return Path(folder) / "relay.json" if folder else None

@@ -170,6 +170,26 @@ def test_text_when_it_holds_no_secret_is_shown_as_it_is() -> None:
     )
 
 
+def test_configuration_when_a_service_holds_a_copy_is_read_there_and_called_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is root's alone: relative paths and errors are about it all the same."""
+    held = tmp_path / "credentials"
+    held.mkdir()
+    path = tmp_path / "etc" / "doorbell.toml"
+    text = '[engine]\napp_id = "1"\n[device]\nidentity = "door"\n[doorbell]\nchime_file = "ding.wav"\n'
+    (held / "doorbell.toml").write_text(text)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(held))
+    config = load(path)
+    assert (config.path, config.doorbell.chime_file) == (path, path.parent / "ding.wav")
+    for wrong in ("[dor]", "[", "[door]\npin = 99"):
+        (held / "doorbell.toml").write_text(wrong)
+        with pytest.raises(ConfigError) as refused:
+            load(path)
+        assert refused.value.message.startswith(f"{path}: ")
+        assert str(held) not in refused.value.message
+
+
 @pytest.mark.parametrize("app", ["doorbell", "kiosk"])
 def test_example_when_read_is_valid_and_so_is_every_line_it_comments_out(app: str) -> None:
     """The example is made of the code, so it cannot be out of date; its defaults are the defaults."""

@@ -66,3 +66,27 @@ def test_press_when_the_doorbell_is_a_service_is_taken_from_root_and_refused_to_
     found = {item["name"]: item for item in told["checks"]}
     assert found["service"]["remedy"] == "sudo systemctl enable utd-doorbell"
     unit.stop()
+
+
+def test_doorbell_when_killed_has_its_relay_let_go_and_needs_no_right_to_its_file(machine: Machine) -> None:
+    """The configuration is root's alone; the unit's own user reads a copy, also behind the program."""
+    tables: dict[str, dict[str, object]] = {
+        "engine": {"base_url": "http://127.0.0.1:9", "app_id": "1234567890"},
+        "device": {"identity": "unit-door"},
+        "audio": {"adapter": "synthetic"},
+        "camera": {"adapter": "none"},
+        "button": {"adapter": "command"},
+        "door": {"adapter": "gpio"},
+        "doorbell": {"callees": ["house"]},
+    }
+    machine.write("/etc/utdstream/doorbell.toml", as_toml(tables))
+    assert machine.run("chmod", "600", "/etc/utdstream/doorbell.toml").returncode == 0
+    machine.write("/run/key", "no-key-of-anybody")
+    unit = Unit(machine, "doorbell")
+    unit.install("--app-key-file", "/run/key", settings="Environment=GPIOZERO_PIN_FACTORY=mock\n")
+    unit.is_said("waiting for the engine")
+    assert "relay is off" not in unit.journal()
+    unit.kill("-9")
+    unit.was_restarted(1)
+    unit.is_said("waiting for the engine")
+    assert unit.journal().count("the relay is off") == 1, unit.journal()

@@ -203,6 +203,18 @@ def test_relay_when_its_program_was_killed_in_a_pulse_is_let_go(
     assert main(["relay-off", "--config", str(path)]) == 0
 
 
+def test_relay_when_its_configuration_cannot_be_read_is_known_from_the_services_folder(
+    pins: MockFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What runs behind a unit has no right to the file; the doorbell left it the pin."""
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
+    GpioRelay(config_of(door={"adapter": "gpio", "pin": 22, "active_high": False})).close()
+    levels = pins.pin(22)
+    levels.output_with_state(0)
+    assert main(["relay-off", "--config", str(tmp_path / "nothing.toml")]) == 0
+    assert [each.state for each in levels.states][-1] == 1
+
+
 def test_relay_when_no_thread_can_end_the_pulse_does_not_pull_in(
     pins: MockFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

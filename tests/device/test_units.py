@@ -98,6 +98,8 @@ def test_installation_when_made_into_an_image_is_whole_and_repeatable(
     assert (secret.read_text(), secret.stat().st_mode & 0o777) == ("pk_live_123\n", 0o600)
     config = root / "etc/utdstream/doorbell.toml"
     assert load(config).doorbell.callees == ("house",)
+    assert config.stat().st_mode & 0o777 == 0o600
+    assert "\nLoadCredential=doorbell.toml:/etc/utdstream/doorbell.toml\n" in unit
     config.write_text(config.read_text() + "# mine\n")
     capsys.readouterr()
     assert main(arguments) == 0
