@@ -232,7 +232,9 @@ class UTDStreamClient:
             if mint.mqtt is not None:
                 from utdstream.mqtt import MqttIncomingCalls
 
-                transport = MqttIncomingCalls.from_login(mint.mqtt, ca_file=self._config.ca_file)
+                transport = MqttIncomingCalls.from_login(
+                    mint.mqtt, ca_file=self._config.ca_file, renewed=lambda: self._api.login
+                )
             else:
                 _log.info("the engine gave no broker login: it is asked for calls every few seconds")
                 transport = PollingOnly()

@@ -22,6 +22,7 @@ import socket
 import ssl
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,6 +100,7 @@ class MqttIncomingCalls:
             client_id=client_id,
         )
         self._topic: str | None = None
+        self._renewed: Callable[[], MqttLogin | None] = lambda: None
         self._lock = threading.Lock()
         self._line: _Line | None = None
 
@@ -109,11 +111,13 @@ class MqttIncomingCalls:
         *,
         tls: bool | str | Path | ssl.SSLContext | None = None,
         ca_file: str | Path | None = None,
+        renewed: Callable[[], MqttLogin | None] = lambda: None,
     ) -> MqttIncomingCalls:
         """Returns the transport for the login that the engine gave this identity, on the topic it named.
 
         Encrypted when the login says so: `ca_file` is trusted then, instead of the system's authorities. `tls`
-        encrypts whatever the login says. Raises: InvalidConfig when a CA file cannot be used.
+        encrypts whatever the login says. `renewed` is asked before each connection for the newest login: the
+        engine's secrets may have changed. Raises: InvalidConfig when a CA file cannot be used.
         """
         transport = cls(
             host=login.host,
@@ -123,6 +127,7 @@ class MqttIncomingCalls:
             tls=tls if tls is not None else login_tls(login, ca_file),
         )
         transport._topic = login.topic
+        transport._renewed = renewed
         return transport
 
     @property
@@ -142,7 +147,7 @@ class MqttIncomingCalls:
         with self._lock:
             if self._line is not None:
                 raise UsageError(f"{self!r} is started already: one transport serves one inbox")
-            self._line = _Line(self._broker, self._topic, app_id, identity, sink)
+            self._line = _Line(self._broker, self._topic, app_id, identity, sink, self._renewed)
             self._line.thread.start()
 
     def stop(self) -> None:
@@ -175,9 +180,16 @@ class _Line:
     """The life of a transport between `start` and `stop`: its thread, one connection after the other."""
 
     def __init__(
-        self, broker: Broker, topic: str | None, app_id: str, identity: str, sink: IncomingSink
+        self,
+        broker: Broker,
+        topic: str | None,
+        app_id: str,
+        identity: str,
+        sink: IncomingSink,
+        renewed: Callable[[], MqttLogin | None],
     ) -> None:
         self._broker = broker
+        self._renewed = renewed
         self._sink = sink
         self._name = f"mqtt {broker.host}:{broker.port} {identity}"
         self._topic = topic or messages.calls_topic(app_id, identity)
@@ -267,13 +279,16 @@ class _Line:
         from paho.mqtt.packettypes import PacketTypes
         from paho.mqtt.properties import Properties
 
-        broker = self._broker
+        broker, login = self._broker, self._renewed()
+        user, password = broker.username, None if login is not None else broker.read_password()
+        if login is not None:
+            user, password = login.username, login.password
         # A new client for each connection: no state of the last one can be wrong in the next.
         client = Client(CallbackAPIVersion.VERSION2, client_id=self._client_id, protocol=MQTTv5)
         client.suppress_exceptions = True
         client.connect_timeout = CONNECT_TIMEOUT_S
-        if broker.username is not None:
-            client.username_pw_set(broker.username, broker.read_password())
+        if user is not None:
+            client.username_pw_set(user, password)
         if broker.tls is not None:
             client.tls_set_context(tidy(broker.tls))
         client.will_set(self._presence, messages.OFFLINE, qos=1, retain=True)

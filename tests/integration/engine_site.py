@@ -121,7 +121,9 @@ class EventReader(AbstractContextManager["EventReader"]):
         self._client.on_message = self._message
         self._client.connect(login.host, login.port)
         self._client.loop_start()
-        assert self.wait(lambda: len(self.granted) >= len(self._topics)), "no answer to the subscription"
+        if not self.wait(lambda: len(self.granted) >= len(self._topics)):
+            self.__exit__(None, None, None)
+            raise AssertionError("no answer to the subscription")
 
     def wait(self, fact: Callable[[], bool], within_s: float = 5.0) -> bool:
         with self._changed:

@@ -26,6 +26,7 @@ def test_the_version_is_printed_when_asked(capsys: pytest.CaptureFixture[str]) -
     [
         [], ["demo"], ["call"], ["answer"], ["doctor"],
         ["engine"], ["engine", "up"], ["engine", "serve"], ["engine", "install"],
+        ["engine", "rotate"],
         ["engine", "key"], ["engine", "key", "add"], ["engine", "key", "list"], ["engine", "key", "revoke"],
     ],
 )  # fmt: skip
@@ -47,6 +48,8 @@ def test_help_has_examples_when_asked(verb: list[str], capsys: pytest.CaptureFix
         ["engine", "key"],
         ["engine", "key", "add"],
         ["engine", "key", "revoke"],
+        ["engine", "rotate"],
+        ["engine", "rotate", "nonsense"],
         ["doctor", "--what"],
         ["demo", "--seconds", "1"],
         ["demo", "--seconds", "nan"],

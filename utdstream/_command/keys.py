@@ -1,6 +1,6 @@
-"""`utdstream engine key add|list|revoke`: the app keys of an engine, asked over REST.
+"""`utdstream engine key add|list|revoke`, the app keys of an engine, asked over REST; and `engine rotate`.
 
-Owns: what the three actions ask and print. Imports the stack's settings late, for the data folder of an
+Owns: what these actions ask and print. Imports the stack's settings late, for the data folder of an
 `engine up` on this machine. Main thread.
 """
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 ANSWER_S = 10.0
 _PAGE = 100
+_SECRETS = ("token_secret", "app_secret", "mqtt_password", "livekit_api_secret")
 _WHICH = (
     "The engine is the one of `engine up` on this machine, by its data folder, or the one of --base-url, --app-id "
     "and --app-secret-file."
@@ -39,7 +40,7 @@ class Site:
 
 
 def add_actions(actions: Actions) -> None:
-    """Adds `key` and its actions to those of `utdstream engine`."""
+    """Adds `key`, its actions and `rotate` to those of `utdstream engine`."""
     key = actions.add_parser(
         "key",
         help="the app keys of devices",
@@ -89,6 +90,27 @@ def add_actions(actions: Actions) -> None:
     revoke.add_argument("key_id", metavar="KEY_ID", help="its id, as `key list` shows it")
     revoke.set_defaults(run=_revoke)
 
+    rotate = actions.add_parser(
+        "rotate",
+        help="make one secret of `engine up` anew",
+        description="Make one secret of `engine up` anew. A running stack takes it within a second and starts the "
+        "programs again that know it. token_secret: signs all devices out, which sign in again by themselves, and "
+        "changes their broker passwords. app_secret: your servers need the new one. "
+        "mqtt_password: the engine's own broker login. livekit_api_secret: ends the calls that are under way.",
+        epilog="examples:\n  utdstream engine rotate token_secret\n"
+        "  sudo utdstream engine rotate app_secret --data /var/lib/utd-engine\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    rotate.add_argument(
+        "name",
+        metavar="NAME",
+        choices=_SECRETS,
+        help=f"one of {', '.join(_SECRETS)}",
+    )
+    rotate.add_argument("--data", metavar="DIR", type=Path, help="data folder of `engine up`")
+    rotate.add_argument("--json", action="store_true", help="print JSON")
+    rotate.set_defaults(run=_rotate)
+
     for verb in (add, listing, revoke):
         verb.add_argument("--data", metavar="DIR", type=Path, help="data folder of `engine up`")
         verb.add_argument("--base-url", metavar="URL", help="another engine")
@@ -136,6 +158,17 @@ def _revoke(arguments: argparse.Namespace) -> int:
         if arguments.json
         else f"{ended.get('key_id')} of {ended.get('identity')} is revoked"
     )
+    return 0
+
+
+def _rotate(arguments: argparse.Namespace) -> int:
+    from utdstream.engine.stack import data_folder
+
+    folder = (arguments.data or data_folder.default_data_folder()).expanduser().absolute()
+    data_folder.rotate(folder, arguments.name)
+    file = str(folder / data_folder.NAME)
+    facts = {"rotated": arguments.name, "keys_file": file}
+    print(json.dumps(facts) if arguments.json else f"{arguments.name} is new; it stands in {file}")
     return 0
 
 

@@ -17,6 +17,7 @@ from utdstream._threads.deadline import Deadline
 from utdstream._wire import codec, routes
 from utdstream.errors import AuthenticationFailed, InvalidConfig, NotAuthenticated
 from utdstream.models import (
+    MqttLogin,
     SessionMint,
     UTDCall,
     UTDCallStatus,
@@ -67,6 +68,8 @@ class EngineApi:
         self._http = Http(ca_file)
         self._lock = threading.RLock()
         self._bearer: _Bearer | None = None
+        self.login: MqttLogin | None = None
+        """The broker login that the newest mint of a session gave."""
 
     def close(self) -> None:
         self._http.close()
@@ -96,6 +99,7 @@ class EngineApi:
         mint = codec.parse_session(answer)
         with self._lock:
             self._bearer = _Bearer(actor, mint.user_token)
+            self.login = mint.mqtt
         return mint
 
     def mint_room(

@@ -70,7 +70,7 @@ class Notifier:
         self._was_down = False
         self._down_since = self._loop.time()
         self._ready: set[Login] = set()
-        self._wanted: OrderedDict[Login, None] = OrderedDict()
+        self._wanted: OrderedDict[Login, None] = OrderedDict.fromkeys(self._take_up())
         self._waiting: dict[Login, asyncio.Event] = {}
         self._of_correlation: dict[str, Login] = {}
         self._correlations = count(1)
@@ -82,6 +82,18 @@ class Notifier:
         self._connection = PahoLoop(
             self._client, settings.host, settings.port, lambda: self._down("no broker listens there")
         )
+
+    def _take_up(self) -> list[Login]:
+        """The logins of before, which the broker may have lost; those by secrets of before end."""
+        told = {login: self._store.told(login) for login in self._store.of()}
+        stale = [
+            login
+            for login, digest in told.items()
+            if digest is not None and digest != logins.digest_of(self._password_of(login))
+        ]
+        self._store.end(stale)
+        ending = set(self._store.ending())
+        return [login for login in told if login not in ending][-MAX_LOGINS:]
 
     def _make_client(self) -> paho.Client:
         client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)

@@ -13,7 +13,9 @@ from __future__ import annotations
 import dataclasses
 import fcntl
 import os
+import secrets
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,13 @@ from utdstream.errors import InvalidConfig
 
 NAME = "stack.toml"
 _LOCK = ".lock"
+ROTATED: Mapping[str, tuple[str, int]] = {
+    "token_secret": ("secrets", 32),
+    "app_secret": ("project", 32),
+    "mqtt_password": ("secrets", 32),
+    "livekit_api_secret": ("secrets", 32),
+}
+"""The secrets that can be made anew one by one: in which section each stands, and its bytes."""
 _HEADER = (
     "# Made by `utdstream engine up` for you alone. app_key goes into devices, app_secret stays on servers.\n"
 )
@@ -78,6 +87,38 @@ def remember_ports(used: StackSettings) -> None:
     taken = {name: port for name, port in dataclasses.asdict(used.ports).items() if port is not None}
     if taken | known != known:
         write_tables(used.folder / NAME, tables | {"ports": taken | known}, header=_HEADER)
+
+
+def rotate(folder: Path, name: str) -> None:
+    """Puts a new secret of this name (one of `ROTATED`) into the data folder; a running stack takes it at once.
+
+    Raises: InvalidConfig.
+    """
+    file = folder / NAME
+    if not file.is_file():
+        raise InvalidConfig(f"there is no {file}; name the data folder of `utdstream engine up` with --data")
+    settings.read(file, StackFile)  # a file that is not in order is not written again
+    section, length = ROTATED[name]
+    tables: dict[str, Any] = dict(settings.tables(file))
+    tables[section] = {**tables.get(section, {}), name: secrets.token_hex(length)}
+    write_tables(file, tables, header=_HEADER)
+
+
+def stamp(folder: Path) -> tuple[int, int]:
+    """Changes when `stack.toml` is another: its file and moment; zeros while there is none."""
+    try:
+        status = (folder / NAME).stat()
+    except OSError:
+        return 0, 0
+    return status.st_ino, status.st_mtime_ns
+
+
+def reread(running: StackSettings, config: Path | None) -> StackSettings:
+    """The running stack's settings, with project and secrets as its files hold them now. Raises: InvalidConfig."""
+    source = config or Path()
+    given = settings.tables(source) if config is not None else {}
+    said = settings.parse(given, StackFile, source, base=settings.read(running.folder / NAME, StackFile))
+    return dataclasses.replace(running, project=said.project, secrets=said.secrets)
 
 
 def _lock(folder: Path) -> int:

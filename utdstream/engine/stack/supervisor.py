@@ -136,6 +136,34 @@ class Supervisor:
         self._call(child.spawn)
         self._wait_ready(child, time.monotonic() + timeout)
 
+    def renew(self, settings: StackSettings, *, timeout: float = 20.0) -> tuple[Part, ...]:
+        """Gives the parts a new project and new secrets: those concerned are stopped and started again.
+
+        Returns them. Blocks: some seconds, to `timeout`. Raises: StackError when one does not answer by then.
+        """
+        before, after = self._settings.secrets, settings.secrets
+        concerned: set[Part] = set()
+        if (before, self._settings.project) != (after, settings.project):
+            concerned.add("engine")
+        if before.mqtt_password != after.mqtt_password:
+            concerned.add("mqtt")
+        if (before.livekit_api_key, before.livekit_api_secret) != (
+            after.livekit_api_key,
+            after.livekit_api_secret,
+        ):
+            concerned.add("livekit")
+        self._settings = dataclasses.replace(self._settings, project=settings.project, secrets=after)
+        if not concerned:
+            return ()
+        deadline = time.monotonic() + timeout
+        for part in sorted(concerned, key=("engine", "mqtt", "livekit").index):
+            self.stop_part(part)
+        write_configuration(self._settings, binaries.find_dynsec_plugin().path)
+        parts = tuple(part for part in PARTS if part in concerned)
+        for part in parts:
+            self.start_part(part, timeout=max(0.0, deadline - time.monotonic()))
+        return parts
+
     def is_running(self, part: Part) -> bool:
         """Whether the part has a process."""
         return self._child(part).running

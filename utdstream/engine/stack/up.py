@@ -8,6 +8,7 @@ supervisor that does not respond any more is worth a restart of everything (the 
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -18,8 +19,11 @@ from types import FrameType
 from utdstream.engine.stack import data_folder
 from utdstream.engine.stack.ports import PARTS, Part
 from utdstream.engine.stack.supervisor import PartEvent, Supervisor
+from utdstream.errors import InvalidConfig
 from utdstream.observe import SIGNALS_SEEN_S
 from utdstream.service_manager import ServiceManager
+
+_log = logging.getLogger(__name__)
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -58,7 +62,7 @@ def run(
         data_folder.remember_ports(supervisor.settings)
         announce(facts(supervisor))
         report.ready(f"ready at {supervisor.settings.base_url}")
-        _hold(supervisor, manager)
+        _hold(supervisor, manager, config)
     except _Stop as stop:
         return 130 if stop.number == signal.SIGINT else 0
     finally:
@@ -114,14 +118,33 @@ class _Report:
         return f"{' and '.join(down)} died and is started again" if down else self._well
 
 
-def _hold(supervisor: Supervisor, manager: ServiceManager) -> None:
-    """Waits for a signal, and says that the supervisor is alive as often as the service manager wants it."""
+def _hold(supervisor: Supervisor, manager: ServiceManager, config: Path | None) -> None:
+    """Waits for a signal, says that the supervisor is alive as often as the service manager wants it, and takes
+    what `utdstream engine rotate` wrote.
+    """
+    folder = supervisor.settings.folder
+    seen = data_folder.stamp(folder)
     # Never longer: a signal that comes just before this thread sleeps does not wake it.
     pause_s = min(manager.watchdog_s / 3 or SIGNALS_SEEN_S, SIGNALS_SEEN_S)
     while True:
         if manager.watchdog_s and supervisor.responds(timeout=pause_s):
             manager.alive()
+        now = data_folder.stamp(folder)
+        if now != seen and now != (0, 0):
+            seen = now
+            _take_secrets(supervisor, config)
         threading.Event().wait(pause_s)
+
+
+def _take_secrets(supervisor: Supervisor, config: Path | None) -> None:
+    try:
+        settings = data_folder.reread(supervisor.settings, config)
+    except InvalidConfig as error:
+        _log.warning("the settings changed and are not in order, the old ones stay in force: %s", error)
+        return
+    parts = supervisor.renew(settings)
+    if parts:
+        _log.info("secrets were rotated: %s started again with the new ones", " and ".join(parts))
 
 
 def _raise_stop(number: int, frame: FrameType | None) -> None:
