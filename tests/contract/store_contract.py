@@ -309,6 +309,15 @@ class StoreContract(ABC):
         assert store.calls.get("call_1") is None
         assert store.calls.get("call_2") is not None
 
+    def test_moment_when_written_down_is_there_at_the_next_opening(self, store: Store) -> None:
+        """The newest one alone; before the first there is none."""
+        assert store.moments.last_seen() is None
+        store.moments.saw(NOW)
+        store.moments.saw(NOW + timedelta(hours=1))
+        again = self.open()
+        assert again.moments.last_seen() == NOW + timedelta(hours=1)
+        again.close()
+
     # -- rooms, their states, their people
 
     def test_room_when_claimed_again_keeps_its_first_owner(self, store: Store) -> None:

@@ -15,7 +15,6 @@ from datetime import timedelta
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
-from utdstream.engine import clock
 from utdstream.engine.api.acting import FrontDesk
 from utdstream.engine.api.bans import BanHandlers
 from utdstream.engine.api.calls import CallHandlers
@@ -40,6 +39,7 @@ from utdstream.engine.flows.keys import KeyService
 from utdstream.engine.flows.room_states import RoomDesk
 from utdstream.engine.flows.room_watch import RoomWatch
 from utdstream.engine.flows.rooms import RoomService
+from utdstream.engine.flows.steady_clock import SteadyClock
 from utdstream.engine.media.call_rooms import CallRooms
 from utdstream.engine.media.room_follower import RoomFollower
 from utdstream.engine.media.sfu import Sfu
@@ -70,6 +70,7 @@ class Engine:
         self.timers = Timers()
         self.tokens = Tokens(config)
         self.store = SqliteStore(config.engine.database)
+        self.steady = SteadyClock(self.store, self.timers)
         self.sfu = Sfu(config.livekit)
         self.notifier: Notifier | None = None
         if config.mqtt is not None:
@@ -86,6 +87,7 @@ class Engine:
             self.events,
             answered=answered,
             broker_up=broker_up,
+            steady=self.steady,
             patience=Patience(config.limits.unanswered_calls, project.call_ring_timeout_s)
             if config.limits.enabled
             else None,
@@ -112,6 +114,7 @@ class Engine:
             self.lanes,
             self.timers,
             self.desk,
+            self.steady,
             on_banned=self._banned,
         )
         self.keys = KeyService(
@@ -145,7 +148,7 @@ class Engine:
 
     async def _end_old_logins(self) -> None:
         try:
-            self._end_logins(self.store.logins.unseen_since(clock.now() - KEEP_LOGINS_FOR))
+            self._end_logins(self.store.logins.unseen_since(self.steady.now() - KEEP_LOGINS_FOR))
         finally:
             self.timers.after(END_OLD_EVERY_S, "old logins", self._end_old_logins)
 
@@ -158,6 +161,7 @@ class Engine:
             )
         if self.notifier is not None:
             self.notifier.start()
+        self.steady.start()
         self.calls.start()
         self.watch.start()
         self.room_watch.start()

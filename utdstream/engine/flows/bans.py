@@ -21,6 +21,7 @@ from utdstream.engine.background import Lanes, Timers
 from utdstream.engine.flows.calls import CallService
 from utdstream.engine.flows.room_states import RoomDesk
 from utdstream.engine.flows.rooms import Place, RoomService
+from utdstream.engine.flows.steady_clock import SteadyClock
 from utdstream.engine.media.sfu import Sfu, SfuUnavailable, Webhook
 from utdstream.engine.media.tokens import REFRESHED_FOR_S
 from utdstream.engine.rules import bans, moderation, roles, rooms
@@ -49,6 +50,7 @@ class BanService:
         lanes: Lanes,
         timers: Timers,
         desk: RoomDesk,
+        steady: SteadyClock,
         on_banned: Callable[[str], None],
     ) -> None:
         self._app_id = app_id
@@ -59,6 +61,7 @@ class BanService:
         self._lanes = lanes
         self._timers = timers
         self._desk = desk
+        self._steady = steady
         self._leaving: set[tuple[str, str]] = set()
         self._looked = False
         self._on_banned = on_banned
@@ -75,7 +78,7 @@ class BanService:
 
     def holding(self, identity: str, room: str | None = None) -> Ban | None:
         """The ban that keeps this identity out, or None."""
-        now = clock.now()
+        now = self._steady.now()
         return bans.heaviest(self._store.bans.of(identity, now, room=room), now)
 
     def may_moderate(self, room: Room, identity: str) -> bool:
@@ -98,14 +101,14 @@ class BanService:
 
     def page(self, in_rooms: Sequence[str] | None, *, page: int, per_page: int) -> tuple[list[Ban], int]:
         """One page of the bans in force, newest first, and their number; `in_rooms` None: all of them."""
-        return self._store.bans.page(clock.now(), rooms=in_rooms, page=page, per_page=per_page)
+        return self._store.bans.page(self._steady.now(), rooms=in_rooms, page=page, per_page=per_page)
 
     def ban(
         self, identity: str, room: str | None, *, reason: str | None, duration_s: int | None, by: str
     ) -> Ban:
         """Writes the ban and begins to remove the participant; the removal is not waited for."""
         name = None if room is None else self._desk.people.name(room, identity)
-        now = clock.now()
+        now = self._steady.now()
         wanted = Ban(0, identity, room, now, bans.end_of(now, duration_s), reason, name)
         with self._store.transaction():
             ban = self._store.bans.put(wanted)
@@ -129,7 +132,7 @@ class BanService:
     def lift(self, identity: str, room: str | None, by: str, *, everywhere: bool = False) -> int:
         """Lifts the ban of one room (None: of the project), or every ban; how many were in force."""
         with self._store.transaction():
-            removed = self._store.bans.lift(identity, room, clock.now(), everywhere=everywhere)
+            removed = self._store.bans.lift(identity, room, self._steady.now(), everywhere=everywhere)
         _log.info("%d bans of %s lifted by %s", removed, identity, by)
         return removed
 
@@ -154,7 +157,7 @@ class BanService:
 
     async def _look_and_again(self) -> None:
         try:
-            now = clock.now()
+            now = self._steady.now()
             recent = self._store.bans.since(now - WATCHED_FOR if self._looked else clock.EPOCH, now)
             self._looked = await self._sweep(recent) or self._looked
         finally:

@@ -22,6 +22,7 @@ from utdstream._wire import messages
 from utdstream.engine import clock
 from utdstream.engine.background import Occasion, Timers
 from utdstream.engine.config import ProjectSection
+from utdstream.engine.flows.steady_clock import SteadyClock
 from utdstream.engine.media.call_rooms import CallRooms
 from utdstream.engine.media.sfu import SfuUnavailable
 from utdstream.engine.push.call_events import CallEvents
@@ -67,6 +68,7 @@ class CallService:
         *,
         answered: Occasion[[str]],
         broker_up: Occasion[[]],
+        steady: SteadyClock,
         patience: Patience | None = None,
     ) -> None:
         self._project = project
@@ -75,6 +77,7 @@ class CallService:
         self._timers = timers
         self._events = events
         self._answered = answered
+        self._steady = steady
         self._patience = patience
         broker_up.listen(self.ring_all_again)
 
@@ -348,7 +351,7 @@ class CallService:
 
     def _forget_old_calls(self) -> None:
         try:
-            self._store.calls.forget_old(clock.now())
+            self._store.calls.forget_old(self._steady.now())
         except StoreFailed as error:
             _log.warning("old calls are not forgotten now: %s", error)
         self._timers.after(_FORGET_EVERY_S, "forget old calls", self._forget_again)

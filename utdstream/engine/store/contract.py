@@ -1,8 +1,8 @@
 """What the engine must not forget, as a contract: which database keeps it is no affair of the engine's.
 
 Owns: the ports `Store`, `CallStore`, `RoomStore`, `StateStore`, `PeopleStore`, `BanStore`, `KeyStore`,
-`LoginStore`, and the values that are asked with and answered. Loop thread. No database and no I/O here;
-`store/sqlite` is one implementation, and `tests/contract/store_contract.py` holds for each.
+`LoginStore`, `MomentStore`, and the values that are asked with and answered. Loop thread. No database and no I/O
+here; `store/sqlite` is one implementation, and `tests/contract/store_contract.py` holds for each.
 
 1. Atomic. What is written inside `transaction()` is kept as a whole; when the block raises, nothing of it is,
    neither on the disk nor in any memory. A write outside of a transaction is one of its own.
@@ -247,6 +247,16 @@ class LoginStore(Protocol):
         """The logins that were minted before this moment alone; it may be a day late."""
 
 
+class MomentStore(Protocol):
+    """When the engine last ran, by the time it believed: a clock that has jumped meanwhile is held against it."""
+
+    def last_seen(self) -> datetime | None:
+        """The moment that was written down last, or None."""
+
+    def saw(self, moment: datetime) -> None:
+        """Writes down that the engine runs at this moment."""
+
+
 class Store(Protocol):
     """An open database. Every method of it and of its parts may raise `StoreFailed`."""
 
@@ -270,6 +280,9 @@ class Store(Protocol):
 
     @property
     def logins(self) -> LoginStore: ...
+
+    @property
+    def moments(self) -> MomentStore: ...
 
     def transaction(self) -> AbstractContextManager[None]:
         """All or nothing, and no other write in between."""

@@ -14,6 +14,7 @@ from utdstream.engine.store.sqlite.calls import SqliteCalls
 from utdstream.engine.store.sqlite.connection import SqliteConnection
 from utdstream.engine.store.sqlite.keys import SqliteKeys
 from utdstream.engine.store.sqlite.logins import SqliteLogins
+from utdstream.engine.store.sqlite.moments import SqliteMoments
 from utdstream.engine.store.sqlite.rooms import SqlitePeople, SqliteRooms, SqliteStates
 
 SCHEMA_VERSION = 5
@@ -41,6 +42,7 @@ class SqliteStore:
         self.bans = SqliteBans(self.connection)
         self.keys = SqliteKeys(self.connection)  # since 4
         self.logins = SqliteLogins(self.connection)  # since 5
+        self.moments = SqliteMoments(self.connection)
         self.connection.run(f"PRAGMA user_version = {SCHEMA_VERSION}")
         self.connection.opened()
 
