@@ -103,6 +103,13 @@ class Key:
         for text in value if isinstance(value, list) else [value]:
             if isinstance(text, str) and not (text and text.isprintable()):
                 raise InvalidConfig(self._refusal(value, where))
+        twice = (
+            next((item for item in value if value.count(item) > 1), None) if isinstance(value, list) else None
+        )
+        if twice is not None:
+            raise InvalidConfig(
+                f"{where} {self.name}: {toml(twice)} stands there twice; leave one of them out"
+            )
         return held
 
     def _refusal(self, value: object, where: str) -> str:

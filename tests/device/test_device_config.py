@@ -73,6 +73,10 @@ def test_configuration_when_short_has_defaults_for_the_rest(tmp_path: Path) -> N
             '[doorbell] callees: must be a list of texts, like ["anna", "ben"]',
         ),
         (HEAD + "[doorbell]\ncallees = [1]", "[doorbell] callees: must be a list of texts"),
+        (
+            HEAD + '[doorbell]\ncallees = ["anna", "ben", "anna"]',
+            '[doorbell] callees: "anna" stands there twice; leave one of them out',
+        ),
         (HEAD + "[doorbell]\nchime_file = 1", "[doorbell] chime_file: must be the path"),
         (HEAD + "[doorbell]\nchime = 1", "[doorbell] chime: must be true or false, not 1"),
         (
