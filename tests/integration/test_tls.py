@@ -208,7 +208,6 @@ class Wire:
             "secret-house",
             "secret-door",
             "eyJ",
-            "access_token",
         ]
 
 
