@@ -1,7 +1,7 @@
 """Work beside the requests: in order for each key, at a later time, or because something happened.
 
-Owns: `Lanes`, `Timers`, `Occasion`. Runs on the loop thread. Knows nothing of calls or rooms. A failure of one
-piece of work is logged and stops nothing else.
+Owns: `Lanes`, `Timers`, `Repeated`, `Occasion`. Runs on the loop thread. Knows nothing of calls or rooms. A
+failure of one piece of work is logged and stops nothing else.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import logging
 from collections.abc import Callable, Coroutine
 from itertools import count
 from typing import Generic, ParamSpec
+
+from utdstream.backoff import Backoff
 
 _log = logging.getLogger(__name__)
 
@@ -92,6 +94,42 @@ class Timers:
                     await self._changed.wait()
             except TimeoutError:
                 continue
+
+
+class Repeated:
+    """Does something again and again: every so often, and after growing pauses while it fails."""
+
+    def __init__(
+        self,
+        timers: Timers,
+        name: str,
+        attempt: Callable[[], Coroutine[object, object, bool]],
+        *,
+        every_s: float,
+        after_failure: Backoff,
+    ) -> None:
+        """`attempt` returns whether it succeeded; one that raises is made again after `every_s`."""
+        self._timers = timers
+        self._name = name
+        self._attempt = attempt
+        self._every_s = every_s
+        self._after_failure = after_failure
+        self._failures = 0
+
+    def start(self) -> None:
+        """Begins at once."""
+        self._timers.after(0.0, self._name, self._once)
+
+    async def _once(self) -> None:
+        pause_s = self._every_s
+        try:
+            if await self._attempt():
+                self._failures = 0
+            else:
+                pause_s = self._after_failure.pause_s(self._failures)
+                self._failures += 1
+        finally:
+            self._timers.after(pause_s, self._name, self._once)
 
 
 class Occasion(Generic[_Facts]):

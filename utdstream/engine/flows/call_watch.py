@@ -14,7 +14,7 @@ import logging
 from datetime import datetime, timezone
 
 from utdstream.backoff import Backoff
-from utdstream.engine.background import Occasion, Timers
+from utdstream.engine.background import Occasion, Repeated, Timers
 from utdstream.engine.flows.calls import CallService
 from utdstream.engine.media.call_rooms import CallRooms
 from utdstream.engine.media.sfu import Sfu, SfuRoom, SfuUnavailable, Webhook
@@ -50,7 +50,7 @@ class CallWatch:
         self._timers = timers
         self._checks: set[tuple[str, float]] = set()
         self._rejoining: set[str] = set()
-        self._failures = 0
+        self._polling = Repeated(timers, "poll", self._poll, every_s=POLL_S, after_failure=WHILE_DOWN)
         answered.listen(self.answered)
 
     def start(self) -> None:
@@ -58,7 +58,7 @@ class CallWatch:
         for record in self._store.calls.open():
             if record.call.answered_at is not None:
                 self.answered(record.call_id)
-        self._timers.after(0.0, "poll", self._poll_and_again)
+        self._polling.start()
 
     def answered(self, call_id: str) -> None:
         """Both parties must be there in fifteen seconds."""
@@ -126,18 +126,8 @@ class CallWatch:
         _log.info("call %s: the media server closed its room", call_id)
         self._service.leg_lost(call_id)
 
-    async def _poll_and_again(self) -> None:
-        interval_s = POLL_S
-        try:
-            if await self._poll():
-                self._failures = 0
-            else:
-                interval_s = WHILE_DOWN.pause_s(self._failures)
-                self._failures += 1
-        finally:
-            self._timers.after(interval_s, "poll", self._poll_and_again)
-
     async def _poll(self) -> bool:
+        """Looks at the rooms of calls once; False when the media server did not answer."""
         records = self._store.calls.with_room()
         if not records:
             return True

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import logging
 
-from utdstream.engine.background import Timers
+from utdstream.engine.background import Repeated, Timers
 from utdstream.engine.flows.call_watch import POLL_S, REJOIN_WITHIN_S, WHILE_DOWN
 from utdstream.engine.flows.room_states import RoomDesk
 from utdstream.engine.media.room_follower import RoomFollower
@@ -45,11 +45,13 @@ class RoomWatch:
         self._checks: set[tuple[str, str]] = set()
         self._counts: dict[str, int] = {}
         self._began = False
-        self._failures = 0
+        self._polling = Repeated(
+            timers, "poll of rooms", self._poll, every_s=POLL_S, after_failure=WHILE_DOWN
+        )
 
     def start(self) -> None:
         """Begins to poll; the first time looks at every room."""
-        self._timers.after(0.0, "poll of rooms", self._poll_and_again)
+        self._polling.start()
 
     def webhook(self, hook: Webhook) -> None:
         """Takes one event of the media server about a live stream or an audio room."""
@@ -117,18 +119,8 @@ class RoomWatch:
 
     # --- the poll
 
-    async def _poll_and_again(self) -> None:
-        interval_s = POLL_S
-        try:
-            if await self._poll():
-                self._failures = 0
-            else:
-                interval_s = WHILE_DOWN.pause_s(self._failures)
-                self._failures += 1
-        finally:
-            self._timers.after(interval_s, "poll of rooms", self._poll_and_again)
-
     async def _poll(self) -> bool:
+        """Looks at the rooms once; False when the media server did not answer."""
         first = not self._began
         names = [room.name for room in self._store.rooms.all()] if first else self._store.states.watched()
         if not names:
