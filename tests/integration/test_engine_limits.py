@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 from collections.abc import Iterator
 
 import pytest
 from engine_site import Site, fresh, people_of, rooms_of
 from facts import eventually
+from paho.mqtt import client as paho
+from paho.mqtt.enums import CallbackAPIVersion
 from servers import every_refusal_is_declared
 
 from utdstream._session.room import UTDRoom
@@ -93,7 +97,7 @@ def test_takeover_when_another_device_was_there_waits(narrow: LocalStack, site: 
         assert (status, refused["code"]) == (429, "session_takeover_cooldown")
         assert int(refused["retry_after"]) in (1, 2)
         eventually(
-            lambda: mint(site, ann, "kept", device_id="tablet")[0] == 200, "the cool-down is over", 4.0
+            lambda: mint(site, ann, "kept", device_id="tablet")[0] == 200, "the cool-down is over", 8.0
         )
         assert mint(site, ann, "kept", device_id="phone")[0] == 429  # it is the tablet's now
         assert mint(site, ann, "kept")[0] == 200
@@ -126,3 +130,38 @@ def test_caller_when_it_gives_up_again_and_again_is_slowed_and_others_are_not(si
     house.act(calls[-1].call_id, "accept")
     house.act(calls[-1].call_id, "end")
     assert mallory.ask("POST", routes.CALLS, body).status_code == 201
+
+
+def test_packet_when_too_large_before_a_login_is_cut_off(narrow: LocalStack) -> None:
+    """A CONNECT that says it is 250 MB long is not waited for: the broker closes the connection."""
+    with socket.create_connection(("127.0.0.1", narrow.mqtt_port), timeout=5) as line:
+        length = bytes((0x80, 0xE5, 0x9A, 0x77))  # 250,000,000 as MQTT writes it
+        line.sendall(b"\x10" + length + b"\x00\x04MQTT\x05\xc2\x00\x3c\x00")
+        with contextlib.suppress(ConnectionError):
+            line.sendall(b"a" * 65_536)
+            assert line.recv(16) in (b"", bytes((0xE0, 0x01, 0x95)))  # DISCONNECT: packet too large
+
+
+def test_availability_when_larger_than_a_packet_may_be_is_not_kept(narrow: LocalStack, site: Site) -> None:
+    """A device may retain its own availability, and not fill the broker with it."""
+    login = mqtt_login(site, fresh("door"))
+    cut: list[str] = []
+    client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
+    client.username_pw_set(login["username"], login["password"])
+    client.on_disconnect = lambda client, userdata, flags, reason, properties: cut.append(str(reason))
+    client.connect("127.0.0.1", narrow.mqtt_port)
+    client.loop_start()
+    try:
+        eventually(client.is_connected, "it is connected")
+        topic = login["topic"].rsplit("/", 1)[0] + "/availability"
+        client.publish(topic, b"x" * 200_000, qos=1, retain=True)
+        eventually(lambda: cut, "it is cut off")
+    finally:
+        client.disconnect()
+        client.loop_stop()
+
+
+def mqtt_login(site: Site, identity: str) -> dict[str, str]:
+    answer = site.app().ask("POST", routes.AUTH_SESSION, {"identity": identity})
+    assert answer.status_code == 200, answer.text
+    return answer.json()["mqtt"]

@@ -101,6 +101,18 @@ def test_the_engine_understands_its_file_when_it_was_generated(settings: StackSe
     assert read.limits == settings.limits
 
 
+def test_the_broker_is_bounded_when_it_is_configured(settings: StackSettings) -> None:
+    """Packets, connections and what waits for an absent device; its state is written once a minute."""
+    lines = programs.mosquitto_config(settings, PLUGIN).splitlines()
+    assert {
+        "max_packet_size 131072",
+        "max_queued_bytes 4194304",
+        "autosave_interval 60",
+        "autosave_on_changes false",
+    } <= set(lines)
+    assert lines.index("max_connections 1000") > lines.index("listener 1883 127.0.0.1")
+
+
 def test_everything_is_denied_but_the_engine_when_the_broker_is_new() -> None:
     """The plugin's first file holds one login, hashed, and default access that refuses."""
     config = programs.dynsec_config("secret")

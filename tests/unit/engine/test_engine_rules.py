@@ -15,7 +15,7 @@ from utdstream.engine.api.limits import MAX_KEYS, Buckets
 from utdstream.engine.api.openapi import document
 from utdstream.engine.api.operations import OPERATIONS
 from utdstream.engine.api.operations.table import codes_of
-from utdstream.engine.push import logins
+from utdstream.engine.push import logins, notifier
 from utdstream.engine.rules import rooms
 from utdstream.engine.rules.keys import Login
 from utdstream.engine.rules.refusals import STATUS_OF_CODE, Refusal
@@ -283,3 +283,10 @@ def test_code_when_an_operation_names_it_has_a_status() -> None:
     """Every code of an operation has a status."""
     for operation in OPERATIONS:
         assert set(codes_of(operation)) <= set(STATUS_OF_CODE)
+
+
+def test_logins_when_made_in_a_batch_fit_into_one_packet() -> None:
+    """The broker cuts off whoever sends more than 128 KiB: the engine with its longest identities too."""
+    longest = Login("😀" * 64, "key_" + "0" * 24)
+    commands = logins.login_commands("1234567890", longest, "p" * 64, "99999999")
+    assert len(logins.encode(commands * notifier.LOGINS_A_MESSAGE)) < 128 * 1024 - 1024

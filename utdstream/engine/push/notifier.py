@@ -39,7 +39,8 @@ LOGIN_WAIT_S = 2.0
 """How long a mint waits for the broker to know the login."""
 MAX_LOGINS = 50_000
 """Logins repeated after a reconnect; the least recently minted are forgotten first."""
-_BATCH = 50
+LOGINS_A_MESSAGE = 20
+"""At most 104 kB, of the 128 KiB that the broker takes in one packet."""
 _PATIENCE_S = 5.0
 """A broker that was away for longer is not waited for."""
 _MIN_EXPIRY_S = 5.0
@@ -191,9 +192,9 @@ class Notifier:
             correlation = str(next(self._correlations))
             self._of_correlation[correlation] = login
             commands += commands_for(login, correlation)
-        for start in range(0, len(commands), 2 * _BATCH):
+        for start in range(0, len(commands), 2 * LOGINS_A_MESSAGE):
             self._client.publish(
-                logins.CONTROL_TOPIC, logins.encode(commands[start : start + 2 * _BATCH]), qos=1
+                logins.CONTROL_TOPIC, logins.encode(commands[start : start + 2 * LOGINS_A_MESSAGE]), qos=1
             )
 
     def _up(self) -> None:

@@ -23,6 +23,11 @@ from utdstream.engine.stack.private_files import private_folder, write_private, 
 from utdstream.engine.stack.settings import ENGINE_LOGIN, StackSettings
 
 _HASH_ROUNDS = 10_000
+_BROKER_PACKET_BYTES = 128 * 1024
+"""The largest packet, before a login too; a call event has 16 KiB at most, a batch of logins 104."""
+_BROKER_CONNECTIONS = 1000
+"""Below the 1,024 descriptors that a process may have on most systems."""
+_BROKER_SAVES_EVERY_S = 60
 
 
 def livekit_config(settings: StackSettings) -> dict[str, object]:
@@ -62,16 +67,24 @@ def livekit_config(settings: StackSettings) -> dict[str, object]:
 
 
 def mosquitto_config(settings: StackSettings, plugin: Path) -> str:
-    """mosquitto's configuration (2.0): private, persistent at once, one login a device."""
+    """mosquitto's configuration (2.0): private, bounded, one login a device.
+
+    It writes its state once a minute and at its end: written at each change, one device that changes its retained
+    message is a burden for everybody. What must last is elsewhere: logins are written by the plugin at once, calls
+    are in the engine's database, and a device that connects again asks the engine for them. No `memory_limit`:
+    with one, mosquitto 2.0.11 with this plugin cuts the engine off after a few restarts, for good.
+    """
     folder = settings.file("mqtt")
     lines = [
         "set_tcp_nodelay true",  # 0.6 ms instead of 20 ms for the slowest in a hundred
         "persistence true",
         f"persistence_location {folder}/",
-        "autosave_interval 1",
-        "autosave_on_changes true",
+        f"autosave_interval {_BROKER_SAVES_EVERY_S}",
+        "autosave_on_changes false",
         "persistent_client_expiration 1d",
         "max_queued_messages 5000",
+        "max_queued_bytes 4194304",
+        f"max_packet_size {_BROKER_PACKET_BYTES}",
         "allow_anonymous false",
         f"plugin {plugin}",
         f"plugin_opt_config_file {folder / 'dynsec.json'}",
@@ -81,6 +94,7 @@ def mosquitto_config(settings: StackSettings, plugin: Path) -> str:
         "log_type notice",
         "connection_messages false",
         f"listener {settings.ports.mqtt} {settings.clear_host}",
+        f"max_connections {_BROKER_CONNECTIONS}",
     ]
     if os.geteuid() == 0:
         # Started by root it would become the user "mosquitto", which may not read this folder.
