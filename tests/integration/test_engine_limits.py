@@ -28,6 +28,7 @@ def narrow(programs: None) -> Iterator[LocalStack]:
         "enabled": True,
         "requests_per_minute": 30,
         "mints_per_minute": 20,
+        "mints_per_minute_each": 10_000,
         "takeover_cooldown_s": 2.0,
         "unanswered_calls": 3,
     }

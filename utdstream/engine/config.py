@@ -120,6 +120,10 @@ class LimitsSection:
         Count, "requests of one identity (a server with the secret: fifty times as many)"
     ] = 120
     mints_per_minute: Annotated[Count, "mints of one identity on one device"] = 30
+    mints_per_minute_each: Annotated[
+        Count,
+        "mints with one key, or with the open key from one address, whatever identity and device they name",
+    ] = 60
     unanswered_calls: Annotated[
         Count,
         "calls in a row of one caller to one callee without an answer (a rejected one is five); then it waits",

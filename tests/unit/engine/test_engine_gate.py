@@ -112,11 +112,11 @@ def test_identity_when_too_fast_is_slowed_down_and_told_for_how_long(gate: Gate)
 
 def test_mints_when_counted_are_so_by_identity_and_device(gate: Gate) -> None:
     """Mints are counted by identity and device."""
-    gate.count_mint(ask(Asker(), identity="door", device_id="a"))
-    gate.count_mint(ask(Asker(), identity="door", device_id="b"))
+    gate.count_mint(ask(Asker(), identity="door", device_id="a"), request())
+    gate.count_mint(ask(Asker(), identity="door", device_id="b"), request())
     with pytest.raises(Refusal):
-        gate.count_mint(ask(Asker(), identity="door", device_id="a"))
-    gate.count_mint(ask(Asker(trusted=True), identity="door", device_id="a"))
+        gate.count_mint(ask(Asker(), identity="door", device_id="a"), request())
+    gate.count_mint(ask(Asker(trusted=True), identity="door", device_id="a"), request())
 
 
 def test_address_when_guessing_credentials_is_slowed_down(gate: Gate) -> None:
@@ -134,7 +134,7 @@ def test_limits_when_off_count_nothing(made_gate: Callable[..., Gate]) -> None:
     gate = made_gate(config.LimitsSection(enabled=False, requests_per_minute=1))
     for _ in range(50):
         gate.count(ask(Asker(identity="door")))
-        gate.count_mint(ask(Asker(), identity="door"))
+        gate.count_mint(ask(Asker(), identity="door"), request())
 
 
 def test_actor_when_a_bearer_asks_is_fixed_and_a_server_names_one() -> None:
@@ -218,3 +218,22 @@ def test_room_when_in_the_path_is_one_of_the_keys_rooms(gate: Gate, room: str, i
         with pytest.raises(Refusal) as refusal:
             gate.check_key(asked, headers, mints=False)
         assert refusal.value.code == "forbidden"
+
+
+def test_mints_when_each_is_for_another_identity_are_limited_by_key_and_address(
+    made_gate: Callable[..., Gate],
+) -> None:
+    """Names and device ids are the asker's own words: with one key, or from one address, they win nothing."""
+    limits = config.LimitsSection(mints_per_minute=100, mints_per_minute_each=3)
+    gate = made_gate(limits)
+    for number in range(3):
+        gate.count_mint(ask(Asker(), identity=f"ghost-{number}", device_id=f"d{number}"), request())
+    with pytest.raises(Refusal, match="Too many requests"):
+        gate.count_mint(ask(Asker(), identity="another", device_id="new"), request())
+    elsewhere = Request({"type": "http", "method": "GET", "headers": [], "client": ("192.0.2.2", 1)})
+    gate.count_mint(ask(Asker(), identity="another", device_id="new"), elsewhere)
+    named = AppKey("key_x", "x", "", "ghost-*", False, (), EPOCH)
+    for number in range(3):
+        gate.count_mint(ask(Asker(key=named), identity=f"ghost-{number}"), request())
+    with pytest.raises(Refusal, match="Too many requests"):
+        gate.count_mint(ask(Asker(key=named), identity="ghost-3"), elsewhere)

@@ -47,6 +47,7 @@ class Gate:
         self._enabled = limits.enabled
         self._requests = Buckets(limits.requests_per_minute)
         self._mints = Buckets(limits.mints_per_minute)
+        self._mints_each = Buckets(limits.mints_per_minute_each)
         self._strangers = Buckets(limits.requests_per_minute)
 
     def asker(self, request: Request, access: Access, *, in_query: bool = False) -> Asker:
@@ -80,18 +81,26 @@ class Gate:
             raise
 
     def count(self, ask: Ask) -> None:
-        """Counts one request of this asker. Raises: Refusal (`rate_limited`)."""
+        """Counts one request of this asker, with this key. Raises: Refusal (`rate_limited`)."""
         if ask.asker.trusted:
             self._take(self._requests, None, 1.0 / TRUSTED_FACTOR)
         elif ask.asker.identity is not None:
-            self._take(self._requests, ask.asker.identity)
+            key = ask.asker.key
+            self._take(self._requests, (ask.asker.identity, "" if key is None else key.id))
 
-    def count_mint(self, ask: Ask) -> None:
-        """Counts one mint of this identity on this device. Raises: Refusal (`rate_limited`)."""
+    def count_mint(self, ask: Ask, request: Request) -> None:
+        """Counts one mint of this identity on this device. Raises: Refusal (`rate_limited`).
+
+        What a client says it is can be another thing each time: its key is counted too, and with the open key its
+        address.
+        """
         if not ask.asker.trusted:
             device = ask.fields.raw("device_id")
             identity = ask.fields.raw("identity")
             self._take(self._mints, (str(identity)[:256], str(device)[:256]))
+            key = ask.asker.key
+            # A key of its own is not slowed down by what else comes from its address, which may be a proxy's.
+            self._take(self._mints_each, ("address", _address(request)) if key is None else ("key", key.id))
 
     def _take(self, buckets: Buckets, key: object, cost: float = 1.0) -> None:
         if not self._enabled:

@@ -127,7 +127,7 @@ async def _ask(request: Request, operation: Operation, gate: Gate) -> Ask:
     )
     gate.check_key(ask, request, mints=operation.access is Access.MINT)
     if operation.access is Access.MINT:
-        gate.count_mint(ask)
+        gate.count_mint(ask, request)
     else:
         gate.count(ask)
     return ask
