@@ -33,6 +33,7 @@ class Authority:
         made = self._builder(name, self._key.public_key(), (-9 * DAY, 9 * DAY)).add_extension(
             constraints, True
         )
+        made = made.add_extension(_signs_certificates(), True)  # from 3.13 on Python asks for it
         identifier = x509.SubjectKeyIdentifier.from_public_key(self._key.public_key())
         certificate = made.add_extension(identifier, False).sign(self._key, hashes.SHA256())
         self.ca_file = folder / f"{name}.pem"
@@ -72,6 +73,20 @@ class Authority:
             .not_valid_before(now + valid[0])
             .not_valid_after(now + valid[1])
         )
+
+
+def _signs_certificates() -> x509.KeyUsage:
+    return x509.KeyUsage(
+        key_cert_sign=True,
+        crl_sign=True,
+        digital_signature=False,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
 
 
 def _general(name: str) -> x509.GeneralName:
