@@ -35,6 +35,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "flutter-names": flutter.flutter_table,
     "client-config": settings.client_config,
     "device-configuration": settings.device_configuration,
+    "cameras": settings.cameras,
     "device-commands": commands.device_commands,
     "public-names": names.public_names,
     "sdk-public-modules": architecture.public_modules,

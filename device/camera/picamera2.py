@@ -38,6 +38,8 @@ from utdstream.media import EncodedFrame, PixelFormat, RawFrame
 
 _log = logging.getLogger(__name__)
 
+SOURCES = {"`0`, `1`": "a Pi camera; needs `python3-picamera2` from apt"}
+"""What `[camera] source` may be, and its pictures: a row each on the page of cameras."""
 FRAME_S = 2.0
 """Longest wait for one picture; the watchdog of `capture.py` is as patient."""
 CLOSE_STEP_S = 2.0

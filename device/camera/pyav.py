@@ -24,6 +24,14 @@ from device.errors import CameraFailed, DeviceBusy, DeviceNotFound
 from utdstream.checks import Check, CheckState
 from utdstream.settings import shown
 
+SOURCES = {
+    "`/dev/video0`": "a USB camera (V4L2)",
+    "`rtsp://user:password@host/path`": "a network camera, over TCP; the password is shown nowhere",
+    "`http://host/path`": "a network camera that sends MJPEG over HTTP",
+    "a file": "played again and again",
+    "`test`": "FFmpeg's test picture",
+}
+"""What `[camera] source` may be, and its pictures: a row each on the page of cameras."""
 OK, FAIL = CheckState.OK, CheckState.FAIL
 DEFAULT_PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 LOOK_S = 3.0

@@ -11,6 +11,8 @@ from device.config import MachineConfig
 from utdstream.media import EncodedFrame, RawFrame
 from utdstream.synthetic import PatternCamera
 
+SOURCES = {"": "a counting test picture"}
+"""What `[camera] source` may be, and its pictures: a row each on the page of cameras."""
 FRESH_S = 1.0
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 
 from device.config import SECTIONS
+from device.registry import ADAPTERS
 from generators.markdown import paragraph, table
 from utdstream.config import ClientConfig
 from utdstream.engine.config import EngineConfig
@@ -61,3 +63,13 @@ def _default(value: object) -> str:
     if value is dataclasses.MISSING:
         return "must be set"
     return "not set" if value is None else f"`{toml(value)}`"
+
+
+def cameras() -> str:
+    """The table of cameras: what the module of each says of its sources."""
+    lines = ["| `[camera] adapter` | `source` | pictures |", "| --- | --- | --- |"]
+    for name, place in ADAPTERS["camera"].items():
+        module = import_module(place.partition(":")[0])
+        for source, pictures in module.SOURCES.items():
+            lines.append(f"| `{name}` | {source} | {pictures} |".replace("|  |", "| |"))
+    return "\n".join([*lines, "| `none` | | sound only |"]) + "\n"

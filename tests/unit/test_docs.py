@@ -98,10 +98,12 @@ def test_architecture_when_read_names_every_module_and_every_import_contract() -
         assert f"**{name}.**" in text, f"the import rule {name!r} is not on the page: run `make docs`"
 
 
-@pytest.mark.parametrize("name", ADAPTERS["camera"])
-def test_camera_when_it_can_be_configured_has_a_row_on_its_page(name: str) -> None:
-    """A person chooses from the page, not from the code."""
-    assert f"\n| `{name}` |" in page("how-to/cameras.md"), f"add a row for {name} to docs/how-to/cameras.md"
+@pytest.mark.parametrize(("name", "place"), ADAPTERS["camera"].items())
+def test_camera_when_it_can_be_configured_says_its_sources(name: str, place: str) -> None:
+    """A person chooses from the page of cameras, which is made of them."""
+    module = place.partition(":")[0]
+    assert hasattr(import_module(module), "SOURCES"), f"{module}: say in SOURCES what `source` may be"
+    assert f"\n| `{name}` |" in page("how-to/cameras.md"), "run `make docs`"
 
 
 def test_contributing_when_it_names_a_file_or_a_name_of_the_code_is_right() -> None:
