@@ -9,18 +9,15 @@ A new verb is one function like `_add_doctor`, listed in `_VERBS`; what it does 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import json
-import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from utdstream import __version__
-from utdstream.errors import InvalidConfig, UTDStreamException
-from utdstream.one_line import OneLineFormatter
+from utdstream._command import engine
+from utdstream.errors import UTDStreamException
 
 if TYPE_CHECKING:
     from utdstream._command.phone import Phone
@@ -110,7 +107,7 @@ def _talk_seconds(text: str) -> float:
 
 
 def _demo(arguments: argparse.Namespace) -> int:
-    _need_engine()
+    engine.need_packages()
     from utdstream._command.demo import parent
 
     return parent.run(seconds=arguments.seconds, out=arguments.out, as_json=arguments.json)
@@ -249,135 +246,6 @@ def _answer(arguments: argparse.Namespace) -> int:
     )
 
 
-def _add_engine(verbs: Verbs) -> None:
-    from utdstream._command import keys
-
-    engine = verbs.add_parser(
-        "engine",
-        help="the self-hosted engine",
-        description="The self-hosted engine, with or without the servers around it.",
-        epilog="examples:\n  utdstream engine up\n  utdstream engine serve --config engine.toml\n",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    actions = engine.add_subparsers(title="actions", metavar="ACTION", required=True)
-
-    up = actions.add_parser(
-        "up",
-        help="engine, media server and broker, until Ctrl-C",
-        description="Run engine, livekit-server and mosquitto until Ctrl-C, and start again what dies. "
-        "The first run makes a data folder with the project's keys; later runs keep them. Under systemd "
-        "(Type=notify) it says when all is ready, what died, and that it is alive.",
-        epilog="examples:\n  utdstream engine up\n  utdstream engine up --lan --data /srv/utdstream\n",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    up.add_argument("--config", metavar="FILE", type=Path, help="settings that win over the kept ones (TOML)")
-    up.add_argument("--data", metavar="DIR", type=Path, help="data folder (default ~/.local/share/utdstream)")
-    up.add_argument("--lan", action="store_true", help="serve this machine's network, not this machine alone")
-    up.add_argument(
-        "--address",
-        metavar="HOST",
-        help="with --lan: this machine's IPv4 address or its name (default: found)",
-    )
-    up.add_argument("--json", action="store_true", help="say where everything is as one line of JSON")
-    up.set_defaults(run=_engine_up)
-
-    serve = actions.add_parser(
-        "serve",
-        help="the engine alone",
-        description="Run the engine alone, beside a livekit-server and a broker of your own.",
-        epilog="examples:\n  utdstream engine serve --config /etc/utdstream/engine.toml\n",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    serve.add_argument(
-        "--config", metavar="FILE", type=Path, required=True, help="the engine's settings (TOML)"
-    )
-    serve.set_defaults(run=_engine_serve)
-
-    keys.add_actions(actions)
-
-    install = actions.add_parser(
-        "install",
-        help="the media server that `engine up` needs",
-        description="Put livekit-server where `engine up` finds it: fetched from its project's release and "
-        "checked against the checksum written in this version, or built with Go where the release cannot be "
-        "reached. Says where it is; a second run finds it there. The broker, mosquitto, comes from the "
-        "system's packages.",
-        epilog="examples:\n  utdstream engine install\n"
-        "  utdstream engine install --from livekit.tar.gz     an archive fetched on another machine\n",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    install.add_argument(
-        "--from", dest="archive", metavar="FILE", type=Path, help="the release's archive, fetched already"
-    )
-    install.add_argument("--json", action="store_true", help="say where it is as one line of JSON")
-    install.set_defaults(run=_engine_install)
-
-
-def _engine_install(arguments: argparse.Namespace) -> int:
-    from utdstream.engine.stack import binaries, install
-
-    try:
-        with contextlib.redirect_stdout(sys.stderr):  # progress; stdout has the answer alone
-            program = install.livekit_server(arguments.archive)
-            version = binaries.livekit_version(program.path)
-    except install.InstallFailed as error:
-        print(f"utdstream: {error}", file=sys.stderr)
-        return 1
-    if arguments.json:
-        print(json.dumps({"path": str(program.path), "source": program.source, "version": version}))
-    else:
-        print(f"livekit-server: {install.describe(program)}")
-    return 0
-
-
-def _need_engine() -> None:
-    """Raises: InvalidConfig, with what to install, where an import would end in a traceback."""
-    from utdstream.engine import packages
-
-    packages.require()
-
-
-def _engine_up(arguments: argparse.Namespace) -> int:
-    _need_engine()
-    from utdstream.engine.stack import up
-
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(OneLineFormatter("%(asctime)s %(levelname)s %(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
-
-    def announce(facts: dict[str, object]) -> None:
-        if arguments.json:
-            print(json.dumps(facts), flush=True)
-            return
-        print(
-            "The stack is up; Ctrl-C stops it.\n"
-            f"  engine   {facts['base_url']}\n"
-            f"  media    {facts['livekit_url']}\n"
-            f"  broker   {facts['mqtt_host']}:{facts['mqtt_port']}\n"
-            f"  app id   {facts['app_id']}\n"
-            f"  keys     {facts['keys_file']}\n"
-            f"  logs     {facts['logs']}",
-            flush=True,
-        )
-
-    return up.run(
-        config=arguments.config,
-        data=arguments.data,
-        lan=arguments.lan,
-        address=arguments.address,
-        announce=announce,
-    )
-
-
-def _engine_serve(arguments: argparse.Namespace) -> NoReturn:
-    if not arguments.config.is_file():
-        raise InvalidConfig(f"there is no file {arguments.config}; name the engine's settings with --config")
-    # The engine becomes this process: signals, exit status and journal are its own.
-    sys.stdout.flush()
-    command = [sys.executable, "-m", "utdstream.engine", "--config", str(arguments.config)]
-    os.execv(command[0], command)
-
-
 def _add_doctor(verbs: Verbs) -> None:
     doctor = verbs.add_parser(
         "doctor",
@@ -408,7 +276,7 @@ _VERBS: tuple[Callable[[Verbs], None], ...] = (
     _add_demo,
     _add_call,
     _add_answer,
-    _add_engine,
+    engine.add_verb,
     _add_doctor,
 )
 
