@@ -19,16 +19,18 @@ import threading
 import time
 from collections.abc import Callable
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy
 
 from device.camera.port import SnapshotCamera
-from device.config import CameraSection
 from device.errors import CameraFailed, PackageMissing
 from utdstream import Camera, DeviceError, UTDStreamException
 from utdstream.checks import requirement
 from utdstream.media import EncodedFrame, PixelFormat, RawFrame
+
+if TYPE_CHECKING:
+    from device.config import CameraSection
 
 _log = logging.getLogger(__name__)
 
