@@ -142,3 +142,14 @@ def test_classes_when_listed_have_one_home_each() -> None:
 def test_cycles_when_two_files_import_each_other_around_a_corner_are_found() -> None:
     """The check above can fail."""
     assert cycles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
+
+
+def test_file_when_measured_is_short_enough_to_be_read_at_once() -> None:
+    """No file has over 500 lines, at most three have over 400, and each of those says why."""
+    sizes = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in modules().values()}
+    long = [path for path, lines in sizes.items() if lines > 400]
+    assert [str(path) for path in long if sizes[path] > 500] == []
+    assert len(long) <= 3, f"split one of {', '.join(map(str, long))}"
+    for path in long:
+        words = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        assert "400 lines" in words, f"{path}: say in its docstring why it has more than 400 lines"
