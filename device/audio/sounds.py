@@ -24,6 +24,7 @@ from utdstream.media import PcmFormat
 _log = logging.getLogger(__name__)
 
 MAX_SOUND_S = 30.0
+CLOSE_S = 1.0
 CHIME_HZ = (659.3, 523.3)
 CHIME_TONE_S = 0.55
 
@@ -72,6 +73,12 @@ class LocalSounds:
         if closer is not None:
             closer.join(timeout)
         return closer is None or not closer.is_alive()
+
+    def close(self) -> None:
+        """Ends a sound that plays; the card is freed unless a call uses it. Idempotent. Blocks: one second."""
+        self._sound = b""
+        self._finished.set()
+        self.wait(CLOSE_S)
 
     def start(self, source: Callable[[int], bytes]) -> None:
         """Plays a call from now on. Raises: DeviceError when one does already."""

@@ -230,7 +230,8 @@ class Doorbell(DeviceApp[logic.DoorbellEvent | Numbered]):
         home.do_not_disturb(self.state.do_not_disturb)
 
     def _closers(self) -> Sequence[Callable[[], object]]:
-        return [each.close for each in (self._calls, self._home, self._relay) if each is not None]
+        parts = (self._calls, self._home, self._relay, self._sounds)
+        return [each.close for each in parts if each is not None]
 
     # -- what people see
 

@@ -121,3 +121,25 @@ def test_wav_when_unreadable_is_one_sentence(tmp_path: Path, content: bytes | No
         path.write_bytes(content)
     with pytest.raises(AudioFailed, match=words):
         LocalSounds(NullSpeaker()).play(path)
+
+
+class StuckSpeaker(ListeningSpeaker):
+    """A card that is open and asks for nothing."""
+
+    def start(self, source: Callable[[int], bytes]) -> None:
+        self.opened += 1
+        self.is_open = True
+
+    def stop(self) -> None:
+        self.is_open = False
+
+
+def test_sound_when_closed_on_a_card_that_asks_for_nothing_ends() -> None:
+    """A program that ends in the middle of a chime leaves no thread behind and no card open."""
+    speaker = StuckSpeaker()
+    sounds = LocalSounds(speaker)
+    sounds.play()
+    eventually(lambda: speaker.is_open, "the card is open")
+    sounds.close()
+    assert not speaker.is_open
+    sounds.close()

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from history import LOST, Operation
-from history_model import READS, Calls, RoomModel, Step, calls_step, room_answer, room_step, tidy
+from history_model import READS, Calls, RoomModel, Step, as_steps, calls_step, room_answer, room_step, tidy
 
 _Belief = tuple[RoomModel, frozenset[int]]
 """A possible state of a room, and which of the unanswered operations happened on the way."""
@@ -139,6 +139,7 @@ def _lines(operations: Iterable[Operation]) -> str:
 
 def check_calls(operations: Sequence[Operation]) -> list[str]:
     """What is wrong with the history of one group of people who call each other."""
+    operations = [step for op in operations for step in as_steps(op)]
     events = sorted(
         [(op.sent, 0, number) for number, op in enumerate(operations)]
         + [(op.answered, 1, number) for number, op in enumerate(operations)]

@@ -6,6 +6,7 @@ step is a pure function. Where several refusals fit, any of them is right: the c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -425,6 +426,18 @@ class CallModel(NamedTuple):
 
 
 Calls = tuple[CallModel, ...]
+
+
+def as_steps(op: Operation) -> tuple[Operation, ...]:
+    """The steps of one request. A new call is made, then its media room, and the answer says how the call stands
+    after that: meanwhile it may have given way to a known caller, or have been rejected.
+    """
+    if op.kind != "create" or op.status != 201 or op.answer.get("rev") == 1:
+        return (op,)
+    as_made = {**op.answer, "status": "initiating", "rev": 1, "end_reason": None}
+    later = math.nextafter(op.answered, math.inf)  # the check handles one answer at a time
+    looked = replace(op, kind="get", args={"call_id": op.answer.get("call_id")}, status=200, answered=later)
+    return replace(op, answer=as_made), looked
 
 
 def calls_step(calls: Calls, op: Operation) -> Iterator[Calls]:

@@ -158,6 +158,15 @@ def test_call_history_when_violated_is_found(corrupt: Corrupt) -> None:
     assert check_calls(history)
 
 
+def test_call_when_over_before_its_maker_is_answered_is_explained_by_who_ended_it() -> None:
+    """The answer to a new call says how it stands when its media room is made, which takes a moment."""
+    made = replace(call(1, "create", "ann", "rejected", 2), answered=3.0)
+    rejected = call(2, "reject", "bob", "rejected", 2)
+    assert check_calls([made, rejected]) == []
+    assert check_calls([made])
+    assert check_calls([made, replace(rejected, sent=4.0, answered=5.0)])
+
+
 def test_call_request_when_never_answered_may_have_made_a_call() -> None:
     """A create that the kill swallowed: its retry with the same key finds the call, or makes it."""
     lost = replace(call(1, "create", "ann", "", 0, in_key="k"), status=LOST, answer={})
