@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from utdstream._calls.ending import end_in_background, end_on_engine
 from utdstream._rest.api import EngineApi
 from utdstream._threads.deadline import Deadline
+from utdstream._wire.call_states import OPEN_STATES, UNANSWERED_STATES
 from utdstream.errors import (
     CallNotAnswered,
     Conflict,
@@ -71,7 +72,6 @@ class GroupRing:
         self._lock = threading.Lock()
         self._calls: dict[str, UTDCall] = {}
         self._errors: list[UTDStreamException] = []
-        self._winner: str | None = None
         self._over = False
         self.outcome: UTDCallStatus | None = None
         """How it ended without an answer; None when there never was a call."""
@@ -114,11 +114,7 @@ class GroupRing:
         """Ends every call that is left, in the background."""
         with self._lock:
             self._over = True
-            left = [
-                call_id
-                for call_id, call in self._calls.items()
-                if call.status in (S.INITIATING, S.RINGING, S.ACTIVE)
-            ]
+            left = [call_id for call_id, call in self._calls.items() if call.status in OPEN_STATES]
         for call_id in left:
             end_in_background(self._api, call_id)
 
@@ -182,7 +178,7 @@ class GroupRing:
             raise
         except TransportError:
             return None  # it rings on; the next look may be answered
-        if any(call.status in (S.INITIATING, S.RINGING) for call in calls):
+        if any(call.status in UNANSWERED_STATES for call in calls):
             return None
         ends = {call.status for call in calls}
         self.outcome = next(status for status in (S.REJECTED, S.MISSED, S.BUSY, S.ENDED) if status in ends)

@@ -24,6 +24,7 @@ from utdstream._calls.life import CallLife, PresentCall
 from utdstream._session.base import SessionParts, UTDSession
 from utdstream._threads.deadline import Deadline
 from utdstream._threads.facts import Fact
+from utdstream._wire.call_states import UNANSWERED_STATES
 from utdstream.errors import (
     CallNotAnswered,
     Conflict,
@@ -167,9 +168,7 @@ class UTDCallSession(UTDSession):
         life = self._present.life
         if life is None:
             raise InvalidCallTransition(_NO_CALL)
-        status = self.status.wait_for(
-            lambda now: now not in (S.INITIATING, S.RINGING), timeout=deadline.timeout
-        )
+        status = self.status.wait_for(lambda now: now not in UNANSWERED_STATES, timeout=deadline.timeout)
         call = life.call
         if call is not None and (status is S.ACTIVE or life.was_active):
             return call

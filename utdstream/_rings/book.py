@@ -17,9 +17,8 @@ from datetime import datetime, timedelta
 from enum import Enum, StrEnum
 
 from utdstream._wire import messages
+from utdstream._wire.call_states import UNANSWERED_STATES
 from utdstream.models import UTDCall, UTDCallStatus
-
-UNANSWERED = (UTDCallStatus.INITIATING, UTDCallStatus.RINGING)
 
 MAX_LIVE = 256
 """Calls being verified or ringing at a time."""
@@ -134,7 +133,7 @@ class RingBook:
         """Returns the counter of a call that the engine showed and that must not ring; None for one that may."""
         if call.callee_identity != self._identity:
             return "unverified"
-        if call.status not in UNANSWERED:
+        if call.status not in UNANSWERED_STATES:
             return "suppressed"
         if call.expires_at is not None and call.expires_at <= now:
             return "expired"
@@ -236,7 +235,7 @@ class RingBook:
 
 def reason_of(call: UTDCall) -> CancelReason | None:
     """Returns why a call that was not answered here stopped ringing; None while it rings."""
-    if call.status in UNANSWERED:
+    if call.status in UNANSWERED_STATES:
         return None
     if call.status is UTDCallStatus.MISSED or call.end_reason == "ring_timeout":
         return CancelReason.MISSED

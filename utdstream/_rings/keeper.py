@@ -17,10 +17,11 @@ from datetime import datetime
 from functools import partial
 from typing import Protocol
 
-from utdstream._rings.book import UNANSWERED, CancelReason, Live, RingBook, Todo, reason_of
+from utdstream._rings.book import CancelReason, Live, RingBook, Todo, reason_of
 from utdstream._threads.deadline import Deadline
 from utdstream._threads.lanes import WorkLane
 from utdstream._wire import messages
+from utdstream._wire.call_states import UNANSWERED_STATES
 from utdstream.backoff import Backoff
 from utdstream.config import ClientConfig
 from utdstream.errors import (
@@ -240,7 +241,7 @@ class RingKeeper:
         try:
             calls = self._engine.list_calls(
                 identity=self._identity,
-                statuses=UNANSWERED,
+                statuses=UNANSWERED_STATES,
                 deadline=self._ask_deadline("ask for ringing calls"),
             )
         except UTDStreamException as error:
