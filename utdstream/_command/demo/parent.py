@@ -1,8 +1,8 @@
 """The parent: starts the servers, a door process and a house process, and judges what they recorded.
 
-Owns: the order of a run, and its end. Main thread only (it takes SIGTERM); one daemon thread
-reads each child. Nothing outlives it: a child ends when its line to the parent does, the servers when
-their supervisor does.
+Owns: the order of a run, and its end. Main thread only: it waits for signals (`foreground`), a thread beside it
+does the work, and one daemon thread reads each child. Nothing outlives it: a child ends when its line to the
+parent does, the servers when their supervisor does.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ import queue
 import signal
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 from typing import Literal
 
+from utdstream import foreground
 from utdstream._command.demo.child import DemoProcess, Event
 from utdstream._command.demo.line import STOPS_WITHIN_S, CallFailed
 from utdstream._command.demo.report import judged
@@ -34,16 +35,8 @@ _CHILDREN = ("door", "house")
 _SERVERS: tuple[Literal["livekit", "mqtt", "engine"], ...] = ("livekit", "mqtt", "engine")
 
 
-class _Stopped(BaseException):
-    """SIGINT or SIGTERM came.
-
-    No KeyboardInterrupt: Python remembers one that passed through an `exec` (every dataclass does one), and
-    ends the process by a signal even though it was caught.
-    """
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
+class _Stopped(Exception):
+    """SIGINT or SIGTERM came."""
 
 
 def run(*, seconds: float, out: Path, as_json: bool) -> int:
@@ -56,17 +49,14 @@ def run(*, seconds: float, out: Path, as_json: bool) -> int:
         (out / name).unlink(missing_ok=True)  # an earlier run's say nothing of this one
     screen = Screen(sys.stderr if as_json else sys.stdout)
     events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-    report: dict[str, object]
-    try:
-        with _stoppable(events) as no_exceptions_from_now_on:
-            screen.title(f"utdstream demo: a door calls a house for {seconds:g} s")
-            report = _Demo(seconds, out, screen, events).run(no_exceptions_from_now_on)
-    except CallFailed as error:
-        report = {"ok": False, "error": str(error)}
-        screen.step("no call", str(error), ok=False)
-    except _Stopped as stop:
+    demo = _Demo(seconds, out, screen, events)
+    screen.title(f"utdstream demo: a door calls a house for {seconds:g} s")
+    # This process is about to end: an impatient second signal must not change its exit status.
+    came = foreground.run(demo.run, stop=demo.stop, again=signal.SIG_IGN)
+    if came is not None:
         screen.text("stopped: nothing is left running")
-        return 128 + stop.number
+        return 128 + came
+    report = demo.report
     (out / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     if as_json:
         print(json.dumps(report, indent=1))  # noqa: T201 - what was asked for
@@ -90,14 +80,31 @@ class _Demo:
         self._facts: dict[tuple[str, str], Event] = {}
         self._ticks: dict[str, Event] = {}
         self._errors: list[str] = []
+        self._servers = LocalStack()
+        self._servers_are_up = threading.Event()
+        self.report: dict[str, object] = {}
+        """What was judged, or why there was no call; when `run` has returned."""
 
-    def run(self, no_exceptions_from_now_on: Callable[[], None]) -> dict[str, object]:
-        """Returns the report. Raises: CallFailed, _Stopped."""
+    def run(self) -> None:
+        """Makes the report. Raises: _Stopped, and what a LocalStack raises that is stopped while it starts."""
+        try:
+            self.report = self._call()
+        except CallFailed as error:
+            self.report = {"ok": False, "error": str(error)}
+            self._screen.step("no call", str(error), ok=False)
+
+    def stop(self) -> None:
+        """Makes `run` end soon. Any thread."""
+        self._events.put({"from": "parent", "event": "stop"})
+        if not self._servers_are_up.is_set():
+            self._servers.close()
+
+    def _call(self) -> dict[str, object]:
         with contextlib.ExitStack() as stack:
             scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="utdstream-demo-")))
             started = time.monotonic()
-            servers = stack.enter_context(LocalStack())
-            no_exceptions_from_now_on()
+            servers = stack.enter_context(self._servers)
+            self._servers_are_up.set()
             self._screen.step("servers", f"livekit-server, broker, engine in {_since(started)}")
             stack.push(lambda kind, error, trace: self._keep_logs(error, servers, scratch))
             children = stack.enter_context(self._children(scratch))
@@ -148,7 +155,7 @@ class _Demo:
     def _take(self, event: Event) -> None:
         name, what = str(event["from"]), str(event["event"])
         if what == "stop":
-            raise _Stopped(int(str(event["signal"])))
+            raise _Stopped
         if what == "failed":
             raise CallFailed(f"{name}: {event['sentence']}")
         if what == "gone" and (name, "result") not in self._facts:
@@ -214,37 +221,6 @@ class _Demo:
         for part in _SERVERS:
             (logs / f"{part}.log").write_text(servers.logs(part), encoding="utf-8")
         self._screen.text(f"  logs: {logs}")
-
-
-@contextlib.contextmanager
-def _stoppable(events: queue.SimpleQueue[Event]) -> Iterator[Callable[[], None]]:
-    """Makes Ctrl-C and SIGTERM a `_Stopped`, once, and an event of the queue.
-
-    Gives a function that ends the first: from then on a signal is an event alone. An exception between a
-    child's birth and its entry in our books would leave the child behind, one in the clearing up much more.
-    """
-    may_raise, stopped = True, False
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        nonlocal may_raise, stopped
-        stopped = True
-        # An event as well: what is raised in a weak reference's callback is lost, and imports run some.
-        events.put({"from": "parent", "event": "stop", "signal": int(number)})
-        if may_raise:
-            may_raise = False
-            raise _Stopped(number)
-
-    def no_exceptions_from_now_on() -> None:
-        nonlocal may_raise
-        may_raise = False
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield no_exceptions_from_now_on
-    finally:
-        for number, handler in before.items():
-            # This process is about to end: an impatient second signal must not change its exit status.
-            signal.signal(number, signal.SIG_IGN if stopped else handler)
 
 
 def _signal(status: object) -> str:

@@ -1,7 +1,7 @@
 """`utdstream engine up`: the stack in the foreground, until a signal.
 
-Owns: the life of one run (lock, start, announcement, signals, stop). Main thread only: it takes
-SIGINT, SIGTERM and SIGHUP. Prints nothing: `announce` gets what a person should know, and the service
+Owns: the life of one run (lock, start, announcement, stop). Main thread only: `foreground` takes
+SIGINT, SIGTERM and SIGHUP there. Prints nothing: `announce` gets what a person should know, and the service
 manager, where there is one, what it should: a part that died changes the status and is started again; only a
 supervisor that does not respond any more is worth a restart of everything (the watchdog).
 """
@@ -14,26 +14,18 @@ import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 
+from utdstream import foreground
 from utdstream.engine.stack import data_folder
 from utdstream.engine.stack.ports import PARTS, Part
 from utdstream.engine.stack.supervisor import PartEvent, Supervisor
 from utdstream.errors import InvalidConfig
-from utdstream.observe import SIGNALS_SEEN_S
 from utdstream.service_manager import ServiceManager
 
 _log = logging.getLogger(__name__)
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-class _Stop(BaseException):
-    """A signal came; raised in the main thread wherever it is."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
+_LOOK_S = 0.5
+"""New secrets are looked for as often as this."""
 
 
 def run(
@@ -50,32 +42,34 @@ def run(
     Raises: InvalidConfig, StackError, PortTaken.
     """
     settings, lock = data_folder.load(config=config, data=data, lan=lan, address=address)
-    before = {number: signal.signal(number, _raise_stop) for number in _SIGNALS}
-    if before[signal.SIGHUP] is signal.SIG_IGN:  # started by nohup
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signals = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # it is, under nohup
+        signals.append(signal.SIGHUP)
     manager = ServiceManager()
     report = _Report(manager)
     supervisor = Supervisor(settings, on_event=report.hear)
-    try:
-        manager.status("starting")
+    stopping = threading.Event()
+
+    def work() -> None:
         supervisor.start()
         data_folder.remember_ports(supervisor.settings)
         announce(facts(supervisor))
         report.ready(f"ready at {supervisor.settings.base_url}")
-        _hold(supervisor, manager, config)
-    except _Stop as stop:
-        return 130 if stop.number == signal.SIGINT else 0
-    finally:
-        # From here a second signal ends this process at once, and the children with it.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_DFL)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        _hold(supervisor, manager, config, stopping)
+
+    def stop() -> None:
+        stopping.set()
         manager.stopping()
         supervisor.stop()
+
+    try:
+        manager.status("starting")
+        came = foreground.run(work, stop=stop, signals=signals)
+    finally:
+        if not stopping.is_set():
+            stop()
         os.close(lock)
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    return 0
+    return 130 if came == signal.SIGINT else 0
 
 
 def facts(supervisor: Supervisor) -> dict[str, object]:
@@ -118,22 +112,22 @@ class _Report:
         return f"{' and '.join(down)} died and is started again" if down else self._well
 
 
-def _hold(supervisor: Supervisor, manager: ServiceManager, config: Path | None) -> None:
-    """Waits for a signal, says that the supervisor is alive as often as the service manager wants it, and takes
-    what `utdstream engine rotate` wrote.
+def _hold(
+    supervisor: Supervisor, manager: ServiceManager, config: Path | None, stopping: threading.Event
+) -> None:
+    """Until `stopping`: says that the supervisor is alive as often as the service manager wants it, and takes what
+    `utdstream engine rotate` wrote.
     """
     folder = supervisor.settings.folder
     seen = data_folder.stamp(folder)
-    # Never longer: a signal that comes just before this thread sleeps does not wake it.
-    pause_s = min(manager.watchdog_s / 3 or SIGNALS_SEEN_S, SIGNALS_SEEN_S)
-    while True:
+    pause_s = min(manager.watchdog_s / 3 or _LOOK_S, _LOOK_S)
+    while not stopping.wait(pause_s):
         if manager.watchdog_s and supervisor.responds(timeout=pause_s):
             manager.alive()
         now = data_folder.stamp(folder)
         if now != seen and now != (0, 0):
             seen = now
             _take_secrets(supervisor, config)
-        threading.Event().wait(pause_s)
 
 
 def _take_secrets(supervisor: Supervisor, config: Path | None) -> None:
@@ -145,10 +139,3 @@ def _take_secrets(supervisor: Supervisor, config: Path | None) -> None:
     parts = supervisor.renew(settings)
     if parts:
         _log.info("secrets were rotated: %s started again with the new ones", " and ".join(parts))
-
-
-def _raise_stop(number: int, frame: FrameType | None) -> None:
-    # One signal is enough: what follows must not be interrupted by the same again.
-    for one in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(one, signal.SIG_DFL)
-    raise _Stop(number)
