@@ -74,15 +74,60 @@ def test_clock_when_it_says_so_for_a_week_is_believed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("off_days", "is_believed"), [(-5, True), (0, True), (29, True), (31, False), (100, False)]
+    ("off_days", "is_believed"),
+    [(-5, False), (0, True), (29, True), (31, False), (100, False), (-20_000, False)],
 )
 def test_start_when_the_engine_was_off_for_a_month_is_believed_and_longer_is_not(
     off_days: int, is_believed: bool
 ) -> None:
-    """Held against the time that was written down; without one the clock is all there is."""
+    """Held against the time that was written down, nor is one before it; without one the clock is all there is."""
     wall = NOW + days(off_days)
     assert look(begin(wall, 5.0, NOW), wall, 5.0)[1] == (wall if is_believed else NOW)
     assert look(begin(wall, 5.0, None), wall, 5.0)[1] == wall
+
+
+OLD_TIMES = [days(-20_000), days(-0.5), timedelta(minutes=20)]
+"""What a machine without a battery begins with: nothing, its last image, what was saved at its end."""
+
+
+@pytest.mark.parametrize("old", OLD_TIMES)
+@pytest.mark.parametrize("off_days", [0.01, 2, 29])
+def test_clock_when_it_is_set_after_a_start_with_an_old_time_is_believed_at_once(
+    old: timedelta, off_days: float
+) -> None:
+    """A machine without a battery was off for days: the time goes on from the note until the network is there."""
+    belief = begin(NOW + old, 5.0, NOW)
+    belief, now = look(belief, NOW + old + timedelta(seconds=60), 65.0)
+    assert now == max(NOW, NOW + old) + timedelta(seconds=60)
+    belief, now = look(belief, NOW + days(off_days), 70.0)
+    assert (belief.doubted_at_s, now) == (None, NOW + days(off_days))
+    assert look(belief, NOW + days(off_days + 1), 70.0 + DAY_S)[1] == NOW + days(off_days + 1)
+
+
+@pytest.mark.parametrize("old", OLD_TIMES)
+def test_clock_when_it_is_set_by_100_days_after_such_a_start_is_not_believed(old: timedelta) -> None:
+    """Nor in steps: what is believed is measured from the note."""
+    belief = begin(NOW + old, 5.0, NOW)
+    for step in range(1, 101):
+        belief, now = look(belief, NOW + days(step), 5.0 + step)
+        assert now <= NOW + days(31)
+    assert belief.doubted_at_s is not None
+
+
+def test_clock_when_the_machine_has_run_for_a_day_is_set_no_more() -> None:
+    """By then it is a jump like any other."""
+    belief, _ = look(begin(NOW, 5.0, NOW), NOW + days(1), 5.0 + DAY_S)
+    assert look(belief, NOW + days(9), 6.0 + DAY_S)[1] == NOW + days(1) + timedelta(seconds=1)
+
+
+def test_clock_when_it_stays_behind_the_note_for_a_week_is_believed() -> None:
+    """It was the note that was wrong."""
+    right = NOW - days(400)
+    belief = begin(right, 5.0, NOW)
+    assert look(belief, right + days(6), 5.0 + 6 * DAY_S)[1] == NOW + days(6)
+    belief, now = look(belief, right + days(7), 5.0 + 7 * DAY_S)
+    assert now == right + days(7)
+    assert look(belief, right + days(8), 5.0 + 8 * DAY_S)[1] == right + days(8)
 
 
 class Clocks:
@@ -145,6 +190,33 @@ def test_clock_when_it_jumps_100_days_deletes_nothing_and_frees_nobody(
     assert [record.message.split(",")[0] for record in caplog.records] == [
         f"the clock says {(NOW + days(100) + timedelta(seconds=60)).isoformat()}"
     ]
+
+
+def test_ban_when_the_machine_without_a_battery_was_off_for_days_ends_when_due(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It holds while the clock is an old one, and not a week longer than it says once the clock is set."""
+
+    async def power_cut() -> None:
+        clocks, store = Clocks(), filled(tmp_path / "engine.db")
+        steady(store, clocks).start()
+        store.close()
+        clocks.elapsed, clocks.wall = 8.0, NOW - days(20_000)
+        store = SqliteStore(str(tmp_path / "engine.db"))
+        clock = steady(store, clocks)
+        clock.start()
+        assert store.bans.of("mallory", clock.now()) != []
+        store.bans.put(Ban(0, "bob", None, clock.now(), end_of(clock.now(), 4 * 24 * 3600)))
+        clocks.elapsed, clocks.wall = 40.0, NOW + days(3)
+        assert store.bans.of("mallory", clock.now()) == []
+        assert store.bans.of("bob", clock.now()) != []
+        clocks.goes_on(DAY_S)
+        assert store.bans.of("bob", clock.now()) == []
+        store.close()
+
+    with caplog.at_level(logging.INFO, "utdstream.engine.flows.steady_clock"):
+        asyncio.run(power_cut())
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
 
 
 def test_elapsed_seconds_when_read_twice_only_grow() -> None:

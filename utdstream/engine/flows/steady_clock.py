@@ -21,7 +21,7 @@ NOTE_EVERY_S = 3600.0
 
 
 def elapsed_s() -> float:
-    """Seconds of a clock that nobody sets, and that goes on while the machine sleeps."""
+    """Seconds since the machine's start, of a clock that nobody sets and that goes on in its sleep."""
     boot_time = getattr(time, "CLOCK_BOOTTIME", None)
     return time.monotonic() if boot_time is None else time.clock_gettime(boot_time)
 
