@@ -59,6 +59,7 @@ def a_key(number: int = 1) -> AppKey:
         rooms=("lobby", "show-*"),
         created_at=NOW,
         display_name="Kiosk",
+        allow_break_in=("door", "gate-*"),
     )
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import sqlite3
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from store_contract import StoreContract, a_call
+from store_contract import StoreContract, a_call, a_key
 
 from utdstream.engine.store.contract import CallFilter, Store, StoreFailed
 from utdstream.engine.store.sqlite.database import SqliteStore
@@ -65,6 +66,20 @@ def test_sqlite_when_the_file_is_of_the_last_release_takes_it_over(path: str) ->
     indexes = [row[0] for row in rows]
     assert "calls_with_room" in indexes
     assert "calls_open" not in indexes
+    again.close()
+
+
+@pytest.mark.parametrize("is_done", [False, True])
+def test_sqlite_when_the_file_has_keys_without_break_in_takes_them_over(path: str, *, is_done: bool) -> None:
+    """They let nobody break in; an engine that was killed after it had added the column does no harm."""
+    store = SqliteStore(path)
+    store.keys.insert(replace(a_key(), allow_break_in=()))
+    if not is_done:
+        store.connection.run("ALTER TABLE app_keys DROP COLUMN allow_break_in")
+    store.connection.run("PRAGMA user_version = 5")
+    store.close()
+    again = SqliteStore(path)
+    assert again.keys.all() == [replace(a_key(), allow_break_in=())]
     again.close()
 
 

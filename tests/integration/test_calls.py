@@ -142,6 +142,26 @@ def test_call_when_the_callee_is_on_another_call_is_a_conflict(people: People) -
     assert late.status.value is S.BUSY
 
 
+def test_inbox_when_in_a_call_hears_the_door_that_may_break_in(people: People) -> None:
+    """The callee talks, the door rings, another caller gets busy; the callee hangs up and answers the door."""
+    flat, house, door, other = (people(name) for name in ("flat", "house", "door", "other"))
+    people.stack.issue_key(house.identity, allow_break_in=[door.identity])
+    inbox = house.inbox()
+    talking = flat.call()
+    talking.start(callee_identity=house.identity)
+    talk = inbox.ringing.wait(timeout=10).accept()
+    with pytest.raises(Conflict, match="already on a call"):
+        other.call().start(callee_identity=house.identity)
+    session = door.call()
+    session.start(callee_identity=house.identity)
+    incoming = inbox.ringing.wait(timeout=10)
+    assert talk.status.value is S.ACTIVE
+    talk.end()
+    answered = incoming.accept()
+    session.wait_for_answer(timeout=10)
+    assert answered.status.value is S.ACTIVE
+
+
 def test_inbox_when_several_call_rings_for_each_and_an_answer_ends_no_other(people: People) -> None:
     """Call waiting: one caller gives up, one is answered, the third goes on ringing and is answered next."""
     house = people("house")

@@ -116,6 +116,20 @@ def test_callee_when_on_a_call_is_busy_until_it_ends(site: Site) -> None:
     assert third.call(house.identity).status is S.INITIATING
 
 
+def test_callee_when_talking_is_rung_by_a_caller_that_its_key_lets_break_in(site: Site) -> None:
+    """Another caller is refused as busy; the answer leaves the call that is under way as it is."""
+    house, door, flat, other = (site.person(fresh(name)) for name in ("house", "door", "flat", "other"))
+    site.stack.issue_key(house.identity, allow_break_in=[door.identity])
+    talk = flat.call(house.identity)
+    house.act(talk.call_id, "accept")
+    refused = other.ask("POST", routes.CALLS, {"callee_identity": house.identity})
+    assert (refused.status_code, refused.json()["code"]) == (409, "callee_busy")
+    broken_in = door.call(house.identity)
+    assert house.act(broken_in.call_id, "ringing").status is S.RINGING
+    assert house.act(broken_in.call_id, "accept").status is S.ACTIVE
+    assert flat.get(talk.call_id).status is S.ACTIVE
+
+
 def test_callee_when_rung_or_calling_is_rung_by_others_too(site: Site) -> None:
     """Call waiting: neither a ring nor a call of its own makes a callee busy, and an answer ends no other ring."""
     door, house, third, fourth = (site.person(fresh(name)) for name in ("door", "house", "third", "fourth"))

@@ -242,6 +242,9 @@ def test_keys_when_asked_for_without_the_secret_are_refused(site: Site) -> None:
         {"identity": "door", "rooms": [7]},
         {"identity": "door", "may_host": "yes"},
         {"identity": "door", "display_name": "\n"},
+        {"identity": "door", "allow_break_in": "gate"},
+        {"identity": "door", "allow_break_in": [7]},
+        {"identity": "door", "allow_break_in": ["gate"] * 51},
     ],
 )
 def test_key_when_asked_for_wrongly_is_not_made(site: Site, fields: dict[str, object]) -> None:
@@ -284,7 +287,12 @@ def test_command_when_run_adds_lists_and_revokes(
         str(secret),
     ]
     assert (
-        main(["engine", "key", "add", "gate", "--host", "--room", "g-*", "--display-name", "Gate", *where])
+        main(
+            [
+                *("engine", "key", "add", "gate", "--host", "--room", "g-*", "--display-name", "Gate"),
+                *("--allow-break-in", "door", "--allow-break-in", "side-*", *where),
+            ]
+        )
         == 0
     )
     key = capsys.readouterr().out.strip()
@@ -292,6 +300,7 @@ def test_command_when_run_adds_lists_and_revokes(
     assert main(["engine", "key", "list", "--json", *where]) == 0
     row = next(row for row in json.loads(capsys.readouterr().out) if row["identity"] == "gate")
     assert (row["may_host"], row["rooms"], row["display_name"]) == (True, ["g-*"], "Gate")
+    assert row["allow_break_in"] == ["door", "side-*"]
     assert main(["engine", "key", "revoke", row["key_id"], *where]) == 0
     assert row["key_id"] in capsys.readouterr().out
     assert main(["engine", "key", "list", *where]) == 0

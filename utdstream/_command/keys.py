@@ -58,7 +58,8 @@ def add_actions(actions: Actions) -> None:
         description="Make a key and print it: it is shown this once. " + _WHICH,
         epilog="examples:\n  utdstream engine key add door --display-name 'Front door' > door.key\n"
         "  utdstream engine key add 'kiosk-*' --room lobby\n"
-        "  utdstream engine key add anna --host --room 'anna-*' --json\n",
+        "  utdstream engine key add anna --host --room 'anna-*' --json\n"
+        "  utdstream engine key add house --allow-break-in door\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add.add_argument("identity", metavar="IDENTITY", help="who it is for; kiosk-* is for all that begin so")
@@ -67,6 +68,12 @@ def add_actions(actions: Actions) -> None:
     add.add_argument("--host", action="store_true", help="it may make rooms and host them")
     add.add_argument(
         "--room", metavar="NAME", action="append", help="a room it enters; show-* too (default: every room)"
+    )
+    add.add_argument(
+        "--allow-break-in",
+        metavar="CALLER",
+        action="append",
+        help="a caller that rings at IDENTITY also while it talks; door-* too (default: nobody)",
     )
     add.set_defaults(run=_add)
 
@@ -126,6 +133,7 @@ def _add(arguments: argparse.Namespace) -> int:
         "may_host": arguments.host,
         "rooms": arguments.room,
         "display_name": arguments.display_name,
+        "allow_break_in": arguments.allow_break_in,
     }
     made = _ask(_site(arguments), "POST", routes.KEYS, wanted)
     print(json.dumps(made) if arguments.json else made.get("app_key"))

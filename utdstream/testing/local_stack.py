@@ -152,17 +152,20 @@ class LocalStack:
         may_host: bool = False,
         rooms: Sequence[str] = ("*",),
         display_name: str | None = None,
+        allow_break_in: Sequence[str] = (),
     ) -> str:
         """A new app key for `identity`, or for all that begin alike (`kiosk-*`): what `UTDStreamClient` takes.
 
         `may_host`: it makes the rooms it enters. `rooms`: those it enters, by name or beginning. `display_name`:
-        how others see its holder. Blocks. Raises: EngineUnreachable, InvalidRequest.
+        how others see its holder. `allow_break_in`: the callers that ring at it also while
+        it talks. Blocks. Raises: EngineUnreachable, InvalidRequest.
         """
         wanted = {
             "identity": identity,
             "may_host": may_host,
             "rooms": list(rooms),
             "display_name": display_name,
+            "allow_break_in": list(allow_break_in),
         }
         return str(self._ask("POST", routes.KEYS, wanted)["app_key"])
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from utdstream.engine import config
+from utdstream.engine.clock import EPOCH
 from utdstream.engine.rules import keys
+from utdstream.engine.rules.keys import AppKey
 from utdstream.engine.rules.refusals import Refusal
 
 
@@ -30,6 +34,19 @@ def test_pattern_when_compared_knows_a_star_at_the_end_alone(
 ) -> None:
     """No other sign has a meaning, and case counts."""
     assert keys.matches(pattern, text) is does_match
+
+
+def test_break_in_when_a_key_of_the_callee_allows_it_is_allowed() -> None:
+    """Each key in use that is for the callee counts; a caller's own key says nothing, a revoked one neither."""
+    house = AppKey("key_1", "h", "1", "house", False, (), EPOCH, allow_break_in=("door", "gate-*"))
+    rooms = replace(house, id="key_2", identity="room-*", allow_break_in=("*",))
+    other = replace(house, id="key_3", allow_break_in=("flat",))
+    everybody = (house, rooms, other)
+    for callee, caller in (("house", "door"), ("house", "gate-2"), ("house", "flat"), ("room-7", "anybody")):
+        assert keys.may_break_in(everybody, callee, caller)
+    for callee, caller in (("house", "mallory"), ("door", "house"), ("flat", "door")):
+        assert not keys.may_break_in(everybody, callee, caller)
+    assert not keys.may_break_in([replace(house, revoked_at=EPOCH)], "house", "door")
 
 
 def test_room_pattern_when_no_room_could_match_is_refused() -> None:

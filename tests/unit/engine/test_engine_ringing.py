@@ -27,8 +27,16 @@ def ring(caller: str, callee: str = "house", *, second: int = 0) -> CallRecord:
     )
 
 
-def displaced(open_calls: list[CallRecord], *, by: str, friends: tuple[str, ...] = ()) -> str | None:
-    found = gives_way(open_calls, by, "house", lambda one, other: other == "house" and one in friends)
+def displaced(
+    open_calls: list[CallRecord], *, by: str, friends: tuple[str, ...] = (), breaks_in: str = ""
+) -> str | None:
+    found = gives_way(
+        open_calls,
+        by,
+        "house",
+        have_talked=lambda one, other: other == "house" and one in friends,
+        may_break_in=lambda callee, caller: (callee, caller) == ("house", breaks_in),
+    )
     return None if found is None else found.caller
 
 
@@ -47,6 +55,16 @@ def test_callee_when_talking_on_either_side_is_busy() -> None:
     talk = calls.accept(ring("door"), "house", NOW)
     assert "already on a call" in refused([talk], by="gate", friends=("gate",))
     assert "already on a call" in refused([calls.accept(ring("house", "flat"), "flat", NOW)], by="gate")
+
+
+def test_callee_when_talking_is_rung_by_a_caller_that_may_break_in() -> None:
+    """It waits with the other rings, and has no right to a place of theirs."""
+    talk = calls.accept(ring("flat"), "house", NOW)
+    assert displaced([talk, *STRANGERS[:3]], by="door", breaks_in="door") is None
+    with pytest.raises(Refusal, match="already on a call"):
+        displaced([talk], by="gate", breaks_in="door")
+    with pytest.raises(Refusal, match="rung by 4"):
+        displaced([talk, *STRANGERS], by="door", breaks_in="door")
 
 
 def test_callee_when_rung_or_calling_is_not_busy() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from utdstream._wire import answers
-from utdstream.engine.api.fields import checked_text
+from utdstream.engine.api.fields import checked_identity, checked_text
 from utdstream.engine.api.request import Answer, Ask, Handler
 from utdstream.engine.flows.keys import KeyService
 from utdstream.engine.rules import keys
@@ -39,6 +39,7 @@ class KeyHandlers:
             may_host=fields.flag("may_host") or False,
             rooms=_rooms(fields.raw("rooms")),
             display_name=fields.name("display_name"),
+            allow_break_in=_callers(fields.raw("allow_break_in")),
         )
         return Answer({**keys.row(key), "app_key": secret}, 201)
 
@@ -52,6 +53,16 @@ class KeyHandlers:
     async def revoke(self, ask: Ask) -> Answer:
         """DELETE /keys/{key_id}."""
         return Answer(keys.row(self._service.revoke(ask.path["key_id"])))
+
+
+def _callers(value: object) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list) or len(value) > keys.MAX_BREAK_IN_PATTERNS:
+        raise invalid(
+            f"allow_break_in must be a list of at most {keys.MAX_BREAK_IN_PATTERNS} identities; a * ends a pattern"
+        )
+    return tuple(checked_identity(one, "allow_break_in") for one in value)
 
 
 def _rooms(value: object) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ from utdstream.engine.flows.steady_clock import SteadyClock
 from utdstream.engine.media.call_rooms import CallRooms
 from utdstream.engine.media.sfu import SfuUnavailable
 from utdstream.engine.push.call_events import CallEvents
-from utdstream.engine.rules import calls, ringing
+from utdstream.engine.rules import calls, keys, ringing
 from utdstream.engine.rules.calls import CallRecord
 from utdstream.engine.rules.refusals import Refusal, invalid, unavailable
 from utdstream.engine.rules.ringing import Patience
@@ -225,7 +225,13 @@ class CallService:
                     self._store.calls.save(after)
                     ended.append((other.status, after))
             there = self._store.calls.open_of(wanted.callee)
-            displaced = ringing.gives_way(there, wanted.caller, wanted.callee, self._store.calls.have_talked)
+            displaced = ringing.gives_way(
+                there,
+                wanted.caller,
+                wanted.callee,
+                have_talked=self._store.calls.have_talked,
+                may_break_in=self._may_break_in,
+            )
             if displaced is not None:
                 after = calls.give_way(displaced, now)
                 self._store.calls.save(after)
@@ -243,6 +249,9 @@ class CallService:
             record.call.type.wire,
         )
         return record, True
+
+    def _may_break_in(self, callee: str, caller: str) -> bool:
+        return keys.may_break_in(self._store.keys.all(), callee, caller)
 
     def _same_call(self, wanted: NewCall, now: datetime) -> CallRecord | None:
         if wanted.idempotency_key is None:

@@ -60,7 +60,14 @@ class KeyService:
         self._timers.after(0.0, "keys", self._look_and_again)
 
     def issue(
-        self, identity: str, *, name: str, may_host: bool, rooms: tuple[str, ...], display_name: str | None
+        self,
+        identity: str,
+        *,
+        name: str,
+        may_host: bool,
+        rooms: tuple[str, ...],
+        display_name: str | None,
+        allow_break_in: tuple[str, ...],
     ) -> tuple[AppKey, str]:
         """A new key: its record, and the key itself. Raises: Refusal (`invalid_state`) when there are too many."""
         if len(self._store.keys.all()) >= keys.MAX_KEYS:
@@ -77,6 +84,7 @@ class KeyService:
             rooms=rooms,
             created_at=clock.now(),
             display_name=display_name,
+            allow_break_in=allow_break_in,
         )
         with self._store.transaction():
             self._store.keys.insert(key)

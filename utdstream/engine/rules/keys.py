@@ -9,12 +9,13 @@ Owns: `AppKey` and every decision about it. Pure: no I/O, the clock is given.
    for the identity that hosts the room.
 4. The display name of a key takes the place of any name that its holder gives.
 5. A key is never changed, only revoked. A revoked key is kept: what was minted with it is still told apart.
+6. Whose calls ring at an identity that is talking is said by its own keys: by each that is for it and in use.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
@@ -24,7 +25,7 @@ from utdstream.engine.rules.refusals import Refusal, invalid
 
 ANY = "*"
 MAX_KEYS = 10_000
-MAX_ROOM_PATTERNS = 50
+MAX_ROOM_PATTERNS = MAX_BREAK_IN_PATTERNS = 50
 OPEN_ID, SERVER_ID = "open", "server"
 """What a user token names in place of a key's id when it was minted with the open key, or with the app secret."""
 
@@ -42,6 +43,7 @@ class AppKey:
     created_at: datetime
     display_name: str | None = None
     revoked_at: datetime | None = None
+    allow_break_in: tuple[str, ...] = ()
 
 
 class Login(NamedTuple):
@@ -83,6 +85,16 @@ def check_room(rooms: Sequence[str], room: str) -> None:
         raise Refusal("forbidden", "This app key is not for this room; use a key that was made for it")
 
 
+def may_break_in(app_keys: Iterable[AppKey], callee: str, caller: str) -> bool:
+    """Whether one of these keys lets this caller ring at this callee while it talks."""
+    return any(
+        key.revoked_at is None
+        and matches(key.identity, callee)
+        and any(matches(pattern, caller) for pattern in key.allow_break_in)
+        for key in app_keys
+    )
+
+
 def check_guest(*, exists: bool, is_host: bool) -> None:
     """Raises: Refusal when a key that may not host is to make a room, or to act as its host."""
     if not exists:
@@ -100,6 +112,7 @@ def row(key: AppKey) -> dict[str, object]:
         "may_host": key.may_host,
         "rooms": list(key.rooms),
         "display_name": key.display_name,
+        "allow_break_in": list(key.allow_break_in),
         "created_at": codec.iso(key.created_at),
         "revoked_at": None if key.revoked_at is None else codec.iso(key.revoked_at),
     }

@@ -2,8 +2,8 @@
 
 Owns: call waiting, the pauses of a caller that is never answered. Pure: no I/O and no clock; seconds are given.
 
-1. A callee is busy only while talking. Being rung, and calling somebody, makes no one busy: a caller keeps nobody
-   else from ringing.
+1. A callee is busy only while talking, and then not for the callers that may break in (its keys say which). Being
+   rung, and calling somebody, makes no one busy: a caller keeps nobody else from ringing.
 2. Four calls ring at a callee at once. A fifth whose caller is no stranger (one of the two has answered a call of
    the other) takes the place of the stranger that has rung longest. So strangers, however many, never keep a known
    caller out. Any other fifth call is refused as busy.
@@ -35,15 +35,21 @@ _NEVER = datetime.min.replace(tzinfo=timezone.utc)
 
 
 def gives_way(
-    open_calls: list[CallRecord], caller: str, callee: str, have_talked: Callable[[str, str], bool]
+    open_calls: list[CallRecord],
+    caller: str,
+    callee: str,
+    *,
+    have_talked: Callable[[str, str], bool],
+    may_break_in: Callable[[str, str], bool],
 ) -> CallRecord | None:
     """The ring that a new call from `caller` ends to have its place; None when a place is free.
 
-    `open_calls` are the callee's. Raises: Refusal (`callee_busy`).
+    `open_calls` are the callee's; `may_break_in` takes callee and caller. Raises: Refusal (`callee_busy`).
     """
-    if any(record.status is UTDCallStatus.ACTIVE for record in open_calls):
+    is_talking = any(record.status is UTDCallStatus.ACTIVE for record in open_calls)
+    if is_talking and not may_break_in(callee, caller):
         raise Refusal("callee_busy", "Callee is already on a call")
-    rings = [record for record in open_calls if record.callee == callee]
+    rings = [record for record in open_calls if record.callee == callee and record.is_unanswered]
     if len(rings) < MAX_RINGS:
         return None
     strangers = [record for record in rings if not have_talked(record.caller, callee)]

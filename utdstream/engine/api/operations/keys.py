@@ -64,6 +64,11 @@ _KEY: Schema = {
         "description": "The rooms it enters; a * at the end stands for any ending.",
     },
     "display_name": {**MAYBE_TEXT, "description": "Shown in place of any name that its holder gives."},
+    "allow_break_in": {
+        "type": "array",
+        "items": TEXT,
+        "description": "Callers that ring at its identity while it talks, too; a * stands for any ending.",
+    },
     "created_at": TIME,
     "revoked_at": {**MAYBE_TIME, "description": "null: in use."},
 }
@@ -82,6 +87,12 @@ SCHEMAS: dict[str, Schema] = {
                 "default": [keys.ANY],
             },
             "display_name": MAYBE_NAME,
+            "allow_break_in": {
+                "type": ["array", "null"],
+                "items": IDENTITY,
+                "maxItems": keys.MAX_BREAK_IN_PATTERNS,
+                "default": [],
+            },
         },
         ("identity",),
     ),

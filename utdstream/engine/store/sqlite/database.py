@@ -17,7 +17,7 @@ from utdstream.engine.store.sqlite.logins import SqliteLogins
 from utdstream.engine.store.sqlite.moments import SqliteMoments
 from utdstream.engine.store.sqlite.rooms import SqlitePeople, SqliteRooms, SqliteStates
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 
 class SqliteStore:
@@ -32,9 +32,11 @@ class SqliteStore:
                 f"{path} was written by a newer engine (schema {version}, this one knows {SCHEMA_VERSION})"
             )
         if version == 1:  # calls ring in groups since 2
-            self.connection.run("ALTER TABLE calls ADD COLUMN call_group TEXT")
+            self._add_column("calls", "call_group", "TEXT")
         if 0 < version < 3:  # open calls are in memory since 3
             self.connection.run("DROP INDEX IF EXISTS calls_open")
+        if version in (4, 5):  # keys say who may break in since 6
+            self._add_column("app_keys", "allow_break_in", "TEXT NOT NULL DEFAULT '[]'")
         self.calls = SqliteCalls(self.connection)
         self.rooms = SqliteRooms(self.connection)
         self.states = SqliteStates(self.connection)
@@ -45,6 +47,12 @@ class SqliteStore:
         self.moments = SqliteMoments(self.connection)
         self.connection.run(f"PRAGMA user_version = {SCHEMA_VERSION}")
         self.connection.opened()
+
+    def _add_column(self, table: str, name: str, type: str) -> None:
+        """Adds a column, unless an engine that was killed here has added it."""
+        columns = "SELECT count(*) FROM pragma_table_info(?) WHERE name = ?"
+        if not self.connection.number(columns, (table, name)):
+            self.connection.run(f"ALTER TABLE {table} ADD COLUMN {name} {type}")
 
     def transaction(self) -> AbstractContextManager[None]:
         """All or nothing, on the disk and in memory."""

@@ -19,7 +19,7 @@ SCHEMA = """
 CREATE TABLE IF NOT EXISTS app_keys (
     id TEXT PRIMARY KEY, name TEXT NOT NULL, digest TEXT NOT NULL UNIQUE, identity TEXT NOT NULL,
     may_host INTEGER NOT NULL, rooms TEXT NOT NULL, display_name TEXT, created_ms INTEGER NOT NULL,
-    revoked_ms INTEGER
+    revoked_ms INTEGER, allow_break_in TEXT NOT NULL DEFAULT '[]'
 );
 """
 
@@ -37,8 +37,8 @@ class SqliteKeys:
     def insert(self, key: AppKey) -> None:
         """Writes a new key."""
         self._db.run(
-            "INSERT INTO app_keys (id, name, digest, identity, may_host, rooms, display_name, created_ms)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO app_keys (id, name, digest, identity, may_host, rooms, display_name, created_ms,"
+            " allow_break_in) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 key.id,
                 key.name,
@@ -48,6 +48,7 @@ class SqliteKeys:
                 json.dumps(key.rooms),
                 key.display_name,
                 to_ms(key.created_at),
+                json.dumps(key.allow_break_in),
             ),
         )
         self._db.undo_with(self._without(key))
@@ -95,4 +96,5 @@ def _key(row: Row) -> AppKey:
         display_name=row["display_name"],
         created_at=from_ms(row["created_ms"]),
         revoked_at=None if row["revoked_ms"] is None else from_ms(row["revoked_ms"]),
+        allow_break_in=tuple(json.loads(row["allow_break_in"])),
     )
