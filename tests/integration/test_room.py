@@ -129,6 +129,32 @@ def test_iterator_when_given_an_identity_gives_only_that_one(hall: MediaRoom) ->
     hear(listener, 700, 1500)
 
 
+def test_iterator_when_never_read_downloads_nothing(hall: MediaRoom) -> None:
+    """Made, closed or dropped: there is nothing of it to take back. Read once and closed, it is let go."""
+    sender = hall.join("sender", Devices(ToneMicrophone(700), camera=PatternCamera(320, 240, 15)))
+    sender.set_microphone(True)
+    sender.set_camera(True)
+    viewer = hall.join("viewer", config=ClientConfig(video_linger_s=0.2))
+    viewer.remote_participants.wait_for(lambda people: len(people[0].publications) == 2, timeout=PATIENCE_S)
+    names: list[str] = []
+    viewer.events.subscribe(lambda event: names.append(event.name))
+    for frames in (viewer.video_frames(), viewer.audio_frames()):
+        frames.close()  # type: ignore[attr-defined]  # it is a generator
+    viewer.video_frames(), viewer.audio_frames()
+    viewer.snapshot(timeout=PATIENCE_S)  # behind what those four would have asked for
+    eventually(lambda: subscribed(viewer, "video") is False, "the snapshot's track is let go", PATIENCE_S)
+    assert subscribed(viewer, "audio") is False
+    assert names.count("track_subscribed") == 1
+
+
+def test_iterator_when_the_room_ends_before_its_first_step_is_empty(hall: MediaRoom) -> None:
+    """It was made in a room, so it ends as one that was being read."""
+    viewer = hall.join("viewer")
+    pictures, sounds = viewer.video_frames(), viewer.audio_frames()
+    viewer.disconnect()
+    assert list(pictures) == list(sounds) == []
+
+
 def test_sound_frames_when_there_is_silence_come_on_a_steady_clock(hall: MediaRoom) -> None:
     """10 ms each, 48 kHz mono, all zero while nobody speaks."""
     listener = hall.join("listener")

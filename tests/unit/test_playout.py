@@ -114,12 +114,42 @@ def test_ring_when_it_ran_dry_keeps_more_in_hand() -> None:
 
 
 def test_ring_when_a_card_pulls_more_than_the_reserve_waits_for_it() -> None:
-    """A card with a period of 40 ms gets 40 ms or nothing."""
+    """A card with a period of 40 ms gets 40 ms or nothing, and begins with a frame in hand beside them."""
     ring = PcmRing(MONO)
-    ring.push(frame(1) * 3)
+    ring.push(frame(1) * 4)
     assert ring.pull(4 * FRAME) is None
     ring.push(frame(1))
     assert ring.pull(4 * FRAME) == frame(1) * 4
+
+
+@pytest.mark.parametrize("samples", [1, 441, 480, 1024, 4096, 5760, 6240, 8192, 48_000, 480_000])
+def test_ring_when_a_card_pulls_by_any_size_is_heard_without_a_gap(samples: int) -> None:
+    """From one sample to ten seconds at a time: what is pulled, once it begins, is sound to the last sample."""
+    ring = PcmRing(MONO)
+    heard: list[bytes] = []
+    pushed = pulled = 0
+    for _ in range(25):
+        while pushed < pulled + samples + 2 * MONO.samples_per_frame:  # the sender's clock is the card's
+            ring.push(frame(7))
+            pushed += MONO.samples_per_frame
+        pcm = ring.pull(samples * 2)
+        if pcm is not None:
+            heard.append(pcm)
+        pulled += samples
+    assert len(heard) >= 20
+    assert all(pcm == numpy.full(samples, 7, dtype=numpy.int16).tobytes() for pcm in heard)
+    assert ring.underruns == 0
+
+
+def test_ring_when_a_pull_is_longer_than_any_card_s_gives_what_there_is() -> None:
+    """Ten seconds are waited for, not an hour: the rest of the hour is silence."""
+    ring = PcmRing(MONO)
+    ring.pull(360_000 * FRAME)
+    ring.push(frame(1) * 1001)
+    pcm = ring.pull(360_000 * FRAME)
+    assert pcm is not None
+    assert len(pcm) == 360_000 * FRAME
+    assert pcm.startswith(frame(1) * 1001)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
@@ -146,6 +176,7 @@ def test_mixer_when_asked_always_answers_exactly() -> None:
     mixer.close_ring(second)
     assert mixer.pull(480) == frame(100, STEREO)
     assert len(mixer.pull(441)) == 441 * 4
+    assert mixer.pull(0) == mixer.pull(-1) == b""
 
 
 def test_mixer_when_a_track_goes_keeps_its_underruns() -> None:

@@ -4,10 +4,11 @@ Owns: `PcmRing` (written by the loop, read by the thread that plays), `Mixer` (a
 Threads: the loop pushes, a speaker's own thread or the reader of `audio_frames()` pulls. No lock is held while
 calling out.
 
-Each ring holds at most RING_MS and drops its oldest sound when it is full: delay cannot grow. It
-starts again only with PRIME_MS in hand, so a late frame costs one short gap, not a row of clicks; what
-came before somebody pulled is not played late. What has lain there unneeded for LOOK_MS (the peer's clock
-is the faster one, or the card paused) is dropped too: delay does not stay.
+Each ring holds at most RING_MS, more only for a card whose periods are longer, and drops its oldest sound
+when it is full: delay cannot grow. It starts again only with PRIME_MS in hand, or what is pulled at once and a
+frame, so a late frame costs one short gap, not a row of clicks; what came before somebody pulled is not played
+late. What has lain there unneeded for LOOK_MS (the peer's clock is the faster one, or the card paused) is dropped
+too: delay does not stay.
 """
 
 from __future__ import annotations
@@ -19,6 +20,10 @@ import numpy
 from utdstream.media import BYTES_PER_SAMPLE, PcmFormat
 
 RING_MS = 120
+RESERVE_MS = 60
+"""What fits into a ring beside one pull, however long the card's periods are."""
+MOST_PULL_MS = 10_000
+"""Of a longer pull only this much is waited for: the rest of it is silence."""
 PRIME_MS = 20
 LOOK_MS = 1000
 SLACK_MS = 4
@@ -35,6 +40,8 @@ class PcmRing:
         self._pcm = bytearray()
         self._sample_bytes = audio_format.channels * BYTES_PER_SAMPLE
         self._limit = audio_format.frame_bytes * (RING_MS // 10)
+        self._reserve = audio_format.frame_bytes * (RESERVE_MS // 10)
+        self._most = audio_format.frame_bytes * (MOST_PULL_MS // 10)
         self._prime = audio_format.frame_bytes * (PRIME_MS // 10)
         self._look = audio_format.frame_bytes * (LOOK_MS // 10)
         self._ms = audio_format.frame_bytes // 10
@@ -57,11 +64,14 @@ class PcmRing:
     def pull(self, size: int) -> bytes | None:
         """Takes exactly `size` bytes, the end padded with silence on an underrun; None when there is nothing."""
         with self._lock:
+            expected = min(size, self._most)
+            self._limit = max(self._limit, expected + self._reserve)
             if not self._primed:
-                if len(self._pcm) < max(self._prime, size):
+                needed = max(self._prime, expected + self._prime // 2)
+                if len(self._pcm) < needed:
                     return None
                 self._primed = True
-                self._drop(len(self._pcm) - max(self._prime, size))
+                self._drop(len(self._pcm) - needed)
                 self._looked, self._least = 0, None
             self._trim(size)
             pcm = bytes(self._pcm[:size])
@@ -119,8 +129,8 @@ class Mixer:
         return self._past_underruns + sum(ring.underruns for ring in self._rings)
 
     def pull(self, samples: int) -> bytes:
-        """Mixes exactly `samples` a channel, at once; silence when nobody speaks."""
-        size = samples * self.format.channels * BYTES_PER_SAMPLE
+        """Mixes exactly `samples` a channel, however many, at once; silence when nobody speaks."""
+        size = max(0, samples) * self.format.channels * BYTES_PER_SAMPLE
         return mix([pcm for ring in self._rings if (pcm := ring.pull(size)) is not None], size)
 
 

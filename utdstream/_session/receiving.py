@@ -2,6 +2,9 @@
 
 Owns: the iterators behind `audio_frames()` and `video_frames()`, the PNG of a picture. Thread: the
 reader's own. The native core and numpy are reached late.
+
+An iterator attaches its consumer with its first step and detaches it with its end, in the same frame: one that is
+never read downloads nothing, and there is nothing of it to take back.
 """
 
 from __future__ import annotations
@@ -9,11 +12,11 @@ from __future__ import annotations
 import struct
 import time
 import zlib
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
 from utdstream._threads.deadline import Deadline
-from utdstream.errors import DeadlineExceeded
+from utdstream.errors import DeadlineExceeded, SessionClosed
 from utdstream.media import PcmFormat, PcmFrame, PixelFormat, RawFrame
 
 if TYPE_CHECKING:
@@ -38,11 +41,10 @@ class Receiver(Protocol):
 
 def audio_frames(receiver: Receiver, identity: str | None) -> Iterator[PcmFrame]:
     """Iterates over 48 kHz mono, 10 ms each, paced by the monotonic clock; ends when the room does."""
-    consumer = receiver.attach_audio(identity)
-    return _audio_frames(receiver, consumer)
-
-
-def _audio_frames(receiver: Receiver, consumer: AudioConsumer) -> Generator[PcmFrame, None, None]:
+    try:
+        consumer = receiver.attach_audio(identity)
+    except SessionClosed:
+        return  # the room ended before the first step
     try:
         due = time.monotonic()
         while not receiver.is_over():
@@ -64,13 +66,10 @@ def _audio_frames(receiver: Receiver, consumer: AudioConsumer) -> Generator[PcmF
 
 def video_frames(receiver: Receiver, identity: str | None, timeout_s: float) -> Iterator[RawFrame]:
     """Iterates over the newest picture each time, I420; ends when the room does."""
-    consumer = receiver.attach_video(identity)
-    return _video_frames(receiver, consumer, timeout_s)
-
-
-def _video_frames(
-    receiver: Receiver, consumer: VideoConsumer, timeout_s: float
-) -> Generator[RawFrame, None, None]:
+    try:
+        consumer = receiver.attach_video(identity)
+    except SessionClosed:
+        return  # the room ended before the first step
     try:
         while True:
             frame = consumer.take(timeout_s)

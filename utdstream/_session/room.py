@@ -221,7 +221,8 @@ class UTDRoom:
 
         `identity` None: everyone, mixed. Ends when the room does. A reader that falls behind by more than
         0.2 s loses what it missed.
-        Blocks: each step until its 10 ms are over. Raises: SessionClosed when not connected.
+        Downloads from its first step on. Blocks: each step until its 10 ms are over. Raises: SessionClosed when not
+        connected.
         """
         return receiving.audio_frames(self._receiver(), identity)
 
