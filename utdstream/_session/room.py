@@ -221,8 +221,8 @@ class UTDRoom:
 
         `identity` None: everyone, mixed. Ends when the room does. A reader that falls behind by more than
         0.2 s loses what it missed.
-        Downloads from its first step on. Blocks: each step until its 10 ms are over. Raises: SessionClosed when not
-        connected.
+        Downloads from its first step on.
+        Blocks: each step until its 10 ms are over. Raises: SessionClosed when not connected.
         """
         return receiving.audio_frames(self._receiver(), identity)
 
@@ -232,6 +232,7 @@ class UTDRoom:
         """Iterates over remote pictures as I420, always the newest; a picture not taken in time is replaced.
 
         `identity` None: the first participant that is seen. Ends when the room does.
+        Downloads from its first step on.
         Blocks: each step at most `timeout` (default 30 s). Raises: DeadlineExceeded, SessionClosed when not
         connected.
         """
