@@ -23,9 +23,9 @@ def engine_settings() -> str:
 
 
 def stack_settings() -> str:
-    """The two sections that `utdstream engine up` has beside the project and the limits."""
+    """The sections that `utdstream engine up` has beside the project and the limits."""
     own = sections(StackFile)
-    return _sections({name: own[name] for name in ("stack", "ports")}, DEFAULT_PORTS)
+    return _sections({name: own[name] for name in ("stack", "ports", "logs")}, DEFAULT_PORTS)
 
 
 def device_configuration() -> str:

@@ -322,7 +322,7 @@ def test_open_key_when_on_beyond_loopback_is_said_by_the_log(tmp_path: Path) -> 
     for open_key, is_said in ((True, True), (None, False)):
         folder = tmp_path / str(open_key)
         project = replace(new_project(), open_key=open_key)
-        with Supervisor(StackSettings(folder=folder, lan=True, project=project)) as running:
+        with Supervisor(StackSettings(folder=folder, lan=True, project=project, logs=None)) as running:
             log = running.settings.log("engine").read_text()
         assert ("open_key is on" in log) is is_said
         assert project.app_key not in log

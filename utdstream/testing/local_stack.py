@@ -196,7 +196,7 @@ class LocalStack:
         return self._running().pid(part)
 
     def logs(self, part: Part) -> str:
-        """All that the part has logged so far."""
+        """All that the part has logged so far: every line, repeated ones too."""
         try:
             return self._settings.log(part).read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
@@ -236,7 +236,7 @@ class LocalStack:
             self._folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
             self._folder_lock = _lock(self._folder)
             settings = StackSettings(
-                folder=self._folder, project=project, limits=limits, log_level=self._log_level
+                folder=self._folder, project=project, limits=limits, logs=None, log_level=self._log_level
             )
             self._supervisor = Supervisor(settings)
         atexit.register(self.close)

@@ -1,7 +1,7 @@
 """One child process of the supervisor: how it is started, stopped and described.
 
-Owns: the `Popen` of one part, its environment, its log. Knows no other part and no policy: whether a
-death is undone is the supervisor's decision. Imports the standard library and `stack`.
+Owns: the `Popen` of one part and its environment. Its log is in `child_log`. Knows no other part and no policy:
+whether a death is undone is the supervisor's decision. Imports the standard library and `stack`.
 Thread: the supervisor's alone, but for the read-only facts.
 """
 
@@ -17,12 +17,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from utdstream.engine.stack.child_log import BoundedLog, PlainLog
 from utdstream.engine.stack.ports import Part, Reservation
 
 _GRACE_S = 3.0
 _FORCE_AFTER_S = 0.3
-_LOG_TAIL_BYTES = 1500
-_LONGEST_LOG_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(slots=True)
@@ -31,7 +30,7 @@ class Child:
 
     part: Part
     command: list[str]
-    log: Path
+    log: BoundedLog | PlainLog
     reservations: list[Reservation] = field(default_factory=list)
     """Its ports, held until the first process binds them."""
     process: subprocess.Popen[bytes] | None = None
@@ -40,8 +39,6 @@ class Child:
     watched: bool = False
     """Whether a death is to be undone: from the first answer until it is stopped or killed on purpose."""
     started_at: float = 0.0
-    log_from: int = 0
-    """Where the last process began to write."""
     deaths: int = 0
     restart_at: float | None = None
     unanswered: bool = False
@@ -60,13 +57,10 @@ class Child:
         """Starts the process, unless it runs. It dies with the thread that calls this (see `leash`)."""
         if self.process is not None:
             return
-        if self.log.exists() and self.log.stat().st_size > _LONGEST_LOG_BYTES:
-            self.log.replace(self.log.with_suffix(".log.1"))
         for reservation in self.reservations:
             reservation.release()
         leash = Path(__file__).with_name("leash.py")
-        log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        self.log_from = os.lseek(log, 0, os.SEEK_END)
+        log = self.log.open()
         try:
             self.process = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(leash), str(os.getpid()), *self.command],
@@ -85,6 +79,7 @@ class Child:
         process = self.process
         if process is None or process.poll() is None:
             return None
+        self.log.end()
         self.process, self.ended = None, process.returncode
         return process.pid
 
@@ -104,6 +99,7 @@ class Child:
         if process is not None:
             process.kill()
             process.wait()
+            self.log.end()
             self.process, self.ended = None, process.returncode
 
     def wait_or_kill(self) -> None:
@@ -134,13 +130,8 @@ class Child:
 
     def log_tail(self) -> str:
         """The end of its log, as the end of a sentence."""
-        try:
-            with self.log.open("rb") as file:
-                file.seek(max(self.log_from, self.log.stat().st_size - _LOG_TAIL_BYTES))
-                text = file.read().decode(errors="replace").strip()
-        except OSError:
-            text = ""
-        return f"its log {self.log} ends with:\n{text}" if text else f"its log {self.log} is empty"
+        text, path = self.log.tail(), self.log.path
+        return f"its log {path} ends with:\n{text}" if text else f"its log {path} is empty"
 
 
 def stop_in_order(children: Iterable[Child]) -> None:

@@ -72,6 +72,7 @@ def load(
             project=said.project,
             secrets=said.secrets,
             limits=said.limits,
+            logs=said.logs,
             node_ip=node_ip,
             public=stack,
         ), handle

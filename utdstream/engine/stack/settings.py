@@ -73,6 +73,20 @@ class Ports:
 
 
 @dataclass(frozen=True, slots=True)
+class LogsSection:
+    """The logs of the three programs, in `logs` of the data folder. The oldest is deleted."""
+
+    files: Annotated[int, Meta(ge=1, le=100), "how many files are kept of each program"] = 5
+    file_kb: Annotated[int, Meta(ge=100, le=1_000_000), "how large one may become, in 1,000 bytes"] = 2000
+    alike_a_minute: Annotated[
+        int,
+        Meta(ge=1, le=1_000_000),
+        "lines that differ only in times, numbers and ids: as many as this are written in a minute, the others "
+        "counted",
+    ] = 10
+
+
+@dataclass(frozen=True, slots=True)
 class Secrets:
     """What the three programs of one stack know of each other. Random, but a file that is read has all of them."""
 
@@ -108,6 +122,7 @@ class StackFile:
     project: ProjectSection = field(default_factory=new_project)
     secrets: Secrets = field(default_factory=Secrets)
     limits: LimitsSection = field(default_factory=LimitsSection)
+    logs: LogsSection = field(default_factory=LogsSection)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +130,7 @@ class StackSettings:
     """All that one stack needs to know; `address` is where others reach it, `lan` whether others may.
 
     `node_ip` is the address by its number, for media: empty when `address` is that already. `public` is what
-    devices are told instead when a proxy is in front.
+    devices are told instead when a proxy is in front. `logs` None: each is one file with every line.
     """
 
     folder: Path
@@ -126,6 +141,7 @@ class StackSettings:
     project: ProjectSection = field(default_factory=new_project)
     secrets: Secrets = field(default_factory=Secrets)
     limits: LimitsSection = field(default_factory=LimitsSection)
+    logs: LogsSection | None = field(default_factory=LogsSection)
     node_ip: str = ""
     public: StackSection = field(default_factory=StackSection)
 

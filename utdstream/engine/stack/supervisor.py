@@ -29,6 +29,7 @@ from types import TracebackType
 from utdstream.backoff import Backoff
 from utdstream.engine.stack import binaries, ready
 from utdstream.engine.stack.child import Child, engine_command, stop_in_order
+from utdstream.engine.stack.child_log import log_of
 from utdstream.engine.stack.ports import PARTS, PORT_KINDS, Part, Reservation, reserve
 from utdstream.engine.stack.programs import write_configuration
 from utdstream.engine.stack.settings import StackSettings, port_names
@@ -208,7 +209,7 @@ class Supervisor:
                 "engine": engine_command(settings.file("engine.toml")),
             }
             self._children = {
-                part: Child(part, commands[part], settings.log(part), held[part]) for part in PARTS
+                part: Child(part, commands[part], log_of(settings, part), held[part]) for part in PARTS
             }
             for part in PARTS:
                 self._call(self._children[part].spawn)
@@ -298,7 +299,7 @@ class Supervisor:
         pause = _RESTART.pause_s(child.deaths)
         child.deaths += 1
         child.restart_at = time.monotonic() + pause
-        detail = f"{child.ending()}; it is started again in {pause:.1f} s; its log is {child.log}"
+        detail = f"{child.ending()}; it is started again in {pause:.1f} s; its log is {child.log.path}"
         _log.warning("%s (pid %d) %s", child.part, pid, detail)
         self._tell(PartEvent(child.part, "died", detail, pid))
 
