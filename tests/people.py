@@ -54,13 +54,18 @@ class People:
         self._made: list[UTDStreamClient] = []
 
     def __call__(
-        self, name: str, devices: Devices | None = None, config: ClientConfig | None = None
+        self,
+        name: str,
+        devices: Devices | None = None,
+        config: ClientConfig | None = None,
+        *,
+        base_url: str | None = None,
     ) -> Person:
         identity = f"{name}-{next(_numbers)}"
         client = UTDStreamClient(
             self.stack.app_id,
             self.stack.app_key,
-            base_url=self.stack.base_url,
+            base_url=base_url or self.stack.base_url,
             devices=devices or small_devices(),
             config=config,
         )

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from between import Between
 from people import People
 
 from utdstream.engine.api.server import UNDECLARED_CODE
@@ -50,6 +51,14 @@ def stack(programs: None) -> Iterator[LocalStack]:
 def people(stack: LocalStack) -> Iterator[People]:
     """Signed-in clients on the shared stack."""
     made = People(stack)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def between(stack: LocalStack) -> Iterator[Between]:
+    """A server in front of the shared stack's engine that can hold and lose what passes."""
+    made = Between(stack)
     yield made
     made.close()
 

@@ -48,7 +48,7 @@ class SmallEngine:
                 except (ConnectionError, Hangup):
                     self.close_connection = True
 
-            do_GET = do_POST  # noqa: N815 - the name http.server wants
+            do_GET = do_DELETE = do_POST  # noqa: N815 - the names http.server wants
 
             def setup(self) -> None:
                 super().setup()

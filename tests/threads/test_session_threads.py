@@ -32,6 +32,7 @@ from utdstream._livekit.loop import loop_thread
 from utdstream._rest.api import Actor
 from utdstream._rings.inbox import PollingOnly
 from utdstream._rooms.session import Joining
+from utdstream._session.connect import RoomLife
 from utdstream._threads.deadline import Deadline
 from utdstream._threads.facts import Fact, Occurrences
 from utdstream._threads.lanes import EventsLane
@@ -326,10 +327,22 @@ def test_close_when_called_by_a_callback_does_not_wait_for_itself(client: UTDStr
     assert took[0] < 8.0
 
 
+def lost_room(session: UTDCallSession) -> RoomLife:
+    """A connect of the session's room that is over."""
+    room = RoomLife(
+        session._media.facts,
+        loop_thread(),
+        auto_subscribe=True,
+        publish={},
+        open_early=False,
+        on_end=session._media.end,
+    )
+    room.over = True
+    return room
+
+
 def test_life_when_it_is_over_changes_no_fact_of_the_next() -> None:
     """A stale epoch is thrown away: what the room of an earlier connect still says is not heard."""
-    from utdstream._session.connect import RoomLife
-
     with UTDRoom() as room:
         media = room._media
         old = RoomLife(
@@ -353,6 +366,9 @@ def test_work_when_the_room_is_lost_and_the_engine_answers_nothing_goes_on(
     """Telling a deaf engine that the call is over takes many tries: none holds up the session's own work."""
     session = client.call_session(UTDStreamType.AUDIO_CALL)
     session.ringing("c1")
+    life = session._present.life
+    assert life is not None
+    life.room = lost_room(session)
     tries: list[float] = []
 
     def deaf(request: Request) -> Answer:

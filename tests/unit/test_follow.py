@@ -152,7 +152,7 @@ def test_message_when_the_metadata_told_it_already_asks_nobody(room: Room) -> No
 def test_engine_when_silent_is_asked_until_it_pushes(room: Room) -> None:
     """Polling begins when nobody pushes and ends with the first push."""
     room.says = answer("asked")
-    room.followed.poll_until_pushed()
+    room.followed.poll_until_pushed(lambda: True)
     eventually(lambda: room.asked >= 3, "it is asked again and again")
     room.followed.metadata(grid("pushed"))
     asked = room.asked

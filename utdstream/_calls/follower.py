@@ -76,11 +76,8 @@ class CallFollower:
 
     def _leave_room_of(self, life: CallLife) -> None:
         """Leaves at once, within the engine's grace: a room deleted under its participant leaks threads."""
-        # Read before the check: a newer call becomes the present one before it joins, so that a life found here
-        # while this call is still the present one is the room of this call.
-        room = self._media.life
-        if room is not None and self._present.life is life:
-            self._media.begin_leaving(room)
+        if life.room is not None:
+            self._media.begin_leaving(life.room)
 
     def take_metadata(self, metadata: str) -> None:
         """Takes the room's metadata, which only the server writes: the truth. Loop thread."""
@@ -117,6 +114,8 @@ class CallFollower:
             and not life.over
             and change.new.state is ConnectionState.DISCONNECTED
             and change.old.state in _IN_THE_ROOM
+            and life.room is not None
+            and life.room.over
         ):
             self._work.post(lambda: self._room_lost(life))
 

@@ -51,7 +51,7 @@ class CallJoining:
                 deadline,
                 publish={"microphone": True, "camera": True},
                 open_early=True,
-                wanted=lambda: not life.over,
+                wanted=lambda room: self._present.enter(life, room),
             )
             self._media.settle_publishing(deadline)
             if life.over:  # what ended it may have looked for the room in the moment before there was one
@@ -77,7 +77,8 @@ class CallJoining:
                 self._follower.learn(life, self._api.get_call(call_id, Deadline.after(1.0, doing)))
             except UTDStreamException as failure:
                 _log.debug("asking for call %s failed: %s", call_id, failure)
-        self._media.begin_leaving()
+        if life.room is not None:
+            self._media.begin_leaving(life.room)
         if life.over:
             return life.error_when_over(doing)
         self._present.close(life, S.ENDED)

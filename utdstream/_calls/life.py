@@ -14,6 +14,7 @@ import threading
 import time
 
 from utdstream._calls.states import CallMachine
+from utdstream._session.connect import RoomLife
 from utdstream._threads.facts import Fact
 from utdstream._threads.lanes import Timer
 from utdstream._wire.call_states import FINAL_STATES, allowed
@@ -30,6 +31,8 @@ class CallLife:
         self.machine = CallMachine(at)
         self.call_id = call_id
         self.call: UTDCall | None = None
+        self.room: RoomLife | None = None
+        """The connect of its media room, since that began; nothing of this call touches another one."""
         self.over = False
         self.was_active = False
         self.ours = call_id is None
@@ -72,8 +75,8 @@ class CallLife:
 
     def finish(self, status: UTDCallStatus | None) -> UTDCallStatus | None:
         """Ends the life in `status`; None: there never was a call, so there is nothing to show."""
-        self.over = True
-        if status is None:
+        had_ended, self.over = self.over, True
+        if had_ended or status is None:
             return None
         if self.status is None:
             self.machine.move_to(S.INITIATING)
@@ -119,6 +122,13 @@ class PresentCall:
             self._call_id.set(call_id)
             return True
 
+    def enter(self, life: CallLife, room: RoomLife) -> bool:
+        """Notes the room of the call as it begins to be joined; False when the life is over: it joins none."""
+        with self._lock:
+            if not life.over:
+                life.room = room
+            return not life.over
+
     def take(self, life: CallLife, news: UTDCall) -> bool:
         """Takes the engine's word on where the call stands. True when that ended it."""
         with self._lock:
@@ -163,14 +173,14 @@ class PresentCall:
             if shown is not None and self.life is life:
                 self._status.set(shown)
 
-    def hang_up(self) -> CallLife | None:
-        """Ends the present life, if it is open, and says so; the life that was ended."""
+    def hang_up(self) -> tuple[CallLife | None, bool]:
+        """Ends the present life and says so; that life, and whether it was open until now."""
         with self._lock:
             life = self.life
             if life is None or life.over:
-                return None
+                return life, False
             self.close(life, S.ENDED if life.status is not None else None)
-            return life
+            return life, True
 
 
 def _merge(known: UTDCall, news: UTDCall) -> UTDCall:

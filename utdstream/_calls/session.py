@@ -277,14 +277,18 @@ class UTDCallSession(UTDSession):
         could not be told (the call is over here; telling it is repeated in the background).
         """
         deadline = Deadline(timeout, self._config.rest_timeout_s, "end")
-        life = self._present.hang_up()
-        if life is None or life.call_id is None:
-            self._media.disconnect(deadline)
+        self._end(*self._present.hang_up(), deadline)
+
+    def _end(self, life: CallLife | None, was_open: bool, deadline: Deadline) -> None:
+        """Tells the engine that this life has ended, if that is news, and leaves its room: no other's."""
+        if life is None or life.call_id is None or not was_open:
+            self._leave_room_of(life, deadline)
             return
         call_id = life.call_id
         action = "end" if life.ours else "reject"
         try:
-            self._media.begin_leaving()
+            if life.room is not None:
+                self._media.begin_leaving(life.room)
             ended = self._api.call_action(call_id, action, deadline)
             if ended is not None:
                 life.call = ended
@@ -295,7 +299,11 @@ class UTDCallSession(UTDSession):
                 end_in_background(self._api, call_id)
             raise
         finally:
-            self._media.disconnect(Deadline.after(max(LEAVE_S, deadline.remaining()), "end"))
+            self._leave_room_of(life, Deadline.after(max(LEAVE_S, deadline.remaining()), "end"))
+
+    def _leave_room_of(self, life: CallLife | None, deadline: Deadline) -> None:
+        if life is not None and life.room is not None:
+            self._media.leave(life.room, deadline)
 
     def leave(self, *, timeout: float | None = None) -> None:
         """Hangs up and keeps the object for the next call. What the engine cannot be told is reported.
@@ -304,11 +312,9 @@ class UTDCallSession(UTDSession):
         Blocks: to the deadline (default 5 s). Raises: InvalidConfig for a wrong `timeout`.
         """
         deadline = Deadline(timeout, self._config.leave_timeout_s, "leave")
-        life = self._present.life
-        if life is not None and not life.ours:
-            self._present.hang_up()
+        life, was_open = self._present.hang_up()
         try:
-            self.end(timeout=deadline.remaining())
+            self._end(life, was_open and life is not None and life.ours, deadline)
         except UTDStreamException as error:
             self._parts.report(CallbackError(error, "leave"))
 

@@ -291,7 +291,7 @@ class UTDAudioRoomSession(RoomSession):
         if not self._grid.told:
             with contextlib.suppress(UTDStreamException):  # the room works without; the next news tell
                 self._grid.refresh(deadline)
-            self._grid.poll_until_pushed()
+            self._grid.poll_until_pushed(self._is_wanted)
 
     def _is_open(self, deadline: Deadline) -> None:
         self._rooms.get_seats(deadline)

@@ -92,15 +92,15 @@ class Followed(Generic[T]):
 
         self._work.call_later(HINT_GRACE_S, check)
 
-    def poll_until_pushed(self) -> None:
-        """Asks again and again, as long as nothing is pushed. Ends with the work lane."""
+    def poll_until_pushed(self, is_wanted: Callable[[], bool]) -> None:
+        """Asks again and again, as long as nothing is pushed and the room is wanted. Ends with the work lane."""
         if self._poll is not None:
             self._poll.cancel()
 
         def poll() -> None:
-            if not self._pushed:
+            if not self._pushed and is_wanted():
                 self.refresh_quietly()
-                self.poll_until_pushed()
+                self.poll_until_pushed(is_wanted)
 
         self._poll = self._work.call_later(self._poll_s, poll)
 

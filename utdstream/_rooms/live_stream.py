@@ -13,6 +13,7 @@ from utdstream._rest.rooms import members_of
 from utdstream._rooms.followed import Followed
 from utdstream._rooms.session import Joining, RoomSession
 from utdstream._session.base import SessionParts
+from utdstream._session.connect import RoomLife
 from utdstream._threads.deadline import Deadline
 from utdstream._threads.facts import Fact, Occurrences
 from utdstream._threads.lanes import Timer
@@ -166,7 +167,7 @@ class UTDLiveStreamSession(RoomSession):
         if not self._members.told:
             with contextlib.suppress(UTDStreamException):
                 self._members.refresh(deadline)
-            self._members.poll_until_pushed()
+            self._members.poll_until_pushed(self._is_wanted)
 
     def _say_goodbye(self, deadline: Deadline) -> None:
         """Tells the others that the host leaves, best effort."""
@@ -201,17 +202,18 @@ class UTDLiveStreamSession(RoomSession):
     def _is_open(self, deadline: Deadline) -> None:
         self._rooms.get_stage(deadline)
 
-    def _room_closed(self) -> None:
+    def _room_closed(self, life: RoomLife) -> None:
         self._over("closed")
-        super()._room_closed()  # the host is told nothing, but leaves too
+        super()._room_closed(life)  # the host is told nothing, but leaves too
 
     def _over(self, reason: str) -> None:
-        """Work thread: the stream has ended: said once, and the room is left."""
-        if self._end_said or self._is_host:
+        """Work thread: the stream has ended: said once, to who is in it, and the room is left."""
+        if self._end_said or self._is_host or not self._is_wanted():
             return
         self._end_said = True
         self._ended.emit(StreamEnded(reason))
-        self._thrown_out("STREAM_ENDED")
+        self._wanted = False
+        self._thrown_out("STREAM_ENDED", self._media.life)
 
     def _stage_changed(self, members: tuple[UTDStageMember, ...]) -> None:
         """Stops microphone and camera with the loss of the stage, whatever the media server does."""

@@ -5,6 +5,8 @@ thread asks and rejoins.
 
 1. A message that begins with an underscore and has a sender is forged, but for the host's `_live_ended`.
 2. A room that is lost for a reason that may pass is joined again with a fresh token, until it is left.
+3. What a connect of the room brought (a push, an order to go) acts on that connect alone; once the room was left,
+   nothing acts any more.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from dataclasses import dataclass
 from utdstream._rest.api import Actor
 from utdstream._rest.rooms import RoomApi
 from utdstream._session.base import SessionParts, UTDSession
+from utdstream._session.connect import RoomLife
 from utdstream._threads.deadline import Deadline
 from utdstream._threads.facts import Fact
 from utdstream._threads.lanes import Timer
@@ -107,7 +110,7 @@ class RoomSession(UTDSession):
         mint = self._api.mint_room(self._actor, self._room_name, self._kind, deadline, **self._mint_with)
         publish = self._media.wishes(deadline)
         self._begin_life()
-        self._media.join(mint.url, mint.token, deadline, publish=publish, wanted=self._is_wanted)
+        self._media.join(mint.url, mint.token, deadline, publish=publish, wanted=lambda _: self._is_wanted())
         self._learn_all(deadline)
 
     def _begin_life(self) -> None:
@@ -137,12 +140,15 @@ class RoomSession(UTDSession):
     def _say_goodbye(self, deadline: Deadline) -> None:
         """Says what others should hear before this participant goes. Never raises, brief."""
 
-    def _thrown_out(self, reason: str) -> None:
-        """Work thread: we were told to go. Leaving by ourselves frees the media threads properly."""
+    def _thrown_out(self, reason: str, life: RoomLife | None) -> None:
+        """Work thread: this connect was told to go. Leaving by ourselves frees the media threads properly."""
+        if life is None or self._media.life not in (
+            None,
+            life,
+        ):  # joined anew: the word was for the one before
+            return
         self._wanted = False
-        life = self._media.life
-        if life is not None:
-            self._media.leave(life, Deadline.after(self._config.leave_timeout_s, "leaving the room"), reason)
+        self._media.leave(life, Deadline.after(self._config.leave_timeout_s, "leaving the room"), reason)
 
     # -- news ------------------------------------------------------------------------------------
 
@@ -161,34 +167,37 @@ class RoomSession(UTDSession):
 
     def _on_engine_message(self, message: messages.EngineMessage, sender: str | None) -> None:
         """Loop thread. A hint; `sender` None: a server, or a participant not known yet."""
+        life = self._media.life  # the one that brought it
         if message.type == messages.REMOVED:
-            self._work.post(lambda: self._thrown_out("REMOVED"))
+            self._work.post(lambda: self._thrown_out("REMOVED", life))
         elif message.type == messages.BANNED:
             about = codec.text(message.fields.get("identity"))
             if about in (None, self._actor.identity):
-                self._work.post(lambda: self._thrown_out("BANNED"))
+                self._work.post(lambda: self._thrown_out("BANNED", life))
         elif message.type == messages.LIVE_ENDED and sender is None:
-            self._work.post(lambda: self._check_end(0))
+            self._work.post(lambda: self._check_end(0, life))
 
-    def _check_end(self, attempt: int) -> None:
+    def _check_end(self, attempt: int, life: RoomLife | None) -> None:
         """Work thread: a nameless message says that it is over; only the engine can say that it is true."""
+        if life is None or not self._is_wanted() or self._media.life not in (None, life):
+            return
         try:
             self._is_open(Deadline.after(self._config.rest_timeout_s, "asking about the room"))
         except NotFound:
-            self._room_closed()
+            self._room_closed(life)
         except UTDStreamException:
             return
         else:
             if attempt < END_CHECKS:
-                self._work.call_later(END_CHECK_S, lambda: self._check_end(attempt + 1))
+                self._work.call_later(END_CHECK_S, lambda: self._check_end(attempt + 1, life))
 
     def _is_open(self, deadline: Deadline) -> None:
         """Asks the engine for the room. Raises: NotFound when there is none."""
         raise NotImplementedError
 
-    def _room_closed(self) -> None:
-        """Work thread: the engine closed the room."""
-        self._thrown_out("ROOM_CLOSED")
+    def _room_closed(self, life: RoomLife) -> None:
+        """Work thread: the engine closed the room of this connect."""
+        self._thrown_out("ROOM_CLOSED", life)
 
     def _on_people(self, change: Change[tuple[RemoteParticipant, ...]]) -> None:
         roles = {}

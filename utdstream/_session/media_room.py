@@ -5,6 +5,7 @@ loop touches what belongs to LiveKit. Must not import REST; the media core is re
 
 1. A life is over once, by what comes first: its own end, a leave, a failed join, a deadline.
 2. `leave` and `begin_leaving` are told which life; a newer one is never touched by what was meant for an older.
+   Only `disconnect` means the present one: it is for the program itself, and for the end of the session.
 """
 
 from __future__ import annotations
@@ -57,13 +58,14 @@ class MediaRoom:
         auto_subscribe: bool = True,
         publish: Mapping[str, bool] | None = None,
         open_early: bool = False,
-        wanted: Callable[[], bool] = lambda: True,
+        wanted: Callable[[RoomLife], bool] = lambda _: True,
     ) -> None:
         """Joins the room that `token` names.
 
         `publish`: microphone and camera that go on air (True) or muted (False) as soon as it is allowed.
         `open_early`: it will be allowed for certain, so the devices open while the room is joined.
-        `wanted`: asked under the lock in the moment the life begins; False: the room was left meanwhile.
+        `wanted`: asked under the lock in the moment the life begins, so that its owner can note which life it is;
+        False: the room was left meanwhile.
         Blocks: to the deadline. Raises: ConnectFailed, DeadlineExceeded, UsageError when already connected,
         SessionClosed when disposed or left meanwhile, InvalidConfig.
         """
@@ -77,11 +79,9 @@ class MediaRoom:
         with self.facts.lock:
             if self._disposed:
                 raise SessionClosed("connect: the room was disposed; make a new one")
-            if not wanted():  # a `leave` that comes after this finds the life and ends it
-                raise SessionClosed("connect: the room was left meanwhile")
             if self._life is not None:
                 raise UsageError("connect: already connected or connecting; disconnect() first")
-            life = self._life = RoomLife(
+            life = RoomLife(
                 self.facts,
                 loop,
                 auto_subscribe=auto_subscribe,
@@ -89,6 +89,9 @@ class MediaRoom:
                 open_early=open_early,
                 on_end=self.end,
             )
+            if not wanted(life):  # whoever leaves it from now on finds it
+                raise SessionClosed("connect: the room was left meanwhile")
+            self._life = life
         try:
             with self.facts.lock:
                 if not life.over:  # left in between: the end was shown, and nothing shows it again
@@ -136,14 +139,12 @@ class MediaRoom:
                     self._freeing = None
         return freed
 
-    def begin_leaving(self, life: RoomLife | None = None) -> None:
-        """Stops the devices and leaves the room in the background; a later `disconnect` waits for it.
+    def begin_leaving(self, life: RoomLife) -> None:
+        """Stops this life's devices and leaves the room in the background; a later `disconnect` waits for it.
 
-        `life` None: the present one. Any thread, does not block.
+        Any thread, does not block.
         """
-        life = life or self._life
-        if life is not None:
-            life.loop.post(life.begin_leaving)
+        life.loop.post(life.begin_leaving)
 
     def dispose(self, deadline: Deadline) -> bool:
         """Leaves for ever and ends all waits; False when that was done before. Blocks: to the deadline."""
