@@ -35,6 +35,7 @@ from utdstream.engine.config import EngineConfig
 from utdstream.engine.flows.bans import BanService
 from utdstream.engine.flows.call_watch import CallWatch
 from utdstream.engine.flows.calls import CallService
+from utdstream.engine.flows.keep_out import KeepOut
 from utdstream.engine.flows.keys import KeyService
 from utdstream.engine.flows.room_states import RoomDesk
 from utdstream.engine.flows.room_watch import RoomWatch
@@ -42,7 +43,7 @@ from utdstream.engine.flows.rooms import RoomService
 from utdstream.engine.flows.steady_clock import SteadyClock
 from utdstream.engine.media.call_rooms import CallRooms
 from utdstream.engine.media.room_follower import RoomFollower
-from utdstream.engine.media.sfu import Sfu
+from utdstream.engine.media.sfu import Participant, Sfu
 from utdstream.engine.media.tokens import Tokens
 from utdstream.engine.push.call_events import CallEvents
 from utdstream.engine.push.notifier import Notifier
@@ -126,6 +127,7 @@ class Engine:
             self.timers,
             on_revoked=self._revoked,
         )
+        self.keep_out = KeepOut(self.sfu, self.lanes, self._is_kept_out)
         self.gate = Gate(
             self.tokens,
             config.limits,
@@ -133,6 +135,9 @@ class Engine:
             is_key_open=config.is_key_open,
             check_ban=self.bans.check,
         )
+
+    def _is_kept_out(self, room: str, person: Participant) -> bool:
+        return self.keys.is_revoked(person) or self.bans.keeps_out(room, person.identity)
 
     def _banned(self, identity: str) -> None:
         self.events.close_all(identity)
@@ -226,8 +231,7 @@ class Engine:
         if hook is None:
             return False
         self.watch.webhook(hook)
-        self.bans.webhook(hook)
-        self.keys.webhook(hook)
+        self.keep_out.webhook(hook)
         if hook.event == "room_finished":
             self.lanes.put(hook.room, lambda: self.rooms.webhook(hook))
         self.room_watch.webhook(hook)

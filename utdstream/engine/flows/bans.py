@@ -5,8 +5,8 @@ rules are in `rules/bans`, the bans in the store.
 
 1. A ban is committed first: the next mint is refused whatever the media server does.
 2. A banned participant loses the rights to publish and to hear, is told, has two seconds to leave, and is removed.
-3. A media token is good for minutes and survives a ban: a participant who comes back with one is removed at once,
-   at the media server's webhook; a poll makes up for lost ones.
+3. A media token is good for minutes and survives a ban: whoever comes back with one is removed by `keep_out`; a
+   poll makes up for lost webhooks.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from utdstream.engine.flows.calls import CallService
 from utdstream.engine.flows.room_states import RoomDesk
 from utdstream.engine.flows.rooms import Place, RoomService
 from utdstream.engine.flows.steady_clock import SteadyClock
-from utdstream.engine.media.sfu import Sfu, SfuUnavailable, Webhook
+from utdstream.engine.media.sfu import Sfu, SfuUnavailable
 from utdstream.engine.media.tokens import REFRESHED_FOR_S
 from utdstream.engine.rules import bans, moderation, roles, rooms
 from utdstream.engine.rules.bans import Ban
@@ -136,24 +136,11 @@ class BanService:
         _log.info("%d bans of %s lifted by %s", removed, identity, by)
         return removed
 
-    def webhook(self, hook: Webhook) -> None:
-        """Removes a participant who came in although banned, without a word: it was said at the ban."""
-        if hook.event != "participant_joined":
-            return
+    def keeps_out(self, livekit_name: str, identity: str) -> bool:
+        """Whether a ban keeps this identity out of this room of the media server."""
         prefix = rooms.livekit_name("", self._app_id)
-        name = hook.room.removeprefix(prefix) if hook.room.startswith(prefix) else None
-        if self.holding(hook.identity, name) is not None:
-            _log.info("%s is banned and came into room %s", hook.identity, hook.room)
-            # Not in the lane of `_put_out`, which may wait for two seconds.
-            self._lanes.put(
-                f"banned {hook.room} {hook.identity}", lambda: self._remove_now(hook.room, hook.identity)
-            )
-
-    async def _remove_now(self, livekit_name: str, identity: str) -> None:
-        try:
-            await self._sfu.remove(livekit_name, identity)
-        except SfuUnavailable:
-            return  # the poll looks again
+        name = livekit_name.removeprefix(prefix) if livekit_name.startswith(prefix) else None
+        return self.holding(identity, name) is not None
 
     async def _look_and_again(self) -> None:
         try:

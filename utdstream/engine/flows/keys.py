@@ -4,9 +4,9 @@ Owns: making and revoking keys. Runs on the loop thread. The rules are in `rules
 
 1. The key itself is answered once, where it is made, and kept nowhere: the store has its digest.
 2. A revocation is committed first: from then on the key and every user token that names it are refused.
-3. What was got with a key ends with it, at once: event streams, calls, places in media rooms. A participant who
-   comes back with a media token from before is removed at the media server's webhook; a poll makes up for lost
-   ones, for as long as such a token may be good.
+3. What was got with a key ends with it, at once: event streams, calls, places in media rooms. Whoever comes back
+   with a media token from before is removed by `keep_out`; a poll makes up for lost webhooks, for as long as such
+   a token may be good.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from datetime import timedelta
 from utdstream.engine import clock
 from utdstream.engine.background import Lanes, Timers
 from utdstream.engine.flows.calls import CallService
-from utdstream.engine.media.sfu import Sfu, SfuUnavailable, Webhook
+from utdstream.engine.media.sfu import Participant, Sfu, SfuUnavailable
 from utdstream.engine.media.tokens import KEY_ATTRIBUTE, REFRESHED_FOR_S
 from utdstream.engine.rules import keys
 from utdstream.engine.rules.keys import AppKey
@@ -107,14 +107,10 @@ class KeyService:
         found = self._store.keys.all()
         return found[(page - 1) * per_page : page * per_page], len(found)
 
-    def webhook(self, hook: Webhook) -> None:
-        """Removes a participant who came in with a media token of a revoked key."""
-        if hook.event != "participant_joined" or hook.person is None:
-            return
-        key = self._store.keys.get(hook.person.attributes.get(KEY_ATTRIBUTE, ""))
-        if key is not None and key.revoked_at is not None:
-            _log.info("%s came into %s with %s, which is revoked", hook.identity, hook.room, key.id)
-            self._lanes.put(f"revoked {hook.room}", lambda: self._end_places({key.id}, hook.room))
+    def is_revoked(self, person: Participant) -> bool:
+        """Whether a participant's media token was got with a key that was revoked."""
+        key = self._store.keys.get(person.attributes.get(KEY_ATTRIBUTE, ""))
+        return key is not None and key.revoked_at is not None
 
     async def _look_and_again(self) -> None:
         try:
