@@ -9,13 +9,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import requests
 from facts import eventually
+
+from utdstream.engine.stack.ports import lan_address
 
 pytestmark = pytest.mark.integration
 
@@ -101,6 +103,49 @@ def test_mint_when_the_broker_is_away_answers_with_the_login(alone: Process) -> 
     )
     assert answer.status_code == 200
     assert answer.json()["mqtt"]["username"] == "1234567890/door"
+
+
+def guesses_until_slowed_down(url: str, addresses: Callable[[int], str]) -> int:
+    """How many wrong credentials are answered as such before one is slowed down; 200 at most."""
+    with requests.Session() as session:
+        for number in range(200):
+            headers = {"X-App-Id": "1234567890", "X-App-Key": "guess", "X-Forwarded-For": addresses(number)}
+            answer = session.get(f"{url}/api/v1/project", headers=headers, timeout=5)
+            if answer.status_code == 429:
+                return number
+            assert answer.status_code == 401
+    return 200
+
+
+@pytest.fixture
+def behind_proxy(tmp_path: Path) -> Iterator[Process]:
+    process = Process(tmp_path, free_port(), extra='host = "0.0.0.0"\nforwarded_for = true')
+    yield process
+    process.child.kill()
+    process.finish()
+
+
+def test_address_when_the_proxy_tells_it_is_the_one_that_is_slowed_down(behind_proxy: Process) -> None:
+    """A guesser slows nobody else down, whoever else comes through the same proxy; of IPv6 a /64 is one address.
+    What the guesser's own client wrote into the header stands before what the proxy added.
+    """
+    eventually(behind_proxy.is_serving, "the engine serves", 10.0)
+    url = behind_proxy.url
+    assert guesses_until_slowed_down(url, lambda number: f"198.51.100.{number}, 192.0.2.1") < 200
+    assert guesses_until_slowed_down(url, lambda number: "192.0.2.2") > 100
+    assert guesses_until_slowed_down(url, lambda number: f"2001:db8::{number:x}") < 200
+
+
+def test_address_when_no_proxy_of_this_machine_tells_it_cannot_be_forged(
+    alone: Process, behind_proxy: Process
+) -> None:
+    """Neither where no proxy was named, nor from another machine where one was."""
+    eventually(lambda: alone.is_serving() and behind_proxy.is_serving(), "the engines serve", 10.0)
+    assert guesses_until_slowed_down(alone.url, lambda number: f"192.0.2.{number}") < 200
+    address = lan_address()
+    if address is not None:
+        elsewhere = behind_proxy.url.replace("127.0.0.1", address)
+        assert guesses_until_slowed_down(elsewhere, lambda number: f"192.0.2.{number}") < 200
 
 
 def test_port_when_taken_is_said(tmp_path: Path) -> None:

@@ -41,6 +41,11 @@ class EngineSection:
     host: Annotated[str, "address to listen on"] = "127.0.0.1"
     port: Annotated[Port, "port to listen on"] = 8080
     log_level: Annotated[LogLevel, "the least that is logged"] = "info"
+    forwarded_for: Annotated[
+        bool,
+        "true: a proxy on this machine writes each client's address into X-Forwarded-For; limits by address count "
+        "the last one there",
+    ] = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -154,3 +154,39 @@ def test_connection_when_closed_twice_or_unknown_changes_nothing() -> None:
     assert len(connections) == 0
     connections.sweep(100.0)
     assert not line.dropped
+
+
+def asking_through_a_proxy(connections: Connections, count: int, address: str) -> list[Line]:
+    """Requests under way of nobody in particular, which all come from loopback and tell their origin."""
+    lines = opened(connections, 0, "127.0.0.1")
+    for _ in range(count):
+        line = opened(connections, 1, "127.0.0.1")[0]
+        connections.asks(line, 0.0)
+        connections.came_from(line, address)
+        lines.append(line)
+    return lines
+
+
+def test_strangers_when_a_proxy_tells_their_address_are_counted_by_that() -> None:
+    """One address has its quarter and no more, whoever else comes through the same proxy; of one that is gone, or
+    of the address that is known, it is nothing.
+    """
+    connections = Connections(100)
+    flood = asking_through_a_proxy(connections, 40, "192.0.2.1")
+    others = asking_through_a_proxy(connections, 5, "192.0.2.2")
+    assert (dropped(flood), dropped(others)) == (15, 0)
+    connections.came_from(flood[-1], "192.0.2.3")
+    connections.came_from(others[0], "192.0.2.2")
+    assert len(connections) == 30
+
+
+def test_connection_when_its_proxy_gives_it_to_another_client_is_counted_there() -> None:
+    """A proxy may keep one connection for several clients: the latest counts, also when it then falls silent."""
+    connections = Connections(100)
+    line = asking_through_a_proxy(connections, 1, "192.0.2.1")[0]
+    connections.answered(line, 1.0)
+    connections.asks(line, 2.0)
+    connections.came_from(line, "192.0.2.2")
+    connections.answered(line, 3.0)
+    connections.sweep(3.0 + HEAD_WITHIN_S)
+    assert (line.dropped, len(connections)) == (True, 0)

@@ -22,6 +22,8 @@ STRANGER_WITHIN_S = 20.0
 """For the body of a stranger's request and its reading of the answer."""
 SIGN_IN = "utdstream.sign_in"
 """In the state of a request's scope: what to call when its credential is right."""
+CAME_FROM = "utdstream.came_from"
+"""Likewise, behind a proxy: what to call with the address that the proxy says."""
 
 
 class OpenConnection(Hashable, Protocol):
@@ -52,7 +54,7 @@ class Connections:
 
     def opened(self, connection: OpenConnection, address: str, now_s: float) -> None:
         """Takes in a new connection; another, or this one, is dropped when there is no place."""
-        network = _network(address)
+        network = network_of(address)
         self._networks[connection] = network
         self._be_silent(connection, now_s)
         if len(self._silent_of[network]) + self._answering_of(network) > self._most_each:
@@ -68,6 +70,15 @@ class Connections:
             self._forget_moment(connection)
             if connection not in self._signed_in:
                 self._answering[connection] = now_s
+
+    def came_from(self, connection: OpenConnection, address: str) -> None:
+        """The request under way came through a proxy, from this address: it is counted there, or dropped."""
+        network = network_of(address)
+        if self._networks.get(connection) in (None, network) or connection in self._silent:
+            return
+        self._networks[connection] = network
+        if connection in self._answering and self._answering_of(network) > self._most_each:
+            self._drop(connection)
 
     def signs_in(self, connection: OpenConnection) -> None:
         """The request that is under way has shown a credential that is right."""
@@ -135,7 +146,7 @@ class Connections:
         connection.drop()
 
 
-def _network(address: str) -> str:
+def network_of(address: str) -> str:
     """What counts as one address: of IPv6 the /64, in which one machine has as many as it likes."""
     try:
         found = ipaddress.ip_address(address.partition("%")[0])

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from starlette.requests import Request
 
 from utdstream._wire import names, routes
+from utdstream.engine.api.connections import network_of
 from utdstream.engine.api.limits import Buckets
 from utdstream.engine.api.operations.table import Access
 from utdstream.engine.api.request import Ask, Asker
@@ -169,7 +170,7 @@ class Gate:
 
 
 def _address(request: Request) -> str:
-    return request.client.host if request.client else ""
+    return network_of(request.client.host) if request.client else ""
 
 
 def _bearer(header: str | None) -> str | None:

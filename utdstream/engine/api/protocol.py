@@ -10,17 +10,19 @@ import asyncio
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from utdstream.engine.api.connections import SIGN_IN, Connections
+from utdstream.engine.api.connections import CAME_FROM, SIGN_IN, Connections
 
 
-def protocol_of(connections: Connections) -> type[asyncio.Protocol]:
-    """The protocol class whose connections are counted in `connections`."""
+def protocol_of(connections: Connections, *, forwarded_for: bool = False) -> type[asyncio.Protocol]:
+    """The protocol class whose connections are counted in `connections`, by the address that a proxy says."""
 
     class CountedProtocol(H11Protocol):
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
             # A dictionary of this connection's own: every request's scope gets a copy of it.
             self.app_state = {**self.app_state, SIGN_IN: lambda: connections.signs_in(self)}
+            if forwarded_for:
+                self.app_state[CAME_FROM] = lambda address: connections.came_from(self, address)
             address = self.client[0] if self.client is not None else ""
             connections.opened(self, address, self.loop.time())
 

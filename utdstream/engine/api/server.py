@@ -25,7 +25,7 @@ from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
 from utdstream._wire import answers, routes
 from utdstream.engine.api import bodies
-from utdstream.engine.api.connections import SIGN_IN
+from utdstream.engine.api.connections import CAME_FROM, SIGN_IN
 from utdstream.engine.api.fields import Fields, Query, checked_name, checked_text
 from utdstream.engine.api.gate import Gate
 from utdstream.engine.api.operations import OPERATIONS
@@ -67,6 +67,9 @@ def make_app(
         if scope["type"] != "http":
             await beginning_and_end(scope, receive, send)
             return
+        came_from = scope.get("state", {}).get(CAME_FROM)
+        if came_from is not None:
+            came_from(scope["client"][0])
         found = paths.find(scope["raw_path"].partition(b"?")[0].decode("latin-1"))
         if found is None:
             response = error_response(Refusal("not_found", "No operation has this path"))
