@@ -28,7 +28,7 @@ _numbers = itertools.count(1)
 
 def fresh(name: str) -> str:
     """An identity nobody else in this run has."""
-    return f"{name} {next(_numbers)} 🚪/ü"
+    return f"{name}-{next(_numbers)}/ü"
 
 
 class Asker:

@@ -142,6 +142,15 @@ def test_caller_when_the_key_has_a_display_name_is_shown_by_it(site: Site) -> No
     assert caller.call("nobody", caller_name="Front door").caller_name == "Side gate"
 
 
+def test_caller_when_the_key_has_no_display_name_is_shown_by_its_identity(site: Site) -> None:
+    """What it says of itself is worth nothing at somebody's door."""
+    key = site.stack.issue_key("plain")
+    bearer = mint(site, key, "plain")[1]["user_token"]
+    caller = site.with_headers(Authorization=f"Bearer {bearer}")
+    call = caller.call("nobody", caller_name="Front door")
+    assert (call.caller_name, call.caller_identity) == (None, "plain")
+
+
 def test_key_when_revoked_ends_and_its_bearers_with_it(site: Site) -> None:
     """At once, in the middle of the bearer's day; another key of the same identity is not concerned."""
     key, other = site.stack.issue_key("lost"), site.stack.issue_key("lost")
@@ -170,7 +179,7 @@ def test_places_when_the_key_is_revoked_end_at_once(site: Site) -> None:
     mint(site, host, "hostess", **lounge, role="host")
     seat, stays = mint(site, key, "spy", **lounge)[1], mint(site, other, "spy")[1]
     spy = site.with_headers(Authorization=f"Bearer {seat['user_token']}")
-    call = spy.call("nobody at all")
+    call = spy.call("nobody-at-all")
     streams = [
         requests.get(
             site.stack.base_url + routes.CALL_EVENTS,

@@ -118,8 +118,8 @@ def lets_in(login: MqttLogin) -> bool:
 def test_house_when_a_secret_is_rotated_is_rung_as_before(up: Up, name: str) -> None:
     """It signs in again, its inbox connects again, a call is made and answered, and no one touched it."""
     with up.client() as house, up.client() as door:
-        house.authenticate(identity=f"house {name}")
-        door.authenticate(identity=f"door {name}")
+        house.authenticate(identity=f"house-{name}")
+        door.authenticate(identity=f"door-{name}")
         inbox = house.incoming_calls()
         rings: list[IncomingCall] = []
         inbox.ringing.subscribe(rings.append)
@@ -128,7 +128,7 @@ def test_house_when_a_secret_is_rotated_is_rung_as_before(up: Up, name: str) -> 
         assert up.process.poll() is None
         eventually(lambda: inbox.connected.value, "the inbox hears again", WITHIN_S)
         with door.call_session(UTDStreamType.AUDIO_CALL) as session:
-            session.start(callee_identity=f"house {name}")
+            session.start(callee_identity=f"house-{name}")
             eventually(lambda: rings, "it rings", WITHIN_S)
             with rings[0].accept() as answered:
                 assert answered.call_id.value == session.call_id.value

@@ -27,6 +27,8 @@ HEAVY = (
     "transitions",
     "msgspec",
     "tomli_w",
+    "precis_i18n",
+    "confusable_homoglyphs",
 )
 
 

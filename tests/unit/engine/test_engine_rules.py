@@ -10,7 +10,7 @@ import pytest
 
 from utdstream.engine import config
 from utdstream.engine.api import bodies
-from utdstream.engine.api.fields import Fields, Query, checked_identity
+from utdstream.engine.api.fields import Fields, Query, checked_identity, checked_name
 from utdstream.engine.api.limits import MAX_KEYS, Buckets
 from utdstream.engine.api.openapi import document
 from utdstream.engine.api.operations import OPERATIONS
@@ -147,10 +147,18 @@ def test_identity_when_bad_is_refused(value: object) -> None:
         checked_identity(value)
 
 
-@pytest.mark.parametrize("value", ["door", "front door", "Tür/1", "🚪👨‍👩‍👧", "x" * 128, "%2F", "#+"])
-def test_identity_when_any_text_is_taken(value: str) -> None:
-    """An identity may be any text."""
+@pytest.mark.parametrize("value", ["door", "Door", "Tür/1", "door@house.example", "x" * 128, "%2F", "#+"])
+def test_identity_when_it_is_letters_digits_and_signs_is_taken(value: str) -> None:
+    """As it is: case counts, and every sign of ASCII may be in it."""
     assert checked_identity(value) == value
+
+
+def test_identity_when_it_could_be_taken_for_another_is_refused() -> None:
+    """The refusal names the field; a display name may be the same text."""
+    with pytest.raises(Refusal, match=r"callee_identity must not hold U\+200B") as refusal:
+        checked_identity("door\u200b", "callee_identity")
+    assert refusal.value.code == "validation_failed"
+    assert checked_name("Front door 🚪", "name") == "Front door 🚪"
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ class BanHandlers:
 
     async def ban(self, ask: Ask) -> Answer:
         """POST /rooms/ban."""
-        identity = _target(ask)
+        identity = _required(ask.fields.identity("identity"))
         reason = ask.fields.text("reason", longest=bans.MAX_REASON)
         duration_s = ask.fields.integer("duration", least=1, most=bans.MAX_DURATION_S)
         room = self._room(ask)
@@ -42,8 +42,11 @@ class BanHandlers:
         return Answer(bans.row(ban), 201)
 
     async def lift(self, ask: Ask) -> Answer:
-        """DELETE /rooms/ban: the ban of one room, or without `room_name` every ban of the identity."""
-        identity = _target(ask)
+        """DELETE /rooms/ban: the ban of one room, or without `room_name` every ban of the identity.
+
+        It may be one that nobody could have today: a ban in an older database can be lifted.
+        """
+        identity = _required(ask.fields.name("identity"))
         room = self._room(ask)
         removed = self._service.lift(
             identity, room, ask.asker.identity or "the server", everywhere=room is None
@@ -89,8 +92,7 @@ class BanHandlers:
             self._service.check_may_ban(room, ask.asker.identity, target)
 
 
-def _target(ask: Ask) -> str:
-    identity = ask.fields.identity("identity")
+def _required(identity: str | None) -> str:
     if identity is None:
         raise invalid("identity is required")
     return identity

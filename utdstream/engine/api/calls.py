@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from utdstream._wire import answers, codec
-from utdstream.engine.api.fields import checked_identity
+from utdstream.engine.api.fields import checked_name
 from utdstream.engine.api.request import Answer, Ask, Handler
 from utdstream.engine.flows.calls import CallService, NewCall
 from utdstream.engine.media.tokens import Tokens
@@ -58,7 +58,7 @@ class CallHandlers:
                 type=type,
                 caller=caller,
                 callee=callee,
-                caller_name=ask.asker.display_name or ask.fields.name("caller_name"),
+                caller_name=_caller_name(ask),
                 callee_name=ask.fields.name("callee_name"),
                 metadata=ask.fields.metadata(),
                 idempotency_key=ask.idempotency_key,
@@ -80,7 +80,7 @@ class CallHandlers:
         page, per_page = ask.query.page()
         identity = ask.query.text("identity")
         if identity is not None:
-            checked_identity(identity)
+            checked_name(identity, "identity")  # also of calls from before some identities were refused
         type_word = ask.query.text("type")
         type = codec.stream_type(type_word)
         if type_word is not None and type is None:
@@ -131,6 +131,12 @@ class CallHandlers:
             key_id=ask.asker.own_key_id,
         )
         return codec.call_to_json(replace(record.call, token=token, url=self._media_url))
+
+
+def _caller_name(ask: Ask) -> str | None:
+    """What the callee is shown: with a key of its own a caller is called what that says, or by its identity."""
+    named = ask.fields.name("caller_name")
+    return named if ask.asker.key is None else ask.asker.display_name
 
 
 def _group(ask: Ask) -> str | None:

@@ -1,7 +1,7 @@
 """Reading the fields of a request: right type, right size, or a clear refusal.
 
-Owns: what an identity, a name, a metadata object may look like. Pure. Whatever a client
-sends ends here as a value or as a 422, never as another exception.
+Owns: what a name, a metadata object may look like; what an identity may, with `rules/identities`. Pure. Whatever a
+client sends ends here as a value or as a 422, never as another exception.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from utdstream._wire import codec, names
+from utdstream.engine.rules.identities import identity_fault
 from utdstream.engine.rules.refusals import invalid
 from utdstream.limits import (
     MAX_CALL_METADATA_BYTES,
@@ -48,9 +49,9 @@ def checked_name(value: object, name: str) -> str:
 
 
 def checked_identity(value: object, name: str = "identity") -> str:
-    """An identity: a name that a path can carry. Raises: Refusal."""
+    """An identity: a name that a path can carry and that cannot be taken for another. Raises: Refusal."""
     text = checked_name(value, name)
-    fault = names.identity_fault(text)
+    fault = names.identity_fault(text) or identity_fault(text)
     if fault is not None:
         raise invalid(f"{name} {fault}")
     return text

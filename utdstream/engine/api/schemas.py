@@ -29,7 +29,12 @@ NAME: Schema = {
     "description": f"No control characters; at most {MAX_IDENTITY_BYTES} bytes in UTF-8.",
 }
 MAYBE_NAME: Schema = {**NAME, "type": ["string", "null"]}
-IDENTITY: Schema = {**NAME, "not": {"enum": sorted(RESERVED_IDENTITIES)}}
+IDENTITY: Schema = {
+    **NAME,
+    "not": {"enum": sorted(RESERVED_IDENTITIES)},
+    "description": "Letters and digits of one script and the signs of ASCII, without blanks: PRECIS "
+    f"UsernameCasePreserved (RFC 8265), no look-alike of ASCII; at most {MAX_IDENTITY_BYTES} bytes in UTF-8.",
+}
 MAYBE_IDENTITY: Schema = {**IDENTITY, "type": ["string", "null"]}
 METADATA: Schema = {
     "type": ["object", "null"],

@@ -22,6 +22,7 @@ from utdstream.engine.flows.calls import CallService
 from utdstream.engine.media.sfu import Participant, Sfu, SfuUnavailable
 from utdstream.engine.media.tokens import KEY_ATTRIBUTE, REFRESHED_FOR_S
 from utdstream.engine.rules import keys
+from utdstream.engine.rules.identities import identity_fault
 from utdstream.engine.rules.keys import AppKey
 from utdstream.engine.rules.refusals import Refusal
 from utdstream.engine.store.contract import Store
@@ -56,7 +57,11 @@ class KeyService:
         self._looked = False
 
     def start(self) -> None:
-        """Begins to look for participants whose key was revoked."""
+        """Begins to look for participants whose key was revoked; tells of keys that are of no use."""
+        for key in self._store.keys.all():
+            fault = identity_fault(key.identity.removesuffix(keys.ANY))
+            if fault is not None and key.revoked_at is None:
+                _log.warning("%s is for an identity that %s; revoke it and make another", key.id, fault)
         self._timers.after(0.0, "keys", self._look_and_again)
 
     def issue(

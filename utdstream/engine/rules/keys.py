@@ -7,7 +7,8 @@ Owns: `AppKey` and every decision about it. Pure: no I/O, the clock is given.
 2. The open key is the project's own `app_key`: any identity, any room, host too. It has no record.
 3. A key that may not host enters rooms that are open. It neither makes a room nor names its owner, and it is not
    for the identity that hosts the room.
-4. The display name of a key takes the place of any name that its holder gives.
+4. The display name of a key takes the place of any name that its holder gives. Without one the holder is shown to
+   those whom it calls by its identity; in a room it may choose.
 5. A key is never changed, only revoked. A revoked key is kept: what was minted with it is still told apart.
 6. Whose calls ring at an identity that is talking is said by its own keys: by each that is for it and in use.
 """
