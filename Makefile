@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test quick test-python test-wheel test-clean-clone test-picamera2 test-systemd test-home-assistant lint format bench fuzz docs
+.PHONY: setup demo test quick test-python test-wheel test-clean-clone test-picamera2 test-systemd test-home-assistant lint format bench fuzz history docs
 .DEFAULT_GOAL := test
 
 setup:
@@ -57,6 +57,10 @@ bench: setup
 
 fuzz: setup
 	@UTD_FUZZ_CASES=5000 $(BIN)/python -m pytest -s tests/integration/test_engine_openapi.py
+
+# 24,000 random operations while keys are made, revoked and rotated; UTD_HISTORY_SEED repeats what was asked for.
+history: setup
+	@UTD_KEY_OPERATIONS=24000 $(BIN)/python -m pytest -s tests/integration/test_engine_key_history.py
 
 docs: setup
 	@$(BIN)/python docs/generate.py
