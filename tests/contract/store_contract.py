@@ -186,7 +186,7 @@ class StoreContract(ABC):
 
     def test_call_when_the_database_is_opened_again_is_the_same(self, store: Store) -> None:
         """Everything the engine knows of a call comes back, of one that is over too."""
-        record = calls.accept(calls.ring(a_call(), "house", NOW), "house", NOW, "key")
+        record = calls.accept(calls.ring(a_call(), "house", NOW), "house", NOW, "key", app_key="key_2")
         record = replace(record, caller_seen=True)
         over = calls.end(a_call("call_2", "x", "y"), "x", NOW)
         for each in (record, over):

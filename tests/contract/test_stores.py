@@ -83,6 +83,20 @@ def test_sqlite_when_the_file_has_keys_without_break_in_takes_them_over(path: st
     again.close()
 
 
+@pytest.mark.parametrize("done", [0, 1, 2])
+def test_sqlite_when_the_file_has_calls_without_keys_takes_them_over(path: str, done: int) -> None:
+    """They end with no key; an engine that was killed after it had added a column does no harm."""
+    store = SqliteStore(path)
+    store.calls.insert(a_call())
+    for column in ("caller_key", "callee_key")[done:]:
+        store.connection.run(f"ALTER TABLE calls DROP COLUMN {column}")
+    store.connection.run("PRAGMA user_version = 6")
+    store.close()
+    again = SqliteStore(path)
+    assert again.calls.open() == [a_call()]
+    again.close()
+
+
 def test_sqlite_when_the_file_is_of_a_newer_engine_refuses_it(path: str) -> None:
     """An older engine would not understand what it overwrites."""
     SqliteStore(path).close()

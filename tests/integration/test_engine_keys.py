@@ -160,9 +160,9 @@ def test_key_when_revoked_ends_and_its_bearers_with_it(site: Site) -> None:
     assert [phone.ask("GET", routes.CALLS).status_code for phone in phones] == [200, 200]
     revoked = site.server().ask("DELETE", routes.key(key_ids[-1]))
     assert revoked.json()["revoked_at"] is not None
-    assert phones[0].ask("GET", routes.CALLS).json()["code"] == "invalid_token"
+    assert phones[0].ask("GET", routes.CALLS).json()["code"] == "key_revoked"
     assert phones[1].ask("GET", routes.CALLS).status_code == 200
-    assert code_of(mint(site, key, "lost")) == (401, "invalid_credentials")
+    assert code_of(mint(site, key, "lost")) == (401, "key_revoked")
     again = site.server().ask("DELETE", routes.key(key_ids[-1]))
     assert again.json() == revoked.json()
     assert site.server().ask("DELETE", routes.key("key_none")).json()["code"] == "key_not_found"
@@ -278,7 +278,7 @@ def test_key_when_the_engine_was_killed_is_as_it_was(site: Site) -> None:
     site.stack.kill("engine")
     site.stack.start("engine")
     assert mint(site, kept, "kept")[0] == 200
-    assert code_of(mint(site, revoked, "ended")) == (401, "invalid_credentials")
+    assert code_of(mint(site, revoked, "ended")) == (401, "key_revoked")
 
 
 def test_command_when_run_adds_lists_and_revokes(
@@ -316,7 +316,7 @@ def test_command_when_run_adds_lists_and_revokes(
     listed = capsys.readouterr().out
     assert key not in listed
     assert any(row["key_id"] in line and "revoked" in line for line in listed.splitlines())
-    assert code_of(mint(site, key, "gate")) == (401, "invalid_credentials")
+    assert code_of(mint(site, key, "gate")) == (401, "key_revoked")
     assert main(["engine", "key", "revoke", "key_none", *where]) == 1
     assert "No app key has this id" in capsys.readouterr().err
 

@@ -125,6 +125,7 @@ class Engine:
             self.calls,
             self.lanes,
             self.timers,
+            is_key_open=config.is_key_open,
             on_revoked=self._revoked,
         )
         self.keep_out = KeepOut(self.sfu, self.lanes, self._is_kept_out)

@@ -159,13 +159,16 @@ def test_bearer_when_its_key_is_in_use_names_it(gate: Gate) -> None:
     assert asker.key_id == "key_door"
 
 
-@pytest.mark.parametrize("key_id", ["key_old", "key_that_never_was", ""])
-def test_bearer_when_its_key_is_revoked_or_unknown_is_refused(gate: Gate, key_id: str) -> None:
+@pytest.mark.parametrize(
+    ("key_id", "code"),
+    [("key_old", "key_revoked"), ("key_that_never_was", "invalid_token"), ("", "invalid_token")],
+)
+def test_bearer_when_its_key_is_revoked_or_unknown_is_refused(gate: Gate, key_id: str, code: str) -> None:
     """A user token ends with its key, in the middle of its 24 hours."""
     bearer = f"Bearer {Tokens(SETTINGS).bearer('door', key_id)}"
     with pytest.raises(Refusal) as refusal:
         gate.asker(request(X_App_Id="12", Authorization=bearer), Access.USER)
-    assert refusal.value.code == "invalid_token"
+    assert refusal.value.code == code
 
 
 def test_open_key_when_off_mints_nothing_and_ends_its_bearers(made_gate: Callable[..., Gate]) -> None:
@@ -183,12 +186,50 @@ def test_open_key_when_off_mints_nothing_and_ends_its_bearers(made_gate: Callabl
     assert gate.asker(request(X_App_Id="12", Authorization=server), Access.USER).identity == "door"
 
 
-@pytest.mark.parametrize("key", ["key_old", "key_that_never_was", "", "ü", "key "])
-def test_key_when_revoked_or_unknown_mints_nothing(made_gate: Callable[..., Gate], key: str) -> None:
-    """401, whatever the reason."""
+@pytest.mark.parametrize(
+    ("key", "code", "what_to_do"),
+    [
+        ("key_old", "key_revoked", "give the device a new one"),
+        ("key_that_never_was", "invalid_credentials", "use one made by"),
+        ("", "invalid_credentials", "use one made by"),
+        ("ü", "invalid_credentials", "use one made by"),
+        ("key ", "invalid_credentials", "use one made by"),
+    ],
+)
+def test_key_when_revoked_or_foreign_mints_nothing(
+    made_gate: Callable[..., Gate], key: str, code: str, what_to_do: str
+) -> None:
+    """401 with its code and one sentence that says what to do, without the key."""
     with pytest.raises(Refusal) as refusal:
         made_gate().asker(request(X_App_Id="12", X_App_Key=key), Access.MINT)
+    assert (refusal.value.status, refusal.value.code) == (401, code)
+    assert what_to_do in refusal.value.message
+    assert key != "key_that_never_was" or key not in refusal.value.message
+
+
+@pytest.mark.parametrize("header", ["X-App-Id", "X-App-Key", "X-App-Secret", "Authorization"])
+def test_credential_when_sent_twice_is_refused_by_its_name(gate: Gate, header: str) -> None:
+    """Two that are the same, or a good one before a bad one: no proxy and no engine may each read another."""
+    twice = [(header.lower().encode(), value) for value in (b"12", b"key_door")]
+    raw = [(b"x-app-id", b"12"), (b"x-app-key", b"key_door"), *twice]
+    with pytest.raises(Refusal, match=f"{header} stands twice") as refusal:
+        gate.asker(Request({"type": "http", "method": "GET", "headers": raw}), Access.MINT)
     assert refusal.value.code == "invalid_credentials"
+
+
+def test_key_when_revoked_after_its_credential_was_read_does_nothing(
+    made_gate: Callable[..., Gate], store: SqliteStore
+) -> None:
+    """A body may take seconds to arrive: the key is looked at again after it."""
+    gate = made_gate()
+    key = AppKey("key_slow", "slow", Tokens(SETTINGS).digest_of_key("slow"), "slow", False, ("*",), EPOCH)
+    store.keys.insert(key)
+    headers = request(X_App_Id="12", X_App_Key="slow")
+    asker = gate.asker(headers, Access.MINT)
+    store.keys.revoke("key_slow", EPOCH)
+    with pytest.raises(Refusal) as refusal:
+        gate.check_key(ask(asker, identity="slow"), headers, mints=True)
+    assert refusal.value.code == "key_revoked"
 
 
 def test_key_when_used_for_other_identities_is_refused_and_slowed_down(gate: Gate) -> None:

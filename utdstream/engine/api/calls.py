@@ -63,6 +63,7 @@ class CallHandlers:
                 metadata=ask.fields.metadata(),
                 idempotency_key=ask.idempotency_key,
                 group=_group(ask),
+                key_id=ask.asker.own_key_id,
             )
         )
         return Answer(self._with_token(record, caller, ask), 200 if is_replay else 201)
@@ -104,7 +105,9 @@ class CallHandlers:
     async def accept(self, ask: Ask) -> Answer:
         """POST /calls/{call_id}/accept."""
         actor = ask.actor()
-        record = await self._service.accept(ask.path["call_id"], actor, ask.idempotency_key)
+        record = await self._service.accept(
+            ask.path["call_id"], actor, ask.idempotency_key, key_id=ask.asker.own_key_id
+        )
         return Answer(self._with_token(record, actor, ask))
 
     async def reject(self, ask: Ask) -> Answer:

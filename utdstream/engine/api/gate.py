@@ -23,6 +23,7 @@ from utdstream.engine.rules.refusals import Refusal
 from utdstream.engine.store.contract import KeyStore
 
 QUERY_APP_ID, QUERY_TOKEN = "app_id", "access_token"
+_CREDENTIALS = (routes.HEADER_APP_ID, routes.HEADER_APP_KEY, routes.HEADER_APP_SECRET, "Authorization")
 TRUSTED_FACTOR = 50
 """A server with the secret speaks for many identities: so many times the limit of one."""
 
@@ -63,13 +64,15 @@ class Gate:
             raise
 
     def check_key(self, ask: Ask, request: Request, *, mints: bool) -> None:
-        """Raises: Refusal when the asker's key is not for the identity of a mint, or for the room in the path.
+        """Raises: Refusal when the asker's key was revoked meanwhile, or is not for the identity of a mint, or for
+        the room in the path.
 
         A client that tries one identity after the other is slowed down by its address.
         """
         key = ask.asker.key
         if key is None:
             return
+        keys.check_in_force(self._keys.get(key.id))  # it may have been revoked while the body came
         try:
             identity = ask.fields.identity("identity") if mints else None
             if identity is not None:
@@ -112,6 +115,9 @@ class Gate:
 
     def _identify(self, request: Request, access: Access, *, in_query: bool) -> Asker:
         headers = request.headers
+        for header in _CREDENTIALS:
+            if len(headers.getlist(header)) > 1:
+                raise _wrong(f"{header} stands twice in this request; send it once")
         query = request.query_params if in_query else {}
         app_id = headers.get(routes.HEADER_APP_ID, query.get(QUERY_APP_ID))
         secret = headers.get(routes.HEADER_APP_SECRET)
@@ -122,10 +128,10 @@ class Gate:
         if app_id is None:
             raise Refusal("missing_credentials", "Missing X-App-Id or X-App-Secret header")
         if not self._tokens.is_app_id(app_id):
-            raise Refusal("invalid_credentials", "Invalid credentials")
+            raise _wrong("this engine serves another project; use its own app id")
         if secret is not None:
             if not self._tokens.is_app_secret(secret):
-                raise Refusal("invalid_credentials", "Invalid credentials")
+                raise _wrong("this is not the project's app secret; use the one in force")
             return Asker(trusted=True)
         named = None if key is None else self._named_key(key)
         if access is Access.MINT:
@@ -147,16 +153,14 @@ class Gate:
         """The record of this key; None for the open key. Raises: Refusal."""
         if self._tokens.is_app_key(key):
             if not self._is_key_open:
-                raise Refusal(
-                    "invalid_credentials",
-                    "The project's own app key is switched off here; use a key made by `utdstream engine key add`",
+                raise _wrong(
+                    "the project's own app key is switched off here; use one made by `utdstream engine key add`"
                 )
             return None
         named = self._keys.by_digest(self._tokens.digest_of_key(key))
         if named is None:
-            raise Refusal("invalid_credentials", "Invalid credentials")
-        if named.revoked_at is not None:
-            raise Refusal("invalid_credentials", "This app key was revoked; ask for a new one")
+            raise _wrong("this app key is none of this project; use one made by `utdstream engine key add`")
+        keys.check_in_force(named)
         return named
 
     def _key_of(self, said: Bearer) -> AppKey | None:
@@ -164,9 +168,15 @@ class Gate:
         if said.key_id == keys.SERVER_ID or (said.key_id == keys.OPEN_ID and self._is_key_open):
             return None
         key = self._keys.get(said.key_id)
-        if key is None or key.revoked_at is not None:
-            raise Refusal("invalid_token", "The app key of this user token was revoked; use a new key")
+        if key is None:
+            raise Refusal("invalid_token", "The app key of this user token is switched off; use a new key")
+        keys.check_in_force(key)
         return key
+
+
+def _wrong(what: str) -> Refusal:
+    """A credential that is none (401); the words that clients know, then what to do."""
+    return Refusal("invalid_credentials", f"Invalid credentials: {what}")
 
 
 def _address(request: Request) -> str:

@@ -51,6 +51,7 @@ class NewCall:
     metadata: Mapping[str, object] | None = None
     idempotency_key: str | None = None
     group: str | None = None
+    key_id: str = ""
 
 
 class CallService:
@@ -125,19 +126,22 @@ class CallService:
         """A device of the callee rings."""
         return self._step(call_id, lambda record: calls.ring(record, actor, clock.now()))
 
-    async def accept(self, call_id: str, actor: str, key: str | None) -> CallRecord:
-        """The callee answers; the room exists when this returns. The others of the call's group end."""
+    async def accept(self, call_id: str, actor: str, key: str | None, *, key_id: str = "") -> CallRecord:
+        """The callee answers, with the app key of this id; the room exists when this returns. The others of the
+        call's group end.
+        """
         record = self.get(call_id)
         calls.accept(record, actor, clock.now(), key)
         try:
             await self._ensure_room(record)
         except SfuUnavailable:
             raise unavailable() from None
+        keys.check_in_force(self._store.keys.get(key_id))  # it may have been revoked meanwhile
         now = clock.now()
         ended: list[tuple[UTDCallStatus, CallRecord]] = []
 
         def answer(record: CallRecord) -> CallRecord:
-            after = calls.accept(record, actor, now, key)
+            after = calls.accept(record, actor, now, key, app_key=key_id)
             if record.call.group is not None:
                 for other in self._store.calls.open_of(record.caller):
                     over = calls.answered_elsewhere(other, after, now)
@@ -209,6 +213,7 @@ class CallService:
             callee_name=wanted.callee_name,
             metadata=wanted.metadata,
             group=wanted.group,
+            caller_key=wanted.key_id,
         )
         ended: list[tuple[UTDCallStatus, CallRecord]] = []
         with self._store.transaction():

@@ -21,7 +21,7 @@ from utdstream.engine.background import Lanes, Timers
 from utdstream.engine.flows.calls import CallService
 from utdstream.engine.media.sfu import Participant, Sfu, SfuUnavailable
 from utdstream.engine.media.tokens import KEY_ATTRIBUTE, REFRESHED_FOR_S
-from utdstream.engine.rules import keys
+from utdstream.engine.rules import calls, keys
 from utdstream.engine.rules.identities import identity_fault
 from utdstream.engine.rules.keys import AppKey
 from utdstream.engine.rules.refusals import Refusal
@@ -45,6 +45,8 @@ class KeyService:
         calls: CallService,
         lanes: Lanes,
         timers: Timers,
+        *,
+        is_key_open: bool,
         on_revoked: Callable[[AppKey], None],
     ) -> None:
         self._app_id = app_id
@@ -53,6 +55,7 @@ class KeyService:
         self._calls = calls
         self._lanes = lanes
         self._timers = timers
+        self._is_key_open = is_key_open
         self._on_revoked = on_revoked
         self._looked = False
 
@@ -104,6 +107,7 @@ class KeyService:
             raise Refusal("key_not_found", "No app key has this id")
         _log.info("%s of %s revoked", key.id, key.identity)
         self._on_revoked(key)
+        self._end_calls(key)
         self._lanes.put("revoked keys", lambda: self._end_places({key.id}))
         return key
 
@@ -128,6 +132,24 @@ class KeyService:
             self._looked = await self._put_out(revoked) or self._looked
         finally:
             self._timers.after(POLL_S, "keys", self._look_and_again)
+
+    def _end_calls(self, key: AppKey) -> None:
+        """Ends the calls that were made or answered with this key, and those that ring where no one is left."""
+        for record in self._store.calls.open():
+            party = calls.party_by_key(record, key.id)
+            rings_there = record.is_unanswered and keys.matches(key.identity, record.callee)
+            if party is None and rings_there and not self._can_sign_in(record.callee):
+                party = record.callee
+            if party is not None:
+                self._calls.end(record.call_id, party)
+
+    def _can_sign_in(self, identity: str) -> bool:
+        """Whether a device of this identity may be there still: by another key, the open one, a server's mint."""
+        return (
+            self._is_key_open
+            or keys.speak_for(self._store.keys.all(), identity)
+            or bool(self._store.logins.of(identity=identity, key_id=""))
+        )
 
     async def _end_places(self, key_ids: set[str], room: str | None = None) -> None:
         await self._put_out(key_ids, room)  # what it cannot do now the poll does

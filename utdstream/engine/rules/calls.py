@@ -50,7 +50,8 @@ class CallRecord:
     """A call and what only the engine knows of it.
 
     `caller_seen` and `callee_seen`: the media server has had them in the room. `room_open`: the room
-    may still exist there. `accept_key`: the Idempotency-Key of the accept that won.
+    may still exist there. `accept_key`: the Idempotency-Key of the accept that won. `caller_key` and `callee_key`:
+    the ids of the app keys by which it was made and answered; empty for the open key and the secret.
     """
 
     call: UTDCall
@@ -59,6 +60,8 @@ class CallRecord:
     callee_seen: bool = False
     room_open: bool = True
     accept_key: str | None = None
+    caller_key: str = ""
+    callee_key: str = ""
 
     @property
     def call_id(self) -> str:
@@ -110,6 +113,7 @@ def new_call(
     callee_name: str | None = None,
     metadata: Mapping[str, object] | None = None,
     group: str | None = None,
+    caller_key: str = "",
 ) -> CallRecord:
     """The record of a call that begins now. Raises: Refusal when caller and callee are one."""
     if caller == callee:
@@ -131,6 +135,7 @@ def new_call(
             group=group,
         ),
         max_duration_s=max_duration_s,
+        caller_key=caller_key,
     )
 
 
@@ -178,12 +183,14 @@ def ring(record: CallRecord, actor: str, now: datetime) -> CallRecord:
     return _move(record, "ring", now)
 
 
-def accept(record: CallRecord, actor: str, now: datetime, key: str | None = None) -> CallRecord:
+def accept(
+    record: CallRecord, actor: str, now: datetime, key: str | None = None, *, app_key: str = ""
+) -> CallRecord:
     """The callee answers; the same `key` again (a retry whose answer was lost) changes nothing."""
     _only_callee(record, actor, "accept")
     if record.status is S.ACTIVE and key is not None and key == record.accept_key:
         return record
-    return replace(_move(record, "answer", now), accept_key=key)
+    return replace(_move(record, "answer", now), accept_key=key, callee_key=app_key)
 
 
 def reject(record: CallRecord, actor: str, now: datetime) -> CallRecord:
@@ -213,6 +220,11 @@ def end(record: CallRecord, actor: str, now: datetime) -> CallRecord:
     else:
         reason = CALLEE_HANGUP
     return _move(record, "end", now, reason)
+
+
+def party_by_key(record: CallRecord, key_id: str) -> str | None:
+    """The party that made or answered the call with this app key, or None."""
+    return {record.callee_key: record.callee, record.caller_key: record.caller}.get(key_id)
 
 
 def miss(record: CallRecord, now: datetime) -> CallRecord:

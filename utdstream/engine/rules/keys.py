@@ -80,10 +80,21 @@ def check_identity(key: AppKey, identity: str) -> None:
         )
 
 
+def check_in_force(key: AppKey | None) -> None:
+    """Raises: Refusal (`key_revoked`) when the key was revoked. None: the open key, or the secret."""
+    if key is not None and key.revoked_at is not None:
+        raise Refusal("key_revoked", "This app key was revoked; give the device a new one")
+
+
 def check_room(rooms: Sequence[str], room: str) -> None:
     """Raises: Refusal (`forbidden`) when none of a key's patterns is for this room."""
     if not any(matches(pattern, room) for pattern in rooms):
         raise Refusal("forbidden", "This app key is not for this room; use a key that was made for it")
+
+
+def speak_for(app_keys: Iterable[AppKey], identity: str) -> bool:
+    """Whether one of these keys is in use, and for this identity."""
+    return any(key.revoked_at is None and matches(key.identity, identity) for key in app_keys)
 
 
 def may_break_in(app_keys: Iterable[AppKey], callee: str, caller: str) -> bool:

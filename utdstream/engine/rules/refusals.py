@@ -11,6 +11,7 @@ from collections.abc import Mapping
 STATUS_OF_CODE: dict[str, int] = {
     "missing_credentials": 401,
     "invalid_credentials": 401,
+    "key_revoked": 401,
     "invalid_token": 401,
     "token_expired": 401,
     "banned": 403,

@@ -52,11 +52,12 @@ BY_SOMEBODY = (*ON_STATE, "forbidden", "identity_mismatch")
 ALWAYS = ("internal",)
 BY_ACCESS: dict[Access, tuple[str, ...]] = {
     Access.PUBLIC: (),
-    Access.MINT: ("missing_credentials", "invalid_credentials", "rate_limited"),
+    Access.MINT: ("missing_credentials", "invalid_credentials", "key_revoked", "rate_limited"),
     Access.ANY: (
         "banned",
         "missing_credentials",
         "invalid_credentials",
+        "key_revoked",
         "invalid_token",
         "token_expired",
         "rate_limited",
@@ -65,6 +66,7 @@ BY_ACCESS: dict[Access, tuple[str, ...]] = {
         "banned",
         "missing_credentials",
         "invalid_credentials",
+        "key_revoked",
         "invalid_token",
         "token_expired",
         "rate_limited",
@@ -72,6 +74,7 @@ BY_ACCESS: dict[Access, tuple[str, ...]] = {
     Access.SECRET: (
         "missing_credentials",
         "invalid_credentials",
+        "key_revoked",
         "invalid_token",
         "token_expired",
         "rate_limited",

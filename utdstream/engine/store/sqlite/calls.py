@@ -30,7 +30,8 @@ CREATE TABLE IF NOT EXISTS calls (
     created_ms INTEGER NOT NULL, expires_ms INTEGER NOT NULL, answered_ms INTEGER, ended_ms INTEGER,
     duration_s INTEGER, end_reason TEXT, rev INTEGER NOT NULL, max_duration_s REAL NOT NULL,
     caller_seen INTEGER NOT NULL, callee_seen INTEGER NOT NULL, room_open INTEGER NOT NULL,
-    accept_key TEXT, idempotency_key TEXT, call_group TEXT
+    accept_key TEXT, idempotency_key TEXT, call_group TEXT,
+    caller_key TEXT NOT NULL DEFAULT '', callee_key TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX IF NOT EXISTS calls_by_age ON calls (created_ms);
 CREATE INDEX IF NOT EXISTS calls_by_caller ON calls (caller, created_ms);
@@ -206,6 +207,7 @@ def _row_of(record: CallRecord) -> dict[str, object]:
         "expires_ms": _ms(call.expires_at),
         "max_duration_s": record.max_duration_s,
         "call_group": call.group,
+        "caller_key": record.caller_key,
         **_changing(record),
     }
 
@@ -223,6 +225,7 @@ def _changing(record: CallRecord) -> dict[str, object]:
         "callee_seen": record.callee_seen,
         "room_open": record.room_open,
         "accept_key": record.accept_key,
+        "callee_key": record.callee_key,
     }
 
 
@@ -252,6 +255,8 @@ def _record(row: Row) -> CallRecord:
         callee_seen=bool(row["callee_seen"]),
         room_open=bool(row["room_open"]),
         accept_key=row["accept_key"],
+        caller_key=row["caller_key"],
+        callee_key=row["callee_key"],
     )
 
 

@@ -17,7 +17,7 @@ from utdstream.engine.store.sqlite.logins import SqliteLogins
 from utdstream.engine.store.sqlite.moments import SqliteMoments
 from utdstream.engine.store.sqlite.rooms import SqlitePeople, SqliteRooms, SqliteStates
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 
 
 class SqliteStore:
@@ -37,6 +37,9 @@ class SqliteStore:
             self.connection.run("DROP INDEX IF EXISTS calls_open")
         if version in (4, 5):  # keys say who may break in since 6
             self._add_column("app_keys", "allow_break_in", "TEXT NOT NULL DEFAULT '[]'")
+        if 0 < version < 7:  # calls say by which keys they were made and answered since 7
+            self._add_column("calls", "caller_key", "TEXT NOT NULL DEFAULT ''")
+            self._add_column("calls", "callee_key", "TEXT NOT NULL DEFAULT ''")
         self.calls = SqliteCalls(self.connection)
         self.rooms = SqliteRooms(self.connection)
         self.states = SqliteStates(self.connection)
