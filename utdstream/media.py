@@ -184,8 +184,9 @@ class WatchedCamera(Camera, Protocol):
 class Devices:
     """What a client or a session may use; None means there is none of that kind.
 
-    One device object may serve several sessions: the first user opens it, the last closes it,
-    capture fans out, playback mixes.
+    One device object may serve several sessions, each as if it were its own: the first user opens it, the last
+    closes it, capture fans out, playback mixes, and what is asked of a camera suits them all. One that raises or
+    hangs is left out and reported; the sessions go on without it.
     """
 
     microphone: Microphone | None = None

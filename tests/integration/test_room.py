@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from facts import eventually
-from media_rooms import CountedMicrophone, CountedSpeaker, MediaRoom, hear
+from media_rooms import GONE_S, CountedMicrophone, CountedSpeaker, MediaRoom, hear
 
 from utdstream import (
     ClientConfig,
@@ -323,6 +323,70 @@ def test_speaker_when_it_fails_to_open_is_reported_and_the_room_goes_on(hall: Me
     eventually(lambda: hall.errors[room], "it is reported")
     assert [error.source for error in hall.errors[room]] == ["speaker"]
     assert room.connected.value
+
+
+class Unplugged:
+    """Makes the property `name` of a device raise, as a driver does whose device is gone."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __call__(self, device: object) -> Any:
+        def gone(_: object) -> None:
+            raise OSError("unplugged")
+
+        device.__class__ = type("Gone", (type(device),), {self._name: property(gone, lambda *_: None)})
+        return device
+
+
+def test_room_when_a_devices_properties_raise_goes_on_without_it(hall: MediaRoom) -> None:
+    """A device that does not say what it is is not there: typed, reported, and no ghost stays in the room."""
+    deaf = hall.join("deaf", Devices(ToneMicrophone(700), Unplugged("format")(CountedSpeaker())))
+    eventually(lambda: hall.errors[deaf], "it is reported")
+    (report,) = hall.errors[deaf]
+    assert (report.source, type(report.error)) == ("speaker", DeviceError)
+    deaf.set_microphone(True)
+    hear(hall.join("listener"), 700)
+    blind = hall.join(
+        "blind",
+        Devices(
+            Unplugged("format")(ToneMicrophone(700)), camera=Unplugged("width")(PatternCamera(320, 240, 15))
+        ),
+    )
+    for act in (blind.set_microphone, blind.set_camera):
+        with pytest.raises(DeviceError, match="unplugged"):
+            act(True)
+    assert blind.connected.value
+    deaf.disconnect()
+    blind.disconnect()
+    eventually(lambda: hall.present() == ["listener"], "nobody stays behind", GONE_S)
+
+
+def test_camera_when_its_stop_hangs_costs_one_thread_and_no_later_room(hall: MediaRoom) -> None:
+    """Rooms go on without it, at once and told so; the one that is there when it comes back has its picture."""
+    may_stop = threading.Event()
+
+    class Stuck(PatternCamera):
+        def stop(self) -> None:
+            assert may_stop.wait(4 * PATIENCE_S)
+            super().stop()
+
+    devices = Devices(camera=Stuck(320, 240, 15))
+    first = hall.join("first", devices)
+    first.set_camera(True)
+    first.disconnect()
+    for number in range(3):
+        room = hall.join(f"later-{number}", devices)
+        with pytest.raises(DeviceError, match="does not come back"):
+            room.set_camera(True)
+        room.disconnect()
+    assert sum(thread.name == "utd-close-camera" for thread in threading.enumerate()) == 1
+    last = hall.join("last", devices)
+    with pytest.raises(DeviceError):
+        last.set_camera(True)
+    may_stop.set()
+    last.camera_on.wait_for(True, timeout=PATIENCE_S)
+    assert len(hall.join("viewer").snapshot(timeout=PATIENCE_S)) > 100
 
 
 # -- data and events -------------------------------------------------------------------------------

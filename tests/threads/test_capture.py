@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,7 @@ from facts import PATIENCE_S, eventually
 from utdstream import DeviceError, PermissionDenied
 from utdstream._livekit.capture import Capture
 from utdstream._livekit.loop import LoopThread, loop_thread
+from utdstream._livekit.sharing import DeviceLimits
 from utdstream._threads.deadline import Deadline
 from utdstream.media import PcmFormat, PcmFrame
 
@@ -55,12 +57,13 @@ class SlowMicrophone:
 class User:
     """A test's session: one capture, what it heard, and the loop to use it on."""
 
-    def __init__(self, device: SlowMicrophone, **limits: float) -> None:
+    def __init__(self, device: SlowMicrophone, *, open_s: float = 5.0, close_s: float = 5.0) -> None:
         self.loop: LoopThread = loop_thread()
         self.heard: list[PcmFrame] = []
         self.sink = self.heard.append
         self.capture = self.loop.call(
-            lambda: Capture(self.loop, "microphone", device, **limits), deadline=self.limit()
+            lambda: Capture(self.loop, "microphone", device, limits=DeviceLimits(open_s, close_s, SHORT_S)),
+            deadline=self.limit(),
         )
 
     @staticmethod
@@ -117,7 +120,7 @@ def test_capture_when_opened_and_closed_brings_frames_in_between(device: SlowMic
 def test_capture_when_the_device_is_late_raises_and_closes_it_in_the_end(device: SlowMicrophone) -> None:
     """It opened after all, for nobody: it does not stay open, and no frame comes."""
     device.may_open.clear()
-    user = User(device, open_timeout_s=SHORT_S)
+    user = User(device, open_s=SHORT_S)
     with pytest.raises(DeviceError, match=r"did not open within 0\.05 s"):
         user.open()
     assert not user.is_open
@@ -125,23 +128,6 @@ def test_capture_when_the_device_is_late_raises_and_closes_it_in_the_end(device:
     eventually(lambda: device.log == ["open", "close"], "the device is closed")
     device.deliver()
     assert user.heard == []
-
-
-def test_capture_when_retried_while_the_device_is_late_keeps_the_second_open(device: SlowMicrophone) -> None:
-    """Undoing the first, late open does not take the second one's frames away."""
-    device.may_open.clear()
-    user = User(device, open_timeout_s=1.0)
-    with pytest.raises(DeviceError):
-        user.open()
-    thread, raised = user.in_background(user.open)
-    eventually(lambda: user.is_open, "the second open is under way")
-    device.may_open.set()
-    thread.join(PATIENCE_S)
-    assert raised == []
-    device.deliver()
-    assert len(user.heard) == 1
-    user.close()
-    assert device.log == ["open", "close", "open", "close"]
 
 
 @pytest.mark.parametrize(
@@ -167,7 +153,7 @@ def test_capture_when_the_device_fails_raises_and_can_be_tried_again(
 def test_capture_when_closed_while_it_opens_ends_closed(device: SlowMicrophone) -> None:
     """The one who opened is let go without an error; the device closes as soon as it has opened."""
     device.may_open.clear()
-    user = User(device, close_timeout_s=SHORT_S)
+    user = User(device)
     thread, raised = user.in_background(user.open)
     assert device.opening.wait(PATIENCE_S)
     user.close()  # does not wait for the device longer than its limit
@@ -182,7 +168,7 @@ def test_capture_when_closed_while_it_opens_ends_closed(device: SlowMicrophone) 
 
 def test_capture_when_opened_again_while_it_still_closes_ends_open(device: SlowMicrophone) -> None:
     """Off and on again, quicker than the device: the last word counts."""
-    user = User(device, close_timeout_s=SHORT_S)
+    user = User(device)
     user.open()
     device.may_close.clear()
     user.close()
@@ -250,3 +236,113 @@ def test_capture_when_two_sessions_use_one_device_opens_it_once(device: SlowMicr
     two.close()
     assert (len(one.heard), len(two.heard)) == (1, 2)
     assert device.log == ["open", "close"]
+
+
+# -- a device that hangs ----------------------------------------------------------------------------
+
+
+def threads_of(device: str) -> int:
+    """How many threads open or close a device of this kind now."""
+    return sum(
+        thread.name in (f"utd-open-{device}", f"utd-close-{device}") for thread in threading.enumerate()
+    )
+
+
+def test_capture_when_the_device_hangs_in_stop_costs_one_thread_and_no_later_call(
+    device: SlowMicrophone,
+) -> None:
+    """Everybody else is told at once, and goes on without it."""
+    first = User(device, close_s=SHORT_S)
+    first.open()
+    device.may_close.clear()
+    first.close()  # returns, though the device does not
+    for _ in range(5):
+        later = User(device)
+        with pytest.raises(DeviceError, match=r"does not come back from its stop\(\)"):
+            later.open()
+        assert not later.is_open
+        later.close()
+    assert threads_of("microphone") == 1
+    device.may_close.set()
+    eventually(lambda: threads_of("microphone") == 0, "it has come back")
+    User(device).open()
+    assert device.log == ["open", "close", "open"]
+
+
+def test_capture_when_the_device_hangs_in_start_costs_one_thread_and_no_later_call(
+    device: SlowMicrophone,
+) -> None:
+    """Whoever waited is told when its time is up, whoever comes then at once."""
+    device.may_open.clear()
+    with pytest.raises(DeviceError, match="did not open within"):
+        User(device, open_s=SHORT_S).open()
+    for _ in range(5):
+        with pytest.raises(DeviceError, match=r"does not come back from its start\(\)"):
+            User(device).open()
+    assert threads_of("microphone") == 1
+    device.may_open.set()
+    eventually(lambda: device.log == ["open", "close"], "it has opened after all, for nobody, and is closed")
+    User(device).open()
+
+
+def test_capture_when_the_device_comes_back_is_told_so_and_opens(device: SlowMicrophone) -> None:
+    """A card that took two seconds to close is left out for one second, not for the whole call."""
+    first, second, gone = (User(device, close_s=SHORT_S) for _ in range(3))
+    first.open()
+    device.may_close.clear()
+    first.close()
+    returned: list[str] = []
+    for user, name in ((second, "second"), (gone, "gone")):
+        with pytest.raises(DeviceError):
+            user.open()
+        user.loop.call(
+            lambda user=user, name=name: user.capture.on_return(lambda: returned.append(name)),
+            deadline=user.limit(),
+        )
+    gone.close()  # left meanwhile
+    device.may_close.set()
+    eventually(lambda: returned == ["second"], "it is told")
+    second.open()
+    device.deliver()
+    assert len(second.heard) == 1
+    second.close()
+
+
+def test_capture_when_one_leaves_while_another_comes_loses_nobody(device: SlowMicrophone) -> None:
+    """A session that attaches in the middle of the last one's leave finds the device open."""
+    one, two = User(device), User(device)
+    one.open()
+    device.may_close.clear()
+    leaving, failed = one.in_background(one.close)
+    assert device.closing.wait(PATIENCE_S)
+    coming, refused = two.in_background(two.open)
+    eventually(lambda: two.is_open, "the second waits for the device")
+    device.may_close.set()
+    leaving.join(PATIENCE_S)
+    coming.join(PATIENCE_S)
+    assert (failed, refused) == ([], [])
+    device.deliver()
+    assert (len(one.heard), len(two.heard)) == (0, 1)
+    two.close()
+    assert device.log == ["open", "close", "open", "close"]
+
+
+def test_capture_when_many_come_and_go_at_random_ends_as_the_last_word_says(device: SlowMicrophone) -> None:
+    """Two hundred opens and closes of four sessions, in any order: whoever is open at the end is served."""
+    choose = random.Random(4)
+    users = [User(device) for _ in range(4)]
+    for _ in range(200):
+        user = choose.choice(users)
+        choose.choice((user.open, user.close, user.open_early))()
+    wanted = [user.is_open for user in users]
+    for user, is_wanted in zip(users, wanted, strict=True):
+        if is_wanted:
+            user.open()
+        user.heard.clear()
+    if any(wanted):
+        device.deliver()
+    assert [bool(user.heard) for user in users] == wanted
+    for user in users:
+        user.close()
+    assert device.log.count("open") == device.log.count("close")
+    assert device.log[-1] == "close"

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
-
 import numpy
 import pytest
 
-from utdstream._livekit.devices import SharedSpeaker
 from utdstream._livekit.loop import loop_thread
 from utdstream._livekit.playout import LOOK_MS, PRIME_MS, RING_MS, Mixer, PcmRing, mix
 from utdstream._livekit.subscribing import Subscriber, VideoConsumer
@@ -141,6 +137,21 @@ def test_ring_when_a_card_pulls_by_any_size_is_heard_without_a_gap(samples: int)
     assert ring.underruns == 0
 
 
+def test_ring_when_a_long_period_is_not_full_goes_on_with_the_next() -> None:
+    """The silence that filled it is the reserve that was missing: no whole period is lost to gather it anew."""
+    ring = PcmRing(MONO)
+    ring.push(frame(1) * 9)
+    assert ring.pull(8 * FRAME) == frame(1) * 8
+    ring.push(frame(1) * 5)  # two frames are late
+    assert ring.pull(8 * FRAME) == frame(1) * 6 + bytes(2 * FRAME)
+    ring.push(frame(1) * 8)
+    assert ring.pull(8 * FRAME) == frame(1) * 8
+    assert ring.underruns == 1
+    assert ring.pull(8 * FRAME) is None
+    assert ring.pull(8 * FRAME) is None
+    assert ring.underruns == 2
+
+
 def test_ring_when_a_pull_is_longer_than_any_card_s_gives_what_there_is() -> None:
     """Ten seconds are waited for, not an hour: the rest of the hour is silence."""
     ring = PcmRing(MONO)
@@ -189,78 +200,6 @@ def test_mixer_when_a_track_goes_keeps_its_underruns() -> None:
     assert mixer.underruns == 1
     mixer.close_ring(ring)
     assert mixer.underruns == 1
-
-
-class Card:
-    """A speaker that is pulled by the test."""
-
-    format = MONO
-
-    def __init__(self) -> None:
-        self.log: list[str] = []
-        self.pull: Callable[[int], bytes] = lambda _samples: b""
-        self.fails = False
-
-    def start(self, source: Callable[[int], bytes]) -> None:
-        if self.fails:
-            raise OSError("no such card")
-        self.log.append("start")
-        self.pull = source
-
-    def stop(self) -> None:
-        self.log.append("stop")
-
-
-def test_shared_speaker_when_two_use_it_is_opened_once_and_mixes() -> None:
-    """The first opens, the last closes."""
-    card = Card()
-    shared = SharedSpeaker(card)
-    one, two = (lambda samples: frame(100)), (lambda samples: frame(11))
-    shared.attach(one)
-    shared.attach(two)
-    assert card.pull(480) == frame(111)
-    shared.detach(one)
-    assert card.pull(480) == frame(11)
-    shared.detach(two)
-    assert card.log == ["start", "stop"]
-    assert card.pull(480) == bytes(FRAME), "a late pull is answered with silence"
-    shared.detach(two)
-    assert card.log == ["start", "stop"]
-
-
-def test_shared_speaker_when_opening_fails_can_be_tried_again() -> None:
-    """The one who failed is not among the sources."""
-    card = Card()
-    card.fails = True
-    shared = SharedSpeaker(card)
-    with pytest.raises(OSError, match="no such card"):
-        shared.attach(lambda samples: frame(1))
-    card.fails = False
-    shared.attach(lambda samples: frame(2))
-    assert card.pull(480) == frame(2)
-
-
-def test_shared_speaker_when_its_close_hangs_still_plays_for_nobody() -> None:
-    """`detach` silences its source before it waits for the device."""
-    card = Card()
-    entered, free = threading.Event(), threading.Event()
-    shared = SharedSpeaker(card)
-
-    def source(samples: int) -> bytes:
-        return frame(7)
-
-    def hang() -> None:
-        entered.set()
-        free.wait(5)
-
-    card.stop = hang  # type: ignore[method-assign]
-    shared.attach(source)
-    closing = threading.Thread(target=lambda: shared.detach(source))
-    closing.start()
-    assert entered.wait(5)
-    assert card.pull(480) == bytes(FRAME)
-    free.set()
-    closing.join(5)
 
 
 def test_viewer_when_it_comes_while_the_room_is_left_is_told_at_once() -> None:

@@ -1,143 +1,31 @@
-"""Own media on its way in: one device for several, and what never crosses the FFI."""
+"""Own media on its way in: what never crosses the FFI."""
 
 from __future__ import annotations
 
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
 from facts import eventually
 
 from utdstream import CallbackError, DeviceError, EncodedFrame, InvalidConfig, PixelFormat, RawFrame
-from utdstream._livekit.devices import SharedCapture
 from utdstream._livekit.h264 import nal_units
 from utdstream._livekit.loop import loop_thread
+from utdstream._livekit.properties import PictureFormat
 from utdstream._livekit.sources import EncodedCameraFeed, MicrophoneFeed, RawCameraFeed
 from utdstream._threads.deadline import Deadline
 from utdstream.media import PcmFormat, PcmFrame
-from utdstream.synthetic import PatternCamera
 
 START = b"\x00\x00\x00\x01"
 SPS, PPS, IDR, DELTA = (bytes([kind]) + b"payload" for kind in (0x67, 0x68, 0x65, 0x41))
 
 
+PICTURE = PictureFormat(320, 240, 30, encoded=True, may_rest=False)
+
+
 def units_of(data: bytes) -> list[int]:
     return [kind for kind, _, _ in nal_units(data)]
-
-
-class Device:
-    """A capture device that the test drives."""
-
-    def __init__(self) -> None:
-        self.log: list[str] = []
-        self.sink: Callable[[str], None] | None = None
-        self.fails = False
-
-    def start(self, sink: Callable[[str], None]) -> None:
-        self.log.append("start")
-        if self.fails:
-            raise OSError("busy")
-        self.sink = sink
-
-    def stop(self) -> None:
-        self.log.append("stop")
-
-
-def test_shared_capture_when_two_use_it_fans_out_and_opens_once() -> None:
-    """The first opens, the last closes."""
-    device, one, two = Device(), list[str](), list[str]()
-    shared = SharedCapture(device)
-    put_one, put_two = one.append, two.append
-    shared.attach(put_one)
-    shared.attach(put_two)
-    assert device.sink is not None
-    device.sink("a")
-    shared.detach(put_one)
-    device.sink("b")
-    shared.detach(put_two)
-    device.sink("late")
-    assert (one, two) == (["a"], ["a", "b"])
-    assert device.log == ["start", "stop"]
-
-
-def test_shared_capture_when_opening_fails_can_be_tried_again() -> None:
-    """And the one who failed gets no frames."""
-    device, heard = Device(), list[str]()
-    device.fails = True
-    shared = SharedCapture(device)
-    with pytest.raises(OSError, match="busy"):
-        shared.attach(heard.append)
-    device.fails = False
-    put = heard.append
-    shared.attach(put)
-    assert device.sink is not None
-    device.sink("a")
-    assert heard == ["a"]
-    shared.detach(put)
-
-
-def test_shared_capture_when_opened_and_closed_from_many_threads_ends_closed() -> None:
-    """Opens and closes never overlap and never miscount."""
-    device = Device()
-    inside = []
-
-    def start(sink: Callable[[str], None]) -> None:
-        inside.append(1)
-        assert len(inside) == 1
-        inside.pop()
-        device.log.append("start")
-
-    device.start = start  # type: ignore[method-assign]
-    shared = SharedCapture(device)
-
-    def use() -> None:
-        for _ in range(200):
-            mine: list[str] = []
-            put = mine.append
-            shared.attach(put)
-            shared.detach(put)
-
-    users = [threading.Thread(target=use) for _ in range(4)]
-    for user in users:
-        user.start()
-    for user in users:
-        user.join(30)
-    assert device.log.count("start") == device.log.count("stop")
-    assert device.log[-1] == "stop"
-
-
-def test_shared_capture_when_users_come_and_go_at_once_forgets_and_revives_nobody() -> None:
-    """No user is lost or left behind when many change the list in the same moment."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        for _ in range(10):
-            device, heard = Device(), list[str]()
-            shared = SharedCapture(device)
-            put = heard.append
-            shared.attach(put)
-
-            def use(shared: SharedCapture[str] = shared) -> None:
-                for _ in range(200):
-                    mine: list[str] = []
-                    other = mine.append
-                    shared.attach(other)
-                    shared.detach(other)
-
-            users = [threading.Thread(target=use) for _ in range(4)]
-            for user in users:
-                user.start()
-            for user in users:
-                user.join(30)
-            assert device.sink is not None
-            device.sink("a")
-            assert heard == ["a"]
-            shared.detach(put)
-            assert device.log == ["start", "stop"]
-    finally:
-        sys.setswitchinterval(before)
 
 
 # -- feeds, with the native core ---------------------------------------------------------------------
@@ -146,17 +34,10 @@ def test_shared_capture_when_users_come_and_go_at_once_forgets_and_revives_nobod
 class FakeEncoder:
     """What a feed needs of an encoded camera."""
 
-    encoded = True
-    width, height, frames_per_second = 320, 240, 30
-
     def __init__(self) -> None:
         self.key_frame_requests = 0
         self.bitrates: list[int] = []
         self.fails = False
-
-    def start(self, sink: object) -> None: ...
-
-    def stop(self) -> None: ...
 
     def request_key_frame(self) -> None:
         self.key_frame_requests += 1
@@ -204,7 +85,7 @@ def encoded(reports: list[CallbackError]) -> Iterator[tuple[EncodedCameraFeed, F
     loop = loop_thread()
 
     def make() -> EncodedCameraFeed:
-        feed = EncodedCameraFeed(camera, loop, reports.append, make_source=lambda *_: native)  # type: ignore[arg-type]  # the twin
+        feed = EncodedCameraFeed(PICTURE, camera, loop, reports.append, make_source=lambda *_: native)  # type: ignore[arg-type]  # the twin
         feed.open = True
         return feed
 
@@ -362,21 +243,13 @@ def test_encoded_feed_when_a_unit_was_refused_starts_over_from_a_key_frame(
     assert kinds(native) == [[7, 8, 5], [7, 8, 5]]
 
 
-class Microphone48k:
-    format = PcmFormat(48_000, 1)
-
-    def start(self, sink: object) -> None: ...
-
-    def stop(self) -> None: ...
-
-
 @pytest.fixture
 def microphone(reports: list[CallbackError]) -> Iterator[MicrophoneFeed]:
     """A feed with its pump running on the loop."""
     loop = loop_thread()
 
     feed = loop.call(
-        lambda: MicrophoneFeed(Microphone48k(), loop, reports.append), deadline=Deadline(5, 5, "make")
+        lambda: MicrophoneFeed(PcmFormat(48_000, 1), loop, reports.append), deadline=Deadline(5, 5, "make")
     )
     yield feed
     loop.run(feed.close, deadline=Deadline(5, 5, "close"))
@@ -422,8 +295,7 @@ def test_microphone_feed_when_the_loop_is_busy_keeps_sixty_ms(microphone: Microp
 def test_camera_feed_when_a_buffer_is_not_contiguous_refuses_it(reports: list[CallbackError]) -> None:
     """Every second byte of something: it would be read past its end."""
     loop = loop_thread()
-    camera = PatternCamera(320, 240, 15)
-    feed = loop.call(lambda: RawCameraFeed(camera, loop, reports.append), deadline=Deadline(5, 5, "make"))
+    feed = loop.call(lambda: RawCameraFeed(PICTURE, loop, reports.append), deadline=Deadline(5, 5, "make"))
     feed.open = True
     holes = memoryview(bytes(2 * 115_200))[::2]
     feed.sink(RawFrame(holes, 320, 240, PixelFormat.I420, 1))

@@ -141,6 +141,13 @@ class RoomConnection:
             raise SessionClosed("connect: left while the room was being joined")
         if self._end_of_room.has_come:
             raise ConnectFailed("joining the media room: it ended at once; ask the engine for a new one")
+        try:
+            self._begin(room)
+        except BaseException:
+            await self._disconnect(room)  # joined, but for nobody: it must not stay as a ghost
+            raise
+
+    def _begin(self, room: rtc.Room) -> None:
         self._loop.live.add(self)
         self._events.tell_joined()
         self._publisher.start(room)

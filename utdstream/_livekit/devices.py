@@ -1,67 +1,22 @@
 """Devices in use in this process: the same object given to several sessions is opened once.
 
-Owns: `SharedCapture` and `SharedSpeaker`, and the tables from a device object to its own. Threads: the tables
-belong to the loop; a device opens and closes on a thread that may block on it, frames pass on its own.
-
-An entry of the tables lives while somebody uses it; it holds its device, so the id it is filed under stays taken.
+Owns: `SharedCapture`, `SharedCamera`, `SharedSpeaker`, and the table from a device object to its own. Thread: the
+loop; frames pass on the device's own. When a device opens and closes is in `sharing`.
 """
 
 from __future__ import annotations
 
-import threading
-import weakref
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar
 
+from utdstream._livekit.loop import LoopThread
 from utdstream._livekit.playout import mix
-from utdstream.media import BYTES_PER_SAMPLE, Camera, Microphone, Speaker
+from utdstream._livekit.sharing import DeviceLimits, Shared
+from utdstream._livekit.votes import CameraVotes
+from utdstream.media import BYTES_PER_SAMPLE, Camera, PcmFormat, Speaker
 
-User = TypeVar("User")
 Frame = TypeVar("Frame")
 Frame_co = TypeVar("Frame_co", covariant=True)
-
-
-class _Shared(ABC, Generic[User]):
-    """One device, opened by its first user and closed by its last."""
-
-    def __init__(self) -> None:
-        self._operation = threading.Lock()  # one open or close at a time; never taken by a frame
-        self._changing = threading.Lock()  # held for one assignment of `_users`, which frames read as it is
-        self._users: tuple[User, ...] = ()
-        self._open = False
-
-    def attach(self, user: User) -> None:
-        """Opens the device for its first user. Blocks on the device. Raises: what the driver raises."""
-        with self._operation:
-            with self._changing:
-                self._users = (*self._users, user)
-            if not self._open:
-                try:
-                    self._start()
-                except BaseException:
-                    self.forget(user)
-                    raise
-                self._open = True
-
-    def forget(self, user: User) -> None:
-        """Lets nothing reach `user` from now on; `detach` must follow. Any thread, never blocks."""
-        with self._changing:
-            self._users = tuple(other for other in self._users if other != user)
-
-    def detach(self, user: User) -> None:
-        """Closes the device behind its last user. Blocks on the device. Raises: what the driver raises."""
-        self.forget(user)
-        with self._operation:
-            if self._open and not self._users:
-                self._open = False
-                self._stop()
-
-    @abstractmethod
-    def _start(self) -> None: ...
-
-    @abstractmethod
-    def _stop(self) -> None: ...
 
 
 class _Startable(Protocol[Frame_co]):
@@ -70,11 +25,18 @@ class _Startable(Protocol[Frame_co]):
     def stop(self) -> None: ...
 
 
-class SharedCapture(_Shared[Callable[[Frame], None]], Generic[Frame]):
+class SharedCapture(Shared[Callable[[Frame], None]], Generic[Frame]):
     """One microphone or camera; each of its frames goes to all sinks, on the device's own thread."""
 
-    def __init__(self, device: _Startable[Frame]) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        loop: LoopThread,
+        kind: str,
+        device: _Startable[Frame],
+        limits: DeviceLimits = DeviceLimits(),  # noqa: B008 - frozen
+        idle: Callable[[], object] = lambda: None,
+    ) -> None:
+        super().__init__(loop, kind, limits, idle)
         self.device = device
 
     def _start(self) -> None:
@@ -84,16 +46,45 @@ class SharedCapture(_Shared[Callable[[Frame], None]], Generic[Frame]):
         self.device.stop()
 
     def _fan_out(self, frame: Frame) -> None:
-        for sink in self._users:
+        for sink in self.users:
             sink(frame)
 
 
-class SharedSpeaker(_Shared[Callable[[int], bytes]]):
+class SharedCamera(SharedCapture[Any]):
+    """One camera; what its users ask of it is voted on."""
+
+    def __init__(
+        self,
+        loop: LoopThread,
+        camera: Camera,
+        limits: DeviceLimits = DeviceLimits(),  # noqa: B008 - frozen
+        idle: Callable[[], object] = lambda: None,
+    ) -> None:
+        super().__init__(loop, "camera", camera, limits, idle)
+        self.votes = CameraVotes(camera)
+
+    def _opened(self) -> None:
+        self.votes.begin()
+
+    def _stop(self) -> None:
+        self.votes.end()
+        super()._stop()
+
+
+class SharedSpeaker(Shared[Callable[[int], bytes]]):
     """One speaker; it plays the clipped sum of what all sources give, pulled on its own thread."""
 
-    def __init__(self, speaker: Speaker) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        loop: LoopThread,
+        speaker: Speaker,
+        pcm: PcmFormat,
+        limits: DeviceLimits = DeviceLimits(),  # noqa: B008 - frozen
+        idle: Callable[[], object] = lambda: None,
+    ) -> None:
+        super().__init__(loop, "speaker", limits, idle)
         self.speaker = speaker
+        self._sample_bytes = pcm.channels * BYTES_PER_SAMPLE
 
     def _start(self) -> None:
         self.speaker.start(self._pull)
@@ -102,28 +93,25 @@ class SharedSpeaker(_Shared[Callable[[int], bytes]]):
         self.speaker.stop()
 
     def _pull(self, samples: int) -> bytes:
-        sources = self._users
+        sources = self.users
         if len(sources) == 1:
             return sources[0](samples)
-        size = samples * self.speaker.format.channels * BYTES_PER_SAMPLE
-        return mix([source(samples) for source in sources], size)
+        return mix([source(samples) for source in sources], max(0, samples) * self._sample_bytes)
 
 
-_captures: weakref.WeakValueDictionary[int, SharedCapture[Any]] = weakref.WeakValueDictionary()
-_speakers: weakref.WeakValueDictionary[int, SharedSpeaker] = weakref.WeakValueDictionary()
+_in_use: dict[tuple[str, int], Shared[Any]] = {}
+"""By kind and id of the device, whose id stays taken while it is in use. Loop thread."""
+
+S = TypeVar("S", bound=Shared[Any])
 
 
-def capture(device: Microphone | Camera) -> SharedCapture[Any]:
-    """Returns the one capture of this device, making it for its first user. Thread: loop."""
-    entry = _captures.get(id(device))
+def shared(kind: str, device: object, make: Callable[[Callable[[], object]], S]) -> S:
+    """Returns the one that opens and closes `device`, made for its first user. `attach` in the same turn.
+
+    `make` is given what its `idle` has to be. Thread: loop.
+    """
+    key = (kind, id(device))
+    entry = _in_use.get(key)
     if entry is None:
-        entry = _captures[id(device)] = SharedCapture(device)
-    return entry
-
-
-def speaker(device: Speaker) -> SharedSpeaker:
-    """Returns the one playback of this device, making it for its first user. Thread: loop."""
-    entry = _speakers.get(id(device))
-    if entry is None:
-        entry = _speakers[id(device)] = SharedSpeaker(device)
-    return entry
+        entry = _in_use[key] = make(lambda: _in_use.pop(key, None))
+    return entry  # type: ignore[return-value]  # a kind has one class

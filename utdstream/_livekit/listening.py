@@ -1,6 +1,7 @@
 """What is heard of a room on the session's speaker. Thread: the loop; the speaker pulls on its own.
 
-Owns: `Listening`, one a connection that has a speaker.
+Owns: `Listening`, one a connection that has a speaker. A speaker that is not there, fails or hangs is reported,
+and nothing is downloaded for it; one that hung is used as soon as it comes back.
 """
 
 from __future__ import annotations
@@ -9,8 +10,12 @@ import asyncio
 import logging
 
 from utdstream._livekit import devices
+from utdstream._livekit.devices import SharedSpeaker
 from utdstream._livekit.loop import LoopThread
+from utdstream._livekit.properties import sound_format
+from utdstream._livekit.sharing import DeviceLimits
 from utdstream._livekit.subscribing import AudioConsumer, Subscriber
+from utdstream.errors import UTDStreamException
 from utdstream.media import Speaker
 from utdstream.observe import CallbackError, Report
 
@@ -18,35 +23,63 @@ _log = logging.getLogger(__name__)
 
 
 class Listening:
-    """Everything that `subscriber` hears, on one speaker. A speaker that fails is reported; the call goes on."""
+    """Everything that `subscriber` hears, on one speaker, from `open` to `close`."""
 
-    def __init__(self, loop: LoopThread, speaker: Speaker, subscriber: Subscriber, report: Report) -> None:
+    def __init__(
+        self,
+        loop: LoopThread,
+        speaker: Speaker,
+        subscriber: Subscriber,
+        report: Report,
+        *,
+        limits: DeviceLimits = DeviceLimits(),  # noqa: B008 - frozen
+    ) -> None:
         self._loop = loop
-        self._speaker = devices.speaker(speaker)
+        self._speaker = speaker
         self._subscriber = subscriber
         self._report = report
-        self._consumer = AudioConsumer(speaker.format)
-        self._pull = self._consumer.mixer.pull
-        self._opening: asyncio.Future[None] | None = None
+        self._limits = limits
+        self._shared: SharedSpeaker | None = None
+        self._consumer: AudioConsumer | None = None
 
     def open(self) -> None:
-        """Begins, and opens the speaker meanwhile."""
-        self._subscriber.add(self._consumer)
-        self._opening = self._loop.in_thread(lambda: self._speaker.attach(self._pull), "utd-open-speaker")
-        self._opening.add_done_callback(self._opened)
+        """Begins, and opens the speaker meanwhile. Never raises."""
+        try:
+            pcm = sound_format("speaker", self._speaker)
+        except UTDStreamException as error:
+            self._tell(error)
+            return
+        consumer = self._consumer = AudioConsumer(pcm)
+        self._subscriber.add(consumer)
+        shared = self._shared = devices.shared(
+            "speaker",
+            self._speaker,
+            lambda idle: SharedSpeaker(self._loop, self._speaker, pcm, self._limits, idle),
+        )
+        shared.attach(consumer.mixer.pull).add_done_callback(
+            lambda opening: self._opened(opening, shared, consumer)
+        )
 
-    def _opened(self, opening: asyncio.Future[None]) -> None:
+    def _opened(self, opening: asyncio.Future[None], shared: SharedSpeaker, consumer: AudioConsumer) -> None:
         error = opening.exception()
-        if error is not None:
-            _log.warning("the speaker could not be opened: %s", error)
-            self._report(CallbackError(error, "speaker"))
+        if error is None or self._consumer is not consumer:
+            return
+        self._tell(error)
+        self._subscriber.remove(consumer)
+        shared.on_return(self, self.open)
 
-    def close(self) -> asyncio.Task[None]:
-        """Ends, and closes the speaker; the task is done when it is closed."""
-        self._subscriber.remove(self._consumer)
-        return self._loop.spawn(self._close())
+    def _tell(self, error: BaseException) -> None:
+        _log.warning("the speaker is left out: %s", error)
+        self._report(CallbackError(error, "speaker"))
 
-    async def _close(self) -> None:
-        if self._opening is not None:
-            await asyncio.wait({self._opening})  # else the close may overtake it, and the speaker stays open
-        await self._loop.in_thread(lambda: self._speaker.detach(self._pull), "utd-close-speaker")
+    def close(self) -> asyncio.Future[None]:
+        """Ends, and closes the speaker; settled when it is closed, or hangs."""
+        shared, self._shared = self._shared, None
+        consumer, self._consumer = self._consumer, None
+        if shared is None or consumer is None:
+            nothing: asyncio.Future[None] = self._loop.asyncio_loop.create_future()
+            nothing.set_result(None)
+            return nothing
+        self._subscriber.remove(consumer)
+        shared.on_return(self, None)
+        return shared.detach(consumer.mixer.pull)

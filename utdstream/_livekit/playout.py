@@ -78,7 +78,9 @@ class PcmRing:
             del self._pcm[:size]
             if len(pcm) == size:
                 return pcm
-            self._primed = False
+            # The silence behind a long period is itself the reserve that was missing; behind a short one it would
+            # be a row of clicks.
+            self._primed = len(pcm) > 0 and size > self._prime
             self.underruns += 1
             self._slack = min(self._slack + self._ms * SLACK_STEP_MS, self._ms * MOST_SLACK_MS)
         return pcm + bytes(size - len(pcm)) if pcm else None

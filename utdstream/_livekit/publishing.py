@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 from livekit import rtc
 
+from utdstream._livekit.capture import CameraCapture, Capture
 from utdstream._livekit.feed import Feed
 from utdstream._livekit.loop import LoopThread
 from utdstream._livekit.platform_audio import NativeAudio, PlatformFeed
+from utdstream._livekit.properties import native_sound, sound_format
 from utdstream._livekit.room_end import RoomEnd
 from utdstream._livekit.sending_side import SendingSide
 from utdstream._livekit.slot import Slot, Wish
@@ -22,8 +24,6 @@ from utdstream._livekit.sources import EncodedCameraFeed, MicrophoneFeed, RawCam
 from utdstream.errors import DeviceError
 from utdstream.media import Camera, Devices, EncodedFrame, Microphone, PcmFrame, RawFrame
 from utdstream.observe import Report
-
-Device = TypeVar("Device", Microphone, Camera)
 
 __all__ = ["Publisher", "Wish"]
 
@@ -39,22 +39,33 @@ class Publisher:
         self._changed = changed
         self._side = SendingSide(end)
         self._last_wishes: dict[str, bool] = {}
-        self.microphone = self._slot("microphone", devices.microphone, microphone_feed)
-        self.camera = self._slot("camera", devices.camera, camera_feed)
+        self.microphone = self._microphone_slot(devices.microphone)
+        self.camera = self._camera_slot(devices.camera)
         self.slots = {slot.kind: slot for slot in (self.microphone, self.camera)}
 
-    def _slot(
-        self, kind: str, device: Device | None, feed_for: Callable[[Device, LoopThread, Report], Feed[Any]]
-    ) -> Slot:
-        def make_feed() -> Feed[Any]:
-            assert device is not None
-            return feed_for(device, self._loop, self._report)
+    def _microphone_slot(self, microphone: Microphone | None) -> Slot:
+        if microphone is None:
+            return self._slot("microphone", None)
+        return self._slot(
+            "microphone",
+            Capture(self._loop, "microphone", microphone),
+            lambda: microphone_feed(microphone, self._loop, self._report),
+        )
 
+    def _camera_slot(self, camera: Camera | None) -> Slot:
+        if camera is None:
+            return self._slot("camera", None)
+        own = CameraCapture(self._loop, camera)
+        return self._slot("camera", own, lambda: camera_feed(own, self._loop, self._report))
+
+    def _slot(
+        self, kind: str, capture: Capture | None, make_feed: Callable[[], Feed[Any]] | None = None
+    ) -> Slot:
         return Slot(
             self._loop,
             self._side,
             kind,
-            device,
+            capture,
             make_feed=make_feed,
             changed=self._changed,
             report=self._report,
@@ -152,13 +163,16 @@ class Publisher:
 
 
 def microphone_feed(microphone: Microphone, loop: LoopThread, report: Report) -> Feed[PcmFrame]:
-    """Chooses the way of this microphone's sound into the core. Thread: loop."""
-    native = getattr(microphone, "native", None)
+    """Chooses the way of this microphone's sound into the core. Thread: loop. Raises: DeviceError."""
+    native = native_sound(microphone)
     if isinstance(native, NativeAudio):  # the core captures by itself (`utdstream.platform_audio`)
         return PlatformFeed(native, loop, report)
-    return MicrophoneFeed(microphone, loop, report)
+    return MicrophoneFeed(sound_format("microphone", microphone), loop, report)
 
 
-def camera_feed(camera: Camera, loop: LoopThread, report: Report) -> Feed[RawFrame | EncodedFrame]:
-    """Chooses the way of this camera's pictures into the core. Thread: loop."""
-    return (EncodedCameraFeed if camera.encoded else RawCameraFeed)(camera, loop, report)
+def camera_feed(camera: CameraCapture, loop: LoopThread, report: Report) -> Feed[RawFrame | EncodedFrame]:
+    """Chooses the way of this camera's pictures into the core. Thread: loop. Raises: DeviceError."""
+    picture = camera.read_picture()
+    if picture.encoded:
+        return EncodedCameraFeed(picture, camera, loop, report)
+    return RawCameraFeed(picture, loop, report)

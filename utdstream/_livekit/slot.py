@@ -17,6 +17,7 @@ Owns: `Wish`, `Slot`. Thread: all of it on the loop.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from enum import Enum
@@ -24,14 +25,13 @@ from typing import Any
 
 from livekit import rtc
 
-from utdstream._livekit.capture import Capture
+from utdstream._livekit.capture import CameraCapture, Capture
 from utdstream._livekit.errors import room_lost, translate
 from utdstream._livekit.feed import Feed
 from utdstream._livekit.loop import LoopThread
 from utdstream._livekit.sending_side import SOURCES, SendingSide
 from utdstream._livekit.viewers import ViewerWatch, layer_is_active
 from utdstream.errors import DeviceError, PublishRefused, UTDStreamException
-from utdstream.media import Camera, Microphone, WatchedCamera
 from utdstream.observe import CallbackError, Report
 
 _log = logging.getLogger(__name__)
@@ -51,27 +51,26 @@ class Wish(Enum):
 
 
 class Slot:
-    """One thing to publish. `kind` is microphone or camera; `device` None: there is none."""
+    """One thing to publish. `kind` is microphone or camera; `capture` and `make_feed` None: there is no device."""
 
     def __init__(
         self,
         loop: LoopThread,
         side: SendingSide,
         kind: str,
-        device: Microphone | Camera | None,
+        capture: Capture | None,
         *,
-        make_feed: Callable[[], Feed[Any]],
+        make_feed: Callable[[], Feed[Any]] | None,
         changed: Callable[[], None],
         report: Report,
     ) -> None:
         self._loop = loop
         self._side = side
         self.kind = kind
-        self._device = device
+        self._capture = capture
         self._make_feed = make_feed
         self._changed = changed
         self._report = report
-        self._capture = Capture(loop, kind, device) if device is not None else None
         self.wish = Wish.OFF
         """Set it with `set_wish`, or before the room is joined: nothing reconciles then."""
         self._publication: rtc.LocalTrackPublication | None = None
@@ -89,7 +88,7 @@ class Slot:
 
     @property
     def has_device(self) -> bool:
-        return self._device is not None
+        return self._capture is not None
 
     @property
     def is_on(self) -> bool:
@@ -136,7 +135,8 @@ class Slot:
     def open_early(self) -> None:
         """Opens the device while the room is still being joined; nothing is sent before the grant."""
         if self._capture is not None:
-            self._capture.open_early(self._ensure_feed().sink)
+            with contextlib.suppress(UTDStreamException):  # the reconciler meets it again, and tells
+                self._capture.open_early(self._ensure_feed().sink)
 
     def reconcile(self) -> None:
         """Looks again, because something changed. One task a slot, never two."""
@@ -287,11 +287,11 @@ class Slot:
 
     def _watch_viewers(self) -> None:
         """Has a camera that may rest told when nobody watches."""
-        device, side = self._device, self._side
-        if isinstance(device, WatchedCamera) and device.encoded:
+        camera, side = self._capture, self._side
+        if isinstance(camera, CameraCapture) and camera.may_rest:
             self._viewers = ViewerWatch(
                 self._loop,
-                device,
+                camera,
                 is_alone=lambda: side.is_alone,
                 is_reconnecting=lambda: side.reconnecting,
                 layer_is_active=lambda: layer_is_active(self._track),
@@ -302,12 +302,18 @@ class Slot:
 
     def _ensure_feed(self) -> Feed[Any]:
         if self._feed is None:
+            assert self._make_feed is not None
             self._feed = self._make_feed()
         return self._feed
 
     async def _open_device(self, feed: Feed[Any]) -> None:
-        if self._capture is not None:
+        if self._capture is None:
+            return
+        try:
             await self._capture.open(feed.sink)
+        except UTDStreamException:
+            self._capture.on_return(self.reconcile)  # one that hangs is used as soon as it comes back
+            raise
 
     async def _close_device(self) -> None:
         if self._capture is not None:

@@ -14,14 +14,16 @@ import asyncio
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable
+from typing import Protocol
 
 from livekit import rtc
 
 from utdstream._livekit.feed import Feed
 from utdstream._livekit.h264 import H264Gate
 from utdstream._livekit.loop import LoopThread
+from utdstream._livekit.properties import PictureFormat
 from utdstream.errors import DeviceError, InvalidConfig
-from utdstream.media import Camera, EncodedFrame, Microphone, PcmFormat, PcmFrame, PixelFormat, RawFrame
+from utdstream.media import EncodedFrame, PcmFormat, PcmFrame, PixelFormat, RawFrame
 from utdstream.observe import Report
 
 QUEUE_MS = 60
@@ -47,9 +49,9 @@ _ROTATIONS = {
 class MicrophoneFeed(Feed[PcmFrame]):
     """A microphone's frames into one native audio source (no native buffer: 0 ms, no timer thread)."""
 
-    def __init__(self, microphone: Microphone, loop: LoopThread, report: Report) -> None:
+    def __init__(self, pcm: PcmFormat, loop: LoopThread, report: Report) -> None:
         super().__init__(loop, report, "microphone")
-        self._format = microphone.format
+        self._format = pcm
         self._source = rtc.AudioSource(
             self._format.sample_rate_hz,
             self._format.channels,
@@ -132,19 +134,19 @@ def check_sound(frame: PcmFrame, promised: PcmFormat) -> None:
 class _CameraFeed(Feed[RawFrame | EncodedFrame]):
     """What both kinds of cameras share. Ready with the first frame: a track published before that shows black."""
 
-    def __init__(self, camera: Camera, loop: LoopThread, report: Report) -> None:
+    def __init__(self, picture: PictureFormat, loop: LoopThread, report: Report) -> None:
         super().__init__(loop, report, "camera")
-        self._camera = camera
+        self._picture = picture
         self._first: asyncio.Future[None] = loop.asyncio_loop.create_future()
 
     def publish_options(self) -> rtc.TrackPublishOptions:
-        camera = self._camera
-        pixels_per_second = camera.width * camera.height * camera.frames_per_second
+        picture = self._picture
+        pixels_per_second = picture.width * picture.height * picture.frames_per_second
         return rtc.TrackPublishOptions(
             simulcast=False,  # three encoders on a small machine, and none of them possible pre-encoded
             video_encoding=rtc.VideoEncoding(
                 max_bitrate=max(MIN_VIDEO_BITRATE_BPS, int(pixels_per_second * VIDEO_BITS_PER_PIXEL)),
-                max_framerate=float(camera.frames_per_second),
+                max_framerate=float(picture.frames_per_second),
             ),
         )
 
@@ -177,10 +179,10 @@ class _CameraFeed(Feed[RawFrame | EncodedFrame]):
 class RawCameraFeed(_CameraFeed):
     """A camera's raw pictures into one native video source; the core encodes them."""
 
-    def __init__(self, camera: Camera, loop: LoopThread, report: Report) -> None:
-        super().__init__(camera, loop, report)
-        self._width, self._height = camera.width, camera.height
-        self._source = rtc.VideoSource(camera.width, camera.height)
+    def __init__(self, picture: PictureFormat, loop: LoopThread, report: Report) -> None:
+        super().__init__(picture, loop, report)
+        self._width, self._height = picture.width, picture.height
+        self._source = rtc.VideoSource(picture.width, picture.height)
 
     def make_track(self) -> rtc.LocalTrack:
         return rtc.LocalVideoTrack.create_video_track("camera", self._source)
@@ -217,20 +219,30 @@ class RawCameraFeed(_CameraFeed):
         await self._source.aclose()
 
 
+class Encoder(Protocol):
+    """What a feed asks of an encoded camera. Any thread, no wait."""
+
+    def request_key_frame(self) -> None: ...
+
+    def set_bitrate(self, bitrate_bps: int) -> None: ...
+
+
 class EncodedCameraFeed(_CameraFeed):
     """A camera's H.264 access units, through the gate, into one native source that sends them as they are."""
 
     def __init__(
         self,
-        camera: Camera,
+        picture: PictureFormat,
+        encoder: Encoder,
         loop: LoopThread,
         report: Report,
         *,
         make_source: Callable[[int, int], rtc.EncodedVideoSource] = rtc.EncodedVideoSource,
     ) -> None:
-        super().__init__(camera, loop, report)
-        self._gate = H264Gate(camera.width, camera.height)
-        self._source = make_source(camera.width, camera.height)
+        super().__init__(picture, loop, report)
+        self._encoder = encoder
+        self._gate = H264Gate(picture.width, picture.height)
+        self._source = make_source(picture.width, picture.height)
         self._bitrate_bps = 0
 
     @property
@@ -293,10 +305,10 @@ class EncodedCameraFeed(_CameraFeed):
         rate = feedback.rate_control
         if rate is not None and rate.target_bitrate_bps > 0 and rate.target_bitrate_bps != self._bitrate_bps:
             self._bitrate_bps = bitrate_bps = rate.target_bitrate_bps
-            self._ask_camera(lambda: self._camera.set_bitrate(bitrate_bps), "change its bitrate")
+            self._ask_camera(lambda: self._encoder.set_bitrate(bitrate_bps), "change its bitrate")
 
     def _ask_for_key_frame(self) -> None:
-        self._ask_camera(self._camera.request_key_frame, "make a key frame")
+        self._ask_camera(self._encoder.request_key_frame, "make a key frame")
 
     def _ask_camera(self, request: Callable[[], None], to_do: str) -> None:
         try:

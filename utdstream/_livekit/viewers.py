@@ -15,11 +15,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 from livekit import rtc
 
 from utdstream._livekit.loop import LoopThread
-from utdstream.media import WatchedCamera
 
 _log = logging.getLogger(__name__)
 
@@ -27,6 +27,12 @@ LOOK_S = 0.5
 BENEFIT_S = 3.0
 """An arrival has this long to subscribe."""
 STATS_S = 2.0
+
+
+class Resting(Protocol):
+    """A camera that may rest. Any thread, no wait."""
+
+    def set_watched(self, watched: bool) -> None: ...
 
 
 class ViewerWatch:
@@ -39,7 +45,7 @@ class ViewerWatch:
     def __init__(
         self,
         loop: LoopThread,
-        camera: WatchedCamera,
+        camera: Resting,
         *,
         is_alone: Callable[[], bool],
         is_reconnecting: Callable[[], bool],
