@@ -262,3 +262,35 @@ def test_asker_when_strangers_fill_their_places_is_answered(tmp_path: Path) -> N
     finally:
         alone.child.kill()
         alone.child.wait()
+
+
+def key_of(alone: Process, identity: str) -> str:
+    """A new key of this identity."""
+    headers = {"X-App-Id": "1234567890", "X-App-Secret": "secret"}
+    answer = requests.post(
+        f"{alone.url}/api/v1/keys", json={"identity": identity}, headers=headers, timeout=5
+    )
+    return str(answer.json()["app_key"])
+
+
+@pytest.mark.usefixtures("many_descriptors")
+def test_asker_when_one_key_holds_all_the_connections_it_can_is_answered(tmp_path: Path) -> None:
+    """One device's key begins more requests than there is room for, and ends none of them."""
+    alone = Process(tmp_path, free_port(), descriptors=512)
+    try:
+        eventually(alone.is_serving, "the engine serves", 10.0)
+        key, door = key_of(alone, "mallory"), {"X-App-Id": "1234567890", "X-App-Key": key_of(alone, "door")}
+        head = (
+            f"X-App-Id: 1234567890\r\nX-App-Key: {key}\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n"
+        )
+        with ExitStack() as held:
+            for _ in range(200):
+                line = held.enter_context(lines_to(alone, 1, "127.0.0.1")[0])
+                line.sendall(f"POST /api/v1/auth/session HTTP/1.1\r\nHost: x\r\n{head}".encode())
+                with contextlib.suppress(ConnectionError):
+                    line.recv(100)  # the engine waits for the body now, or closed the connection
+            answer = requests.get(f"{alone.url}/api/v1/project", headers=door, timeout=5)
+            assert answer.status_code == 200
+    finally:
+        alone.child.kill()
+        alone.finish()

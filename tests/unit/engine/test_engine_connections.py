@@ -22,14 +22,16 @@ def opened(connections: Connections, count: int, address: str, now_s: float = 0.
     return lines
 
 
-def signed_in(connections: Connections, count: int, address: str = "10.0.0.9") -> list[Line]:
+def signed_in(
+    connections: Connections, count: int, address: str = "10.0.0.9", holder: str = ""
+) -> list[Line]:
     """Connections between two requests, with a credential that was right."""
     lines = []
     for _ in range(count):
         line = Line()
         connections.opened(line, address, 0.0)
         connections.asks(line, 0.0)
-        connections.signs_in(line)
+        connections.signs_in(line, holder)
         connections.answered(line, 0.0)
         lines.append(line)
     return lines
@@ -190,3 +192,33 @@ def test_connection_when_its_proxy_gives_it_to_another_client_is_counted_there()
     connections.answered(line, 3.0)
     connections.sweep(3.0 + HEAD_WITHIN_S)
     assert (line.dropped, len(connections)) == (True, 0)
+
+
+def test_signed_in_when_one_holder_has_too_many_lose_those_that_rest_then_the_oldest() -> None:
+    """A key has an eighth of the places and pays for more itself, with what rests before what is under way."""
+    connections = Connections(40)
+    device = signed_in(connections, 1, holder="door")[0]
+    own = signed_in(connections, 5, holder="mallory")
+    connections.asks(own[0], 1.0)
+    signed_in(connections, 1, holder="mallory")
+    assert [line.dropped for line in own] == [False, True, False, False, False]
+    for line in own[2:]:
+        connections.asks(line, 1.0)
+    for _ in range(100):
+        line = opened(connections, 1, "10.0.0.9")[0]
+        connections.asks(line, 1.0)
+        connections.signs_in(line, "mallory")
+        assert not line.dropped
+    assert len(connections) == 1 + 5
+    assert not device.dropped
+
+
+def test_signed_in_when_another_holder_asks_on_the_connection_is_that_holders() -> None:
+    """A client that signs in as another leaves the first one its share; what is closed is nobody's."""
+    connections = Connections(8)
+    line = signed_in(connections, 1, holder="door")[0]
+    connections.signs_in(line, "house")
+    again = signed_in(connections, 1, holder="door")[0]
+    assert (line.dropped, again.dropped) == (False, False)
+    connections.closed(line)
+    assert dropped(signed_in(connections, 1, holder="house")) == 0

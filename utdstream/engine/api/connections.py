@@ -7,7 +7,8 @@ clock's time with it.
    a request, silent or not, and as long between two requests.
 2. Strangers fill at most half of the places, those of one address at most a quarter. Where one too many comes, the
    oldest silent one of the address with the most of them goes: what has just connected can always ask.
-3. A connection that signed in is only closed when every place is taken, and then between two requests.
+3. A connection that signed in is only closed when every place is taken, and then between two requests; or when its
+   holder, a key or an identity, has an eighth of the places and opens another.
 """
 
 from __future__ import annotations
@@ -41,8 +42,11 @@ class Connections:
         self.most = most
         self._most_strangers = max(1, most // 2)
         self._most_each = max(1, most // 4)
+        self._most_held = max(1, most // 8)
         self._networks: dict[OpenConnection, str] = {}
-        self._signed_in: set[OpenConnection] = set()
+        self._signed_in: dict[OpenConnection, str] = {}
+        """The holder of each."""
+        self._held_by: dict[str, dict[OpenConnection, None]] = {}
         # Each in the order of its moments, the oldest first.
         self._silent: dict[OpenConnection, float] = {}
         self._silent_of: dict[str, dict[OpenConnection, None]] = {}
@@ -80,11 +84,19 @@ class Connections:
         if connection in self._answering and self._answering_of(network) > self._most_each:
             self._drop(connection)
 
-    def signs_in(self, connection: OpenConnection) -> None:
-        """The request that is under way has shown a credential that is right."""
-        if connection in self._networks:
-            self._signed_in.add(connection)
-            self._answering.pop(connection, None)
+    def signs_in(self, connection: OpenConnection, holder: str = "") -> None:
+        """The request that is under way has shown a credential of `holder` that is right (empty: of no limit)."""
+        if connection not in self._networks:
+            return
+        self._answering.pop(connection, None)
+        if self._signed_in.get(connection) == holder:
+            return
+        self._sign_out(connection)
+        self._signed_in[connection] = holder
+        own = self._held_by.setdefault(holder, {})
+        own[connection] = None
+        if holder and len(own) > self._most_held:
+            self._drop(next((other for other in own if other in self._idle), next(iter(own))))
 
     def answered(self, connection: OpenConnection, now_s: float) -> None:
         """The answer is written; another request may follow."""
@@ -106,7 +118,7 @@ class Connections:
         """The connection is gone. Idempotent."""
         if self._networks.get(connection) is not None:
             self._forget_moment(connection)
-            self._signed_in.discard(connection)
+            self._sign_out(connection)
             del self._networks[connection]
 
     def sweep(self, now_s: float) -> None:
@@ -131,6 +143,14 @@ class Connections:
             del own[connection]
             if not own:
                 del self._silent_of[network]
+
+    def _sign_out(self, connection: OpenConnection) -> None:
+        holder = self._signed_in.pop(connection, None)
+        if holder is not None:
+            own = self._held_by[holder]
+            del own[connection]
+            if not own:
+                del self._held_by[holder]
 
     def _answering_of(self, network: str) -> int:
         return sum(self._networks[connection] == network for connection in self._answering)

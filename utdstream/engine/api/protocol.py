@@ -20,7 +20,7 @@ def protocol_of(connections: Connections, *, forwarded_for: bool = False) -> typ
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
             # A dictionary of this connection's own: every request's scope gets a copy of it.
-            self.app_state = {**self.app_state, SIGN_IN: lambda: connections.signs_in(self)}
+            self.app_state = {**self.app_state, SIGN_IN: lambda holder: connections.signs_in(self, holder)}
             if forwarded_for:
                 self.app_state[CAME_FROM] = lambda address: connections.came_from(self, address)
             address = self.client[0] if self.client is not None else ""

@@ -40,6 +40,11 @@ class Asker:
         return "" if self.key is None else self.key.id
 
     @property
+    def holder(self) -> str:
+        """Whose share of the connections this asker takes: its key's, or its identity's; empty: nobody's."""
+        return self.own_key_id or self.identity or ""
+
+    @property
     def display_name(self) -> str | None:
         """The name by which others know this asker, whatever it calls itself; None: it may choose."""
         return None if self.key is None else self.key.display_name

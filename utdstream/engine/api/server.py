@@ -118,7 +118,7 @@ async def _ask(request: Request, operation: Operation, gate: Gate) -> Ask:
     asker = gate.asker(request, operation.access, in_query=operation.is_stream)
     sign_in = request.scope.get("state", {}).get(SIGN_IN)
     if sign_in is not None:
-        sign_in()
+        sign_in(asker.holder)
     body = {} if operation.method == "GET" else bodies.read(await _body(request))
     ask = Ask(
         asker,
