@@ -194,7 +194,7 @@ class _Line:
         self._name = f"mqtt {broker.host}:{broker.port} {identity}"
         self._topic = topic or messages.calls_topic(app_id, identity)
         self._presence = messages.availability_topic(app_id, identity)
-        self._client_id = broker.client_id or default_client_id(app_id, identity)
+        self._client_id = broker.client_id or default_client_id(app_id, identity, broker.read_password())
         self.problem: str | None = None
         """Why it is down, as the log was told; None while it is up."""
         self._told_up: bool | None = None

@@ -351,6 +351,13 @@ def test_client_id_when_asked_twice_is_the_same_and_fits_old_brokers() -> None:
     assert len(default_client_id("a", "b")) <= 23
 
 
+def test_client_id_when_the_password_is_not_known_cannot_be_computed() -> None:
+    """Whoever connects with it ends the session of the one who has it, by whatever login."""
+    ids = {default_client_id("a", "b", password) for password in (None, "one", "other")}
+    assert len(ids) == 3
+    assert default_client_id("a", "b", "one") in ids
+
+
 def test_device_when_its_id_is_taken_says_so(
     broker: Mosquitto, sink: Sink, transport: MqttIncomingCalls, caplog: pytest.LogCaptureFixture
 ) -> None:

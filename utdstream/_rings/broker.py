@@ -131,11 +131,17 @@ class _TidyTls:
         return wrapped
 
 
-def default_client_id(app_id: str, identity: str) -> str:
-    """Returns one id for an app, identity and machine at every start, so that the broker finds the session."""
+def default_client_id(app_id: str, identity: str, password: str | None = None) -> str:
+    """Returns one id for an app, identity and machine at every start, so that the broker finds the session.
+
+    The broker gives a session to whoever connects with its id, whatever the login is. So nobody may compute it
+    who has not the password of this one.
+    """
     try:
         machine = Path("/etc/machine-id").read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError):
         machine = f"{socket.gethostname()}-{uuid.getnode():x}"
-    digest = hashlib.sha256("\0".join((app_id, identity, machine)).encode("utf-8", "surrogatepass"))
+    digest = hashlib.sha256(
+        "\0".join((app_id, identity, machine, password or "")).encode("utf-8", "surrogatepass")
+    )
     return f"utd-{digest.hexdigest()[:19]}"
