@@ -5,8 +5,8 @@ Owns: call waiting, the pauses of a caller that is never answered. Pure: no I/O 
 1. A callee is busy only while talking, and then not for the callers that may break in (its keys say which). Being
    rung, and calling somebody, makes no one busy: a caller keeps nobody else from ringing.
 2. Four calls ring at a callee at once. A fifth whose caller is no stranger (one of the two has answered a call of
-   the other) takes the place of the stranger that has rung longest. So strangers, however many, never keep a known
-   caller out. Any other fifth call is refused as busy.
+   the other, or the caller may break in) takes the place of the stranger that has rung longest. So strangers,
+   however many, never keep a known caller out. Any other fifth call is refused as busy.
 3. One caller has one of the four places (its new call ends its unanswered one, in `calls`).
 4. A caller that is not answered again and again, or rejected, waits between its calls, longer each time, and never
    longer than a call rings: one that lets its calls ring their time is never slowed down.
@@ -46,14 +46,18 @@ def gives_way(
 
     `open_calls` are the callee's; `may_break_in` takes callee and caller. Raises: Refusal (`callee_busy`).
     """
+
+    def is_stranger(caller: str) -> bool:
+        return not (have_talked(caller, callee) or may_break_in(callee, caller))
+
     is_talking = any(record.status is UTDCallStatus.ACTIVE for record in open_calls)
     if is_talking and not may_break_in(callee, caller):
         raise Refusal("callee_busy", "Callee is already on a call")
     rings = [record for record in open_calls if record.callee == callee and record.is_unanswered]
     if len(rings) < MAX_RINGS:
         return None
-    strangers = [record for record in rings if not have_talked(record.caller, callee)]
-    if not strangers or not have_talked(caller, callee):
+    strangers = [record for record in rings if is_stranger(record.caller)]
+    if not strangers or is_stranger(caller):
         raise Refusal("callee_busy", f"Callee is already rung by {MAX_RINGS} callers")
     return min(strangers, key=lambda record: record.call.created_at or _NEVER)
 
