@@ -19,6 +19,7 @@ from pathlib import Path
 
 from utdstream.engine.stack.child_log import BoundedLog, PlainLog
 from utdstream.engine.stack.ports import Part, Reservation
+from utdstream.engine.stack.users import User
 
 _GRACE_S = 3.0
 _FORCE_AFTER_S = 0.3
@@ -33,6 +34,8 @@ class Child:
     log: BoundedLog | PlainLog
     reservations: list[Reservation] = field(default_factory=list)
     """Its ports, held until the first process binds them."""
+    user: User | None = None
+    """The user that it runs as; None: this process's."""
     process: subprocess.Popen[bytes] | None = None
     ended: int | None = None
     """Exit status of the last process, negative for a signal; None while it runs."""
@@ -60,10 +63,11 @@ class Child:
         for reservation in self.reservations:
             reservation.release()
         leash = Path(__file__).with_name("leash.py")
+        user = "-" if self.user is None else f"{self.user.uid}:{self.user.gid}"
         log = self.log.open()
         try:
             self.process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(leash), str(os.getpid()), *self.command],
+                [sys.executable, "-I", "-S", str(leash), str(os.getpid()), user, *self.command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

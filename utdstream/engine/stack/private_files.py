@@ -18,10 +18,15 @@ from utdstream.errors import InvalidConfig
 
 
 def private_folder(path: Path) -> None:
-    """Makes `path` a folder that only its owner may enter. Raises: InvalidConfig."""
+    """Makes `path` a folder of which others see nothing; one that they may pass through stays so (see `users`).
+
+    Raises: InvalidConfig.
+    """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.chmod(0o700)
+        status = path.stat()
+        if status.st_uid != os.geteuid() or status.st_mode & 0o066:
+            path.chmod(0o700)
     except OSError as error:
         raise InvalidConfig(
             f"the folder {path} cannot be used ({error.strerror}); name another one with --data"

@@ -9,6 +9,7 @@ Owns: these files. Any thread. Imports the stack's settings and the engine's. St
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -18,9 +19,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from utdstream.engine.config import WEBHOOK_EVENTS, WEBHOOK_PATH
-from utdstream.engine.stack.ports import LOOPBACK
+from utdstream.engine.stack.ports import LOOPBACK, Part
 from utdstream.engine.stack.private_files import private_folder, write_private, write_tables
 from utdstream.engine.stack.settings import ENGINE_LOGIN, StackSettings
+from utdstream.engine.stack.users import hand_over
 
 _HASH_ROUNDS = 10_000
 _BROKER_PACKET_BYTES = 128 * 1024
@@ -96,7 +98,7 @@ def mosquitto_config(settings: StackSettings, plugin: Path) -> str:
         f"listener {settings.ports.mqtt} {settings.clear_host}",
         f"max_connections {_BROKER_CONNECTIONS}",
     ]
-    if os.geteuid() == 0:
+    if os.geteuid() == 0 and "mqtt" not in settings.users:
         # Started by root it would become the user "mosquitto", which may not read this folder.
         lines.insert(0, "user root")
     return "\n".join(lines) + "\n"
@@ -138,7 +140,7 @@ def engine_config(settings: StackSettings) -> dict[str, Mapping[str, object]]:
         "engine": {
             "host": settings.clear_host,
             "port": ports.engine,
-            "database": str(settings.file("engine.db")),
+            "database": str(settings.database),
             "token_secret": keys.token_secret,
             "log_level": settings.log_level,
         },
@@ -165,15 +167,32 @@ def engine_config(settings: StackSettings) -> dict[str, Mapping[str, object]]:
 
 def write_configuration(settings: StackSettings, plugin: Path) -> None:
     """Writes all files of the stack. The broker's logins of an earlier run with the same keys are kept."""
-    for folder in (settings.folder, settings.file("mqtt"), settings.file("logs")):
+    for folder in (settings.folder, settings.file("mqtt"), settings.file("logs"), settings.database.parent):
         private_folder(folder)
     write_private(settings.file("livekit.yaml"), json.dumps(livekit_config(settings), indent=1) + "\n")
     write_private(settings.file("mosquitto.conf"), mosquitto_config(settings, plugin))
     write_tables(settings.file("engine.toml"), engine_config(settings))
+    _move_database(settings)
     logins = settings.file("mqtt") / "dynsec.json"
     password = settings.secrets.mqtt_password
     if not _lets_in(logins, password):
         write_private(logins, json.dumps(dynsec_config(password), indent=1))
+    owned: dict[Part, list[Path]] = {
+        "livekit": [settings.file("livekit.yaml")],
+        "mqtt": [settings.file("mosquitto.conf"), settings.file("mqtt")],
+        "engine": [settings.file("engine.toml"), settings.database.parent],
+    }
+    hand_over(settings.folder, settings.users, owned)
+
+
+def _move_database(settings: StackSettings) -> None:
+    """Takes the database along when the engine has a user of its own now, or has none any more."""
+    places = {settings.file("engine.db"), settings.file("engine") / "engine.db"}
+    for old in places - {settings.database}:
+        if old.exists() and not settings.database.exists():
+            for end in ("-wal", "-shm", ""):
+                with contextlib.suppress(FileNotFoundError):
+                    Path(f"{old}{end}").replace(f"{settings.database}{end}")
 
 
 def _lets_in(logins: Path, password: str) -> bool:

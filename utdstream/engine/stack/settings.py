@@ -7,6 +7,7 @@ engine's settings: those of its project and its limits are the same.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 
 from utdstream.engine.config import LimitsSection, LogLevel, Port, ProjectSection, PublicMediaUrl
 from utdstream.engine.stack.ports import LOOPBACK, PORT_KINDS, Part
+from utdstream.engine.stack.users import User
 from utdstream.settings import Meta
 
 ENGINE_LOGIN = "engine"
@@ -142,6 +144,8 @@ class StackSettings:
     secrets: Secrets = field(default_factory=Secrets)
     limits: LimitsSection = field(default_factory=LimitsSection)
     logs: LogsSection | None = field(default_factory=LogsSection)
+    users: Mapping[Part, User] = field(default_factory=dict)
+    """The programs that run as users of their own."""
     node_ip: str = ""
     public: StackSection = field(default_factory=StackSection)
 
@@ -187,6 +191,11 @@ class StackSettings:
 
     def file(self, name: str) -> Path:
         return self.folder / name
+
+    @property
+    def database(self) -> Path:
+        """The engine's database: in a folder of its user's, when it has one."""
+        return self.folder / "engine" / "engine.db" if "engine" in self.users else self.folder / "engine.db"
 
     def log(self, part: Part) -> Path:
         return self.folder / "logs" / f"{part}.log"

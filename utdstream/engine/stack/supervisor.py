@@ -209,7 +209,10 @@ class Supervisor:
                 "engine": engine_command(settings.file("engine.toml")),
             }
             self._children = {
-                part: Child(part, commands[part], log_of(settings, part), held[part]) for part in PARTS
+                part: Child(
+                    part, commands[part], log_of(settings, part), held[part], settings.users.get(part)
+                )
+                for part in PARTS
             }
             for part in PARTS:
                 self._call(self._children[part].spawn)

@@ -8,6 +8,7 @@ supervisor that does not respond any more is worth a restart of everything (the 
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import signal
@@ -16,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from utdstream import foreground
-from utdstream.engine.stack import data_folder
+from utdstream.engine.stack import data_folder, users
 from utdstream.engine.stack.ports import PARTS, Part
 from utdstream.engine.stack.supervisor import PartEvent, Supervisor
 from utdstream.errors import InvalidConfig
@@ -42,6 +43,7 @@ def run(
     Raises: InvalidConfig, StackError, PortTaken.
     """
     settings, lock = data_folder.load(config=config, data=data, lan=lan, address=address)
+    settings = dataclasses.replace(settings, users=users.find(PARTS))
     signals = [signal.SIGINT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # it is, under nohup
         signals.append(signal.SIGHUP)
