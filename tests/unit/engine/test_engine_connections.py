@@ -222,3 +222,21 @@ def test_signed_in_when_another_holder_asks_on_the_connection_is_that_holders() 
     assert (line.dropped, again.dropped) == (False, False)
     connections.closed(line)
     assert dropped(signed_in(connections, 1, holder="house")) == 0
+
+
+def test_strangers_when_their_requests_end_leave_their_places_to_their_network() -> None:
+    """However a request ends, answered, signed in or cut off, its network has the place again, and no more."""
+    connections = Connections(40)
+    for _ in range(3):
+        lines = opened(connections, 10, "10.0.0.1")
+        for line in lines:
+            connections.asks(line, 0.0)
+        assert dropped(lines) == 0
+        late = opened(connections, 1, "10.0.0.1")
+        assert dropped(late) == 1, "ten of them are a quarter"
+        assert dropped(opened(connections, 1, "10.0.0.2")) == 0
+        connections.signs_in(lines[0])
+        connections.answered(lines[1], 0.0)
+        for line in lines:
+            connections.closed(line)
+            connections.closed(line)

@@ -14,6 +14,7 @@ clock's time with it.
 from __future__ import annotations
 
 import ipaddress
+from collections import Counter
 from collections.abc import Hashable
 from typing import Protocol
 
@@ -51,6 +52,7 @@ class Connections:
         self._silent: dict[OpenConnection, float] = {}
         self._silent_of: dict[str, dict[OpenConnection, None]] = {}
         self._answering: dict[OpenConnection, float] = {}
+        self._answering_of: Counter[str] = Counter()
         self._idle: dict[OpenConnection, None] = {}
 
     def __len__(self) -> int:
@@ -61,7 +63,7 @@ class Connections:
         network = network_of(address)
         self._networks[connection] = network
         self._be_silent(connection, now_s)
-        if len(self._silent_of[network]) + self._answering_of(network) > self._most_each:
+        if len(self._silent_of[network]) + self._answering_of[network] > self._most_each:
             self._drop_oldest_silent(network)
         elif len(self._silent) + len(self._answering) > self._most_strangers:
             self._drop_oldest_silent(self._fullest())
@@ -73,22 +75,26 @@ class Connections:
         if connection in self._networks:
             self._forget_moment(connection)
             if connection not in self._signed_in:
-                self._answering[connection] = now_s
+                self._be_answered(connection, now_s)
 
     def came_from(self, connection: OpenConnection, address: str) -> None:
         """The request under way came through a proxy, from this address: it is counted there, or dropped."""
         network = network_of(address)
         if self._networks.get(connection) in (None, network) or connection in self._silent:
             return
+        since = self._answering.get(connection)
+        self._forget_answering(connection)
         self._networks[connection] = network
-        if connection in self._answering and self._answering_of(network) > self._most_each:
-            self._drop(connection)
+        if since is not None:
+            self._be_answered(connection, since)
+            if self._answering_of[network] > self._most_each:
+                self._drop(connection)
 
     def signs_in(self, connection: OpenConnection, holder: str = "") -> None:
         """The request that is under way has shown a credential of `holder` that is right (empty: of no limit)."""
         if connection not in self._networks:
             return
-        self._answering.pop(connection, None)
+        self._forget_answering(connection)
         if self._signed_in.get(connection) == holder:
             return
         self._sign_out(connection)
@@ -136,7 +142,7 @@ class Connections:
 
     def _forget_moment(self, connection: OpenConnection) -> None:
         self._idle.pop(connection, None)
-        self._answering.pop(connection, None)
+        self._forget_answering(connection)
         if self._silent.pop(connection, None) is not None:
             network = self._networks[connection]
             own = self._silent_of[network]
@@ -152,8 +158,16 @@ class Connections:
             if not own:
                 del self._held_by[holder]
 
-    def _answering_of(self, network: str) -> int:
-        return sum(self._networks[connection] == network for connection in self._answering)
+    def _be_answered(self, connection: OpenConnection, now_s: float) -> None:
+        self._answering[connection] = now_s
+        self._answering_of[self._networks[connection]] += 1
+
+    def _forget_answering(self, connection: OpenConnection) -> None:
+        if self._answering.pop(connection, None) is not None:
+            network = self._networks[connection]
+            self._answering_of[network] -= 1
+            if not self._answering_of[network]:
+                del self._answering_of[network]
 
     def _fullest(self) -> str:
         return max(self._silent_of, key=lambda network: len(self._silent_of[network]))
