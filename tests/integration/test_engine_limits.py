@@ -7,7 +7,8 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-from engine_site import Site, fresh, people_of, rooms_of
+import requests
+from engine_site import TIMEOUT_S, Asker, Site, fresh, people_of, rooms_of
 from facts import eventually
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
@@ -131,6 +132,58 @@ def test_caller_when_it_gives_up_again_and_again_is_slowed_and_others_are_not(si
     house.act(calls[-1].call_id, "accept")
     house.act(calls[-1].call_id, "end")
     assert mallory.ask("POST", routes.CALLS, body).status_code == 201
+
+
+def events_of(asker: Asker) -> requests.Response:
+    """The head of an event stream; it goes on until it is closed."""
+    url = asker.stack.base_url + routes.CALL_EVENTS
+    return requests.get(url, headers=asker.headers, stream=True, timeout=TIMEOUT_S)
+
+
+def test_key_when_it_holds_its_number_gets_no_more(site: Site) -> None:
+    """Calls, rooms, event streams and logins are counted by the key, whatever identities its holder makes up."""
+    held = LocalStack(
+        open_key=False,
+        limits={
+            "enabled": True, "logins_each": 4, "open_calls_each": 2, "rooms_each": 1, "event_streams_each": 2
+        },
+    )  # fmt: skip
+    with held as stack, contextlib.closing(Site(stack)) as narrow_site:
+        kiosks = stack.issue_key("kiosk-*", may_host=True)
+        people = [narrow_site.person(f"kiosk-{number}", key=kiosks) for number in range(4)]
+        door = narrow_site.person("door", key=stack.issue_key("door"))
+        by_key = narrow_site.with_headers(X_App_Key=kiosks)
+
+        def refused(answer: requests.Response) -> None:
+            assert (answer.status_code, answer.json()["code"]) == (429, "limit_reached"), answer.text
+            assert int(answer.headers["Retry-After"]) >= 1
+
+        refused(by_key.ask("POST", routes.AUTH_SESSION, {"identity": "kiosk-9"}))
+        assert by_key.ask("POST", routes.AUTH_SESSION, {"identity": "kiosk-1"}).status_code == 200
+
+        calls = [one.call("house") for one in people[:2]]
+        refused(people[2].ask("POST", routes.CALLS, {"callee_identity": "house"}))
+        assert door.call("house").call_id
+        people[0].act(calls[0].call_id, "end")
+        assert people[2].call("house").call_id
+
+        room = {"identity": "kiosk-1", "type": "audio_room", "role": "host"}
+        assert by_key.ask("POST", routes.TOKEN, {**room, "room_name": "one"}).status_code == 200
+        assert by_key.ask("POST", routes.TOKEN, {**room, "room_name": "one"}).status_code == 200
+        refused(by_key.ask("POST", routes.TOKEN, {**room, "room_name": "two"}))
+
+        with events_of(people[0]) as first, events_of(people[1]) as second:
+            assert (first.status_code, second.status_code) == (200, 200)
+            refused(people[2].ask("GET", routes.CALL_EVENTS))
+            with events_of(door) as other:
+                assert other.status_code == 200
+
+        def has_a_place() -> bool:
+            with events_of(people[2]) as answer:
+                return answer.status_code == 200
+
+        eventually(has_a_place, "the streams that were closed left their places")
+        every_refusal_is_declared(stack)
 
 
 def test_packet_when_too_large_before_a_login_is_cut_off(narrow: LocalStack) -> None:

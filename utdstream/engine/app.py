@@ -24,6 +24,7 @@ from utdstream.engine.api.keys import KeyHandlers
 from utdstream.engine.api.openapi import document
 from utdstream.engine.api.operations import OPERATIONS
 from utdstream.engine.api.people import PeopleHandlers
+from utdstream.engine.api.quotas import Quotas
 from utdstream.engine.api.request import Answer, Ask, Handler
 from utdstream.engine.api.rooms import RoomHandlers
 from utdstream.engine.api.seats import SeatHandlers
@@ -192,6 +193,7 @@ class Engine:
     def handlers(self) -> dict[str, Handler]:
         """Operation id to handler."""
         config, desk = self.config, FrontDesk(self.desk)
+        quotas = Quotas(config.limits, self.store)
         media_url = config.livekit.public_url
         rooms = RoomHandlers(
             self.rooms,
@@ -202,16 +204,17 @@ class Engine:
             bans=self.bans,
             takeovers=Takeovers(config.limits, self.rooms.is_present),
             notifier=self.notifier,
+            quotas=quotas,
         )
         families = (
-            CallHandlers(self.calls, self.tokens, media_url),
+            CallHandlers(self.calls, self.tokens, media_url, quotas),
             rooms,
             SeatHandlers(desk),
             StageHandlers(desk, self.rooms),
             PeopleHandlers(desk, self.rooms),
             BanHandlers(self.bans, self.rooms, config.project.app_id),
             KeyHandlers(self.keys),
-            EventHandlers(self.events),
+            EventHandlers(self.events, quotas),
         )
         found: dict[str, Handler] = {"health": self.health, "openapi": _openapi}
         for family in families:

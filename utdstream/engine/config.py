@@ -118,17 +118,24 @@ class MqttSection:
 
 @dataclass(frozen=True, slots=True)
 class LimitsSection:
-    """How much one identity may ask."""
+    """How much one identity may ask, and one key hold; with the open key it is one address instead of the key."""
 
     enabled: Annotated[bool, "false: no rate limits"] = True
     requests_per_minute: Annotated[
-        Count, "requests of one identity (a server with the secret: fifty times as many)"
+        Count, "requests with one user token (a server with the secret: fifty times as many)"
     ] = 120
+    requests_per_minute_each: Annotated[Count, "requests with one key, whatever identities it names"] = 2400
     mints_per_minute: Annotated[Count, "mints of one identity on one device"] = 30
     mints_per_minute_each: Annotated[
         Count,
         "mints with one key, or with the open key from one address, whatever identity and device they name",
-    ] = 60
+    ] = 45
+    logins_each: Annotated[
+        Count, "identities with a broker login by one key; one that is not minted for 90 days ends"
+    ] = 200
+    open_calls_each: Annotated[Count, "calls of one key at a time, the ringing ones counted"] = 50
+    rooms_each: Annotated[Count, "rooms that one key has made, at a time"] = 20
+    event_streams_each: Annotated[Count, "streams of `GET /calls/events` with one key at a time"] = 50
     unanswered_calls: Annotated[
         Count,
         "calls in a row of one caller to one callee without an answer (a rejected one is five); then it waits",

@@ -33,8 +33,8 @@ def request(**headers: str) -> Request:
     return Request({"type": "http", "method": "GET", "headers": raw, "client": ("192.0.2.1", 1)})
 
 
-def ask(asker: Asker, **body: object) -> Ask:
-    return Ask(asker, {}, Query({}), Fields(body), None)
+def ask(asker: Asker, address: str = "192.0.2.1", **body: object) -> Ask:
+    return Ask(asker, {}, Query({}), Fields(body), None, address=address)
 
 
 @pytest.fixture(scope="module")
@@ -112,11 +112,11 @@ def test_identity_when_too_fast_is_slowed_down_and_told_for_how_long(gate: Gate)
 
 def test_mints_when_counted_are_so_by_identity_and_device(gate: Gate) -> None:
     """Mints are counted by identity and device."""
-    gate.count_mint(ask(Asker(), identity="door", device_id="a"), request())
-    gate.count_mint(ask(Asker(), identity="door", device_id="b"), request())
+    gate.count_mint(ask(Asker(), identity="door", device_id="a"))
+    gate.count_mint(ask(Asker(), identity="door", device_id="b"))
     with pytest.raises(Refusal):
-        gate.count_mint(ask(Asker(), identity="door", device_id="a"), request())
-    gate.count_mint(ask(Asker(trusted=True), identity="door", device_id="a"), request())
+        gate.count_mint(ask(Asker(), identity="door", device_id="a"))
+    gate.count_mint(ask(Asker(trusted=True), identity="door", device_id="a"))
 
 
 def test_address_when_guessing_credentials_is_slowed_down(gate: Gate) -> None:
@@ -134,7 +134,7 @@ def test_limits_when_off_count_nothing(made_gate: Callable[..., Gate]) -> None:
     gate = made_gate(config.LimitsSection(enabled=False, requests_per_minute=1))
     for _ in range(50):
         gate.count(ask(Asker(identity="door")))
-        gate.count_mint(ask(Asker(), identity="door"), request())
+        gate.count_mint(ask(Asker(), identity="door"))
 
 
 def test_actor_when_a_bearer_asks_is_fixed_and_a_server_names_one() -> None:
@@ -268,13 +268,30 @@ def test_mints_when_each_is_for_another_identity_are_limited_by_key_and_address(
     limits = config.LimitsSection(mints_per_minute=100, mints_per_minute_each=3)
     gate = made_gate(limits)
     for number in range(3):
-        gate.count_mint(ask(Asker(), identity=f"ghost-{number}", device_id=f"d{number}"), request())
+        gate.count_mint(ask(Asker(), identity=f"ghost-{number}", device_id=f"d{number}"))
     with pytest.raises(Refusal, match="Too many requests"):
-        gate.count_mint(ask(Asker(), identity="another", device_id="new"), request())
-    elsewhere = Request({"type": "http", "method": "GET", "headers": [], "client": ("192.0.2.2", 1)})
-    gate.count_mint(ask(Asker(), identity="another", device_id="new"), elsewhere)
+        gate.count_mint(ask(Asker(), identity="another", device_id="new"))
+    gate.count_mint(ask(Asker(), address="192.0.2.2", identity="another", device_id="new"))
     named = AppKey("key_x", "x", "", "ghost-*", False, (), EPOCH)
     for number in range(3):
-        gate.count_mint(ask(Asker(key=named), identity=f"ghost-{number}"), request())
+        gate.count_mint(ask(Asker(key=named), identity=f"ghost-{number}"))
     with pytest.raises(Refusal, match="Too many requests"):
-        gate.count_mint(ask(Asker(key=named), identity="ghost-3"), elsewhere)
+        gate.count_mint(ask(Asker(key=named), address="192.0.2.2", identity="ghost-3"))
+
+
+def test_requests_when_each_is_in_another_name_are_limited_by_key_and_address(
+    made_gate: Callable[..., Gate],
+) -> None:
+    """One key for many identities is one asker; user tokens that a server minted are one for each identity."""
+    gate = made_gate(config.LimitsSection(requests_per_minute=100, requests_per_minute_each=3))
+    named = AppKey("key_x", "x", "", "ghost-*", False, (), EPOCH)
+    for number in range(3):
+        gate.count(ask(Asker(f"ghost-{number}", key=named)))
+        gate.count(ask(Asker(f"ghost-{number}")))
+    for asker in (Asker("ghost-9", key=named), Asker("ghost-9")):
+        with pytest.raises(Refusal, match="Too many requests"):
+            gate.count(ask(asker))
+    gate.count(ask(Asker("ghost-9"), address="192.0.2.2"))
+    for number in range(9):
+        gate.count(ask(Asker(f"user-{number}", is_vouched=True)))
+        gate.count(ask(Asker(trusted=True)))

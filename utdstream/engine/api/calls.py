@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from utdstream._wire import answers, codec
 from utdstream.engine.api.fields import checked_name
+from utdstream.engine.api.quotas import Quotas
 from utdstream.engine.api.request import Answer, Ask, Handler
 from utdstream.engine.flows.calls import CallService, NewCall
 from utdstream.engine.media.tokens import Tokens
@@ -26,10 +27,11 @@ from utdstream.models import UTDCallStatus, UTDStreamType
 class CallHandlers:
     """Handlers of the operations on calls."""
 
-    def __init__(self, service: CallService, tokens: Tokens, media_url: str) -> None:
+    def __init__(self, service: CallService, tokens: Tokens, media_url: str, quotas: Quotas) -> None:
         self._service = service
         self._tokens = tokens
         self._media_url = media_url
+        self._quotas = quotas
 
     def handlers(self) -> Mapping[str, Handler]:
         """Operation id to handler."""
@@ -53,19 +55,20 @@ class CallHandlers:
         type = ask.fields.stream_type() or UTDStreamType.AUDIO_CALL
         if not type.is_call:
             raise invalid("type must be audio_call or video_call")
-        record, is_replay = await self._service.create(
-            NewCall(
-                type=type,
-                caller=caller,
-                callee=callee,
-                caller_name=_caller_name(ask),
-                callee_name=ask.fields.name("callee_name"),
-                metadata=ask.fields.metadata(),
-                idempotency_key=ask.idempotency_key,
-                group=_group(ask),
-                key_id=ask.asker.own_key_id,
-            )
+        wanted = NewCall(
+            type=type,
+            caller=caller,
+            callee=callee,
+            caller_name=_caller_name(ask),
+            callee_name=ask.fields.name("callee_name"),
+            metadata=ask.fields.metadata(),
+            idempotency_key=ask.idempotency_key,
+            group=_group(ask),
+            key_id=ask.asker.own_key_id,
         )
+        with self._quotas.calls.one_more(ask.counted_as) as keep:
+            record, is_replay = await self._service.create(wanted)
+            keep(record.call_id)
         return Answer(self._with_token(record, caller, ask), 200 if is_replay else 201)
 
     async def get(self, ask: Ask) -> Answer:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from utdstream.engine.api.fields import checked_identity
+from utdstream.engine.api.quotas import Quotas
 from utdstream.engine.api.request import Ask, Handler
 from utdstream.engine.push.call_events import CallEvents
 from utdstream.engine.push.event_stream import EventStream
@@ -20,8 +21,9 @@ _LONGEST_NUMBER = 18
 class EventHandlers:
     """The handler of the operation on call events."""
 
-    def __init__(self, events: CallEvents) -> None:
+    def __init__(self, events: CallEvents, quotas: Quotas) -> None:
         self._events = events
+        self._quotas = quotas
 
     def handlers(self) -> Mapping[str, Handler]:
         """Operation id to handler."""
@@ -37,9 +39,10 @@ class EventHandlers:
             identity = checked_identity(named)
         elif named not in (None, identity):
             raise Refusal("identity_mismatch", "identity is not the identity of the user token")
-        return EventStream(
-            self._events.open(identity, _last_seen(ask.last_event_id), ask.asker.key_id), self._events.close
-        )
+        with self._quotas.streams.one_more(ask.counted_as) as keep:
+            reader = self._events.open(identity, _last_seen(ask.last_event_id), ask.asker.key_id)
+            keep(reader)
+        return EventStream(reader, self._events.close)
 
 
 def _last_seen(header: str | None) -> int | None:

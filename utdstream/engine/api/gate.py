@@ -48,6 +48,7 @@ class Gate:
         self._check_ban = check_ban
         self._enabled = limits.enabled
         self._requests = Buckets(limits.requests_per_minute)
+        self._requests_each = Buckets(limits.requests_per_minute_each)
         self._mints = Buckets(limits.mints_per_minute)
         self._mints_each = Buckets(limits.mints_per_minute_each)
         self._strangers = Buckets(limits.requests_per_minute)
@@ -60,7 +61,7 @@ class Gate:
         try:
             return self._identify(request, access, in_query=in_query)
         except Refusal:
-            self._take(self._strangers, _address(request))
+            self._take(self._strangers, address_of(request))
             raise
 
     def check_key(self, ask: Ask, request: Request, *, mints: bool) -> None:
@@ -81,18 +82,19 @@ class Gate:
             if room and not names.is_call_id(room):
                 keys.check_room(key.rooms, room)
         except Refusal:
-            self._take(self._strangers, _address(request))
+            self._take(self._strangers, address_of(request))
             raise
 
     def count(self, ask: Ask) -> None:
-        """Counts one request of this asker, with this key. Raises: Refusal (`rate_limited`)."""
+        """Counts one request with this user token, and with this key. Raises: Refusal (`rate_limited`)."""
         if ask.asker.trusted:
             self._take(self._requests, None, 1.0 / TRUSTED_FACTOR)
-        elif ask.asker.identity is not None:
-            key = ask.asker.key
-            self._take(self._requests, (ask.asker.identity, "" if key is None else key.id))
+            return
+        if ask.asker.identity is not None:
+            self._take(self._requests, (ask.asker.identity, ask.asker.own_key_id, ask.asker.token))
+        self._take(self._requests_each, ask.counted_as)
 
-    def count_mint(self, ask: Ask, request: Request) -> None:
+    def count_mint(self, ask: Ask) -> None:
         """Counts one mint of this identity on this device. Raises: Refusal (`rate_limited`).
 
         What a client says it is can be another thing each time: its key is counted too, and with the open key its
@@ -102,9 +104,8 @@ class Gate:
             device = ask.fields.raw("device_id")
             identity = ask.fields.raw("identity")
             self._take(self._mints, (str(identity)[:256], str(device)[:256]))
-            key = ask.asker.key
             # A key of its own is not slowed down by what else comes from its address, which may be a proxy's.
-            self._take(self._mints_each, ("address", _address(request)) if key is None else ("key", key.id))
+            self._take(self._mints_each, ask.counted_as)
 
     def _take(self, buckets: Buckets, key: object, cost: float = 1.0) -> None:
         if not self._enabled:
@@ -144,7 +145,9 @@ class Gate:
             if access is Access.SECRET:
                 raise Refusal("forbidden", "This needs the X-App-Secret header")
             self._check_ban(said.identity)
-            return Asker(identity=said.identity, key=minted_with)
+            return Asker(
+                said.identity, key=minted_with, is_vouched=said.key_id == keys.SERVER_ID, token=hash(bearer)
+            )
         if access is Access.ANY and key is not None:
             return Asker(key=named)
         raise Refusal("missing_credentials", "Missing Authorization: Bearer or X-App-Secret header")
@@ -179,7 +182,8 @@ def _wrong(what: str) -> Refusal:
     return Refusal("invalid_credentials", f"Invalid credentials: {what}")
 
 
-def _address(request: Request) -> str:
+def address_of(request: Request) -> str:
+    """Where a request comes from; of IPv6 the /64."""
     return network_of(request.client.host) if request.client else ""
 
 

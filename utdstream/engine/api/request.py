@@ -20,12 +20,15 @@ from utdstream.engine.rules.refusals import Refusal
 @dataclass(frozen=True, slots=True)
 class Asker:
     """The client that asks. `identity` is fixed by a user token; `trusted`: it came with the app secret. `key` is
-    the one that it came with, or that its user token was minted with; None: the open key, or the app secret.
+    the one that it came with, or that its user token was minted with; None: the open key, or the app secret
+    (`is_vouched`: a server minted the user token). `token` tells one user token from another, without holding it.
     """
 
     identity: str | None = None
     trusted: bool = False
     key: AppKey | None = None
+    is_vouched: bool = False
+    token: int = 0
 
     @property
     def key_id(self) -> str:
@@ -60,6 +63,22 @@ class Ask:
     fields: Fields
     idempotency_key: str | None
     last_event_id: str | None = None
+    address: str = ""
+
+    @property
+    def counted_as(self) -> tuple[str, str] | None:
+        """Whose limits count: the key's, with the open key the address's; None: a server with the app secret.
+
+        A server that mints user tokens answers for each identity: they may all come from its address.
+        """
+        asker = self.asker
+        if asker.trusted:
+            return None
+        if asker.key is not None:
+            return "key", asker.key.id
+        if asker.is_vouched and asker.identity is not None:
+            return "identity", asker.identity
+        return "address", self.address
 
     def actor(self, field: str = "identity") -> str:
         """The identity that acts: fixed by the user token, or named by a trusted server. Raises: Refusal."""

@@ -13,13 +13,14 @@ from datetime import datetime, timezone
 
 from utdstream._wire import answers, codec
 from utdstream.engine.api.fields import Fields
+from utdstream.engine.api.quotas import Quotas
 from utdstream.engine.api.request import Answer, Ask, Handler
 from utdstream.engine.api.seats import grid_wish
 from utdstream.engine.api.takeovers import Takeovers
 from utdstream.engine.config import ProjectSection
 from utdstream.engine.flows.bans import BanService
 from utdstream.engine.flows.room_states import RoomDesk
-from utdstream.engine.flows.rooms import Place, RoomService, RoomWish
+from utdstream.engine.flows.rooms import Entrance, Place, RoomService, RoomWish
 from utdstream.engine.media.sfu import Participant, SfuRoom
 from utdstream.engine.media.tokens import Tokens
 from utdstream.engine.push.notifier import Notifier
@@ -46,6 +47,7 @@ class RoomHandlers:
         bans: BanService,
         takeovers: Takeovers,
         notifier: Notifier | None,
+        quotas: Quotas,
     ) -> None:
         self._service = service
         self._desk = desk
@@ -55,6 +57,7 @@ class RoomHandlers:
         self._bans = bans
         self._takeovers = takeovers
         self._notifier = notifier
+        self._quotas = quotas
 
     def handlers(self) -> Mapping[str, Handler]:
         """Operation id to handler."""
@@ -77,7 +80,9 @@ class RoomHandlers:
         self._bans.check(identity)
         login = None
         if self._notifier is not None:
-            login = await self._notifier.login(Login(identity, ask.asker.own_key_id))
+            wanted = Login(identity, ask.asker.own_key_id)
+            self._quotas.check_login(ask, wanted)
+            login = await self._notifier.login(wanted)
         return Answer(
             answers.session_to_json(user_token=self._tokens.bearer(identity, ask.asker.key_id), mqtt=login)
         )
@@ -110,7 +115,7 @@ class RoomHandlers:
         metadata = self._participant_metadata(fields)
         self._bans.check(identity, wish.name)
         await self._takeovers.claim(wish.name, identity, fields.device_fact("device_id", longest=256))
-        entrance = await self._service.enter(wish)
+        entrance = await self._enter(ask, wish)
         token = self._tokens.media(
             room=entrance.place.livekit_name,
             identity=identity,
@@ -130,6 +135,14 @@ class RoomHandlers:
                 role=entrance.role,
             )
         )
+
+    async def _enter(self, ask: Ask, wish: RoomWish) -> Entrance:
+        if not self._service.is_new(wish.name):
+            return await self._service.enter(wish)
+        with self._quotas.rooms.one_more(ask.counted_as) as keep:
+            entrance = await self._service.enter(wish)
+            keep(wish.name)
+        return entrance
 
     async def project(self, ask: Ask) -> Answer:
         """GET /project."""

@@ -27,7 +27,7 @@ from utdstream._wire import answers, routes
 from utdstream.engine.api import bodies
 from utdstream.engine.api.connections import CAME_FROM, SIGN_IN
 from utdstream.engine.api.fields import Fields, Query, checked_name, checked_text
-from utdstream.engine.api.gate import Gate
+from utdstream.engine.api.gate import Gate, address_of
 from utdstream.engine.api.operations import OPERATIONS
 from utdstream.engine.api.operations.table import Access, Operation, codes_of
 from utdstream.engine.api.paths import Paths
@@ -127,10 +127,11 @@ async def _ask(request: Request, operation: Operation, gate: Gate) -> Ask:
         Fields(body),
         _key(request.headers.get(routes.HEADER_IDEMPOTENCY_KEY)),
         request.headers.get(HEADER_LAST_EVENT_ID),
+        address_of(request),
     )
     gate.check_key(ask, request, mints=operation.access is Access.MINT)
     if operation.access is Access.MINT:
-        gate.count_mint(ask, request)
+        gate.count_mint(ask)
     else:
         gate.count(ask)
     return ask

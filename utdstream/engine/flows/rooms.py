@@ -129,6 +129,10 @@ class RoomService:
                 _log.info("room %s made by %s (%s)", wish.name, wish.identity, wish.type.wire)
             return Entrance(Place(wish.name, name, room), role, rights(room, state, wish.identity))
 
+    def is_new(self, name: str) -> bool:
+        """Whether a mint for this room, by its plain name, would make it."""
+        return self._store.rooms.get(name) is None
+
     def _check_guest(self, room: Room | None, identity: str) -> None:
         is_hosting = room is not None and is_host(room, self._desk.state(room), identity)
         keys.check_guest(exists=room is not None, is_host=is_hosting)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -85,6 +86,7 @@ class Tokens:
             "iss": self._app_id,
             "iat": now,
             "exp": now + BEARER_TTL_S,
+            "jti": secrets.token_hex(8),  # no two are alike: each has a limit of its own
         }
         return jwt.encode(claims, self._bearer_key, algorithm="HS256")
 

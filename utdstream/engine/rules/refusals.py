@@ -44,6 +44,7 @@ STATUS_OF_CODE: dict[str, int] = {
     "seat_occupied": 409,
     "payload_too_large": 413,
     "validation_failed": 422,
+    "limit_reached": 429,
     "rate_limited": 429,
     "session_takeover_cooldown": 429,
     "internal": 500,

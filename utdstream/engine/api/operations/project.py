@@ -41,6 +41,7 @@ OPERATIONS = (
             "session_takeover_cooldown",
             "unavailable",
             "validation_failed",
+            "limit_reached",
         ),
     ),
     Operation(
@@ -51,7 +52,7 @@ OPERATIONS = (
         Access.MINT,
         "Session",
         request="SessionRequest",
-        codes=("banned", "identity_mismatch", "validation_failed"),
+        codes=("banned", "identity_mismatch", "validation_failed", "limit_reached"),
     ),
     Operation("project", "GET", routes.PROJECT, "The project's settings and limits", Access.ANY, "Project"),
 )

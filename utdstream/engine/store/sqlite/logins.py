@@ -81,6 +81,8 @@ class SqliteLogins:
 
     def of(self, *, identity: str | None = None, key_id: str | None = None) -> list[Login]:
         """The logins of this identity, or by this key."""
+        if identity is not None and key_id is not None:
+            return [login for login in (Login(identity, key_id),) if login in self._rows]
         return [
             login
             for login in self._rows
