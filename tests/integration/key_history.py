@@ -18,7 +18,7 @@ from history import LOST, Wire, Wish
 from utdstream._wire import codec, routes
 from utdstream.models import MqttLogin
 
-TURNED_AWAY = frozenset({"invalid_credentials", "invalid_token"})
+TURNED_AWAY = frozenset({"invalid_credentials", "invalid_token", "key_revoked"})
 """The codes that a credential itself is refused with."""
 _OLD_ONES = 0.05
 

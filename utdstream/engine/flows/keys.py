@@ -11,6 +11,7 @@ Owns: making and revoking keys. Runs on the loop thread. The rules are in `rules
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from utdstream.engine.rules.refusals import Refusal
 from utdstream.engine.store.contract import Store
 
 POLL_S = 5.0
+ROOMS_AT_ONCE = 20
 WATCHED_FOR = timedelta(seconds=REFRESHED_FOR_S, minutes=5)
 """How long after a revocation a media token from before may still open a room."""
 
@@ -58,6 +60,8 @@ class KeyService:
         self._is_key_open = is_key_open
         self._on_revoked = on_revoked
         self._looked = False
+        self._ending: set[str] = set()
+        """The revoked keys whose places are to be looked for: all of them in one round."""
 
     def start(self) -> None:
         """Begins to look for participants whose key was revoked; tells of keys that are of no use."""
@@ -108,7 +112,8 @@ class KeyService:
         _log.info("%s of %s revoked", key.id, key.identity)
         self._on_revoked(key)
         self._end_calls(key)
-        self._lanes.put("revoked keys", lambda: self._end_places({key.id}))
+        self._ending.add(key.id)
+        self._lanes.put("revoked keys", self._end_places)
         return key
 
     def page(self, *, page: int, per_page: int) -> tuple[list[AppKey], int]:
@@ -151,23 +156,29 @@ class KeyService:
             or bool(self._store.logins.of(identity=identity, key_id=""))
         )
 
-    async def _end_places(self, key_ids: set[str], room: str | None = None) -> None:
-        await self._put_out(key_ids, room)  # what it cannot do now the poll does
+    async def _end_places(self) -> None:
+        key_ids, self._ending = self._ending, set()
+        await self._put_out(key_ids)  # what it cannot do now the poll does
 
-    async def _put_out(self, key_ids: set[str], room: str | None = None) -> bool:
+    async def _put_out(self, key_ids: set[str]) -> bool:
         """Removes every participant who has a place by one of these keys; False when the server is away."""
         if not key_ids:
             return True
         try:
-            for name in await self._sfu.rooms(None if room is None else [room]):
-                for person in await self._sfu.participants(name):
-                    if person.attributes.get(KEY_ATTRIBUTE) in key_ids:
-                        _log.info("%s is removed from %s: its key is revoked", person.identity, name)
-                        self._hang_up(name, person.identity)
-                        await self._sfu.remove(name, person.identity)
+            rooms = list(await self._sfu.rooms())
+            for first in range(0, len(rooms), ROOMS_AT_ONCE):
+                some = rooms[first : first + ROOMS_AT_ONCE]
+                await asyncio.gather(*(self._put_out_of(room, key_ids) for room in some))
         except SfuUnavailable:
             return False
         return True
+
+    async def _put_out_of(self, room: str, key_ids: set[str]) -> None:
+        for person in await self._sfu.participants(room):
+            if person.attributes.get(KEY_ATTRIBUTE) in key_ids:
+                _log.info("%s is removed from %s: its key is revoked", person.identity, room)
+                self._hang_up(room, person.identity)
+                await self._sfu.remove(room, person.identity)
 
     def _hang_up(self, room: str, identity: str) -> None:
         """Ends the call whose room this is, if it is one: the other party would wait for a participant in vain."""
