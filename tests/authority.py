@@ -36,8 +36,12 @@ class Authority:
         made = made.add_extension(_signs_certificates(), True)  # from 3.13 on Python asks for it
         identifier = x509.SubjectKeyIdentifier.from_public_key(self._key.public_key())
         certificate = made.add_extension(identifier, False).sign(self._key, hashes.SHA256())
-        self.ca_file = folder / f"{name}.pem"
+        self.folder = folder / name
+        """As a stack keeps its authority."""
+        self.folder.mkdir()
+        self.ca_file = self.folder / "ca.pem"
         self.ca_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        (self.folder / "ca.key").write_bytes(_pem(self._key))
 
     def issue(
         self, names: Sequence[str] = AS_USUAL, *, valid: tuple[timedelta, timedelta] = (-DAY, DAY)
@@ -53,11 +57,7 @@ class Authority:
         stem = self._folder / f"{self._name}-{self._issued}"
         files = stem.with_suffix(".crt"), stem.with_suffix(".key")
         files[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        files[1].write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-        )
+        files[1].write_bytes(_pem(key))
         return files
 
     def _builder(
@@ -73,6 +73,12 @@ class Authority:
             .not_valid_before(now + valid[0])
             .not_valid_after(now + valid[1])
         )
+
+
+def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
 
 
 def _signs_certificates() -> x509.KeyUsage:

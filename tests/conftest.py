@@ -11,9 +11,9 @@ from collections.abc import Iterator
 
 import pytest
 from authority import authority
-from servers import between, own_people, own_stack, people, programs, stack
+from servers import between, own_people, own_stack, people, programs, proxy, stack
 
-__all__ = ["authority", "between", "own_people", "own_stack", "people", "programs", "stack"]
+__all__ = ["authority", "between", "own_people", "own_stack", "people", "programs", "proxy", "stack"]
 
 PROCESS_WIDE = ("utdstream-loop", "utd-cards", "Dummy-")
 """Threads that are started once and live as long as the process, by the beginning of their name."""

@@ -40,6 +40,17 @@ def programs() -> None:
 
 
 @pytest.fixture(scope="session")
+def proxy(programs: None) -> None:
+    """HAProxy is on this machine too."""
+    try:
+        binaries.find_haproxy()
+    except binaries.ProgramMissing as error:
+        if os.environ.get("CI"):
+            pytest.fail(str(error), pytrace=False)
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
 def stack(programs: None) -> Iterator[LocalStack]:
     """One running LocalStack for the whole run: leave all parts running, use names of your own."""
     with LocalStack(project={"max_concurrent_rooms": 10_000}) as running:

@@ -122,6 +122,10 @@ def missing_packages() -> list[str]:
         stack.binaries.find_dynsec_plugin()
     except stack.binaries.ProgramMissing:
         missing.append("mosquitto")
+    try:
+        stack.binaries.find_haproxy()
+    except stack.binaries.ProgramMissing:
+        missing.append("haproxy")
     return missing
 
 

@@ -25,7 +25,7 @@ def engine_settings() -> str:
 def stack_settings() -> str:
     """The sections that `utdstream engine up` has beside the project and the limits."""
     own = sections(StackFile)
-    return _sections({name: own[name] for name in ("stack", "ports", "logs")}, DEFAULT_PORTS)
+    return _sections({name: own[name] for name in ("stack", "tls", "ports", "logs")}, DEFAULT_PORTS)
 
 
 def device_configuration() -> str:

@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 from authority import Authority, TlsDoor
 from bell import bell, config_of
+from people import People
+from test_doorbell_door import Asker, pressed
+from wire import Wire
 
 from device.config import MachineConfig
 from device.doctor import _engine
-from utdstream import trust
+from utdstream import ClientConfig, Devices, trust
 from utdstream.checks import CheckState
 from utdstream.testing import LocalStack
 
@@ -48,3 +51,27 @@ def test_doorbell_when_the_authority_is_foreign_says_what_to_do(
             assert "waiting" not in doorbell.status
         assert door.passed == 0
         assert "ca_file" in next(iter(_engine(config))).remedy
+
+
+def test_door_when_all_is_encrypted_is_opened_and_a_listener_on_the_wire_reads_nothing(
+    proxy: None, authority: Authority, tmp_path: Path
+) -> None:
+    """Sign-in, ring, call and opening: no key, bearer, password, media token, name, nor the word to open."""
+    with Wire(tmp_path / "data", authority) as wire:
+        people = People(wire.stack)
+        try:
+            house = people("secret-house", Devices(), ClientConfig(ca_file=authority.ca_file))
+            engine = {"ca_file": str(authority.ca_file)}
+            doorbell = {"callees": [house.identity], "media": "audio"}
+            config = config_of(wire.stack, tmp_path, "secret-door", engine=engine, doorbell=doorbell)
+            with bell(config) as door, pressed(door, house) as call:
+                assert Asker(call).code() == "opened"
+                assert door.relay.pulses == 1
+            mint = house.client._mint
+            assert mint is not None
+            assert mint.mqtt is not None
+            secrets = [wire.app_key, mint.user_token, mint.mqtt.password, "secret-", "eyJ", "open_door"]
+        finally:
+            people.close()
+    assert all(len(tap.seen) > 1000 for tap in wire.taps)
+    assert not [secret for secret in secrets if secret.encode() in wire.seen]

@@ -10,16 +10,19 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import requests
 from facts import eventually
 
 from utdstream import UTDStreamClient
+from utdstream._wire import routes
 from utdstream.engine.stack import binaries, users
 from utdstream.engine.stack.ports import PARTS, Part
 from utdstream.engine.stack.programs import write_configuration
-from utdstream.engine.stack.settings import StackSettings
+from utdstream.engine.stack.settings import StackSettings, TlsSection
 from utdstream.engine.stack.supervisor import Supervisor
 from utdstream.engine.stack.users import User
 
@@ -75,6 +78,44 @@ def test_programs_when_they_have_users_run_as_these_and_work(settings: StackSett
             for part in PARTS:
                 running.stop_part(part)
                 running.start_part(part)
+
+
+def test_proxy_when_it_has_a_user_of_its_own_takes_a_new_certificate_too(
+    proxy: None, settings: StackSettings
+) -> None:
+    """Nothing of the authority is its own; after a renewal and a restart it shows the new certificate."""
+    tls = TlsSection(enabled=True, authority=settings.folder / "shared")
+    user = User(61914, 61914)
+    encrypted = replace(settings, users={**settings.users, "proxy": user}, tls=tls)
+    with Supervisor(encrypted) as running:
+        assert uids_of(running.pid("proxy")) == {user.uid}
+        owned = {file.name for file in encrypted.folder.rglob("*") if file.stat().st_uid == user.uid}
+        assert owned == {"proxy", "haproxy.cfg", "haproxy.sock", "server.pem"}
+        project, address = running.settings.project, running.settings.base_url
+        assert ask(address, running.settings.ca_file) == 200
+        pid, before = running.pid("proxy"), running.certificate
+        encrypted.server_file.unlink()
+        assert running.renew_certificate()
+        assert (running.pid("proxy") == pid, running.certificate == before) == (True, False)
+        running.stop_part("proxy")
+        running.start_part("proxy")
+        assert ask(address, running.settings.ca_file) == 200
+        login = {"identity": "house"}
+        headers = {"X-App-Id": project.app_id, "X-App-Key": project.app_key}
+        mint = requests.post(
+            address + routes.AUTH_SESSION,
+            json=login,
+            headers=headers,
+            verify=str(running.settings.ca_file),
+            timeout=5,
+        )
+        ca_file = running.settings.ca_file
+        assert ca_file is not None
+        assert mint.json()["mqtt"]["ca"] == ca_file.read_text()
+
+
+def ask(address: str, ca_file: Path | None) -> int:
+    return requests.get(address + "/health", verify=str(ca_file), timeout=5).status_code
 
 
 def test_files_when_programs_have_users_are_each_ones_own(settings: StackSettings) -> None:

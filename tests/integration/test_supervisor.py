@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from engine_up import EngineUp
 
 from utdstream.engine.config import LimitsSection
 from utdstream.engine.stack import ready
@@ -274,36 +275,6 @@ def test_a_wanted_port_is_named_when_another_program_has_it(settings: StackSetti
 
 
 # --- `utdstream engine up`, a process of its own
-
-
-class EngineUp:
-    """A running `utdstream engine up`, and what it announced."""
-
-    def __init__(self, data: Path, *more: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "utdstream.cli", "engine", "up", "--json", "--data", str(data), *more],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            raise AssertionError(self.process.communicate()[1])
-        self.facts = json.loads(line)
-        self.pids: dict[Part, int] = self.facts["pids"]
-        self.ports = {
-            "engine": int(self.facts["base_url"].rsplit(":", 1)[1]),
-            "livekit": int(self.facts["livekit_url"].rsplit(":", 1)[1]),
-            "mqtt": int(self.facts["mqtt_port"]),
-        }
-
-    def signal(self, number: int) -> int:
-        """Send it a signal; its exit status."""
-        self.process.send_signal(number)
-        self.process.communicate(timeout=PATIENCE_S)
-        return self.process.returncode
 
 
 @pytest.fixture

@@ -13,18 +13,19 @@ import pytest
 from authority import Authority, TlsDoor
 from facts import eventually
 from media_rooms import MediaRoom
+from people import People, small_devices
+from test_calls import connect_pair
+from wire import Wire
 
 from utdstream import (
     ClientConfig,
     ConnectFailed,
-    UTDCallStatus,
     UTDRoom,
     UTDStreamClient,
-    UTDStreamType,
     trust,
 )
 from utdstream.engine.stack.ports import lan_address
-from utdstream.engine.stack.settings import StackSection, StackSettings, new_project
+from utdstream.engine.stack.settings import StackSection, StackSettings
 from utdstream.engine.stack.supervisor import Supervisor
 from utdstream.mqtt import MqttIncomingCalls
 from utdstream.testing import LocalStack
@@ -150,88 +151,36 @@ def test_stack_when_behind_a_proxy_is_not_reached_in_clear_from_the_network(
                 socket.create_connection((address, port), 5)
 
 
-class Wire:
-    """A stack whose devices are told doors that take TLS, with a listener on the wire to each."""
-
-    def __init__(self, folder: Path, certificate: tuple[Path, Path] | None) -> None:
-        self._open = ExitStack()
-        doors = [TlsDoor(0, certificate) for _ in range(3)]
-        self.taps = [TlsDoor(door.port, None) for door in doors]
-        for each in [*self.taps, *doors]:
-            self._open.enter_context(each)
-        engine, signalling, broker = (tap.port for tap in self.taps)
-        s = "" if certificate is None else "s"
-        public = StackSection(
-            public_url=f"http{s}://localhost:{engine}",
-            livekit_public_url=f"ws{s}://localhost:{signalling}",
-            mqtt_public_port=broker,
-            mqtt_public_tls=certificate is not None,
-        )
-        project = replace(new_project(), open_key=True)
-        self.running = Supervisor(StackSettings(folder=folder, project=project, public=public))
-        self._open.enter_context(self.running)
-        ports = self.running.settings.ports
-        for door, port in zip(doors, (ports.engine, ports.livekit, ports.mqtt), strict=True):
-            assert port is not None
-            door.to_port = port
-
-    def close(self) -> None:
-        self._open.close()
-
-    def call(self, config: ClientConfig) -> list[str]:
-        """A call from door to house, answered and ended; returns what nobody on the wire may read."""
-        settings = self.running.settings
-        project = settings.project
-        with ExitStack() as people:
-            house, door = (
-                people.enter_context(
-                    UTDStreamClient(
-                        project.app_id, project.app_key, base_url=settings.base_url, config=config
-                    )
-                )
-                for _ in range(2)
-            )
-            bearers = [house.authenticate(identity="secret-house"), door.authenticate(identity="secret-door")]
-            login = house._mint.mqtt if house._mint is not None else None
-            assert login is not None
-            inbox = house.incoming_calls()
-            inbox.connected.wait_for(True, timeout=10)
-            session = people.enter_context(door.call_session(UTDStreamType.AUDIO_CALL))
-            session.start(callee_identity="secret-house", timeout=20)
-            answered = people.enter_context(inbox.ringing.wait(timeout=10).accept(timeout=20))
-            session.status.wait_for(UTDCallStatus.ACTIVE, timeout=10)
-            answered.end()
-        return [
-            project.app_key,
-            *bearers,
-            login.password,
-            "secret-house",
-            "secret-door",
-            "eyJ",
-        ]
+def spoken(wire: Wire) -> list[str]:
+    """A call from door to house, answered and ended; returns what nobody on the wire may read."""
+    people = People(wire.stack)
+    try:
+        config = ClientConfig(ca_file=wire.ca_file)
+        door, house = (people(f"secret-{name}", small_devices(), config) for name in ("door", "house"))
+        calling, _ = connect_pair(door, house)
+        calling.end()
+        mints = [mint for person in (door, house) if (mint := person.client._mint) is not None]
+        passwords = [mint.mqtt.password for mint in mints if mint.mqtt is not None]
+        assert len(passwords) == 2
+        return [wire.app_key, *(mint.user_token for mint in mints), *passwords, "secret-", "eyJ"]
+    finally:
+        people.close()
 
 
 def test_call_when_all_is_encrypted_shows_a_listener_on_the_wire_nothing(
-    programs: None, authority: Authority, tmp_path: Path
+    proxy: None, authority: Authority, tmp_path: Path
 ) -> None:
     """From sign-in to the end of a call: no key, bearer, password, media token or name in all the bytes."""
-    wire = Wire(tmp_path / "data", authority.issue())
-    try:
-        secrets = wire.call(ClientConfig(ca_file=authority.ca_file))
-    finally:
-        wire.close()
+    with Wire(tmp_path / "data", authority) as wire:
+        secrets = spoken(wire)
     assert all(len(tap.seen) > 1000 for tap in wire.taps), "rest, signalling and broker went by the wire"
-    assert not [secret for secret in secrets for tap in wire.taps if secret.encode() in tap.seen]
+    assert not [secret for secret in secrets if secret.encode() in wire.seen]
 
 
 def test_call_when_nothing_is_encrypted_shows_a_listener_on_the_wire_everything(
     programs: None, tmp_path: Path
 ) -> None:
-    """The listener of the test above hears: in clear it has the key, a bearer, the password and a media token."""
-    wire = Wire(tmp_path / "data", None)
-    try:
-        secrets = wire.call(ClientConfig())
-    finally:
-        wire.close()
-    seen = b"".join(bytes(tap.seen) for tap in wire.taps)
-    assert not [secret for secret in secrets if secret.encode() not in seen]
+    """The listener of the test above hears: in clear it has the key, the bearers, passwords and a media token."""
+    with Wire(tmp_path / "data", None) as wire:
+        secrets = spoken(wire)
+    assert not [secret for secret in secrets if secret.encode() not in wire.seen]

@@ -38,9 +38,26 @@ def test_servers_when_they_are_missing_are_warnings(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("UTD_LIVEKIT_SERVER", raising=False)
     monkeypatch.setenv("UTD_MOSQUITTO_DYNSEC", str(tmp_path / "missing.so"))
+    monkeypatch.setenv("UTD_HAPROXY", str(tmp_path / "missing"))
     checks = list(doctor._programs())
-    assert [check.state for check in checks] == ["warn", "warn"]
+    assert [check.state for check in checks] == ["warn", "warn", "warn"]
     assert "make setup" in only("livekit-server", checks).remedy
+    assert "--tls" in only("haproxy", checks).remedy
+
+
+@pytest.mark.parametrize(
+    ("says", "state"), [("2.6.12-1", "ok"), ("3.2.0", "ok"), ("2.4.1", "fail"), ("", "fail")]
+)
+def test_proxy_when_it_is_too_old_fails(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, says: str, state: str
+) -> None:
+    """HAProxy from 2.6 on; what it says is read as it writes it."""
+    program = tmp_path / "haproxy"
+    program.write_text(f"#!/bin/sh\necho 'HAProxy version {says} 2023/12/16 - https://haproxy.org/'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("UTD_HAPROXY", str(program))
+    check = only("haproxy", list(doctor._programs()))
+    assert (check.state, "2.6" in check.remedy) == (state, state == "fail")
 
 
 def test_program_when_it_does_not_start_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

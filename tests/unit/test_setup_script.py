@@ -139,8 +139,9 @@ def test_the_cache_is_in_the_home_folder_when_nothing_else_is_said() -> None:
 
 @pytest.fixture
 def bare(install: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
-    """`install.py` on a system that lacks gcc, PulseAudio and the broker's plugin, with apt and its lists."""
+    """`install.py` where gcc, PulseAudio, the broker's plugin and HAProxy are missing, with apt and its lists."""
     monkeypatch.setenv("UTD_MOSQUITTO_DYNSEC", str(tmp_path / "missing.so"))
+    monkeypatch.setenv("UTD_HAPROXY", str(tmp_path / "missing"))
     monkeypatch.setattr(install, "APT_LISTS", tmp_path / "lists")
     (tmp_path / "lists").mkdir()
     (tmp_path / "lists" / "debian_Packages").touch()
@@ -156,7 +157,7 @@ def test_one_command_is_asked_for_when_sudo_wants_a_password(bare: ModuleType, t
     commands = [line for line in str(undone.value).splitlines() if line.startswith("  sudo ")]
     assert len(commands) == 1
     assert set(bare.missing_packages()) <= set(commands[0].split())
-    assert {"gcc", "pulseaudio", "mosquitto"} <= set(commands[0].split())
+    assert {"gcc", "pulseaudio", "mosquitto", "haproxy"} <= set(commands[0].split())
     assert not (tmp_path / "apt").exists()
 
 

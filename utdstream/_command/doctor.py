@@ -72,13 +72,22 @@ def _programs() -> Iterator[Check]:
         plugin = binaries.find_dynsec_plugin()
     except binaries.ProgramMissing as error:
         yield Check("mosquitto", WARN, "not found", f"for `utdstream engine up`: {error}")
-        return
-    version = binaries.mosquitto_version(broker.path)
-    found = f"{version or 'does not start'} ({broker.path}, {plugin.path.name})"
-    if version is None or int(version.split(".")[0]) < 2:
-        yield Check("mosquitto", FAIL, found, "install mosquitto 2.0 or newer")
     else:
-        yield Check("mosquitto", OK, found)
+        version = binaries.mosquitto_version(broker.path)
+        yield _at_least("mosquitto", (2, 0), version, f"{broker.path}, {plugin.path.name}")
+    try:
+        proxy = binaries.find_haproxy()
+    except binaries.ProgramMissing as error:
+        yield Check("haproxy", WARN, "not found", f"for `utdstream engine up --tls` alone: {error}")
+    else:
+        yield _at_least("haproxy", (2, 6), binaries.haproxy_version(proxy.path), str(proxy.path))
+
+
+def _at_least(name: str, wanted: tuple[int, int], version: str | None, where: str) -> Check:
+    found = f"{version or 'does not start'} ({where})"
+    if version is None or tuple(map(int, version.split(".")[:2])) < wanted:
+        return Check(name, FAIL, found, f"install {name} {wanted[0]}.{wanted[1]} or newer")
+    return Check(name, OK, found)
 
 
 def _ports() -> Iterator[Check]:

@@ -20,6 +20,8 @@ from utdstream.errors import InvalidConfig
 from utdstream.one_line import OneLineFormatter
 
 if TYPE_CHECKING:
+    from utdstream.engine.stack.settings import TlsSection
+
     Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
 
 
@@ -37,10 +39,13 @@ def add_verb(verbs: Verbs) -> None:
     up = actions.add_parser(
         "up",
         help="engine, media server and broker, until Ctrl-C",
-        description="Run engine, livekit-server and mosquitto until Ctrl-C, and start again what dies. "
+        description="Run engine, livekit-server and mosquitto until Ctrl-C, with --tls HAProxy too, and start "
+        "again what dies. "
         "The first run makes a data folder with the project's keys; later runs keep them. Under systemd "
         "(Type=notify) it says when all is ready, what died, and that it is alive.",
-        epilog="examples:\n  utdstream engine up\n  utdstream engine up --lan --data /srv/utdstream\n",
+        epilog="examples:\n  utdstream engine up\n  utdstream engine up --lan --data /srv/utdstream\n"
+        "  utdstream engine up --lan --tls\n"
+        "  utdstream engine up --lan --address engine.example.com --tls-cert chain.pem --tls-key key.pem\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     up.add_argument("--config", metavar="FILE", type=Path, help="settings that win over the kept ones (TOML)")
@@ -49,8 +54,17 @@ def add_verb(verbs: Verbs) -> None:
     up.add_argument(
         "--address",
         metavar="HOST",
-        help="with --lan: this machine's IPv4 address or its name (default: found)",
+        help="with --lan: this machine's address or its name (default: found); an IPv6 one needs --tls",
     )
+    up.add_argument(
+        "--tls",
+        action="store_true",
+        help="encrypt everything, with a certificate of an authority that is made here",
+    )
+    up.add_argument(
+        "--tls-cert", metavar="FILE", type=Path, help="encrypt with this certificate and chain (PEM)"
+    )
+    up.add_argument("--tls-key", metavar="FILE", type=Path, help="its key (PEM)")
     up.add_argument("--json", action="store_true", help="say where everything is as one line of JSON")
     up.set_defaults(run=_up)
 
@@ -122,24 +136,40 @@ def _up(arguments: argparse.Namespace) -> int:
         if arguments.json:
             print(json.dumps(facts), flush=True)
             return
+        encrypted = ", TLS" if facts["mqtt_tls"] else ""
         print(
             "The stack is up; Ctrl-C stops it.\n"
             f"  engine   {facts['base_url']}\n"
             f"  media    {facts['livekit_url']}\n"
-            f"  broker   {facts['mqtt_host']}:{facts['mqtt_port']}\n"
+            f"  broker   {facts['mqtt_host']}:{facts['mqtt_port']}{encrypted}\n"
             f"  app id   {facts['app_id']}\n"
             f"  keys     {facts['keys_file']}\n"
             f"  logs     {facts['logs']}",
             flush=True,
         )
+        if facts["ca_file"] is not None:
+            print(f"  ca_file  {facts['ca_file']}   every device gets a copy", flush=True)
+        if facts["tls_fingerprint"] is not None:
+            print(f"  SHA-256  {facts['tls_fingerprint']}", flush=True)
 
     return up.run(
         config=arguments.config,
         data=arguments.data,
         lan=arguments.lan,
         address=arguments.address,
+        tls=_tls(arguments),
         announce=announce,
     )
+
+
+def _tls(arguments: argparse.Namespace) -> TlsSection | None:
+    """What the options say of TLS; None: nothing."""
+    from utdstream.engine.stack.settings import TlsSection
+
+    given = [None if file is None else file.absolute() for file in (arguments.tls_cert, arguments.tls_key)]
+    if not arguments.tls and given == [None, None]:
+        return None
+    return TlsSection(enabled=True, certificate=given[0], key=given[1])
 
 
 def _serve(arguments: argparse.Namespace) -> NoReturn:

@@ -36,14 +36,16 @@ _ABANDONED_AFTER_S = 60.0
 
 
 class LocalStack:
-    """The three real servers on free loopback ports, with random secrets; a context manager.
+    """The real servers on free loopback ports, with random secrets; a context manager.
 
     `project` overrides settings of the project (for example `{"call_ring_timeout_s": 1.5}`). Rate limits are
     off unless `limits` sets them (`{"enabled": True, "requests_per_minute": 10}`). The folder with the
     secrets is deleted at the end; the programs' logs are copied to `log_dir` first when one is given. The
     engine logs at `log_level`; a benchmark takes "info", which is what a service has.
     The open key mints for any identity, as on every loopback; `open_key=False` switches it off, and `issue_key`
-    makes a key for each device. Nothing is left behind, also when this process is killed.
+    makes a key for each device. `authority` names a folder, and all of the stack speaks TLS: its authority is made
+    there when there is none, and `ca_file` is what clients take (a process can have one: name the same folder for
+    all its stacks). Nothing is left behind, also when this process is killed.
 
     Blocks: entering about 1 s, 20 s at most; `close` 9 s at most.
     Thread: all methods from any thread.
@@ -57,7 +59,9 @@ class LocalStack:
         log_dir: str | os.PathLike[str] | None = None,
         log_level: str = "debug",
         open_key: bool | None = None,
+        authority: str | os.PathLike[str] | None = None,
     ) -> None:
+        self._authority = Path(authority) if authority is not None else None
         self._log_level = log_level
         self._project = dict(project or {}) if open_key is None else {**(project or {}), "open_key": open_key}
         self._limits = dict(limits or {})
@@ -126,6 +130,11 @@ class LocalStack:
         return self._settings.secrets.livekit_api_secret
 
     @property
+    def ca_file(self) -> Path | None:
+        """What clients trust a stack with TLS by; None without."""
+        return self._settings.ca_file
+
+    @property
     def mqtt_host(self) -> str:
         """The broker's address."""
         return self._settings.address
@@ -133,7 +142,7 @@ class LocalStack:
     @property
     def mqtt_port(self) -> int:
         """The broker's port."""
-        port = self._settings.ports.mqtt
+        port = self._settings.mqtt_port
         assert port is not None  # filled in by the start
         return port
 
@@ -172,7 +181,7 @@ class LocalStack:
     # --- what is done to it
 
     def stop(self, part: Part) -> None:
-        """Stops "livekit", "engine" or "mqtt" in good order; it stays down until `start`. Blocks: some seconds."""
+        """Stops "livekit", "engine", "mqtt" or "proxy" in good order, until `start`. Blocks: some seconds."""
         self._running().stop_part(part)
 
     def kill(self, part: Part) -> None:
@@ -223,7 +232,7 @@ class LocalStack:
 
     def _open(self) -> None:
         from utdstream.engine.config import LimitsSection
-        from utdstream.engine.stack.settings import StackSettings, new_project
+        from utdstream.engine.stack.settings import StackSettings, TlsSection, new_project
         from utdstream.engine.stack.supervisor import Supervisor
         from utdstream.settings import changed
 
@@ -236,7 +245,12 @@ class LocalStack:
             self._folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
             self._folder_lock = _lock(self._folder)
             settings = StackSettings(
-                folder=self._folder, project=project, limits=limits, logs=None, log_level=self._log_level
+                folder=self._folder,
+                project=project,
+                limits=limits,
+                logs=None,
+                log_level=self._log_level,
+                tls=TlsSection(enabled=self._authority is not None, authority=self._authority),
             )
             self._supervisor = Supervisor(settings)
         atexit.register(self.close)

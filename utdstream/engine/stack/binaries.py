@@ -1,4 +1,4 @@
-"""Where the programs are: livekit-server, mosquitto and its dynamic-security plugin.
+"""Where the programs are: livekit-server, mosquitto with its dynamic-security plugin, and HAProxy.
 
 Owns: the finding order, used by the supervisor at run time, by `utdstream doctor` and by the set-up
 (before any package is installed); the words that say how to provide them.
@@ -25,10 +25,11 @@ LIVEKIT_CHECKSUMS = {
 LIVEKIT_VARIABLE = "UTD_LIVEKIT_SERVER"
 MOSQUITTO_VARIABLE = "UTD_MOSQUITTO"
 PLUGIN_VARIABLE = "UTD_MOSQUITTO_DYNSEC"
+HAPROXY_VARIABLE = "UTD_HAPROXY"
 
 PLUGIN_NAME = "mosquitto_dynamic_security.so"
 _CHECKOUT = Path(__file__).resolve().parents[3]
-# Debian keeps mosquitto in sbin, which is not on a user's PATH.
+# Debian keeps mosquitto and haproxy in sbin, which is not on a user's PATH.
 _SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/usr/local/bin", "/usr/bin", "/opt/homebrew/sbin")
 _PLUGIN_PATTERNS = (
     "/usr/lib/*-linux-gnu*/" + PLUGIN_NAME,
@@ -93,17 +94,13 @@ def find_livekit_server(environ: Mapping[str, str] | None = None) -> Program:
 def find_mosquitto(environ: Mapping[str, str] | None = None) -> Program:
     """The MQTT broker: `UTD_MOSQUITTO`, then PATH, then the system's folders. Raises: ProgramMissing."""
     env = os.environ if environ is None else environ
-    named = _named(env, MOSQUITTO_VARIABLE)
-    if named is not None:
-        return named
-    folders = [env.get("PATH", os.defpath), *_SYSTEM_FOLDERS]
-    found = shutil.which("mosquitto", path=os.pathsep.join(folders))
-    if found:
-        return Program(Path(found), "PATH")
-    raise ProgramMissing(
-        "mosquitto, the MQTT broker, was not found; install version 2.0 or newer (`sudo apt install mosquitto`), "
-        f"or name one in {MOSQUITTO_VARIABLE}"
-    )
+    return _of_the_system(env, MOSQUITTO_VARIABLE, "mosquitto", "the MQTT broker", "2.0")
+
+
+def find_haproxy(environ: Mapping[str, str] | None = None) -> Program:
+    """The proxy that speaks TLS: `UTD_HAPROXY`, then PATH, then the system's folders. Raises: ProgramMissing."""
+    env = os.environ if environ is None else environ
+    return _of_the_system(env, HAPROXY_VARIABLE, "haproxy", "which speaks TLS for the stack", "2.6")
 
 
 def find_dynsec_plugin(environ: Mapping[str, str] | None = None) -> Program:
@@ -132,6 +129,11 @@ def mosquitto_version(program: Path, *, timeout: float = 10.0) -> str | None:
     return _version([str(program), "-h"], timeout)
 
 
+def haproxy_version(program: Path, *, timeout: float = 10.0) -> str | None:
+    """What `haproxy -v` says, as "2.6.12"; None when it does not start. Blocks."""
+    return _version([str(program), "-v"], timeout)
+
+
 def _version(command: list[str], timeout: float) -> str | None:
     try:
         answer = subprocess.run(
@@ -146,6 +148,20 @@ def _version(command: list[str], timeout: float) -> str | None:
         return None
     match = re.search(rb"version v?(\d+(?:\.\d+)+)", answer.stdout)
     return match.group(1).decode() if match else None
+
+
+def _of_the_system(env: Mapping[str, str], variable: str, name: str, role: str, at_least: str) -> Program:
+    named = _named(env, variable)
+    if named is not None:
+        return named
+    folders = [env.get("PATH", os.defpath), *_SYSTEM_FOLDERS]
+    found = shutil.which(name, path=os.pathsep.join(folders))
+    if found:
+        return Program(Path(found), "PATH")
+    raise ProgramMissing(
+        f"{name}, {role}, was not found; install version {at_least} or newer (`sudo apt install {name}`), "
+        f"or name one in {variable}"
+    )
 
 
 def _named(env: Mapping[str, str], variable: str) -> Program | None:

@@ -22,7 +22,7 @@ from typing import Any
 from utdstream import settings
 from utdstream.engine.stack.ports import DEFAULT_PORTS, LOOPBACK, PORT_KINDS, is_free, lan_address
 from utdstream.engine.stack.private_files import private_folder, write_tables
-from utdstream.engine.stack.settings import Ports, StackFile, StackSettings
+from utdstream.engine.stack.settings import Ports, StackFile, StackSection, StackSettings, TlsSection
 from utdstream.errors import InvalidConfig
 
 NAME = "stack.toml"
@@ -46,21 +46,34 @@ def default_data_folder() -> Path:
 
 
 def load(
-    *, config: Path | None, data: Path | None, lan: bool, address: str | None = None
+    *,
+    config: Path | None,
+    data: Path | None,
+    lan: bool,
+    address: str | None = None,
+    tls: TlsSection | None = None,
 ) -> tuple[StackSettings, int]:
     """The settings of this run, and the lock of its data folder: a descriptor to close at the end.
 
-    The data folder and its keys are made when they are not there. Raises: InvalidConfig.
+    What `tls` says wins over the file's, too. The data folder and its keys are made when they are not there.
+    Raises: InvalidConfig.
     """
     source = config or Path()
     given = settings.tables(source) if config is not None else {}
-    stack = settings.parse(given, StackFile, source, base=StackFile()).stack
+    read = settings.parse(given, StackFile, source, base=StackFile())
+    stack = read.stack
+    encryption = read.tls
+    if tls is not None:
+        encryption = dataclasses.replace(encryption, enabled=True)
+        if tls.certificate is not None or tls.key is not None:
+            encryption = dataclasses.replace(encryption, certificate=tls.certificate, key=tls.key)
+    _check_tls(stack, encryption)
     folder = (data or stack.data or default_data_folder()).expanduser().absolute()
     private_folder(folder)
     handle = _lock(folder)
     try:
         is_lan = lan or stack.lan
-        used, node_ip = _address(is_lan, address or stack.address)
+        used, node_ip = _address(is_lan, address or stack.address, tls=encryption.is_on)
         kept = _kept(folder, "0.0.0.0" if is_lan else LOOPBACK)
         said = settings.parse(given, StackFile, source, base=kept)
         return StackSettings(
@@ -75,6 +88,7 @@ def load(
             logs=said.logs,
             node_ip=node_ip,
             public=stack,
+            tls=encryption,
         ), handle
     except BaseException:
         os.close(handle)
@@ -138,7 +152,7 @@ def _kept(folder: Path, host: str) -> StackFile:
     """What the data folder remembers. A new one is given keys, one without ports the customary ones."""
     file = folder / NAME
     if not file.exists():
-        made = StackFile(ports=_free_defaults(host))
+        made = StackFile(ports=_free_defaults(host, Ports()))
         tables = {"project": dataclasses.asdict(made.project), "secrets": dataclasses.asdict(made.secrets)}
         write_tables(file, tables, header=_HEADER)
         return made
@@ -149,16 +163,34 @@ def _kept(folder: Path, host: str) -> StackFile:
             f"{error.message}; put a copy of this file back, or delete it for a new project, "
             "whose new app key every device needs then"
         ) from error
-    return kept if kept.ports != Ports() else dataclasses.replace(kept, ports=_free_defaults(host))
+    return dataclasses.replace(kept, ports=_free_defaults(host, kept.ports))
 
 
-def _free_defaults(host: str) -> Ports:
-    """The customary ports; in place of one that another program has, any free one, kept from then on."""
-    free = {name: port for name, port in DEFAULT_PORTS.items() if is_free(PORT_KINDS[name][1], host, port)}
-    return Ports(**free)
+def _free_defaults(host: str, kept: Ports) -> Ports:
+    """The customary ports, for those not kept; in place of one that another program has, any free one."""
+    free = {
+        name: port
+        for name, port in DEFAULT_PORTS.items()
+        if getattr(kept, name) is None and is_free(PORT_KINDS[name][1], host, port)
+    }
+    return dataclasses.replace(kept, **free)
 
 
-def _address(lan: bool, given: str | None) -> tuple[str, str]:
+def _check_tls(stack: StackSection, tls: TlsSection) -> None:
+    if (tls.certificate is None) != (tls.key is None):
+        raise InvalidConfig(
+            "a certificate and its key belong together: give both --tls-cert and --tls-key, or `certificate` and "
+            "`key` in [tls]"
+        )
+    if tls.is_on and stack.behind_proxy:
+        raise InvalidConfig(
+            "[stack] behind_proxy is for a proxy of your own, and TLS brings the stack's: leave one of them out"
+        )
+    if tls.is_on and (stack.public_url or "").startswith("http:"):
+        raise InvalidConfig("[stack] public_url: with TLS it begins with https://")
+
+
+def _address(lan: bool, given: str | None, *, tls: bool) -> tuple[str, str]:
     """Returns what devices are told, a number or a name, and the number of it, for media."""
     if not lan:
         return LOOPBACK, LOOPBACK
@@ -167,14 +199,25 @@ def _address(lan: bool, given: str | None) -> tuple[str, str]:
         raise InvalidConfig(
             "this machine has no address on a network; connect it, or write `address` into [stack]"
         )
-    if ":" in address:
+    address = address.removeprefix("[").removesuffix("]")
+    if "%" in address or address.lower().startswith("fe80:"):
         raise InvalidConfig(
-            f"[stack] address: {address}: the stack serves IPv4 only; give an IPv4 address or a name that has one"
+            f"[stack] address: {address} is of one link alone; give an address of the network"
+        )
+    if ":" in address and not tls:
+        raise InvalidConfig(
+            f"[stack] address: {address}: without TLS the stack serves IPv4 only; add --tls, or give an IPv4 "
+            "address or a name that has one"
         )
     try:
-        found = socket.getaddrinfo(address, None, socket.AF_INET, socket.SOCK_STREAM)
+        found = socket.getaddrinfo(address, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise InvalidConfig(
-            f"[stack] address: {address!r} is no IPv4 address, and no name that this machine knows ({error})"
+            f"[stack] address: {address!r} is no address, and no name that this machine knows ({error})"
         ) from error
-    return address, str(found[0][4][0])
+    numbers = sorted((str(each[4][0]) for each in found), key=lambda number: ":" in number)
+    if ":" in numbers[0] and not tls:
+        raise InvalidConfig(
+            f"[stack] address: {address} has no IPv4 address, and the stack serves IPv6 with TLS only; add --tls"
+        )
+    return (numbers[0] if ":" in address else address), numbers[0]

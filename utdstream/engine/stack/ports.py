@@ -20,8 +20,9 @@ from typing import Literal
 
 from utdstream.errors import UTDStreamException
 
-Part = Literal["livekit", "engine", "mqtt"]
+Part = Literal["livekit", "engine", "mqtt", "proxy"]
 PARTS: tuple[Part, ...] = ("livekit", "mqtt", "engine")
+"""Those of every stack; with TLS the proxy comes to them."""
 LOOPBACK = "127.0.0.1"
 
 DEFAULT_PORTS = {
@@ -31,6 +32,8 @@ DEFAULT_PORTS = {
     "livekit_tcp": 7881,
     "stun": 3478,
     "mqtt": 1883,
+    "https": 8443,
+    "mqtts": 8883,
 }
 PORT_KINDS: dict[str, tuple[Part, str]] = {
     "engine": ("engine", "tcp"),
@@ -39,6 +42,8 @@ PORT_KINDS: dict[str, tuple[Part, str]] = {
     "livekit_tcp": ("livekit", "tcp"),
     "stun": ("livekit", "udp"),
     "mqtt": ("mqtt", "tcp"),
+    "https": ("proxy", "tcp"),
+    "mqtts": ("proxy", "tcp"),
 }
 """Which part uses a port, and whether it is tcp or udp."""
 
@@ -101,6 +106,11 @@ def is_free(kind: str, host: str, port: int) -> bool:
     return True
 
 
+def has_ipv6() -> bool:
+    """Whether this machine can listen on IPv6 at all."""
+    return is_free("tcp", "::1", 0)
+
+
 def lan_address() -> str | None:
     """This machine's IPv4 address on its network, or None. No packet is sent."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):
@@ -135,7 +145,8 @@ def _range() -> tuple[int, int]:
 
 
 def _bound(kind: str, host: str, port: int, reuse: bool) -> socket.socket:
-    held = socket.socket(socket.AF_INET, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    held = socket.socket(family, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM)
     try:
         if reuse and kind == "tcp":
             held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,6 +1,7 @@
-"""What the three programs of a stack read: the configuration of livekit-server, mosquitto and the engine.
+"""What the programs of a stack read: the configuration of livekit-server, mosquitto and the engine.
 
-Owns: these files. Any thread. Imports the stack's settings and the engine's. Starts nothing: that is `supervisor`.
+Owns: these files; the proxy's own is in `proxy`. Any thread. Imports the stack's settings and the engine's. Starts
+nothing: that is `supervisor`.
 
 1. No address outside this machine or its LAN is named in any of them, so none is ever contacted.
 2. Nothing listens beyond loopback unless the LAN was asked for.
@@ -21,6 +22,7 @@ from pathlib import Path
 from utdstream.engine.config import WEBHOOK_EVENTS, WEBHOOK_PATH
 from utdstream.engine.stack.ports import LOOPBACK, Part
 from utdstream.engine.stack.private_files import private_folder, write_private, write_tables
+from utdstream.engine.stack.proxy import proxy_folder, put_files
 from utdstream.engine.stack.settings import ENGINE_LOGIN, StackSettings
 from utdstream.engine.stack.users import hand_over
 
@@ -35,7 +37,8 @@ _BROKER_SAVES_EVERY_S = 60
 def livekit_config(settings: StackSettings) -> dict[str, object]:
     """livekit-server's configuration (livekit 1.13.5). Its parser is strict and reads JSON as YAML."""
     ports, keys = settings.ports, settings.secrets
-    node_ip = settings.node_ip or settings.address
+    node_ip = settings.media_ip
+    is_ipv6 = ":" in node_ip
     rtc: dict[str, object] = {
         "udp_port": ports.livekit_udp,
         "tcp_port": ports.livekit_tcp if settings.lan else 0,
@@ -44,10 +47,10 @@ def livekit_config(settings: StackSettings) -> dict[str, object]:
         # Without it no client on this machine connects: "wait_pc_connection timed out" after four times 15 s.
         "enable_loopback_candidate": not settings.lan,
         # Without a STUN server of its own, livekit hands every client the names of public ones.
-        "stun_servers": [f"{node_ip}:{ports.stun}"],
+        "stun_servers": [f"[{node_ip}]:{ports.stun}" if is_ipv6 else f"{node_ip}:{ports.stun}"],
     }
     if settings.lan:
-        rtc["ips"] = {"includes": [f"{node_ip}/32"]}
+        rtc["ips"] = {"includes": [f"{node_ip}/{128 if is_ipv6 else 32}"]}
     else:
         rtc["interfaces"] = {"includes": ["lo"]}
     return {
@@ -136,6 +139,8 @@ def engine_config(settings: StackSettings) -> dict[str, Mapping[str, object]]:
     """The engine's own configuration, as tables (`utdstream.engine.config` reads it)."""
     ports, keys = settings.ports, settings.secrets
     ca_file = settings.public.mqtt_public_ca_file
+    if ca_file is None and settings.ca_file is not None:
+        ca_file = _engines_ca(settings)
     return {
         "engine": {
             "host": settings.clear_host,
@@ -143,6 +148,7 @@ def engine_config(settings: StackSettings) -> dict[str, Mapping[str, object]]:
             "database": str(settings.database),
             "token_secret": keys.token_secret,
             "log_level": settings.log_level,
+            "forwarded_for": settings.tls.is_on or settings.public.forwarded_for,
         },
         "project": dataclasses.asdict(settings.project),
         "livekit": {
@@ -156,7 +162,7 @@ def engine_config(settings: StackSettings) -> dict[str, Mapping[str, object]]:
             "port": ports.mqtt,
             "public_host": settings.mqtt_host,
             "public_port": settings.mqtt_port,
-            "public_tls": settings.public.mqtt_public_tls,
+            "public_tls": settings.mqtt_tls,
             "username": ENGINE_LOGIN,
             "password": keys.mqtt_password,
         }
@@ -173,6 +179,10 @@ def write_configuration(settings: StackSettings, plugin: Path) -> None:
     write_private(settings.file("mosquitto.conf"), mosquitto_config(settings, plugin))
     write_tables(settings.file("engine.toml"), engine_config(settings))
     _move_database(settings)
+    if settings.tls.is_on:
+        put_files(settings)
+    if settings.ca_file is not None:
+        write_private(_engines_ca(settings), settings.ca_file.read_text(encoding="ascii"))
     logins = settings.file("mqtt") / "dynsec.json"
     password = settings.secrets.mqtt_password
     if not _lets_in(logins, password):
@@ -180,9 +190,15 @@ def write_configuration(settings: StackSettings, plugin: Path) -> None:
     owned: dict[Part, list[Path]] = {
         "livekit": [settings.file("livekit.yaml")],
         "mqtt": [settings.file("mosquitto.conf"), settings.file("mqtt")],
-        "engine": [settings.file("engine.toml"), settings.database.parent],
+        "engine": [settings.file("engine.toml"), _engines_ca(settings), settings.database.parent],
+        "proxy": [proxy_folder(settings)],
     }
     hand_over(settings.folder, settings.users, owned)
+
+
+def _engines_ca(settings: StackSettings) -> Path:
+    """The engine's copy of the authority: it may have a user of its own."""
+    return settings.file("engine-ca.pem")
 
 
 def _move_database(settings: StackSettings) -> None:

@@ -1,4 +1,4 @@
-"""Is a server answering? One probe for each of the three programs.
+"""Is a server answering? One probe for each of the programs.
 
 Owns: what "ready" means. Each probe is one short connection. Imports the standard library only.
 Blocks, to its time-out. Any thread but an event loop's.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.client
 import secrets
 import socket
+import ssl
 import struct
 
 from utdstream.engine.stack.ports import LOOPBACK, Part
@@ -17,13 +18,17 @@ from utdstream.engine.stack.settings import ENGINE_LOGIN, StackSettings
 
 def failure(part: Part, settings: StackSettings, *, timeout: float = 1.0) -> str | None:
     """None when the part answers; else what was seen, in a few words."""
-    port = {"livekit": settings.ports.livekit, "engine": settings.ports.engine, "mqtt": settings.ports.mqtt}
-    number = port[part]
+    ports = settings.ports
+    number = {"livekit": ports.livekit, "engine": ports.engine, "mqtt": ports.mqtt, "proxy": ports.https}[
+        part
+    ]
     if number is None:
         return "no port"
     try:
         if part == "mqtt":
             return _broker_failure(number, settings.secrets.mqtt_password, timeout)
+        if part == "proxy":
+            return _tls_failure(number, timeout)
         return _http_failure(number, "/health" if part == "engine" else "/", timeout)
     except OSError as error:
         return error.strerror or type(error).__name__
@@ -40,6 +45,14 @@ def _http_failure(port: int, path: str, timeout: float) -> str | None:
         return None if answer.status == 200 else f"HTTP {answer.status}"
     finally:
         connection.close()
+
+
+def _tls_failure(port: int, timeout: float) -> str | None:
+    """A handshake alone: what is behind the proxy has probes of its own, and the certificate was checked."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with socket.create_connection((LOOPBACK, port), timeout=timeout) as plain, context.wrap_socket(plain):
+        return None
 
 
 def _broker_failure(port: int, password: str, timeout: float) -> str | None:

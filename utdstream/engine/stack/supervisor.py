@@ -1,6 +1,6 @@
-"""Starts and watches one stack: livekit-server, mosquitto and the engine, as three children.
+"""Starts and watches one stack: livekit-server, mosquitto, the engine and, with TLS, the proxy, each a child.
 
-Owns: the three processes, the ports until they are bound, the restart after a death nobody asked for.
+Owns: the processes, the ports until they are bound, the restart after a death nobody asked for.
 What the programs are told is in `programs`; where they are found in `binaries`. Imports the standard
 library and its neighbours, never asyncio.
 
@@ -21,19 +21,25 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from utdstream.backoff import Backoff
 from utdstream.engine.stack import binaries, ready
 from utdstream.engine.stack.child import Child, engine_command, stop_in_order
 from utdstream.engine.stack.child_log import log_of
-from utdstream.engine.stack.ports import PARTS, PORT_KINDS, Part, Reservation, reserve
+from utdstream.engine.stack.ports import PARTS, PORT_KINDS, Part
 from utdstream.engine.stack.programs import write_configuration
+from utdstream.engine.stack.proxy import haproxy_command, take_certificate
+from utdstream.engine.stack.reserved_ports import all_of, reserve_ports
 from utdstream.engine.stack.settings import StackSettings, port_names
 from utdstream.errors import InvalidConfig, SessionClosed, UTDStreamException
+
+if TYPE_CHECKING:
+    from utdstream.engine.stack.certificates import Certificate
 
 _log = logging.getLogger(__name__)
 
@@ -79,6 +85,7 @@ class Supervisor:
         self._thread: threading.Thread | None = None
         self._done = threading.Event()
         self._children: dict[Part, Child] = {}
+        self._certificate: Certificate | None = None
 
     @property
     def settings(self) -> StackSettings:
@@ -86,7 +93,7 @@ class Supervisor:
         return self._settings
 
     def start(self, *, timeout: float = 20.0) -> None:
-        """All three parts, answering. Blocks, to `timeout`.
+        """All parts, answering. Blocks, to `timeout`.
 
         Raises: StackError (also for a program that is missing), PortTaken, InvalidConfig.
         """
@@ -165,6 +172,25 @@ class Supervisor:
             self.start_part(part, timeout=max(0.0, deadline - time.monotonic()))
         return parts
 
+    @property
+    def certificate(self) -> Certificate | None:
+        """What this stack shows to devices; None without TLS."""
+        return self._certificate
+
+    def renew_certificate(self) -> bool:
+        """Looks after the certificate of a stack with TLS; whether there is a new one, which the proxy then shows.
+
+        Blocks: a second at most. Raises: InvalidConfig, and the old one stays, when one that was given is not in
+        order.
+        """
+        before, self._certificate = self._certificate, _certificate(self._settings)
+        if before == self._certificate:
+            return False
+        if self.is_running("proxy") and not take_certificate(self._settings):
+            self.stop_part("proxy")
+            self.start_part("proxy")
+        return True
+
     def is_running(self, part: Part) -> bool:
         """Whether the part has a process."""
         return self._child(part).running
@@ -197,27 +223,32 @@ class Supervisor:
             livekit = binaries.find_livekit_server().path
             broker = binaries.find_mosquitto().path
             plugin = binaries.find_dynsec_plugin().path
+            proxy = binaries.find_haproxy().path if self._wanted.tls.is_on else None
         except binaries.ProgramMissing as error:
             raise StackError(str(error)) from error
-        self._settings, held = _reserve_ports(self._wanted)
+        self._settings, held = reserve_ports(self._wanted)
         try:
             settings = self._settings
+            if proxy is not None:
+                self._certificate = _certificate(settings)
             write_configuration(settings, plugin)
             commands: dict[Part, list[str]] = {
                 "livekit": [str(livekit), "--config", str(settings.file("livekit.yaml"))],
                 "mqtt": [str(broker), "-c", str(settings.file("mosquitto.conf"))],
                 "engine": engine_command(settings.file("engine.toml")),
             }
+            if proxy is not None:
+                commands["proxy"] = haproxy_command(proxy, settings)
             self._children = {
                 part: Child(
                     part, commands[part], log_of(settings, part), held[part], settings.users.get(part)
                 )
-                for part in PARTS
+                for part in settings.parts
             }
-            for part in PARTS:
-                self._call(self._children[part].spawn)
+            for child in self._children.values():
+                self._call(child.spawn)
         finally:
-            for reservation in (one for part in PARTS for one in held[part]):
+            for reservation in all_of(held):
                 reservation.release()
         for child in self._children.values():
             self._wait_ready(child, deadline)
@@ -247,8 +278,9 @@ class Supervisor:
     def _child(self, part: Part) -> Child:
         child = self._children.get(part)
         if child is None:
-            if part not in PARTS:
-                raise InvalidConfig(f"a stack has no part {part!r}; its parts are {', '.join(PARTS)}")
+            if part not in self._wanted.parts:
+                parts = ", ".join(self._wanted.parts)
+                raise InvalidConfig(f"this stack has no part {part!r}; its parts are {parts}")
             raise SessionClosed("the stack is not running; start it first")
         return child
 
@@ -350,23 +382,7 @@ class Supervisor:
             _log.exception("on_event raised for %s", event.part)
 
 
-def _reserve_ports(wanted: StackSettings) -> tuple[StackSettings, dict[Part, list[Reservation]]]:
-    held: dict[Part, list[Reservation]] = {part: [] for part in PARTS}
-    numbers: dict[str, int] = {}
-    try:
-        for name in port_names(wanted):
-            part, kind = PORT_KINDS[name]
-            reservation = reserve(kind, wanted.host_of(name), getattr(wanted.ports, name))
-            held[part].append(reservation)
-            numbers[name] = reservation.port
-    except BaseException:
-        for reservation in _all(held):
-            reservation.release()
-        raise
-    ports = dataclasses.replace(wanted.ports, **numbers)
-    return dataclasses.replace(wanted, ports=ports), held
+def _certificate(settings: StackSettings) -> Certificate:
+    from utdstream.engine.stack import certificates  # its package is heavy
 
-
-def _all(held: dict[Part, list[Reservation]]) -> Iterator[Reservation]:
-    for reservations in held.values():
-        yield from reservations
+    return certificates.prepare(settings)

@@ -13,12 +13,14 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from utdstream import foreground
 from utdstream.engine.stack import data_folder, users
-from utdstream.engine.stack.ports import PARTS, Part
+from utdstream.engine.stack.ports import Part
+from utdstream.engine.stack.settings import TlsSection
 from utdstream.engine.stack.supervisor import PartEvent, Supervisor
 from utdstream.errors import InvalidConfig
 from utdstream.service_manager import ServiceManager
@@ -27,6 +29,7 @@ _log = logging.getLogger(__name__)
 
 _LOOK_S = 0.5
 """New secrets are looked for as often as this."""
+_LOOK_AT_CERTIFICATE_S = 60.0
 
 
 def run(
@@ -35,6 +38,7 @@ def run(
     data: Path | None,
     lan: bool,
     address: str | None = None,
+    tls: TlsSection | None = None,
     announce: Callable[[dict[str, object]], None],
 ) -> int:
     """Runs the stack until SIGINT (130), SIGTERM or SIGHUP (0); the exit status. Blocks until then.
@@ -42,8 +46,8 @@ def run(
     `announce` is called once, when everything answers. No process and no port is left behind.
     Raises: InvalidConfig, StackError, PortTaken.
     """
-    settings, lock = data_folder.load(config=config, data=data, lan=lan, address=address)
-    settings = dataclasses.replace(settings, users=users.find(PARTS))
+    settings, lock = data_folder.load(config=config, data=data, lan=lan, address=address, tls=tls)
+    settings = dataclasses.replace(settings, users=users.find(settings.parts))
     signals = [signal.SIGINT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # it is, under nohup
         signals.append(signal.SIGHUP)
@@ -76,17 +80,19 @@ def run(
 
 def facts(supervisor: Supervisor) -> dict[str, object]:
     """Where everything is, without a key: the file that holds the keys is named instead."""
-    settings = supervisor.settings
+    settings, certificate = supervisor.settings, supervisor.certificate
     return {
         "base_url": settings.base_url,
         "livekit_url": settings.livekit_url,
         "mqtt_host": settings.mqtt_host,
         "mqtt_port": settings.mqtt_port,
-        "mqtt_tls": settings.public.mqtt_public_tls,
+        "mqtt_tls": settings.mqtt_tls,
         "app_id": settings.project.app_id,
         "keys_file": str(settings.folder / data_folder.NAME),
         "logs": str(settings.folder / "logs"),
-        "pids": {part: supervisor.pid(part) for part in PARTS},
+        "pids": {part: supervisor.pid(part) for part in settings.parts},
+        "ca_file": None if settings.ca_file is None else str(settings.ca_file),
+        "tls_fingerprint": None if certificate is None else certificate.fingerprint,
     }
 
 
@@ -110,19 +116,20 @@ class _Report:
         self._manager.status(self._text())
 
     def _text(self) -> str:
-        down = [part for part in PARTS if part in self._down]
+        down = sorted(self._down)
         return f"{' and '.join(down)} died and is started again" if down else self._well
 
 
 def _hold(
     supervisor: Supervisor, manager: ServiceManager, config: Path | None, stopping: threading.Event
 ) -> None:
-    """Until `stopping`: says that the supervisor is alive as often as the service manager wants it, and takes what
-    `utdstream engine rotate` wrote.
+    """Until `stopping`: says that the supervisor is alive as often as the service manager wants it, takes what
+    `utdstream engine rotate` wrote, and looks after the certificate.
     """
     folder = supervisor.settings.folder
     seen = data_folder.stamp(folder)
     pause_s = min(manager.watchdog_s / 3 or _LOOK_S, _LOOK_S)
+    keeper = _Keeper(supervisor)
     while not stopping.wait(pause_s):
         if manager.watchdog_s and supervisor.responds(timeout=pause_s):
             manager.alive()
@@ -130,6 +137,32 @@ def _hold(
         if now != seen and now != (0, 0):
             seen = now
             _take_secrets(supervisor, config)
+        keeper.look()
+
+
+class _Keeper:
+    """Has the certificate renewed: one that ends soon, whose files were replaced, or after the clock was set."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+        self._looked_at = time.monotonic()
+        self._said = ""
+
+    def look(self) -> None:
+        if (
+            self._supervisor.certificate is None
+            or time.monotonic() - self._looked_at < _LOOK_AT_CERTIFICATE_S
+        ):
+            return
+        self._looked_at = time.monotonic()
+        try:
+            if self._supervisor.renew_certificate():
+                _log.info("devices are shown a new certificate from now on")
+            self._said = ""
+        except InvalidConfig as error:
+            if error.message != self._said:
+                _log.warning("the certificate stays as it is: %s", error)
+            self._said = error.message
 
 
 def _take_secrets(supervisor: Supervisor, config: Path | None) -> None:
