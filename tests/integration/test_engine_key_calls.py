@@ -77,16 +77,16 @@ def test_ring_when_the_callers_key_is_revoked_stops(
     site: Site, signed_in: Callable[[str], UTDStreamClient]
 ) -> None:
     """The callee is told at once; the caller's session ends too, once."""
-    door, house = signed_in("door 1"), signed_in("house 1")
+    door, house = signed_in("door-1"), signed_in("house-1")
     inbox = house.incoming_calls()
     inbox.connected.wait_for(True, timeout=10)
     cancelled: list[str] = []
     inbox.cancelled.subscribe(lambda cancel: cancelled.append(cancel.call_id))
     session = door.call_session(UTDStreamType.VIDEO_CALL)
-    session.start(callee_identity="house 1")
+    session.start(callee_identity="house-1")
     ring = inbox.ringing.wait(timeout=10)
     seen = history_of(session)
-    revoke(site, "door 1")
+    revoke(site, "door-1")
     over = site.server().get(ring.call_id)
     assert (over.status, over.end_reason) == (S.ENDED, "caller_cancelled"), "when the revocation is answered"
     eventually(lambda: cancelled == [ring.call_id], "the house is silent", AT_ONCE_S)
@@ -98,13 +98,13 @@ def test_ring_when_the_only_key_of_the_callee_is_revoked_ends_at_the_caller(
     site: Site, signed_in: Callable[[str], UTDStreamClient]
 ) -> None:
     """It can be answered no more: the caller is told now, not when the ring time is over."""
-    door, house = signed_in("door 2"), signed_in("house 2")
+    door, house = signed_in("door-2"), signed_in("house-2")
     inbox = house.incoming_calls()
     inbox.connected.wait_for(True, timeout=10)
     session = door.call_session(UTDStreamType.VIDEO_CALL)
-    session.start(callee_identity="house 2")
+    session.start(callee_identity="house-2")
     ring = inbox.ringing.wait(timeout=10)
-    revoke(site, "house 2")
+    revoke(site, "house-2")
     over = site.server().get(ring.call_id)
     assert (over.status, over.end_reason) == (S.ENDED, "callee_hangup")
     with pytest.raises(CallNotAnswered) as refused:
@@ -116,13 +116,13 @@ def test_ring_when_the_callee_has_another_key_goes_on(
     site: Site, signed_in: Callable[[str], UTDStreamClient]
 ) -> None:
     """A lost telephone of the house does not end what rings at the others."""
-    door, kept, _lost = signed_in("door 3"), signed_in("house 3"), signed_in("house 3")
+    door, kept, _lost = signed_in("door-3"), signed_in("house-3"), signed_in("house-3")
     inbox = kept.incoming_calls()
     inbox.connected.wait_for(True, timeout=10)
     session = door.call_session(UTDStreamType.VIDEO_CALL)
-    session.start(callee_identity="house 3")
+    session.start(callee_identity="house-3")
     ring = inbox.ringing.wait(timeout=10)
-    revoke(site, "house 3")
+    revoke(site, "house-3")
     ring.accept()
     assert session.wait_for_answer(timeout=10).status is S.ACTIVE
 
@@ -132,16 +132,16 @@ def test_call_when_the_key_of_one_side_is_revoked_ends_once_on_both(
     site: Site, signed_in: Callable[[str], UTDStreamClient], whose: str
 ) -> None:
     """One terminal state at the engine, the same on either side, and nobody in the media room."""
-    door, house = signed_in(f"door {whose}"), signed_in(f"house {whose}")
+    door, house = signed_in(f"door-{whose}"), signed_in(f"house-{whose}")
     inbox = house.incoming_calls()
     inbox.connected.wait_for(True, timeout=10)
     calling = door.call_session(UTDStreamType.VIDEO_CALL)
-    calling.start(callee_identity=f"house {whose}")
+    calling.start(callee_identity=f"house-{whose}")
     ring = inbox.ringing.wait(timeout=10)
     answering = ring.accept()
     calling.wait_for_answer(timeout=10)
     seen = history_of(calling), history_of(answering)
-    revoke(site, f"{whose} {whose}")
+    revoke(site, f"{whose}-{whose}")
     over = site.server().get(ring.call_id)
     assert (over.status, over.end_reason) == (
         S.ENDED,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from engine_site import EventReader, Site, people_of
+from engine_site import EventReader, Site, people_of, person_of
 from facts import eventually
 
 from utdstream import AuthenticationFailed, PermissionDenied, UTDStreamClient, UTDStreamType
@@ -108,6 +108,86 @@ def test_room_when_the_key_may_not_host_is_neither_made_nor_claimed(site: Site) 
     assert mint(site, listener, "listener", **show, role="host")[1]["role"] == "audience"
     lesser = site.stack.issue_key("ann")
     assert code_of(mint(site, lesser, "ann", **show)) == (403, "forbidden")
+
+
+AS_HOST: dict[str, tuple[str, str, object]] = {
+    "close": ("DELETE", routes.room("parlour"), None),
+    "read": ("GET", routes.room("parlour"), None),
+    "say": ("POST", routes.send_data("parlour"), {"data": "x"}),
+    "describe": ("PUT", routes.room_metadata("parlour"), {"metadata": {}}),
+    "lock comments": ("PUT", routes.comments_lock("parlour"), {"locked": True}),
+    "remove": ("DELETE", routes.participant("parlour", "guest"), None),
+    "look": ("GET", routes.participant("parlour", "guest"), None),
+    "permit": ("PUT", routes.participant_action("parlour", "guest", "permissions"), {"can_publish": True}),
+    "mute": ("PUT", routes.participant_action("parlour", "guest", "mute"), {"audio": True}),
+    "forbid": ("PUT", routes.participant_action("parlour", "guest", "forbid-stream"), {}),
+    "promote": ("PUT", routes.participant_action("parlour", "guest", "role"), {"role": "admin"}),
+    "set up": ("POST", routes.seats_action("parlour", "setup"), {"seat_count": 4}),
+    "lock": ("POST", routes.seat_action("parlour", 1, "lock"), None),
+    "take the host's seat": ("POST", routes.seat_action("parlour", 0, "take"), None),
+    "invite": ("POST", routes.speakers("parlour", "invite"), {"target_identity": "guest", "seat_index": 2}),
+    "ban": ("POST", routes.BAN, {"identity": "guest", "room_name": "parlour"}),
+    "lift": ("DELETE", routes.BAN, {"identity": "guest", "room_name": "parlour"}),
+    "list bans": ("GET", f"{routes.BANS}?room_name=parlour", None),
+}
+
+
+@pytest.mark.parametrize("what", AS_HOST)
+def test_host_when_the_key_may_not_host_does_nothing_as_one(site: Site, what: str) -> None:
+    """To host belongs to the key: the name alone, by a key that may not, opens nothing, in whatever operation."""
+    hosting, lesser, guest = (
+        site.stack.issue_key("lady", may_host=True),
+        site.stack.issue_key("lady"),
+        site.stack.issue_key("guest"),
+    )
+    parlour = {"room_name": "parlour", "type": "audio_room"}
+    host = mint(site, hosting, "lady", **parlour, role="host")[1]
+    mint(site, guest, "guest", **parlour)
+    method, path, body = AS_HOST[what]
+    bearer = mint(site, lesser, "lady")[1]["user_token"]
+    refused = site.with_headers(Authorization=f"Bearer {bearer}").ask(method, path, body)
+    assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
+    assert "this app key may not host" in refused.json()["message"]
+    taken = site.with_headers(Authorization=f"Bearer {host['user_token']}").ask(method, path, body)
+    assert taken.json().get("code") != "forbidden"
+
+
+def test_bans_when_listed_by_a_key_that_may_not_host_are_none(site: Site) -> None:
+    """Nor those of a room that the key is not for."""
+    hosting = site.stack.issue_key("dean", may_host=True)
+    elsewhere = site.stack.issue_key("dean", may_host=True, rooms=["other-*"])
+    host = mint(site, hosting, "dean", room_name="college", role="host")[1]
+    as_host = site.with_headers(Authorization=f"Bearer {host['user_token']}")
+    ban = {"identity": "rowdy-one", "room_name": "college"}
+    assert as_host.ask("POST", routes.BAN, ban).status_code == 201
+    assert len(as_host.ask("GET", routes.BANS).json()["data"]) == 1
+    for key in (site.stack.issue_key("dean"), elsewhere):
+        asker = site.with_headers(Authorization=f"Bearer {mint(site, key, 'dean')[1]['user_token']}")
+        assert asker.ask("GET", routes.BANS).json()["data"] == []
+        assert asker.ask("POST", routes.BAN, ban).json()["code"] == "forbidden"
+
+
+def test_participant_when_its_name_becomes_host_by_another_key_publishes_nothing(site: Site) -> None:
+    """It came in as a listener by a key that may not host; the claim by one that may is not for it."""
+    maker, hosting, lesser = (
+        site.stack.issue_key("builder", may_host=True),
+        site.stack.issue_key("eve", may_host=True),
+        site.stack.issue_key("eve"),
+    )
+    stage = {"room_name": "arena", "type": "live_stream"}
+    mint(site, maker, "builder", **stage)
+    listener = mint(site, lesser, "eve", **stage)[1]
+    name = f"p{site.stack.app_id}_arena"
+    with UTDRoom() as room:
+        room.connect(str(listener["url"]), str(listener["token"]))
+        eventually(lambda: people_of(site.stack, name) == ["eve"], "it is there")
+        assert mint(site, hosting, "eve", **stage, role="host")[1]["role"] == "host"
+        eventually(
+            lambda: '"host"' in str(person_of(site.stack, name, "eve").get("metadata")), "it was looked at"
+        )
+        permission = person_of(site.stack, name, "eve")["permission"]
+        assert not permission.get("can_publish", permission.get("canPublish", False))  # type: ignore[attr-defined]
+        assert not room.can_publish.value
 
 
 def test_room_when_it_has_no_owner_is_not_claimed_by_a_key_that_may_not_host(site: Site) -> None:

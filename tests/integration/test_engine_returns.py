@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from engine_site import Asker, Site
-from facts import eventually
 
 from utdstream import Devices, UTDLiveStreamSession, UTDStreamClient
 from utdstream._wire import routes
@@ -22,7 +21,7 @@ RETURNER = Path(__file__).parent / "programs" / "returner.py"
 TIMES = 10
 MOST_HEARD_S = 0.7
 ENOUGH_S = 0.3
-"""A listener who may stay hears more than this in one and a half seconds."""
+FOR_EVER_S = 1000.0
 
 
 @pytest.fixture(scope="module")
@@ -45,13 +44,13 @@ class Show:
     def __init__(self, site: Site, name: str) -> None:
         self.site = site
         self.name = name
-        key = site.stack.issue_key(f"host of {name}", may_host=True)
+        key = site.stack.issue_key(f"host-of-{name}", may_host=True)
         self._client = UTDStreamClient(site.stack.app_id, key, base_url=site.stack.base_url)
         self._session: UTDLiveStreamSession | None = None
 
     def __enter__(self) -> Show:
         self._session = self._client.join_live_stream(
-            identity=f"host of {self.name}",
+            identity=f"host-of-{self.name}",
             room_name=self.name,
             as_host=True,
             devices=Devices(microphone=ToneMicrophone()),
@@ -69,17 +68,25 @@ class Show:
         return dict(answer.json())
 
 
-def comes_back(minted: dict[str, str], *, times: int, pause_s: float = 0.0) -> tuple[int, float]:
+def comes_back(minted: dict[str, str], *, times: int) -> tuple[int, float]:
     """How often somebody with this media token is let in, and the seconds of sound that are heard in all."""
-    wanted = {"url": minted["url"], "token": minted["token"], "times": times, "pause_s": pause_s}
+    return _listens(minted, times=times, patience_s=1.0, enough_s=FOR_EVER_S)
+
+
+def hears(minted: dict[str, str]) -> bool:
+    """Whether somebody with this media token hears the show; the machine may be slow."""
+    return _listens(minted, times=1, patience_s=15.0, enough_s=ENOUGH_S)[1] >= ENOUGH_S
+
+
+def _listens(minted: dict[str, str], **wanted: float) -> tuple[int, float]:
     run = subprocess.run(
         [sys.executable, str(RETURNER)],
-        input=json.dumps(wanted),
+        input=json.dumps({"url": minted["url"], "token": minted["token"], **wanted}),
         capture_output=True,
         text=True,
         timeout=120,
-        check=True,
     )
+    assert run.stdout, run.stderr[-2000:]
     said = json.loads(run.stdout)
     return said["joined"], said["heard_s"]
 
@@ -93,14 +100,14 @@ def key_id_of(server: Asker, identity: str) -> str:
 def test_listener_when_out_comes_back_again_and_again_hears_next_to_nothing(site: Site, why: str) -> None:
     """Not a moment each time, but a moment in all: after the first return it is not even let in."""
     with Show(site, f"hum-{why}") as show:
-        key = site.stack.issue_key(f"thief {why}")
-        minted = show.mint(key, f"thief {why}")
-        assert comes_back(minted, times=1)[1] > ENOUGH_S, "it heard the show before"
+        key = site.stack.issue_key(f"thief-{why}")
+        minted = show.mint(key, f"thief-{why}")
+        assert hears(minted), "it heard the show before"
         if why == "banned":
-            body = {"identity": f"thief {why}", "room_name": show.name}
+            body = {"identity": f"thief-{why}", "room_name": show.name}
             assert site.server().ask("POST", routes.BAN, body).status_code == 201
         else:
-            key_id = key_id_of(site.server(), f"thief {why}")
+            key_id = key_id_of(site.server(), f"thief-{why}")
             assert site.server().ask("DELETE", routes.key(key_id)).status_code == 200
         joined, heard_s = comes_back(minted, times=TIMES)
         assert heard_s <= MOST_HEARD_S
@@ -116,7 +123,7 @@ def test_listener_when_another_key_of_it_was_revoked_stays(site: Site) -> None:
         ids = [row["key_id"] for row in rows if row["identity"] == "twin"]
         site.server().ask("DELETE", routes.key(ids[-1]))
         assert comes_back(by_thief, times=3)[1] <= MOST_HEARD_S
-        assert comes_back(by_owner, times=1)[1] > ENOUGH_S
+        assert hears(by_owner)
 
 
 def test_listener_when_the_ban_is_lifted_is_let_in_again(site: Site) -> None:
@@ -127,4 +134,4 @@ def test_listener_when_the_ban_is_lifted_is_let_in_again(site: Site) -> None:
         site.server().ask("POST", routes.BAN, body)
         comes_back(minted, times=3)
         site.server().ask("DELETE", routes.BAN, body)
-        eventually(lambda: comes_back(minted, times=1)[1] > ENOUGH_S, "it hears the show", 15.0)
+        assert hears(minted)

@@ -3,7 +3,8 @@
 Owns: from a request to a rule at the desk. Runs on the loop thread; nothing here waits.
 
 1. A user token fixes the actor. A trusted server names one, or moderates in its own name.
-2. An identity that acts for itself (takes a seat, asks for the stage) must have been admitted: a token of this
+2. A key that may not host does nothing where its identity is host.
+3. An identity that acts for itself (takes a seat, asks for the stage) must have been admitted: a token of this
    room was minted for it. Reading seats and stage takes any user token of the project.
 """
 
@@ -14,6 +15,8 @@ from collections.abc import Callable
 from utdstream.engine.api.fields import LARGEST_NUMBER
 from utdstream.engine.api.request import Answer, Ask
 from utdstream.engine.flows.room_states import RoomDesk
+from utdstream.engine.rules import keys
+from utdstream.engine.rules.grants import is_host
 from utdstream.engine.rules.refusals import invalid, not_admitted
 from utdstream.engine.rules.room_state import Outcome, RoomState
 from utdstream.engine.rules.rooms import Room
@@ -40,7 +43,7 @@ class FrontDesk:
 
     def own(self, ask: Ask, rule: OwnRule) -> Outcome:
         """What an identity does for itself. Raises: Refusal."""
-        room = self.room(ask)
+        room = self._acted_on(ask)
         actor = ask.actor()
         if not ask.asker.trusted and not self.is_admitted(room, actor):
             raise not_admitted()
@@ -48,10 +51,17 @@ class FrontDesk:
 
     def moderating(self, ask: Ask, rule: ModeratorRule, *, field: str = "identity") -> Outcome:
         """What a host, an admin or the server does. Raises: Refusal."""
-        room = self.room(ask)
+        room = self._acted_on(ask)
         is_server = ask.asker.trusted and not ask.fields.has(field)
         actor = None if is_server else ask.actor(field)
         return self._desk.mutate(room, lambda room, state: rule(room, state, actor))
+
+    def _acted_on(self, ask: Ask) -> Room:
+        """The room in the path, for a key that may act there. Raises: Refusal."""
+        room, identity = self.room(ask), ask.asker.identity
+        if identity is not None:
+            keys.check_host(ask.asker.key, is_host=is_host(room, self.state(room), identity))
+        return room
 
     def is_admitted(self, room: Room, identity: str) -> bool:
         """Whether this identity ever got a token of the room."""

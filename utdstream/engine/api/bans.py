@@ -61,7 +61,7 @@ class BanHandlers:
         if wanted is not None:
             in_rooms = [self._moderated(ask, wanted)]
         elif ask.asker.identity is not None:
-            in_rooms = self._service.rooms_moderated_by(ask.asker.identity)
+            in_rooms = self._service.rooms_moderated_by(ask.asker.identity, ask.asker.key)
         found, total = self._service.page(in_rooms, page=page, per_page=per_page)
         rows = [bans.row(ban) for ban in found]
         return Answer(answers.page_to_json(rows, page=page, per_page=per_page, total=total))
@@ -84,6 +84,7 @@ class BanHandlers:
             room = self._rooms.place(name).room
             if room is None or not self._service.may_moderate(room, ask.asker.identity):
                 raise Refusal("forbidden", "Only the owner, a host or an admin of the room can do this")
+            self._service.check_key(room, ask.asker.identity, ask.asker.key)
         return name
 
     def _check_target(self, ask: Ask, name: str, target: str) -> None:

@@ -25,6 +25,7 @@ from utdstream.engine.media.sfu import Participant, SfuRoom
 from utdstream.engine.media.tokens import Tokens
 from utdstream.engine.push.notifier import Notifier
 from utdstream.engine.rules import keys, roles, rooms
+from utdstream.engine.rules.grants import is_host
 from utdstream.engine.rules.keys import Login
 from utdstream.engine.rules.refusals import Refusal, invalid, no_participant, not_moderator
 from utdstream.limits import MAX_RELIABLE_BYTES, MAX_SEATS
@@ -191,6 +192,7 @@ class RoomHandlers:
             raise Refusal("invalid_state", "This is the room of a call; end the call instead")
         if not ask.asker.trusted and ask.asker.identity != place.room.owner:
             raise Refusal("not_owner", "Only the owner can close the room")
+        keys.check_host(ask.asker.key, is_host=True)
         await self._service.close(place, _by(ask))
         return Answer({"ok": True, "message": "Room closed"})
 
@@ -225,11 +227,15 @@ class RoomHandlers:
         return Answer({"ok": True})
 
     def _moderates(self, ask: Ask, place: Place, target: str | None = None) -> bool:
-        """Whether the asker may moderate the room, and (when one is named) this participant of it."""
+        """Whether the asker may moderate the room, and (when one is named) this participant of it.
+
+        Raises: Refusal for a key that may not host, where its identity is host.
+        """
         if ask.asker.trusted or place.room is None or ask.asker.identity is None:
             return ask.asker.trusted
-        state = self._desk.state(place.room)
-        return roles.may_moderate(place.room, state, ask.asker.identity, target)
+        state, identity = self._desk.state(place.room), ask.asker.identity
+        keys.check_host(ask.asker.key, is_host=is_host(place.room, state, identity))
+        return roles.may_moderate(place.room, state, identity, target)
 
     def _room_type(self, fields: Fields) -> UTDStreamType:
         if fields.has("service"):

@@ -24,8 +24,9 @@ from utdstream.engine.flows.rooms import Place, RoomService
 from utdstream.engine.flows.steady_clock import SteadyClock
 from utdstream.engine.media.sfu import Sfu, SfuUnavailable
 from utdstream.engine.media.tokens import REFRESHED_FOR_S
-from utdstream.engine.rules import bans, moderation, roles, rooms
+from utdstream.engine.rules import bans, keys, moderation, roles, rooms
 from utdstream.engine.rules.bans import Ban
+from utdstream.engine.rules.keys import AppKey
 from utdstream.engine.rules.refusals import Refusal
 from utdstream.engine.rules.rooms import Room
 from utdstream.engine.store.contract import Store
@@ -85,9 +86,15 @@ class BanService:
         """True for the owner, the hosts and the admins of the room, unless they are banned from it."""
         return self._role(room, identity) in ("host", "admin") and not self.holding(identity, room.name)
 
-    def rooms_moderated_by(self, identity: str) -> list[str]:
-        """The names of the rooms that this identity moderates."""
-        return [room.name for room in self._store.rooms.all() if self.may_moderate(room, identity)]
+    def check_key(self, room: Room, identity: str, key: AppKey | None) -> None:
+        """Raises: Refusal when this key is not for the room, or not for what the identity is in it."""
+        if key is not None:
+            keys.check_room(key.rooms, room.name)
+        keys.check_host(key, is_host=self._role(room, identity) == "host")
+
+    def rooms_moderated_by(self, identity: str, key: AppKey | None) -> list[str]:
+        """The names of the rooms that this identity moderates with this key."""
+        return [room.name for room in self._store.rooms.all() if self._moderates(room, identity, key)]
 
     def check_may_ban(self, room: Room, actor: str, target: str) -> None:
         """Raises: Refusal when this moderator may not ban this identity."""
@@ -188,6 +195,13 @@ class BanService:
             _log.debug("%s is not removed from room %s now: %s", ban.identity, room, refusal.code)
         finally:
             self._leaving.discard((room, ban.identity))
+
+    def _moderates(self, room: Room, identity: str, key: AppKey | None) -> bool:
+        try:
+            self.check_key(room, identity, key)
+        except Refusal:
+            return False
+        return self.may_moderate(room, identity)
 
     def _role(self, room: Room, identity: str) -> str:
         return roles.role_of(room, self._desk.state(room), identity)

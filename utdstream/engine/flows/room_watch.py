@@ -22,7 +22,6 @@ from utdstream.engine.flows.room_states import RoomDesk
 from utdstream.engine.media.room_follower import RoomFollower
 from utdstream.engine.media.sfu import Participant, Sfu, SfuRoom, SfuUnavailable, Webhook
 from utdstream.engine.rules import calls, roles, room_views, rooms
-from utdstream.engine.rules.grants import rights
 from utdstream.engine.rules.rooms import MICROPHONE, Room
 from utdstream.engine.store.contract import Presence, Store
 
@@ -80,7 +79,7 @@ class RoomWatch:
                 self._people.arrived(room.name, person.identity, person.name or None)
         state = self._desk.state(room)
         metadata = room_views.person_metadata(person.metadata, room, state, person.identity)
-        is_right = rights(room, state, person.identity) == person.rights and metadata is None
+        is_right = self._follower.rights_of(room, state, person) == person.rights and metadata is None
         if not is_right or not self._follower.is_told(room.name):
             self._follower.look(room.name, {person.identity})
 

@@ -25,8 +25,9 @@ from utdstream._wire import messages
 from utdstream.backoff import Backoff
 from utdstream.engine.background import Lanes, Timers
 from utdstream.engine.media.sfu import Participant, Sfu, SfuNotFound, SfuUnavailable
-from utdstream.engine.rules import room_views, rooms
-from utdstream.engine.rules.grants import rights
+from utdstream.engine.media.tokens import KEY_ATTRIBUTE
+from utdstream.engine.rules import keys, room_views, rooms
+from utdstream.engine.rules.grants import Rights, is_host, rights
 from utdstream.engine.rules.room_state import Notice, RoomState
 from utdstream.engine.rules.room_views import Views
 from utdstream.engine.rules.rooms import MICROPHONE, Room
@@ -211,7 +212,14 @@ class RoomFollower:
             failed |= any(await asyncio.gather(*asked))
         return failed
 
+    def rights_of(self, room: Room, state: RoomState, person: Participant) -> Rights:
+        """What this participant may do now, in the room by the key that its media token was minted with."""
+        key = self._store.keys.get(person.attributes.get(KEY_ATTRIBUTE, ""))
+        return rights(room, state, person.identity, may_host=keys.may_host(key))
+
     async def _permit_one(self, room: Room, identity: str) -> bool:
+        if is_host(room, self._store.states.get(room), identity):
+            return await self._look_at_one(room, identity)  # its key is asked too
         if self._store.people.presence(room.name, identity) is not Presence.HERE:
             return False  # the arrival comes by a webhook, and is compared with the state then
         wanted = rights(room, self._store.states.get(room), identity)
@@ -242,7 +250,7 @@ class RoomFollower:
         """Gives a participant what the newest state says. True when that failed."""
         name = self.livekit_name(room.name)
         state = self._store.states.get(room)
-        wanted = rights(room, state, person.identity)
+        wanted = self.rights_of(room, state, person)
         metadata = room_views.person_metadata(person.metadata, room, state, person.identity)
         try:
             if wanted != person.rights or metadata is not None:

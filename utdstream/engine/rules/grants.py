@@ -54,13 +54,16 @@ def publish_rights(room: Room, state: RoomState, identity: str) -> tuple[str, ..
     return STAGE_SOURCES if identity in state.stage else ()
 
 
-def rights(room: Room, state: RoomState, identity: str) -> Rights:
-    """Everything this identity may do now."""
+def rights(room: Room, state: RoomState, identity: str, *, may_host: bool = True) -> Rights:
+    """Everything this identity may do now; with a key that may not host a host publishes nothing."""
+    sources = publish_rights(room, state, identity)
+    if not may_host and is_host(room, state, identity):
+        sources = ()
     override = state.overrides.get(identity)
     if override is None:
-        return Rights(publish_rights(room, state, identity))
+        return Rights(sources)
     return Rights(
-        publish_rights(room, state, identity),
+        sources,
         override.can_subscribe is not False,
         override.can_publish_data is not False,
     )

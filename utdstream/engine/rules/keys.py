@@ -5,8 +5,8 @@ Owns: `AppKey` and every decision about it. Pure: no I/O, the clock is given.
 1. A key names an identity, or a pattern: a `*` at the end stands for any ending. The rooms it enters are patterns
    of the same kind.
 2. The open key is the project's own `app_key`: any identity, any room, host too. It has no record.
-3. A key that may not host enters rooms that are open. It neither makes a room nor names its owner, and it is not
-   for the identity that hosts the room.
+3. A key that may not host enters rooms that are open. It neither makes a room nor names its owner. Where its
+   identity is host, by another key, it does nothing: to host belongs to the key, not to the name.
 4. The display name of a key takes the place of any name that its holder gives. Without one the holder is shown to
    those whom it calls by its identity; in a room it may choose.
 5. A key is never changed, only revoked. A revoked key is kept: what was minted with it is still told apart.
@@ -112,7 +112,24 @@ def check_guest(*, exists: bool, is_host: bool) -> None:
     if not exists:
         raise Refusal("room_not_found", "The room is not open, and this app key may not host it")
     if is_host:
-        raise Refusal("forbidden", "This identity hosts the room, and this app key may not host")
+        raise _no_host()
+
+
+def may_host(key: AppKey | None) -> bool:
+    """Whether what is done with this key may be done as a host. None: the open key, or the secret."""
+    return key is None or key.may_host
+
+
+def check_host(key: AppKey | None, *, is_host: bool) -> None:
+    """Raises: Refusal (`forbidden`) when the identity hosts the room and its key may not."""
+    if is_host and not may_host(key):
+        raise _no_host()
+
+
+def _no_host() -> Refusal:
+    return Refusal(
+        "forbidden", "This identity hosts the room, and this app key may not host; use one that may"
+    )
 
 
 def row(key: AppKey) -> dict[str, object]:
