@@ -18,6 +18,7 @@ from people import People, small_devices
 
 from utdstream import (
     Conflict,
+    DeadlineExceeded,
     Devices,
     PermissionDenied,
     PublishRefused,
@@ -25,6 +26,7 @@ from utdstream import (
     UTDLiveStreamSession,
     UTDStreamClient,
 )
+from utdstream._wire import routes
 from utdstream.synthetic import (
     NullSpeaker,
     PatternCamera,
@@ -45,6 +47,7 @@ class Show:
 
     def __init__(self, people: People) -> None:
         self._people = people
+        self.stack = people.stack
         self.name = f"show-{next(_numbers)}-{id(people) % 9973}"
         self._clients: list[UTDStreamClient] = []
 
@@ -311,3 +314,29 @@ def test_end_of_a_stream_when_forged_by_a_viewer_ends_nothing(show: Show) -> Non
     liar.send_data(b"an ordinary message")
     eventually(lambda: len(seen) == 1, "the ordinary message arrived")
     assert viewer.connected.value
+
+
+@pytest.mark.parametrize("word", ["_removed", "_banned"])
+def test_viewer_when_told_to_go_by_one_who_has_just_come_in_stays(show: Show, word: str) -> None:
+    """For seconds nobody is told who it is that sends: whoever has to go, the media server removes."""
+    show.join("host", as_host=True)
+    viewer = show.join("viewer", devices=Devices())
+    seen: list[object] = []
+    viewer.messages.subscribe(seen.append)
+    liar = show.join("liar", devices=Devices())
+    liar.send_data(json.dumps({"type": word, "reason": "removed"}).encode())
+    liar.send_data(b"an ordinary message")
+    eventually(lambda: len(seen) == 1, "the ordinary message arrived")
+    with pytest.raises(DeadlineExceeded):
+        viewer.connected.wait_for(False, timeout=1.0)
+
+
+def test_viewer_when_the_host_removes_it_is_told_so(show: Show) -> None:
+    """It is the media server's word that counts, and the notice before it that says why."""
+    host, viewer = show.join("host", as_host=True), show.join("viewer", devices=Devices())
+    secret = {"X-App-Id": show.stack.app_id, "X-App-Secret": show.stack.app_secret}
+    path = routes.participant(show.name, f"viewer-{show.name}")
+    assert requests.delete(show.stack.base_url + path, headers=secret, timeout=10).status_code == 200
+    viewer.connected.wait_for(False, timeout=10)
+    assert viewer.connection.value.reason == "REMOVED"
+    assert host.connected.value

@@ -3,7 +3,9 @@
 Owns: the life of a named room on this device. Threads: any may call; the loop brings news, the work
 thread asks and rejoins.
 
-1. A message that begins with an underscore and has a sender is forged, but for the host's `_live_ended`.
+1. A message that begins with an underscore and has a sender is forged, but for the host's `_live_ended`. One
+   without may be: for some seconds nobody is told of a participant who may not publish. So it is a hint that the
+   engine is asked about, and whoever is told to go stays until the media server removes it.
 2. A room that is lost for a reason that may pass is joined again with a fresh token, until it is left.
 3. What a connect of the room brought (a push, an order to go) acts on that connect alone; once the room was left,
    nothing acts any more.
@@ -55,6 +57,7 @@ REJOIN_REASONS = frozenset(
     }
 )
 """LiveKit's reasons that may pass; not another device with our identity, removal, or a deleted room."""
+_NOTICES = {messages.REMOVED: "REMOVED", messages.BANNED: "BANNED"}
 BETWEEN_REJOINS = Backoff(first_s=0.3, most_s=15.0)
 """The first attempt comes within 0.3 s: most losses are short."""
 REJOIN_TIMEOUT_S = 20.0
@@ -168,12 +171,10 @@ class RoomSession(UTDSession):
     def _on_engine_message(self, message: messages.EngineMessage, sender: str | None) -> None:
         """Loop thread. A hint; `sender` None: a server, or a participant not known yet."""
         life = self._media.life  # the one that brought it
-        if message.type == messages.REMOVED:
-            self._work.post(lambda: self._thrown_out("REMOVED", life))
-        elif message.type == messages.BANNED:
+        if message.type in _NOTICES:
             about = codec.text(message.fields.get("identity"))
-            if about in (None, self._actor.identity):
-                self._work.post(lambda: self._thrown_out("BANNED", life))
+            if life is not None and about in (None, self._actor.identity):
+                life.notice = _NOTICES[message.type]
         elif message.type == messages.LIVE_ENDED and sender is None:
             self._work.post(lambda: self._check_end(0, life))
 

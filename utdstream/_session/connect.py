@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from utdstream._livekit.loop import LoopThread
     from utdstream._livekit.subscribing import AudioConsumer, VideoConsumer
 
+REMOVED_BY_SERVER = "PARTICIPANT_REMOVED"
+"""LiveKit's reason of an end that no participant can bring about."""
+
 
 class RoomLife:
     """One connect of a room, and what the loop has to say about it (a `RoomListener`)."""
@@ -52,6 +55,8 @@ class RoomLife:
         self._on_end = on_end
         self.reason: str | None = None
         """Why it was left, when it was left from here."""
+        self.notice: str | None = None
+        """Why a message said that this participant has to go; true once the media server removes it."""
         self.connection: RoomConnection | None = None
         self.joined = False
         self.over = False
@@ -104,7 +109,8 @@ class RoomLife:
 
     def on_connection(self, connection: Connection) -> None:
         if connection.state is ConnectionState.DISCONNECTED:
-            self._on_end(self, self.reason or connection.reason or "")
+            told = self.notice if connection.reason == REMOVED_BY_SERVER else None
+            self._on_end(self, self.reason or told or connection.reason or "")
             return
         with self._facts.lock:
             if not self.over:
