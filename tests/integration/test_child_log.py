@@ -111,6 +111,18 @@ def test_child_when_it_leaves_another_process_behind_ends_without_waiting_for_it
     os.kill(int(program.text().split()[1]), signal.SIGKILL)
 
 
+def test_log_when_a_child_cannot_be_started_keeps_no_descriptor(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The supervisor tries again, for days perhaps."""
+    before = len(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    for _ in range(3):
+        with pytest.raises(FileNotFoundError):
+            program.run("pass")
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 def test_child_when_the_disk_is_full_goes_on_and_what_is_missing_is_said(
     program: Program, caplog: pytest.LogCaptureFixture
 ) -> None:

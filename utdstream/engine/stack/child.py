@@ -76,6 +76,8 @@ class Child:
             )
         finally:
             os.close(log)
+            if self.process is None:
+                self.log.end()
         self.ended, self.restart_at, self.started_at = None, None, time.monotonic()
 
     def reap(self) -> int | None:
