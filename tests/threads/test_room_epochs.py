@@ -15,6 +15,7 @@ from utdstream._rest.api import Actor
 from utdstream._rooms import live_stream
 from utdstream._rooms.session import Joining
 from utdstream._session.connect import RoomLife
+from utdstream._threads.wishes import Wishes
 from utdstream.models import RemoteParticipant, UTDStageMember
 
 
@@ -59,7 +60,7 @@ class Watching:
             media.facts,
             loop_thread(),
             auto_subscribe=True,
-            publish={},
+            wishes=Wishes(),
             open_early=False,
             on_end=media.end,
         )

@@ -36,6 +36,7 @@ from utdstream._session.connect import RoomLife
 from utdstream._threads.deadline import Deadline
 from utdstream._threads.facts import Fact, Occurrences
 from utdstream._threads.lanes import EventsLane
+from utdstream._threads.wishes import Wishes
 
 CALL = {"call_id": "c1", "status": "ringing", "type": "audio_call", "caller_identity": "house"}
 
@@ -333,7 +334,7 @@ def lost_room(session: UTDCallSession) -> RoomLife:
         session._media.facts,
         loop_thread(),
         auto_subscribe=True,
-        publish={},
+        wishes=Wishes(),
         open_early=False,
         on_end=session._media.end,
     )
@@ -346,7 +347,12 @@ def test_life_when_it_is_over_changes_no_fact_of_the_next() -> None:
     with UTDRoom() as room:
         media = room._media
         old = RoomLife(
-            media.facts, loop_thread(), auto_subscribe=True, publish={}, open_early=False, on_end=media.end
+            media.facts,
+            loop_thread(),
+            auto_subscribe=True,
+            wishes=Wishes(),
+            open_early=False,
+            on_end=media.end,
         )
         old.over = True
         old.on_connection(Connection(ConnectionState.CONNECTED))

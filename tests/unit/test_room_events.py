@@ -16,6 +16,7 @@ from utdstream._livekit.publishing import Publisher
 from utdstream._livekit.room_end import RoomEnd
 from utdstream._livekit.subscribing import Subscriber
 from utdstream._threads.deadline import Deadline
+from utdstream._threads.wishes import Wishes
 from utdstream.models import RemoteParticipant
 
 
@@ -73,7 +74,9 @@ class Site:
         self._loop.call(self._make, deadline=Deadline(5, 5, "making"))
 
     def _make(self) -> None:
-        publisher = Publisher(self._loop, Devices(), RoomEnd(self._loop), self.reports.append, lambda: None)
+        publisher = Publisher(
+            self._loop, Devices(), Wishes(), RoomEnd(self._loop), self.reports.append, lambda: None
+        )
         subscriber = Subscriber(self._loop, adaptive=True, auto_subscribe=True, linger_s=1.0)
         events = RoomEvents(
             lambda: None,

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from livekit import rtc
@@ -23,11 +23,12 @@ from utdstream._livekit.errors import translate
 from utdstream._livekit.events import RoomEvents, RoomListener
 from utdstream._livekit.listening import Listening
 from utdstream._livekit.loop import LoopThread, bounded
-from utdstream._livekit.publishing import Publisher, Wish
+from utdstream._livekit.publishing import Publisher
 from utdstream._livekit.room_end import RoomEnd
 from utdstream._livekit.snapshots import local_snapshot
 from utdstream._livekit.stats import session_stats
 from utdstream._livekit.subscribing import Consumer, Subscriber
+from utdstream._threads.wishes import Wishes
 from utdstream.errors import ConnectFailed, SessionClosed
 from utdstream.media import Devices
 from utdstream.models import Connection, ConnectionState, LocalParticipant, SessionStats
@@ -52,6 +53,7 @@ class RoomConnection:
         loop: LoopThread,
         listener: RoomListener,
         devices: Devices,
+        wishes: Wishes,
         report: Report,
         *,
         adaptive_stream: bool,
@@ -67,7 +69,9 @@ class RoomConnection:
         self.room: rtc.Room | None = None
         """The core's room, None when not connected. Only the reference may be read on another thread."""
         self._end_of_room = RoomEnd(loop)
-        self._publisher = Publisher(loop, devices, self._end_of_room, report, self._publishing_changed)
+        self._publisher = Publisher(
+            loop, devices, wishes, self._end_of_room, report, self._publishing_changed
+        )
         self._subscriber = Subscriber(
             loop, adaptive=adaptive_stream, auto_subscribe=auto_subscribe, linger_s=linger_s
         )
@@ -88,12 +92,9 @@ class RoomConnection:
 
     # -- joining ---------------------------------------------------------------------------------
 
-    def wish_before_joining(self, wishes: Mapping[str, bool], *, open_early: bool) -> None:
-        """Wishes, by kind of device, on (True) or muted (False): met as soon as the SFU allows.
-
-        `open_early`: they will be allowed for certain, so the devices open while the room is joined.
-        """
-        self._publisher.wish_before_joining(wishes, open_early=open_early)
+    def open_early(self) -> None:
+        """Opens the devices that are wished on while the room is joined: they will be allowed for certain."""
+        self._publisher.open_early()
 
     async def join(self, url: str, token: str) -> None:
         """Connects; raises ConnectFailed, or SessionClosed at once when `leave` came first.
@@ -251,33 +252,17 @@ class RoomConnection:
         """Raises PublishRefused when the SFU does not allow the microphone or the camera now."""
         self._publisher.require_permission(kind)
 
-    def wishes(self) -> Mapping[str, bool]:
-        """Returns what is wished for by kind, on (True) or muted (False); after the end, what was then."""
-        return self._publisher.wishes()
-
     async def settle_publishing(self) -> None:
         """Returns when every wish is met or has failed. Failures are reported, not raised."""
         await self._publisher.settle()
 
-    async def set_wish(self, kind: str, wish: Wish) -> None:
-        """Returns when it is so. Restores the earlier wish when it is cancelled at a deadline."""
-        await self.set_wishes({kind: wish})
+    async def met(self, kinds: Iterable[str]) -> None:
+        """Returns when the wishes of these kinds are met; else raises what the first that failed raised."""
+        await self._publisher.met(kinds)
 
-    async def set_wishes(self, wishes: Mapping[str, Wish]) -> None:
-        """Settles several at once; then raises what the first that failed raised."""
-        slots = {self._publisher.slots[kind]: wish for kind, wish in wishes.items()}
-        before = {slot: slot.wish for slot in slots}
-        settled = [slot.set_wish(wish) for slot, wish in slots.items()]
-        try:
-            if settled:
-                await asyncio.wait(settled)
-        except asyncio.CancelledError:
-            for slot, wish in before.items():
-                slot.wish = wish
-                slot.reconcile()
-            raise
-        for waiter in settled:
-            waiter.result()
+    def reconcile(self) -> None:
+        """Looks at every wish again, because one was taken back."""
+        self._publisher.reconcile()
 
     async def publish_data(self, data: bytes, *, reliable: bool, to: list[str], topic: str) -> None:
         """Sends to everyone, or to the identities in `to`. A send cancelled at a deadline may still arrive."""

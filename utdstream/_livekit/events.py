@@ -170,8 +170,16 @@ class RoomEvents:
         self._subscriber.track_unsubscribed(publication.sid)
 
     def track_muted(self, participant: rtc.Participant, publication: rtc.TrackPublication) -> None:
+        self._heard_muted(participant, publication, muted=True)
+
+    def track_unmuted(self, participant: rtc.Participant, publication: rtc.TrackPublication) -> None:
+        self._heard_muted(participant, publication, muted=False)
+
+    def _heard_muted(
+        self, participant: rtc.Participant, publication: rtc.TrackPublication, *, muted: bool
+    ) -> None:
         if self._is_own(participant):
-            self._publisher.track_muted(publication)
+            self._publisher.heard_muted(publication, muted=muted)
             self.tell_publishing()
 
     def permissions_changed(self, participant: rtc.Participant, _: object) -> None:
@@ -215,7 +223,7 @@ EVENTS: Mapping[str, Event] = {
     "track_unsubscribed": Event(_REMOTE_TRACK, changes_people=True, reaction=RoomEvents.track_unsubscribed),
     "track_subscription_failed": Event(("participant", "track_sid", "error")),
     "track_muted": Event(_MUTED, changes_people=True, reaction=RoomEvents.track_muted),
-    "track_unmuted": Event(_MUTED, changes_people=True),
+    "track_unmuted": Event(_MUTED, changes_people=True, reaction=RoomEvents.track_unmuted),
     "local_track_published": Event(("publication", "track"), changes_people=True),
     "local_track_unpublished": Event(("publication",), changes_people=True),
     "local_track_republished": Event(("publication", "previous_sid"), changes_people=True),

@@ -7,7 +7,7 @@ does is in `slot`. Thread: all of it on the loop.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from livekit import rtc
@@ -19,26 +19,31 @@ from utdstream._livekit.platform_audio import NativeAudio, PlatformFeed
 from utdstream._livekit.properties import native_sound, sound_format
 from utdstream._livekit.room_end import RoomEnd
 from utdstream._livekit.sending_side import SendingSide
-from utdstream._livekit.slot import Slot, Wish
+from utdstream._livekit.slot import Slot
 from utdstream._livekit.sources import EncodedCameraFeed, MicrophoneFeed, RawCameraFeed
+from utdstream._threads.wishes import Wishes
 from utdstream.errors import DeviceError
 from utdstream.media import Camera, Devices, EncodedFrame, Microphone, PcmFrame, RawFrame
 from utdstream.observe import Report
-
-__all__ = ["Publisher", "Wish"]
 
 
 class Publisher:
     """Both slots of one connection. Thread: loop, all of it."""
 
     def __init__(
-        self, loop: LoopThread, devices: Devices, end: RoomEnd, report: Report, changed: Callable[[], None]
+        self,
+        loop: LoopThread,
+        devices: Devices,
+        wishes: Wishes,
+        end: RoomEnd,
+        report: Report,
+        changed: Callable[[], None],
     ) -> None:
         self._loop = loop
         self._report = report
         self._changed = changed
         self._side = SendingSide(end)
-        self._last_wishes: dict[str, bool] = {}
+        self._wishes = wishes
         self.microphone = self._microphone_slot(devices.microphone)
         self.camera = self._camera_slot(devices.camera)
         self.slots = {slot.kind: slot for slot in (self.microphone, self.camera)}
@@ -64,6 +69,7 @@ class Publisher:
         return Slot(
             self._loop,
             self._side,
+            self._wishes,
             kind,
             capture,
             make_feed=make_feed,
@@ -73,38 +79,37 @@ class Publisher:
 
     # -- before and while the room lives ---------------------------------------------------------
 
-    def wish_before_joining(self, wishes: Mapping[str, bool], *, open_early: bool) -> None:
-        """See `RoomConnection.wish_before_joining`."""
-        for kind, on in wishes.items():
-            slot = self.slots[kind]
-            if slot.has_device:
-                slot.wish = Wish.ON if on else Wish.MUTED
-                if on and open_early:
-                    slot.open_early()
+    def open_early(self) -> None:
+        """Opens the devices that are wished on while the room is still being joined."""
+        for kind, slot in self.slots.items():
+            if self._wishes.of(kind).is_on:
+                slot.open_early()
 
     def start(self, room: rtc.Room) -> None:
         """Begins to meet the wishes: the room is connected."""
         self._side.room = room
+        self.reconcile()
+
+    def reconcile(self) -> None:
+        """Looks at every wish again."""
         for slot in self.slots.values():
-            if slot.wish is not Wish.OFF:
-                slot.reconcile()
+            slot.reconcile()
+
+    async def met(self, kinds: Iterable[str]) -> None:
+        """Returns when these wishes are met; else raises what the first that failed raised."""
+        waits = [self.slots[kind].met() for kind in kinds]
+        if waits:
+            await asyncio.wait(waits)
+        for wait in waits:
+            wait.result()
 
     async def settle(self) -> None:
         """Returns when every wish is met or has failed. Failures are reported, not raised."""
-        wishing = [slot for slot in self.slots.values() if slot.wish is not Wish.OFF]
-        outcomes = await asyncio.gather(
-            *(slot.set_wish(slot.wish) for slot in wishing), return_exceptions=True
-        )
+        wishing = [slot for slot in self.slots.values() if self._wishes.of(slot.kind).published]
+        outcomes = await asyncio.gather(*(slot.met() for slot in wishing), return_exceptions=True)
         for slot, outcome in zip(wishing, outcomes, strict=True):
             if isinstance(outcome, DeviceError):  # all else is the room's end, which tells itself
                 slot.tell(outcome)
-
-    def wishes(self) -> dict[str, bool]:
-        """Returns what is wished for by kind, on (True) or muted (False); after the end, what was then."""
-        return dict(self._last_wishes if self._side.end.has_come else self._present_wishes())
-
-    def _present_wishes(self) -> dict[str, bool]:
-        return {slot.kind: slot.wish is Wish.ON for slot in self.slots.values() if slot.wish is not Wish.OFF}
 
     def require_permission(self, kind: str) -> None:
         """Raises PublishRefused when the SFU does not allow it now."""
@@ -119,17 +124,18 @@ class Publisher:
 
     def permissions_changed(self) -> None:
         """Publishes what has been allowed, withdraws what is not any more."""
-        for slot in self.slots.values():
-            slot.reconcile()
+        self.reconcile()
 
-    def track_muted(self, publication: rtc.TrackPublication) -> None:
+    def heard_muted(self, publication: rtc.TrackPublication, *, muted: bool) -> None:
         """Hands the mute to the slot whose track it is."""
         for slot in self.slots.values():
-            slot.muted_event(publication)
+            slot.heard_muted(publication, muted=muted)
 
     def reconnect_began(self) -> None:
         """Publishes and unpublishes nothing until `reconnected`."""
         self._side.reconnecting = True
+        for slot in self.slots.values():
+            slot.reconnect_began()
 
     def reconnected(self) -> None:
         """Publishes anew what did not survive, and does what waited."""
@@ -142,18 +148,14 @@ class Publisher:
     async def close(self, *, unpublish: bool) -> None:
         """Stops the devices and unpublishes the tracks before leaving (leaves no memory behind)."""
         self._side.leaving = True
-        for slot in self.slots.values():
-            slot.wish = Wish.OFF
         if unpublish and not self._side.end.has_come:
-            waits = [slot.set_wish(Wish.OFF) for slot in self.slots.values()]
-            await asyncio.gather(*waits, return_exceptions=True)
+            await asyncio.gather(*(slot.met() for slot in self.slots.values()), return_exceptions=True)
 
     def end(self, reason: str) -> asyncio.Task[None]:
         """Wakes every request that waits for an answer, stops the devices, frees the tracks: the room is over.
 
         The task is done when the devices are closed and the tracks are freed.
         """
-        self._last_wishes = self._present_wishes()
         self._side.end.come(reason)
         return self._loop.spawn(self._end_slots())
 

@@ -1,6 +1,7 @@
 """One thing to publish: wished, allowed, actual, and the reconciler that makes the three meet.
 
-Owns: `Wish`, `Slot`. Thread: all of it on the loop.
+Owns: `Slot`. Thread: all of it on the loop. The wish is of the session (`_threads/wishes`): a slot reads it when
+it looks.
 
 1. A slot publishes only while the SFU allows its source; an HTTP answer is never taken for a grant.
 2. Permission withdrawn: the core does not tell, so the slot unpublishes and stops the device itself.
@@ -12,6 +13,7 @@ Owns: `Wish`, `Slot`. Thread: all of it on the loop.
 7. A room that ended under us: unpublish at once, without waiting (else threads leak, rust-sdks #1443).
 8. One track is published after the other. Two at once may be negotiated wrongly: H.264 as VP8, a picture that
    nobody can decode (livekit 1.2.1; three of ten first calls of a process with microphone and camera).
+9. While the room reconnects a wish stands, and whoever made it is let go.
 """
 
 from __future__ import annotations
@@ -20,7 +22,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
-from enum import Enum
 from typing import Any
 
 from livekit import rtc
@@ -29,8 +30,10 @@ from utdstream._livekit.capture import CameraCapture, Capture
 from utdstream._livekit.errors import room_lost, translate
 from utdstream._livekit.feed import Feed
 from utdstream._livekit.loop import LoopThread
+from utdstream._livekit.muting import TrackMute
 from utdstream._livekit.sending_side import SOURCES, SendingSide
 from utdstream._livekit.viewers import ViewerWatch, layer_is_active
+from utdstream._threads.wishes import NOTHING, Wish, Wishes
 from utdstream.errors import DeviceError, PublishRefused, UTDStreamException
 from utdstream.observe import CallbackError, Report
 
@@ -42,14 +45,6 @@ FIRST_FRAME_S = 3.0
 ENDED_UNPUBLISH_S = 0.5
 
 
-class Wish(Enum):
-    """What the program wants of one slot."""
-
-    OFF = "off"
-    MUTED = "muted"
-    ON = "on"
-
-
 class Slot:
     """One thing to publish. `kind` is microphone or camera; `capture` and `make_feed` None: there is no device."""
 
@@ -57,6 +52,7 @@ class Slot:
         self,
         loop: LoopThread,
         side: SendingSide,
+        wishes: Wishes,
         kind: str,
         capture: Capture | None,
         *,
@@ -66,20 +62,19 @@ class Slot:
     ) -> None:
         self._loop = loop
         self._side = side
+        self._wishes = wishes
         self.kind = kind
         self._capture = capture
         self._make_feed = make_feed
         self._changed = changed
         self._report = report
-        self.wish = Wish.OFF
-        """Set it with `set_wish`, or before the room is joined: nothing reconciles then."""
         self._publication: rtc.LocalTrackPublication | None = None
         self._feed: Feed[Any] | None = None
         self._viewers: ViewerWatch | None = None
         self._task: asyncio.Task[None] | None = None
         self._again = False
         self._waiters: list[tuple[Wish, asyncio.Future[None]]] = []
-        self._own_mutes = 0
+        self._mute_of_track = TrackMute(loop.asyncio_loop.time)
         self._told: str | None = None
         self._past_sent = 0
         self._past_dropped = 0
@@ -93,8 +88,7 @@ class Slot:
     @property
     def is_on(self) -> bool:
         """Really published and not muted."""
-        track = self._track
-        return track is not None and not track.muted and self._feed is not None and self._feed.open
+        return self._publication is not None and not self._mute_of_track.muted
 
     @property
     def watched(self) -> bool | None:
@@ -124,11 +118,10 @@ class Slot:
 
     # -- wishes ----------------------------------------------------------------------------------
 
-    def set_wish(self, wish: Wish) -> asyncio.Future[None]:
-        """Wishes; the future is settled when it is so, or fails with why it cannot be."""
-        self.wish = wish
+    def met(self) -> asyncio.Future[None]:
+        """Looks again; the future is settled when the present wish is met, or fails with why it cannot be."""
         waiter: asyncio.Future[None] = self._loop.asyncio_loop.create_future()
-        self._waiters.append((wish, waiter))
+        self._waiters.append((self._wishes.of(self.kind), waiter))
         self.reconcile()
         return waiter
 
@@ -166,10 +159,13 @@ class Slot:
             self.tell(error)
 
     def _settle(self, wish: Wish, waiter: asyncio.Future[None], error: UTDStreamException | None) -> None:
-        if error is None and wish is Wish.ON and not self.is_on and self.has_device:
-            if self._side.reconnecting and self._target is Wish.ON:
-                self._waiters.append((wish, waiter))  # `check_survival` reconciles again
-                return
+        if (
+            error is None
+            and wish.is_on
+            and not self.is_on
+            and self.has_device
+            and not self._side.reconnecting
+        ):
             error = self._why_not_on()
         if error is not None:
             waiter.set_exception(error)
@@ -193,27 +189,29 @@ class Slot:
 
     @property
     def _target(self) -> Wish:
-        if not self.has_device or not self._side.allows(self.kind):
-            return Wish.OFF
-        return self.wish
+        if not self.has_device or self._side.leaving or not self._side.allows(self.kind):
+            return NOTHING
+        return self._wishes.of(self.kind)
 
     # -- steps -----------------------------------------------------------------------------------
 
     async def _step(self) -> None:
         """Makes one move towards the wish, and asks for the next one."""
         target = self._target
-        if self._side.end.has_come or (target is Wish.OFF and self._publication is None):
+        if self._side.end.has_come or (not target.published and self._publication is None):
             await self._close_device()
             return
-        if target is Wish.OFF:
+        if not target.published:
             await self._unpublish()
         elif self._publication is None:
-            await self._publish(muted=target is Wish.MUTED)
-        elif target is Wish.MUTED:
+            await self._publish(muted=target.muted)
+        elif target.muted:
             await self._mute()
         elif not self.is_on:
             await self._unmute()
-        if self._target is not target:
+        if self._mute_of_track.in_doubt and not self._side.reconnecting:
+            await self._repeat_mute()
+        if self._target != target:
             self._again = True
 
     async def _publish(self, *, muted: bool) -> None:
@@ -230,15 +228,13 @@ class Slot:
                     f"the {self.kind} delivered no frame within {FIRST_FRAME_S:g} s of its start;"
                     " it is published with its first one"
                 )
-        if self._target is Wish.OFF:  # the grant or the wish went while the device opened
+        if not self._target.published:  # the grant or the wish went while the device opened
             await self._drop_feed()
             return
         track, options = feed.make_track(), feed.publish_options()
         options.source = SOURCES[self.kind]
-        if muted:
-            self._own_mutes += 1
-            track.mute()
-        else:
+        self._mute_of_track.begin(track, muted=muted)
+        if not muted:
             feed.prime()
         try:
             async with self._side.one_at_a_time:
@@ -257,20 +253,31 @@ class Slot:
     async def _mute(self) -> None:
         if self._feed is not None:
             self._feed.open = False
-        track = self._track
-        if track is not None and not track.muted:
-            self._own_mutes += 1
-            track.mute()
+        self._tell_muted(muted=True)
         await self._close_device()
 
     async def _unmute(self) -> None:
         if self._feed is not None:
             await self._open_device(self._feed)
-        track, feed = self._track, self._feed
-        if track is None or feed is None or self._target is not Wish.ON:
+        feed = self._feed
+        if self._track is None or feed is None or not self._target.is_on:
             return
         feed.let_pass()
-        track.unmute()
+        self._tell_muted(muted=False)
+
+    def _tell_muted(self, *, muted: bool) -> None:
+        if self._track is not None:
+            self._mute_of_track.tell(self._track, muted=muted, reconnecting=self._side.reconnecting)
+
+    async def _repeat_mute(self) -> None:
+        """Tells the SFU once more whether the track is muted: it may not know. Nothing is sent meanwhile."""
+        track, feed = self._track, self._feed
+        if track is None or feed is None:
+            return
+        feed.open = False
+        await self._mute_of_track.repeat(track)
+        if not self._mute_of_track.muted:
+            feed.let_pass()
 
     async def _unpublish(self) -> None:
         if self._side.reconnecting:  # rule 5
@@ -332,15 +339,17 @@ class Slot:
 
     # -- events of the room ----------------------------------------------------------------------
 
-    def muted_event(self, publication: rtc.TrackPublication) -> None:
-        """Takes the mute of a track; when it is ours, as the echo of our own or as the server's, which we obey."""
+    def heard_muted(self, publication: rtc.TrackPublication, *, muted: bool) -> None:
+        """Hears that a track was muted or unmuted; when the server has muted ours, we obey."""
         if publication is not self._publication:
             return
-        if self._own_mutes > 0:
-            self._own_mutes -= 1
-        elif self.wish is Wish.ON:
-            self.wish = Wish.MUTED
+        if self._mute_of_track.hear(muted=muted) and self._wishes.of(self.kind).is_on:
+            self._wishes.change(self.kind, muted=True)
             self.reconcile()
+
+    def reconnect_began(self) -> None:
+        """Doubts what was told a moment ago."""
+        self._mute_of_track.doubt()
 
     def check_survival(self) -> None:
         """Publishes a track anew that did not come back after a reconnect; muted stays muted."""

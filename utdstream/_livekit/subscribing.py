@@ -207,8 +207,10 @@ class Subscriber:
             for publication in participant.track_publications.values()
         ]
         present = {publication.sid for publication in publications}
-        # A subscription asked for between `reconnecting` and `reconnected` never reaches the server.
-        self._asked &= {publication.sid for publication in publications if publication.subscribed}
+        # A subscription asked for, or let go, between `reconnecting` and `reconnected` never reaches the server:
+        # what the core holds is what was asked for, and the review asks again for what differs.
+        if not self.subscribes_natively:
+            self._asked = {publication.sid for publication in publications if publication.subscribed}
         gone = {key[1] for key in self._streams} - present
         for key in [key for key in self._streams if key[1] in gone]:
             self._close_stream(key)

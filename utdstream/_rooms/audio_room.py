@@ -41,8 +41,6 @@ class UTDAudioRoomSession(RoomSession):
         """Whether the host closed the chat to others."""
         self.invitations: Signal[SeatInvitation] = self._invitations
         """Invitations to speak, for this participant."""
-        self._muted = False
-        """What the program wants of its microphone on the next seat."""
         self._grid = Followed(
             self._seats,
             parse=codec.parse_seat_grid,
@@ -98,7 +96,7 @@ class UTDAudioRoomSession(RoomSession):
 
     def _publish_microphone(self, deadline: Deadline, doing: str) -> None:
         try:
-            self._media.publish({"microphone": lambda: not self._muted}, deadline, doing)
+            self._media.publish(["microphone"], deadline, doing)
         except PublishRefused:
             if self.seat.value is not None:  # still seated: a passing withdrawal; the grant comes back
                 return
@@ -138,11 +136,11 @@ class UTDAudioRoomSession(RoomSession):
         Blocks: to the deadline (default 12 s).
         Raises: PublishRefused for True without a seat (the wish is kept), else as `UTDRoom.set_microphone`.
         """
-        if isinstance(enabled, bool):
-            self._muted = not enabled
-        if enabled is False and not self._room.can_publish.value:
-            return
-        super().set_microphone(enabled, timeout=timeout)
+        try:
+            super().set_microphone(enabled, timeout=timeout)
+        except PublishRefused:
+            self._media.wishes.change("microphone", muted=False)
+            raise
 
     # -- asking and being asked --------------------------------------------------------------------
 

@@ -99,7 +99,7 @@ class UTDLiveStreamSession(RoomSession):
         if not self._room.can_publish.value:
             self._media.refuse_publishing("microphone", deadline, "go_live")
         devices = ("microphone", "camera") if with_video else ("microphone",)
-        self._media.publish(dict.fromkeys(devices, lambda: True), deadline, "go_live")
+        self._media.publish(devices, deadline, "go_live", unmuted=True)
         self._is_live = True
 
     def invite_to_stage(self, identity: str, *, timeout: float | None = None) -> None:

@@ -91,6 +91,9 @@ class RoomSession(UTDSession):
         self._rooms = RoomApi(parts.api, joining.room_name)
         self._wanted = True
         """False once it was left: nothing rejoins then."""
+        self._lost = False
+        """It was lost for a reason that may pass, and is joined again until that is given up."""
+        self._media.comes_back = lambda: self._lost and self._is_wanted()
         self._rejoining: Timer | None = None
         self._roles: Fact[dict[str, str]] = Fact({}, self._lane)
         self.roles: Watched[dict[str, str]] = self._roles
@@ -111,9 +114,8 @@ class RoomSession(UTDSession):
     def _enter(self, deadline: Deadline) -> None:
         """Mints, connects, and learns how the room stands."""
         mint = self._api.mint_room(self._actor, self._room_name, self._kind, deadline, **self._mint_with)
-        publish = self._media.wishes(deadline)
         self._begin_life()
-        self._media.join(mint.url, mint.token, deadline, publish=publish, wanted=lambda _: self._is_wanted())
+        self._media.join(mint.url, mint.token, deadline, wanted=lambda _: self._is_wanted())
         self._learn_all(deadline)
 
     def _begin_life(self) -> None:
@@ -214,12 +216,12 @@ class RoomSession(UTDSession):
 
     def _on_connection(self, change: Change[Connection]) -> None:
         if (
-            self._is_wanted()
-            and change.new.state is ConnectionState.DISCONNECTED
-            and change.new.reason in REJOIN_REASONS
+            change.new.state is ConnectionState.DISCONNECTED
             and change.old.state is not ConnectionState.CONNECTING
         ):
-            self._rejoin_later(0)
+            self._lost = self._is_wanted() and change.new.reason in REJOIN_REASONS
+            if self._lost:
+                self._rejoin_later(0)
 
     def _is_wanted(self) -> bool:
         return self._wanted and not self._disposed
@@ -239,6 +241,7 @@ class RoomSession(UTDSession):
             if not self._is_wanted():
                 _log.info("room %s: rejoining has ended, the room was left", self._room_name)
             elif isinstance(error, (PermissionDenied, NotFound, SessionClosed)):
+                self._lost = False
                 _log.warning("room %s: rejoining is given up: %s", self._room_name, error)
                 self._parts.report(CallbackError(error, "rejoining"))
             else:

@@ -138,6 +138,7 @@ class UTDSession:
     def set_microphone(self, enabled: bool, *, timeout: float | None = None) -> None:
         """Publishes or unmutes the microphone, or mutes it; see `UTDRoom.set_microphone`.
 
+        While the room is away it returns at once: the wish stands, and is met when the room is back.
         Blocks: to the deadline (default 12 s).
         Raises: PublishRefused, DeviceError, DeadlineExceeded, SessionClosed.
         """
@@ -146,6 +147,7 @@ class UTDSession:
     def set_camera(self, enabled: bool, *, timeout: float | None = None) -> None:
         """Publishes or unmutes the camera, or mutes it; see `UTDRoom.set_camera`.
 
+        While the room is away it returns at once: the wish stands, and is met when the room is back.
         Blocks: to the deadline (default 12 s).
         Raises: PublishRefused, DeviceError, DeadlineExceeded, SessionClosed.
         """

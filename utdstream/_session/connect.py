@@ -7,12 +7,13 @@ The media core is reached late.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from utdstream._session import receiving
 from utdstream._session.facts import RoomFacts
 from utdstream._threads.deadline import Deadline
+from utdstream._threads.wishes import Wishes
 from utdstream.models import (
     Connection,
     ConnectionState,
@@ -42,15 +43,15 @@ class RoomLife:
         loop: LoopThread,
         *,
         auto_subscribe: bool,
-        publish: Mapping[str, bool],
+        wishes: Wishes,
         open_early: bool,
         on_end: Callable[[RoomLife, str], None],
     ) -> None:
-        """`publish` and `open_early`: see `MediaRoom.join`. `on_end` is told the end, by whatever it came."""
+        """`open_early`: see `MediaRoom.join`. `on_end` is told the end, by whatever it came."""
         self._facts = facts
         self.loop = loop
         self._auto_subscribe = auto_subscribe
-        self._publish = publish
+        self._wishes = wishes
         self._open_early = open_early
         self._on_end = on_end
         self.reason: str | None = None
@@ -74,6 +75,7 @@ class RoomLife:
             self.loop,
             self,
             facts.devices,
+            self._wishes,
             facts.report,
             adaptive_stream=facts.adaptive_stream,
             dynacast=facts.dynacast,
@@ -82,7 +84,8 @@ class RoomLife:
         )
         if self._given_up:
             connection.give_up()
-        connection.wish_before_joining(self._publish, open_early=self._open_early)
+        if self._open_early:
+            connection.open_early()
         await connection.join(url, token)
 
     def give_up(self, _: asyncio.Task[None] | None = None) -> None:
@@ -100,10 +103,6 @@ class RoomLife:
     def begin_leaving(self) -> None:
         """Leaves in the background."""
         self.loop.spawn(self.leave())
-
-    def wishes(self) -> Mapping[str, bool]:
-        """Returns what this life wishes to publish: on (True) or muted, by kind of device."""
-        return self.connection.wishes() if self.connection is not None else self._publish
 
     # -- RoomListener, loop thread -----------------------------------------------------------------
 

@@ -6,17 +6,27 @@ loop touches what belongs to LiveKit. Must not import REST; the media core is re
 1. A life is over once, by what comes first: its own end, a leave, a failed join, a deadline.
 2. `leave` and `begin_leaving` are told which life; a newer one is never touched by what was meant for an older.
    Only `disconnect` means the present one: it is for the program itself, and for the end of the session.
+3. Wishes outlive a life. While the room is away (lost and coming back, being joined, reconnecting) a wish is made
+   and stands; the call that made it returns at once. Without a room, and none that comes back, it is refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from utdstream._session.connect import RoomLife
 from utdstream._session.facts import RoomFacts
 from utdstream._threads.deadline import Deadline
-from utdstream.errors import DeadlineExceeded, InvalidConfig, SessionClosed, UsageError, UTDStreamException
+from utdstream._threads.wishes import Wish, Wishes
+from utdstream.errors import (
+    DeadlineExceeded,
+    InvalidConfig,
+    PublishRefused,
+    SessionClosed,
+    UsageError,
+    UTDStreamException,
+)
 from utdstream.models import Connection, ConnectionState
 from utdstream.observe import CallbackError
 
@@ -29,6 +39,9 @@ class MediaRoom:
 
     def __init__(self, facts: RoomFacts) -> None:
         self.facts = facts
+        self.wishes = Wishes()
+        self.comes_back: Callable[[], bool] = lambda: False
+        """Whether the session joins a room that was lost again. Asked under `facts.lock`; must not block."""
         # Under `facts.lock`, held for reads and writes of these fields only:
         self._life: RoomLife | None = None
         self._freeing: RoomLife | None = None
@@ -62,7 +75,8 @@ class MediaRoom:
     ) -> None:
         """Joins the room that `token` names.
 
-        `publish`: microphone and camera that go on air (True) or muted (False) as soon as it is allowed.
+        `publish`: microphone and camera that go on air (True) or muted (False) as soon as it is allowed, and no
+        wish of before; None: the wishes stand as they are.
         `open_early`: it will be allowed for certain, so the devices open while the room is joined.
         `wanted`: asked under the lock in the moment the life begins, so that its owner can note which life it is;
         False: the room was left meanwhile.
@@ -85,13 +99,15 @@ class MediaRoom:
                 self.facts,
                 loop,
                 auto_subscribe=auto_subscribe,
-                publish=publish or {},
+                wishes=self.wishes,
                 open_early=open_early,
                 on_end=self.end,
             )
             if not wanted(life):  # whoever leaves it from now on finds it
                 raise SessionClosed("connect: the room was left meanwhile")
             self._life = life
+            if publish is not None:
+                self.wishes.begin(publish)
         try:
             with self.facts.lock:
                 if not life.over:  # left in between: the end was shown, and nothing shows it again
@@ -158,27 +174,74 @@ class MediaRoom:
 
     # -- publishing ------------------------------------------------------------------------------
 
-    def publish(self, wanted: Mapping[str, Callable[[], bool]], deadline: Deadline, doing: str) -> None:
-        """Publishes several devices, on or muted, and waits until each is so; missing ones are left out.
+    def set_device(self, kind: str, deadline: Deadline, *, enabled: bool) -> None:
+        """Wants this device on or muted, and waits until it is; while the room is away the wish stands (rule 3).
 
-        Each is asked on the loop, in the turn in which its wish counts: a mute that came meanwhile counts.
-        Blocks: to the deadline. Raises: what the first that failed raised.
+        Blocks: to the deadline; then the wish is taken back. Raises: PublishRefused, DeviceError, SessionClosed.
         """
-        from utdstream._livekit.publishing import Wish
+        doing = f"set_{kind}"
+        life = self._life
+        if enabled and life is not None and life.connection is not None and life.joined:
+            try:
+                life.loop.call(life.connection.require_permission, kind, deadline=deadline)
+            except PublishRefused:
+                if not self._is_away():
+                    raise
+        self._meet(lambda: self.wishes.make({kind: Wish(True, muted=not enabled)}), [kind], deadline, doing)
 
-        life, connection = self.require(doing)
-        present = {kind: is_on for kind, is_on in wanted.items() if self._has(kind)}
+    def publish(self, kinds: Iterable[str], deadline: Deadline, doing: str, *, unmuted: bool = False) -> None:
+        """Publishes several devices and waits until each is; missing ones are left out.
+
+        They are muted as they were wished before, unless `unmuted`.
+        Blocks: to the deadline; then the wish is taken back. Raises: what the first that failed raised.
+        """
+        self.require(doing)
+        present = [kind for kind in kinds if getattr(self.facts.devices, kind) is not None]
         for kind in present:
             self.refuse_publishing(kind, deadline, doing)
-        life.loop.run(
-            lambda: connection.set_wishes(
-                {kind: Wish.ON if is_on() else Wish.MUTED for kind, is_on in present.items()}
-            ),
-            deadline=deadline,
-        )
 
-    def _has(self, kind: str) -> bool:
-        return getattr(self.facts.devices, kind) is not None
+        def make() -> int:
+            return (
+                self.wishes.make(dict.fromkeys(present, Wish(True)))
+                if unmuted
+                else self.wishes.publish(present)
+            )
+
+        self._meet(make, present, deadline, doing)
+
+    def _meet(self, make: Callable[[], int], kinds: list[str], deadline: Deadline, doing: str) -> None:
+        """Makes a wish and waits until it is met, or stands because the room is away."""
+        number: int | None = None
+        connection: RoomConnection | None = None
+        try:
+            with self.facts.lock:
+                life = self._life
+                if life is None and not self.comes_back():
+                    raise SessionClosed(f"{doing}: the room is not connected; connect first")
+                number = make()
+                connection = life.connection if life is not None and life.joined else None
+            if life is not None and connection is not None:
+                connected = connection
+                life.loop.run(lambda: connected.met(kinds), deadline=deadline)
+        except BaseException as error:
+            gave_up = not isinstance(error, UTDStreamException) or isinstance(error, DeadlineExceeded)
+            if gave_up and number is not None:
+                self._take_back(number, connection)
+            if gave_up or number is None or not self._is_away():
+                raise
+        if number is not None:
+            self.wishes.settle(number)
+
+    def _take_back(self, number: int, connection: RoomConnection | None) -> None:
+        self.wishes.take_back(number)
+        life = self._life
+        if life is not None and connection is not None:
+            life.loop.post(connection.reconcile)
+
+    def _is_away(self) -> bool:
+        """The room was lost, or is being joined, and will be there again by itself."""
+        with self.facts.lock:
+            return self.comes_back() if self._life is None else not self._life.joined
 
     def refuse_publishing(self, kind: str, deadline: Deadline, doing: str) -> None:
         """Raises: PublishRefused when the media server does not allow this kind of device now."""
@@ -190,23 +253,15 @@ class MediaRoom:
 
         Any thread, does not block, when there is no deadline.
         """
+        self.wishes.withdraw()
         life = self._life
         connection = life.connection if life is not None else None
         if life is None or connection is None:
             return
-        from utdstream._livekit.publishing import Wish
-
-        wishes = {"microphone": Wish.OFF, "camera": Wish.OFF}
         if deadline is None:
-            life.loop.post(lambda: life.loop.spawn(connection.set_wishes(wishes)))
+            life.loop.post(connection.reconcile)
         else:
-            life.loop.run(lambda: connection.set_wishes(wishes), deadline=deadline)
-
-    def wishes(self, deadline: Deadline) -> Mapping[str, bool]:
-        """Returns what the present or last life wished to publish, for a life that follows it. Blocks: briefly."""
-        with self.facts.lock:
-            life = self._life or self._freeing
-        return life.loop.call(life.wishes, deadline=deadline) if life is not None else {}
+            life.loop.run(lambda: connection.met(["microphone", "camera"]), deadline=deadline)
 
     def settle_publishing(self, deadline: Deadline) -> None:
         """Waits until what is wished for is published, or has failed and was reported. Blocks: to the deadline."""

@@ -116,7 +116,7 @@ class UTDRoom:
         already connected, SessionClosed when disposed or left meanwhile, InvalidConfig.
         """
         deadline = Deadline(timeout, self._config.join_timeout_s, "connect")
-        self._media.join(url, token, deadline, auto_subscribe=auto_subscribe)
+        self._media.join(url, token, deadline, auto_subscribe=auto_subscribe, publish={})
 
     def disconnect(self, *, timeout: float | None = None) -> None:
         """Leaves the room; the object can connect again. Nothing to do when it is not connected.
@@ -152,7 +152,9 @@ class UTDRoom:
     def set_microphone(self, enabled: bool, *, timeout: float | None = None) -> None:
         """Publishes or unmutes the microphone, or mutes it (its device stops too).
 
-        Returns when it is so. Blocks: to the deadline (default 12 s); then the earlier wish is restored.
+        Returns when it is so; while the room is away (reconnecting, lost and joined again by itself, being joined)
+        at once: the wish stands, and is met when the room is back. The newest wish wins.
+        Blocks: to the deadline (default 12 s); then this wish is taken back, never a newer one.
         Raises: PublishRefused, DeviceError when there is none or it fails, SessionClosed.
         """
         self._set_device("microphone", enabled, timeout)
@@ -170,18 +172,9 @@ class UTDRoom:
         deadline = Deadline(timeout, self._config.set_timeout_s, f"set_{kind}")
         if not isinstance(enabled, bool):
             raise InvalidConfig(f"set_{kind}: enabled must be True or False, not {enabled!r}")
-        from utdstream._livekit.publishing import Wish
-
-        life, connection = self._media.require(f"set_{kind}")
-        device = getattr(self._facts.devices, kind)
-        if device is None:
-            if not enabled:
-                return
+        if enabled and getattr(self._facts.devices, kind) is None:
             raise DeviceError(f"set_{kind}: there is no {kind}; give one with Devices({kind}=...)")
-        if enabled:
-            self._media.refuse_publishing(kind, deadline, f"set_{kind}")
-        wish = Wish.ON if enabled else Wish.MUTED
-        life.loop.run(lambda: connection.set_wish(kind, wish), deadline=deadline)
+        self._media.set_device(kind, deadline, enabled=enabled)
 
     # -- data ------------------------------------------------------------------------------------
 

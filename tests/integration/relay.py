@@ -1,0 +1,76 @@
+"""A TCP relay in front of a server, whose present connections can go half-open: no data, no end."""
+
+from __future__ import annotations
+
+import contextlib
+import selectors
+import socket
+import threading
+from types import TracebackType
+from typing import Self
+
+
+class Relay:
+    """Carries bytes both ways, until `go_silent`: from then on those connections swallow what they are given."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._target = (host, port)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._other: dict[socket.socket, socket.socket] = {}
+        self._silent: set[socket.socket] = set()
+        self._selector = selectors.DefaultSelector()
+        self._woken, self._wake = socket.socketpair()
+        for ear in (self._listener, self._woken):
+            self._selector.register(ear, selectors.EVENT_READ)
+        self._over = False
+        self._thread = threading.Thread(target=self._run, name="test-relay", daemon=True)
+        self._thread.start()
+
+    def go_silent(self) -> None:
+        """Makes every connection of now half-open; those made later are carried."""
+        self._silent.update(list(self._other))
+
+    def _run(self) -> None:
+        while not self._over:
+            for key, _ in self._selector.select():
+                ear = key.fileobj
+                assert isinstance(ear, socket.socket)
+                if ear is self._listener:
+                    self._accept()
+                elif ear is not self._woken:
+                    self._carry(ear)
+
+    def _accept(self) -> None:
+        near, _ = self._listener.accept()
+        far = socket.create_connection(self._target)
+        self._other[near], self._other[far] = far, near
+        for ear in (near, far):
+            self._selector.register(ear, selectors.EVENT_READ)
+
+    def _carry(self, ear: socket.socket) -> None:
+        try:
+            heard = ear.recv(65_536)
+        except OSError:
+            heard = b""
+        if not heard:
+            self._selector.unregister(ear)
+            if ear not in self._silent:
+                with contextlib.suppress(OSError):
+                    self._other[ear].shutdown(socket.SHUT_WR)
+        elif ear not in self._silent:
+            with contextlib.suppress(OSError):
+                self._other[ear].sendall(heard)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over = True
+        self._wake.send(b"x")
+        self._thread.join(5)
+        self._selector.close()
+        for ear in (*self._other, self._listener, self._woken, self._wake):
+            ear.close()
