@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import sys
 import threading
@@ -18,11 +19,20 @@ __all__ = ["authority", "between", "own_people", "own_stack", "people", "program
 PROCESS_WIDE = ("utdstream-loop", "utd-cards", "Dummy-")
 """Threads that are started once and live as long as the process, by the beginning of their name."""
 GRACE_S = 3.0
+DESCRIPTORS = 4096
 
 # Run in the background or under nohup, a process is started deaf to these, and so are its children: many tests
 # send them.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+# Most systems allow 1,024 to begin with, plenty for a device; here sixteen clients and more share a process.
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+if soft < DESCRIPTORS:
+    resource.setrlimit(
+        resource.RLIMIT_NOFILE,
+        (DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard), hard),
+    )
 
 
 @pytest.fixture(autouse=True)

@@ -11,12 +11,15 @@ from utdstream import DataMessage, Signal
 PATIENCE_S = 5.0
 
 
-def eventually(fact: Callable[[], object], what: str, within_s: float = PATIENCE_S) -> None:
-    """Returns when `fact()` is true; fails with `what` when it does not become so in time."""
+def eventually(
+    fact: Callable[[], object], what: str | Callable[[], str], within_s: float = PATIENCE_S
+) -> None:
+    """Returns when `fact()` is true; fails with `what`, as it is by then, when it does not become so in time."""
     until = time.monotonic() + within_s
     while not fact():
         if time.monotonic() > until:
-            raise AssertionError(f"not within {within_s:g} s: {what}")
+            said = what if isinstance(what, str) else what()
+            raise AssertionError(f"not within {within_s:g} s: {said}")
         time.sleep(0.002)
 
 

@@ -48,7 +48,16 @@ class Child:
         return [line for line in self.lines if line and line[0] == word]
 
     def wait(self, word: str, count: int = 1, within_s: float = 20.0) -> None:
-        eventually(lambda: len(self.said(word)) >= count, f"{count} x {word} in {self.lines[-5:]}", within_s)
+        eventually(
+            lambda: len(self.said(word)) >= count, lambda: f"{count} x {word} in {self.lines[-5:]}", within_s
+        )
+
+    def is_ready(self, when: str, within_s: float = 20.0) -> None:
+        eventually(
+            lambda: self.lines and self.lines[-1] == ["status", "ready"],
+            lambda: f"the door is ready {when}; it said {self.lines[-5:]}",
+            within_s,
+        )
 
     def press(self) -> None:
         assert self._process.stdin is not None
@@ -93,7 +102,7 @@ def press_many(stack: LocalStack, folder: Path, count: int) -> Presses:
         path = folder / "doorbell.toml"
         path.write_text(as_toml(config_tables(config)))
         door = Child(stack, "bell_process.py", str(path))
-        eventually(lambda: door.lines and door.lines[-1] == ["status", "ready"], "the door is ready", 20)
+        door.is_ready("once started")
         for number in range(1, count + 1):
             if number == count:
                 connected = len(house.said("connected"))  # none when it was so before anybody subscribed
@@ -103,7 +112,7 @@ def press_many(stack: LocalStack, folder: Path, count: int) -> Presses:
                 house.wait("connected", connected + 1)
             door.press()
             house.wait("ring", number)
-            eventually(lambda: door.lines[-1] == ["status", "ready"], f"press {number} is over", 20)
+            door.is_ready(f"after press {number}")
         pressed = [float(line[1]) for line in door.said("pressed")]
         rung = [(line[1], float(line[2])) for line in house.said("ring")]
         delays = [(at - begun) * 1000 for begun, (_, at) in zip(pressed, rung, strict=True)]

@@ -41,10 +41,17 @@ class Lines:
 class Telling(Service):
     """A service that says its status on stdout."""
 
+    def ready(self, status: str) -> None:
+        self._tell(status)
+        super().ready(status)
+
     def status(self, text: str) -> None:
+        self._tell(text)
+        super().status(text)
+
+    def _tell(self, text: str) -> None:
         if text != self.last_status:
             say("status", text)
-        super().status(text)
 
 
 bell = Doorbell(config.load(sys.argv[1]), devices=Devices(), button=Lines())
