@@ -143,7 +143,7 @@ def test_call_when_the_callee_is_on_another_call_is_a_conflict(people: People) -
 
 
 def test_inbox_when_in_a_call_hears_the_door_that_may_break_in(people: People) -> None:
-    """The callee talks, the door rings, another caller gets busy; the callee hangs up and answers the door."""
+    """The callee talks, the door rings, another caller gets busy; an answer leaves the talk until it is ended."""
     flat, house, door, other = (people(name) for name in ("flat", "house", "door", "other"))
     people.stack.issue_key(house.identity, allow_break_in=[door.identity])
     inbox = house.inbox()
@@ -155,10 +155,11 @@ def test_inbox_when_in_a_call_hears_the_door_that_may_break_in(people: People) -
     session = door.call()
     session.start(callee_identity=house.identity)
     incoming = inbox.ringing.wait(timeout=10)
-    assert talk.status.value is S.ACTIVE
-    talk.end()
     answered = incoming.accept()
     session.wait_for_answer(timeout=10)
+    assert (talk.status.value, answered.status.value) == (S.ACTIVE, S.ACTIVE)
+    talk.end()
+    assert dominant_hz(session) == pytest.approx(1000, abs=20)
     assert answered.status.value is S.ACTIVE
 
 
