@@ -19,7 +19,9 @@ from utdstream import (
     EngineUnreachable,
     IncomingCall,
     IncomingCallInbox,
+    InvalidRequest,
     PermissionDenied,
+    RateLimited,
     TlsFailed,
     UTDStreamClient,
     UTDStreamException,
@@ -116,10 +118,13 @@ class Link:
                 self._listen()
             except (AuthenticationFailed, PermissionDenied) as error:
                 pause_s = REFUSED_S
-                self._problem = (
-                    f"the engine at {self._config.engine.base_url} refuses this device: {error.message}; "
-                    "check app_id and the app key"
-                )
+                self._problem = f"{self._refused(error)}; check app_id and the app key"
+            except InvalidRequest as error:  # an identity that is none
+                pause_s = REFUSED_S
+                self._problem = self._refused(error)
+            except RateLimited as error:
+                pause_s = max(pause_s, error.retry_after_s or 0.0)
+                self._problem = self._refused(error)
             except TlsFailed as error:  # no waiting mends it: somebody must read what to do
                 self._problem = error.message
             except UTDStreamException as error:
@@ -136,6 +141,9 @@ class Link:
                 service.ready(self._problem)
             self._changed()
             self._stop.wait(pause_s)
+
+    def _refused(self, error: UTDStreamException) -> str:
+        return f"the engine at {self._config.engine.base_url} refuses this device: {error.message}"
 
     def _listen(self) -> None:
         ringing, cancelled = self._ringing, self._cancelled

@@ -292,6 +292,13 @@ def test_key_when_refused_is_said_plainly(stack: LocalStack, tmp_path: Path) -> 
         assert "wrong-key" not in door.status
 
 
+def test_identity_when_refused_is_said_plainly(stack: LocalStack, tmp_path: Path) -> None:
+    """A door that has a blank in its identity reads what to write, not that it waits for the engine."""
+    config = config_of(stack, tmp_path, "front door", doorbell={"callees": ["house"]})
+    with bell(config, ready=False) as door:
+        door.wait("refuses this device: identity must not hold blanks; write front-door")
+
+
 def test_calls_when_the_house_hangs_up_leave_nothing_behind(
     stack: LocalStack, people: People, tmp_path: Path
 ) -> None:
