@@ -119,12 +119,12 @@ class InvalidRequest(EngineError):
 
 
 class RateLimited(EngineError):
-    """429: too many requests; `retry_after_s` says how long to wait (None: not told).
+    """429: too many requests, or too much held at a time; `retry_after_s` says how long to wait (None: not told).
 
-    You see this when a loop asks without a pause, many devices share one identity, or a second device
-    takes over a session too soon.
-    At fault: the program.
-    What to do: wait for `retry_after_s`, and ask less often.
+    You see this when a loop asks without a pause, many devices share one key, one key has its number of
+    calls, rooms, streams or logins (`code` is `limit_reached`), or a second device takes over a session too soon.
+    At fault: the program, or an engine whose `[limits]` are too low for it.
+    What to do: wait for `retry_after_s`, and ask less often; end what is held; have the limit raised.
     """
 
     def __init__(

@@ -396,6 +396,7 @@ def test_command_when_run_adds_lists_and_revokes(
     listed = capsys.readouterr().out
     assert key not in listed
     assert any(row["key_id"] in line and "revoked" in line for line in listed.splitlines())
+    assert "rung while talking by door side-*" in listed
     assert code_of(mint(site, key, "gate")) == (401, "key_revoked")
     assert main(["engine", "key", "revoke", "key_none", *where]) == 1
     assert "No app key has this id" in capsys.readouterr().err

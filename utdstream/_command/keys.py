@@ -155,7 +155,9 @@ def _list(arguments: argparse.Namespace) -> int:
     for row in rows:
         state = f"revoked {row['revoked_at']}" if row["revoked_at"] else "in use"
         may = f"{'hosts' if row['may_host'] else 'enters'} {' '.join(map(str, _listed(row['rooms'])))}"
-        print(f"{row['key_id']}  {row['identity']}  {row['name']}  {may}  {state}")
+        breaks_in = " ".join(map(str, _listed(row.get("allow_break_in"))))
+        rung = f"  rung while talking by {breaks_in}" if breaks_in else ""
+        print(f"{row['key_id']}  {row['identity']}  {row['name']}  {may}{rung}  {state}")
     return 0
 
 
