@@ -95,7 +95,11 @@ def rotated(up: Up, name: str) -> str:
     old, said = up.secret_of(name), up.log().count("secrets were rotated")
     assert main(["engine", "rotate", name, "--data", str(up.data)]) == 0
     assert up.secret_of(name) != old
-    eventually(lambda: up.log().count("secrets were rotated") > said, "the stack took it", WITHIN_S)
+    eventually(
+        lambda: up.log().count("secrets were rotated") > said,
+        lambda: f"the stack took it (exit status {up.process.poll()}); its log ends with\n{up.log()[-2000:]}",
+        WITHIN_S,
+    )
     return old
 
 
