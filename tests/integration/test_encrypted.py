@@ -371,6 +371,18 @@ def test_handshake_when_it_does_not_come_is_not_waited_for(encrypted: LocalStack
                     pass
 
 
+def test_http_2_when_begun_without_being_offered_is_no_request(encrypted: LocalStack) -> None:
+    """Its hundred requests at a time on one connection would be one client's share, a hundred times."""
+    port = encrypted._settings.ports.https
+    assert port is not None
+    with (
+        socket.create_connection(("127.0.0.1", port), 5) as line,
+        trust.tls_context(encrypted.ca_file).wrap_socket(line, server_hostname="localhost") as inside,
+    ):
+        inside.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\x04" + bytes(5))
+        assert inside.recv(12) == b"HTTP/1.1 400"
+
+
 # --- what is refused, and how it is said
 
 

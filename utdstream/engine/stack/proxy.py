@@ -91,6 +91,7 @@ def haproxy_config(settings: StackSettings) -> str:
         "    mode http",
         *_binds(settings, ports.https, f"{shown} alpn http/1.1"),
         *_limits(most),
+        "    option disable-h2-upgrade",  # a client begins HTTP/2 unasked, with 100 requests on its one connection
         *answers,
         "    http-request set-header X-Forwarded-For %[src]",
         f"    http-request deny deny_status 404 if {{ path_beg {WEBHOOK_PATH} }}",
