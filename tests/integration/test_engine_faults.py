@@ -238,6 +238,49 @@ def test_ban_when_the_media_server_is_away_holds_and_over_a_restart(fragile: Loc
         at_viewer.connected.wait_for(False, timeout=8)
 
 
+_SILENT = """
+import resource, select, socket, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, resource.getrlimit(resource.RLIMIT_NOFILE)[1]),) * 2)
+held, is_told = [], False
+while not select.select([sys.stdin], [], [], 0)[0]:
+    line = socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=5)
+    line.settimeout(0.001 if len(held) < 900 else 0.05)
+    try:
+        line.recv(1)
+    except TimeoutError:
+        held.append(line)
+        continue
+    except ConnectionError:
+        pass
+    line.close()
+    if not is_told:
+        is_told = True
+        print("full", flush=True)
+"""
+
+
+def test_broker_when_silent_connections_fill_it_lets_the_engine_in(fragile: LocalStack, site: Site) -> None:
+    """An engine that starts anew meanwhile has its own place, and rings the devices that were there before."""
+    house, door = site.person(fresh("house")), site.person(fresh("door"))
+    with EventReader(fragile.mqtt_login(house.identity)) as device:
+        command = [sys.executable, "-c", _SILENT, str(fragile.mqtt_port)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as strangers:
+            assert strangers.stdout is not None
+            assert strangers.stdout.readline() == b"full\n"
+            try:
+                fragile.kill("engine")
+                fragile.start("engine")
+
+                def is_up() -> bool:
+                    return site.app().ask("GET", routes.HEALTH).json()["parts"]["mqtt"] == "up"
+
+                eventually(is_up, "the engine is connected to the broker", 10.0)
+                call = door.call(house.identity)
+                device.wait_for(messages.CALL_INITIATED, call.call_id)
+            finally:
+                strangers.communicate()
+
+
 _HOLDER = """
 import sqlite3, sys
 database = sqlite3.connect(sys.argv[1], isolation_level=None)

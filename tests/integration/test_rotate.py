@@ -39,7 +39,7 @@ class Up:
     def __init__(self, data: Path) -> None:
         self.data = data
         ports = data.parent / "ports.toml"  # the customary ones are other stacks' while a part is down
-        names = ("engine", "livekit", "livekit_udp", "stun", "mqtt")
+        names = ("engine", "livekit", "livekit_udp", "stun", "mqtt", "mqtt_engine")
         ports.write_text("\n".join(["[ports]", *(f"{name} = {free_port()}" for name in names)]))
         command = ["engine", "up", "--json", "--data", str(data), "--config", str(ports)]
         with (data.parent / "up.log").open("wb") as log:

@@ -20,7 +20,9 @@ from utdstream.engine.stack.settings import Ports, StackSettings, port_names
 from utdstream.errors import InvalidConfig
 from utdstream.testing import LocalStack
 
-ALL_PORTS = Ports(engine=8080, livekit=7880, livekit_udp=7882, livekit_tcp=7881, stun=3478, mqtt=1883)
+ALL_PORTS = Ports(
+    engine=8080, livekit=7880, livekit_udp=7882, livekit_tcp=7881, stun=3478, mqtt=1883, mqtt_engine=1884
+)
 PLUGIN = Path("/usr/lib/x/mosquitto_dynamic_security.so")
 
 
@@ -110,7 +112,8 @@ def test_the_broker_is_bounded_when_it_is_configured(settings: StackSettings) ->
         "autosave_interval 60",
         "autosave_on_changes false",
     } <= set(lines)
-    assert lines.index("max_connections 1000") > lines.index("listener 1883 127.0.0.1")
+    listeners = lines[lines.index("listener 1883 127.0.0.1") :]
+    assert listeners[1:] == ["max_connections 960", "listener 1884 127.0.0.1", "max_connections 16"]
 
 
 def test_everything_is_denied_but_the_engine_when_the_broker_is_new() -> None:

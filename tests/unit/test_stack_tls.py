@@ -22,6 +22,7 @@ PORTS = Ports(
     livekit_tcp=7881,
     stun=3478,
     mqtt=1883,
+    mqtt_engine=1884,
     https=8443,
     mqtts=8883,
 )
@@ -48,6 +49,7 @@ def test_programs_when_the_stack_encrypts_listen_in_clear_on_loopback_alone(sett
         "engine": "127.0.0.1",
         "livekit": "127.0.0.1",
         "mqtt": "127.0.0.1",
+        "mqtt_engine": "127.0.0.1",
         "livekit_udp": "0.0.0.0",
         "livekit_tcp": "0.0.0.0",
         "stun": "0.0.0.0",

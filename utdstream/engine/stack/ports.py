@@ -32,6 +32,7 @@ DEFAULT_PORTS = {
     "livekit_tcp": 7881,
     "stun": 3478,
     "mqtt": 1883,
+    "mqtt_engine": 1884,
     "https": 8443,
     "mqtts": 8883,
 }
@@ -42,6 +43,7 @@ PORT_KINDS: dict[str, tuple[Part, str]] = {
     "livekit_tcp": ("livekit", "tcp"),
     "stun": ("livekit", "udp"),
     "mqtt": ("mqtt", "tcp"),
+    "mqtt_engine": ("mqtt", "tcp"),
     "https": ("proxy", "tcp"),
     "mqtts": ("proxy", "tcp"),
 }

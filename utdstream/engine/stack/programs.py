@@ -29,8 +29,8 @@ from utdstream.engine.stack.users import hand_over
 _HASH_ROUNDS = 10_000
 _BROKER_PACKET_BYTES = 128 * 1024
 """The largest packet, before a login too; a call event has 16 KiB at most, a batch of logins 104."""
-_BROKER_CONNECTIONS = 1000
-"""Below the 1,024 descriptors that a process may have on most systems."""
+_BROKER_CONNECTIONS, _ENGINE_CONNECTIONS = 960, 16
+"""Below the 1,024 descriptors that a process may have on most systems, with files of the broker's own."""
 _BROKER_SAVES_EVERY_S = 60
 
 
@@ -100,6 +100,9 @@ def mosquitto_config(settings: StackSettings, plugin: Path) -> str:
         "connection_messages false",
         f"listener {settings.ports.mqtt} {settings.clear_host}",
         f"max_connections {_BROKER_CONNECTIONS}",
+        # mosquitto has no limit by address: who fills the listener of the devices does not keep the engine out.
+        f"listener {settings.ports.mqtt_engine} {LOOPBACK}",
+        f"max_connections {_ENGINE_CONNECTIONS}",
     ]
     if os.geteuid() == 0 and "mqtt" not in settings.users:
         # Started by root it would become the user "mosquitto", which may not read this folder.
@@ -159,7 +162,7 @@ def engine_config(settings: StackSettings) -> dict[str, Mapping[str, object]]:
         },
         "mqtt": {
             "host": LOOPBACK,
-            "port": ports.mqtt,
+            "port": ports.mqtt_engine,
             "public_host": settings.mqtt_host,
             "public_port": settings.mqtt_port,
             "public_tls": settings.mqtt_tls,

@@ -19,9 +19,12 @@ from utdstream.engine.stack.settings import ENGINE_LOGIN, StackSettings
 def failure(part: Part, settings: StackSettings, *, timeout: float = 1.0) -> str | None:
     """None when the part answers; else what was seen, in a few words."""
     ports = settings.ports
-    number = {"livekit": ports.livekit, "engine": ports.engine, "mqtt": ports.mqtt, "proxy": ports.https}[
-        part
-    ]
+    number = {
+        "livekit": ports.livekit,
+        "engine": ports.engine,
+        "mqtt": ports.mqtt_engine,
+        "proxy": ports.https,
+    }[part]
     if number is None:
         return "no port"
     try:

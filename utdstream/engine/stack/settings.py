@@ -106,6 +106,7 @@ class Ports:
     livekit_tcp: Annotated[Port | None, "media where UDP is blocked, TCP, with `--lan` only"] = None
     stun: Annotated[Port | None, "STUN, UDP: so that no address outside is ever asked"] = None
     mqtt: Annotated[Port | None, "the broker, TCP"] = None
+    mqtt_engine: Annotated[Port | None, "the broker for the engine alone, on loopback, TCP"] = None
     https: Annotated[Port | None, "with TLS: REST, event streams and signalling, TCP"] = None
     mqtts: Annotated[Port | None, "with TLS: the broker, TCP"] = None
 
@@ -264,6 +265,8 @@ class StackSettings:
 
     def host_of(self, port_name: str) -> str:
         """Returns where one of `ports` is bound."""
+        if port_name == "mqtt_engine":
+            return LOOPBACK
         return self.clear_host if port_name in ("engine", "livekit", "mqtt") else self.bind_host
 
     def file(self, name: str) -> Path:
