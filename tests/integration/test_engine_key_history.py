@@ -23,6 +23,7 @@ from key_history import TURNED_AWAY, Change, KeyedWire, Keyring, check_keys
 from servers import every_refusal_is_declared
 
 from utdstream._wire import routes
+from utdstream.engine.rules.rooms import EMPTY_ROOM_TIMEOUT_S
 from utdstream.engine.stack import ready
 from utdstream.models import MqttLogin
 from utdstream.testing import LocalStack
@@ -167,6 +168,7 @@ def test_keys_when_revoked_while_everybody_works_are_worth_nothing_from_then_on(
     )
     stop, anyone = threading.Event(), place.wire()
     threads = run_clients([lambda one=guest: one.live(place.wire(), ring, stop) for guest in place.guests])
+    began = time.monotonic()
     crowd.start()
     try:
         _change_all_the_time(place, crowd)
@@ -196,7 +198,11 @@ def test_keys_when_revoked_while_everybody_works_are_worth_nothing_from_then_on(
     done = crowd.recorder.operations
     reached = [op for op in done if op.code not in TURNED_AWAY]
     codes = Counter(op.code for op in reached if op.code)
-    violations = check_keys(ring.uses, ring.changes) + crowd.room_violations(reached)
+    violations = check_keys(ring.uses, ring.changes)
+    if (
+        quiet - began < EMPTY_ROOM_TIMEOUT_S
+    ):  # on a slower machine the rooms, which nobody is in, end meanwhile
+        violations += crowd.room_violations(reached)
     print(  # noqa: T201
         f"{len(done)} operations, {len(ring.uses)} uses of {len(ring.passes)} passes,"
         f" {sum(use.is_turned_away for use in ring.uses)} turned away; keys: {dict(place.changes)};"
