@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from utdstream import __version__
 from utdstream._command import engine
+from utdstream._command.options import add_ca_file
 from utdstream.errors import UTDStreamException
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ def _add_phone(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--identity", metavar="ME", required=True, help="the identity of this phone")
     parser.add_argument("--name", metavar="TEXT", help="what the other side shows")
     parser.add_argument("--base-url", metavar="URL", help="the engine (default: UTD_BASE_URL)")
-    _add_ca_file(parser)
+    add_ca_file(parser)
     parser.add_argument("--app-id", metavar="ID", help="the project (default: UTD_APP_ID)")
     parser.add_argument(
         "--app-key-file", metavar="FILE", type=Path, help="holds the app key (default: UTD_APP_KEY)"
@@ -183,18 +184,6 @@ def _add_phone(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--camera", choices=("pattern", "none"), default="pattern", help="default pattern")
     parser.add_argument("--json", action="store_true", help="one JSON object a call; states go to stderr")
-
-
-def _add_ca_file(parser: argparse.ArgumentParser) -> None:
-    given = os.environ.get("UTD_CA_FILE")
-    parser.add_argument(
-        "--ca-file",
-        metavar="FILE",
-        type=Path,
-        default=Path(given) if given else None,
-        help="PEM file of the authority that the engine's certificate is checked against (default: UTD_CA_FILE, "
-        "else the system's)",
-    )
 
 
 def _seconds(text: str) -> float:
@@ -258,7 +247,7 @@ def _add_doctor(verbs: Verbs) -> None:
     doctor.add_argument(
         "--base-url", metavar="URL", help="also check this engine: does it answer, is its clock the same?"
     )
-    _add_ca_file(doctor)
+    add_ca_file(doctor)
     doctor.add_argument("--json", action="store_true", help="print JSON, not a table")
     doctor.set_defaults(run=_doctor)
 

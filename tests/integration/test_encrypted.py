@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import os
 import signal
 import socket
 import ssl
+import tomllib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -33,6 +35,7 @@ from utdstream import (
     trust,
 )
 from utdstream._wire import routes
+from utdstream.cli import main
 from utdstream.engine.config import LimitsSection
 from utdstream.engine.stack.ports import lan_address
 from utdstream.engine.stack.settings import StackSettings, TlsSection, new_project
@@ -284,6 +287,38 @@ def test_certificate_when_renewed_is_shown_at_once_and_no_connection_is_cut(
         with pytest.raises(InvalidConfig, match="--tls-key"):
             running.renew_certificate()
         assert shown_by(ports.https, authority) == after[0]
+
+
+def test_keys_when_the_engine_encrypts_are_made_from_here_and_from_another_machine(
+    proxy: None, authority: Authority, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the data folder over loopback; by address with the `ca_file`, and with no other. The doctor agrees."""
+    config = tmp_path / "stack.toml"
+    config.write_text(f'[tls]\nenabled = true\nauthority = "{authority.folder}"\n')
+    data = tmp_path / "data"
+    with EngineUp(data, "--config", str(config)) as up:
+        assert main(["engine", "key", "add", "door", "--data", str(data)]) == 0
+        kept = tomllib.loads((data / "stack.toml").read_text())["project"]
+        secret = tmp_path / "secret"
+        secret.write_text(kept["app_secret"])
+        where = [
+            "--base-url",
+            up.facts["base_url"],
+            "--app-id",
+            kept["app_id"],
+            "--app-secret-file",
+            str(secret),
+        ]
+        trusting = ["--ca-file", str(authority.ca_file)]
+        assert main(["engine", "key", "list", *where, *trusting]) == 0
+        assert "door" in capsys.readouterr().out
+        foreign = ["--ca-file", str(Authority(tmp_path, "foreign").ca_file)]
+        assert main(["engine", "key", "list", *where, *foreign]) == 1
+        assert trust.UNKNOWN_AUTHORITY in capsys.readouterr().err
+        for options, state in ((trusting, "ok"), (foreign, "fail")):
+            main(["doctor", "--json", "--base-url", up.facts["base_url"], *options])
+            checks = json.loads(capsys.readouterr().out)["checks"]
+            assert next(check["state"] for check in checks if check["name"] == "engine") == state
 
 
 # --- strangers

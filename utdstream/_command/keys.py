@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from utdstream._command.options import add_ca_file
 from utdstream._rest.http import Http, check_base_url
 from utdstream._threads.deadline import Deadline
 from utdstream._wire import codec, routes
@@ -37,6 +38,7 @@ class Site:
     base_url: str
     app_id: str
     app_secret: str = field(repr=False)
+    ca_file: Path | None = None
 
 
 def add_actions(actions: Actions) -> None:
@@ -123,6 +125,7 @@ def add_actions(actions: Actions) -> None:
         verb.add_argument("--base-url", metavar="URL", help="another engine")
         verb.add_argument("--app-id", metavar="ID", help="its project")
         verb.add_argument("--app-secret-file", metavar="FILE", type=Path, help="holds its app secret alone")
+        add_ca_file(verb)
         verb.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -200,7 +203,7 @@ def _site(arguments: argparse.Namespace) -> Site:
         raise InvalidConfig(f"the app secret cannot be read from {arguments.app_secret_file}") from error
     if not secret.isascii() or not secret.isprintable() or not secret:
         raise InvalidConfig(f"{arguments.app_secret_file} must hold the app secret alone")
-    return Site(check_base_url("--base-url", arguments.base_url), arguments.app_id, secret)
+    return Site(check_base_url("--base-url", arguments.base_url), arguments.app_id, secret, arguments.ca_file)
 
 
 def _site_here(data: Path | None) -> Site:
@@ -221,7 +224,7 @@ def _site_here(data: Path | None) -> Site:
 
 
 def _ask(site: Site, method: str, path: str, body: Mapping[str, object] | None = None) -> codec.JsonObject:
-    http = Http()
+    http = Http(site.ca_file)
     try:
         return http.request(
             method,
