@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import roots
 
 NAME = "systemd-root"
-PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "procps", "libstdc++6", "mosquitto")
+PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "procps", "libstdc++6", "mosquitto", "haproxy")
 COMMANDS = {"utd-device": "device.__main__", "utdstream": "utdstream.cli"}
 
 
@@ -37,9 +37,10 @@ def build() -> Path:
             f"#!/opt/utdstream/bin/python\nimport sys\nfrom {module} import main\nsys.exit(main())\n"
         )
         command.chmod(0o755)
-    masked = made / "etc/systemd/system/mosquitto.service"
-    if not masked.is_symlink():  # Debian starts the broker at boot, and this root shares the machine's ports
-        masked.symlink_to("/dev/null")
+    for service in ("mosquitto", "haproxy"):
+        masked = made / f"etc/systemd/system/{service}.service"
+        if not masked.is_symlink():  # Debian starts it at boot, and this root shares the machine's ports
+            masked.symlink_to("/dev/null")
     return made
 
 

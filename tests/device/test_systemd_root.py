@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
+import tempfile
 import time
 import tomllib
 from collections.abc import Iterator
@@ -173,6 +174,29 @@ def test_engine_when_installed_carries_calls_and_heals_its_parts(machine: Machin
     assert unit.show("Result") == "success"
     assert machine.run("pgrep", "-f", "livekit-server|mosquitto").stdout == ""
     assert project["app_key"] not in unit.journal()
+
+
+def test_engine_when_its_unit_says_tls_encrypts_and_heals_the_proxy(machine: Machine) -> None:
+    """HAProxy inside the hardened unit: it answers by its own authority, before and after its death."""
+    if machine.run("test", "-x", "/usr/sbin/haproxy").returncode != 0:
+        pytest.skip(
+            f"this root is older than HAProxy in it: delete {systemd_root.NAME} in the cache of utdstream"
+        )
+    unit, start = Unit(machine, "engine"), "/opt/utdstream/bin/utdstream engine up --lan --tls"
+    unit.install(settings=f"ExecStart=\nExecStart={start} --data /var/lib/utd-engine\n")
+    unit.is_said("ready at https://")
+    assert unit.exposure() <= 1.2
+    base_url = unit.show("StatusText").removeprefix("ready at ")
+    with tempfile.NamedTemporaryFile("w") as ca_file:
+        ca_file.write(machine.run("cat", "/var/lib/utd-engine/tls/ca.pem").stdout)
+        ca_file.flush()
+        assert requests.get(base_url + "/health", verify=ca_file.name, timeout=10).json()["parts"]
+        machine.run("kill", "-9", *machine.run("pgrep", "-f", "haproxy -C").stdout.split())
+        unit.is_said("proxy died and is started again")
+        unit.is_said("ready at https://")
+        assert requests.get(base_url + "/health", verify=ca_file.name, timeout=10).status_code == 200
+    assert unit.stop().returncode == 0
+    assert machine.run("pgrep", "-f", "haproxy -C").stdout == ""
 
 
 def talk(people: People) -> None:
