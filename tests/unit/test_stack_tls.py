@@ -151,8 +151,8 @@ def test_settings_of_the_file_when_the_command_says_tls_too_are_kept(tmp_path: P
 def test_proxy_when_descriptors_are_few_takes_fewer_connections(
     settings: StackSettings, monkeypatch: pytest.MonkeyPatch, descriptors: int, most: int
 ) -> None:
-    """Each connection needs two; one address has an eighth."""
+    """Each connection needs two; one address of strangers has a thirty-second."""
     monkeypatch.setattr(resource, "getrlimit", lambda which: (descriptors, descriptors))
     text = proxy.haproxy_config(settings)
     assert f"    maxconn {most}\n" in text
-    assert f"gt {max(8, most // 8)} }}" in text
+    assert f"sc0_conn_rate(strangers) gt {max(8, most // 32)} }}" in text

@@ -5,9 +5,10 @@ Imports the stack's settings and files. livekit-server and the engine encrypt no
 but behind the same proxy it has one certificate, one time-out for a handshake and one limit by address with them.
 
 1. Everything else listens on loopback alone; nothing of the media server but signalling is passed on.
-2. A client has `_HANDSHAKE_S` for the handshake and `_HEAD_S` for what it then asks. One address has an eighth of
-   the connections; of IPv6 a /64 is one.
-3. The engine learns a client's address from X-Forwarded-For, which is written here and taken from nobody.
+2. A client has `_HANDSHAKE_S` for the handshake and `_HEAD_S` for what it then asks.
+3. An address from which nobody signed in may open a thirty-second of all connections in `_HANDSHAKE_S`; of IPv6 a
+   /64 is one. Where three eighths are taken at a port, only those from which somebody did find a place.
+4. The engine learns a client's address from X-Forwarded-For, which is written here and taken from nobody.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import resource
 import socket
 from pathlib import Path
 
+from utdstream._wire import routes
 from utdstream.engine.config import WEBHOOK_PATH
 from utdstream.engine.stack.ports import LOOPBACK, Part, has_ipv6
 from utdstream.engine.stack.private_files import private_folder, write_private
@@ -85,8 +87,10 @@ def haproxy_config(settings: StackSettings) -> str:
         "    retries 0",
         # A connection to the engine is one client's: what it may rests on who signed in on it.
         "    http-reuse never",
-        "backend addresses",
-        "    stick-table type ipv6 size 20k expire 10m store conn_cur",
+        "backend strangers",
+        f"    stick-table type ipv6 size 20k expire 1m store conn_rate({_HANDSHAKE_S}s)",
+        "backend known",
+        "    stick-table type ipv6 size 20k expire 1d store gpt0",
         "frontend https",
         "    mode http",
         *_binds(settings, ports.https, f"{shown} alpn http/1.1"),
@@ -94,6 +98,11 @@ def haproxy_config(settings: StackSettings) -> str:
         "    option disable-h2-upgrade",  # a client begins HTTP/2 unasked, with 100 requests on its one connection
         *answers,
         "    http-request set-header X-Forwarded-For %[src]",
+        f"    http-request set-var(txn.asks) int(1) if {{ path_beg {routes.PREFIX}/ }}",
+        "    acl signed_in status 200:299",
+        "    acl signed_in_path var(txn.asks) -m int 1",
+        "    http-response track-sc1 src table known if signed_in signed_in_path",
+        "    http-response sc-set-gpt0(1) 1 if signed_in signed_in_path",
         f"    http-request deny deny_status 404 if {{ path_beg {WEBHOOK_PATH} }}",
         "    use_backend signalling if { path /rtc } or { path_beg /rtc/ }",
         "    default_backend engine",
@@ -157,8 +166,10 @@ def _binds(settings: StackSettings, port: int | None, how: str) -> list[str]:
 
 def _limits(most: int) -> list[str]:
     return [
-        "    tcp-request connection track-sc0 src,ipmask(32,64) table addresses",
-        f"    tcp-request connection reject if {{ sc0_conn_cur(addresses) gt {max(8, most // 8)} }}",
+        "    tcp-request connection accept if { src,table_gpt0(known) gt 0 }",
+        "    tcp-request connection track-sc0 src,ipmask(32,64) table strangers",
+        f"    tcp-request connection reject if {{ sc0_conn_rate(strangers) gt {max(8, most // 32)} }}",
+        f"    tcp-request connection reject if {{ fe_conn gt {most * 3 // 8} }}",
     ]
 
 
