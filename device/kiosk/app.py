@@ -153,8 +153,10 @@ class Kiosk(DeviceApp[RoomReport]):
         self.put(RoomReport(KioskEvent.REFUSED if reason in SENT_AWAY else KioskEvent.LEFT, room))
 
     def _seat(self, room: UTDAudioRoomSession, change: Change[int | None]) -> None:
-        if change.new is None and change.old is not None:
+        if change.new is None:
             self.put(RoomReport(KioskEvent.SEAT_LOST, room))
+        elif change.old is None:  # also one that was lost on the way, and taken again by the SDK
+            self.put(RoomReport(KioskEvent.SEATED, room))
 
     def _take_seat(self) -> None:
         room, seat = self.room, self._config.kiosk.seat
@@ -195,7 +197,8 @@ class Kiosk(DeviceApp[RoomReport]):
 
     def _seat_words(self, state: KioskState, seat: int) -> str:
         if state.seated:
-            return f"on seat {seat}"
+            room = self.room
+            return f"on seat {seat if room is None or room.seat.value is None else room.seat.value}"
         if state.kicked:
             return "without a seat (it was taken away, and is asked for again after the next join)"
         return f"without a seat ({self._reason or 'it is asked for'})"

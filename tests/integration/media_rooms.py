@@ -18,7 +18,10 @@ import requests
 from livekit import api
 
 from utdstream import CallbackError, ClientConfig, Devices, PcmFrame, RawFrame, UTDRoom
+from utdstream._session.base import UTDSession
+from utdstream._threads.deadline import Deadline
 from utdstream.media import EncodedFrame
+from utdstream.models import ConnectionState
 from utdstream.synthetic import NullSpeaker, PatternCamera, ToneMicrophone
 from utdstream.testing import LocalStack
 
@@ -118,6 +121,22 @@ class MediaRoom:
 
     def delete(self) -> None:
         self.ask("DeleteRoom", room=self.name)
+
+
+def lose_room(session: UTDSession) -> None:
+    """The media room of `session` is lost as with a media server that shuts down; it is joined again by itself."""
+    life = session.room._media.life
+    assert life is not None
+    assert life.connection is not None
+    connection, room = life.connection, life.connection.room
+    assert room is not None
+
+    def end() -> None:
+        connection._end("SERVER_SHUTDOWN")
+        life.loop.spawn(room.disconnect())
+
+    life.loop.call(end, deadline=Deadline(PATIENCE_S, PATIENCE_S, "losing the room"))
+    assert session.connection.value.state is ConnectionState.DISCONNECTED
 
 
 class CountedMicrophone(ToneMicrophone):

@@ -6,7 +6,9 @@ import itertools
 from typing import Any
 
 import pytest
+from between import Between
 from facts import eventually
+from media_rooms import lose_room
 from people import People
 
 from utdstream import (
@@ -35,13 +37,19 @@ class Lobby:
         self._clients: list[UTDStreamClient] = []
 
     def join(
-        self, identity: str, *, devices: Devices | None = None, as_host: bool = False, **seats: object
+        self,
+        identity: str,
+        *,
+        devices: Devices | None = None,
+        as_host: bool = False,
+        base_url: str | None = None,
+        **seats: object,
     ) -> UTDAudioRoomSession:
         stack = self._people.stack
         client = UTDStreamClient(
             stack.app_id,
             stack.app_key,
-            base_url=stack.base_url,
+            base_url=base_url or stack.base_url,
             devices=devices or Devices(microphone=ToneMicrophone(), speaker=NullSpeaker()),
         )
         self._clients.append(client)
@@ -298,3 +306,40 @@ def test_seat_update_when_forged_by_a_participant_changes_nothing(lobby: Lobby) 
     liar.send_data(b"an ordinary message")
     eventually(lambda: len(seen) == 1, "the ordinary message arrived")
     assert host.seats.value == before
+
+
+@pytest.mark.parametrize("meanwhile", ["emptied", "taken", "left"])
+def test_seat_when_lost_with_the_room_is_taken_again(lobby: Lobby, between: Between, meanwhile: str) -> None:
+    """The same one, or any that is free; muted as before. Whoever left it stays a listener."""
+    host = lobby.join("host", as_host=True, seat_count=4)
+    guest = lobby.join("guest", base_url=between.url)
+    guest.take_seat(2)
+    guest.set_microphone(False)
+    if meanwhile == "left":
+        guest.leave_seat()
+    minting = between.hold_requests("/token")
+    lose_room(guest)
+    assert minting.came.wait(10)
+    if meanwhile != "left":
+        host.seats.wait_for(lambda grid: grid.seats[2].identity is not None, timeout=5)
+        host.kick_seat(2)  # as the engine does with the seat of somebody who is away
+    if meanwhile == "taken":
+        lobby.join("other").take_seat(2)
+    minting.let_go()
+    guest.connected.wait_for(True, timeout=15)
+    if meanwhile == "left":
+        assert guest.seat.value is None
+        return
+    guest.seat.wait_for(lambda seat: seat is not None, timeout=15)
+    assert guest.seat.value == 2 if meanwhile == "emptied" else guest.seat.value != 2
+    guest.can_publish.wait_for(True, timeout=5)
+    eventually(lambda: published_muted(guest), "it is published, muted")
+    assert not guest.microphone_on.value
+    guest.set_microphone(True)
+    assert heard(host, guest)
+
+
+def published_muted(session: UTDAudioRoomSession) -> bool:
+    """Whether the own microphone is published and muted."""
+    person = session.local_participant
+    return person is not None and [track.muted for track in person.publications] == [True]

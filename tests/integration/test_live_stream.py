@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 import requests
+from between import Between
 from facts import eventually, until_heard
+from media_rooms import lose_room
 from people import People, small_devices
 
 from utdstream import (
@@ -52,10 +54,15 @@ class Show:
         self._clients: list[UTDStreamClient] = []
 
     def join(
-        self, identity: str, *, devices: Devices | None = None, as_host: bool = False
+        self,
+        identity: str,
+        *,
+        devices: Devices | None = None,
+        as_host: bool = False,
+        base_url: str | None = None,
     ) -> UTDLiveStreamSession:
         stack = self._people.stack
-        client = UTDStreamClient(stack.app_id, stack.app_key, base_url=stack.base_url)
+        client = UTDStreamClient(stack.app_id, stack.app_key, base_url=base_url or stack.base_url)
         self._clients.append(client)
         return client.join_live_stream(
             identity=f"{identity}-{self.name}",
@@ -154,6 +161,30 @@ def test_guest_when_removed_from_stage_stops_camera_and_microphone(show: Show) -
     viewer.microphone_on.wait_for(False, timeout=5)
     viewer.camera_on.wait_for(False, timeout=5)
     viewer.stage.wait_for(lambda stage: len(stage) == 1, timeout=5)
+
+
+def test_stage_when_lost_with_the_room_is_asked_for_again(show: Show, between: Between) -> None:
+    """The engine gave the place away: the host sees the hand again, once, and decides."""
+    host = show.join("host", as_host=True)
+    guest = show.join("guest", base_url=between.url)
+    hands: list[StageRequest] = []
+    host.stage_requests.subscribe(hands.append)
+    host.invite_to_stage(identity_of(guest))
+    guest.can_publish.wait_for(True, timeout=5)
+    guest.set_microphone(True)
+    guest.stage.wait_for(lambda stage: len(stage) == 2, timeout=5)
+    minting = between.hold_requests("/token")
+    lose_room(guest)
+    assert minting.came.wait(10)
+    host.remove_from_stage(identity_of(guest))  # as the engine does with somebody who is away
+    minting.let_go()
+    guest.connected.wait_for(True, timeout=15)
+    eventually(lambda: hands, "the hand is raised", 15)
+    assert not guest.microphone_on.value
+    host.invite_to_stage(identity_of(guest))
+    guest.can_publish.wait_for(True, timeout=5)
+    guest.set_microphone(True)
+    assert [hand.identity for hand in hands] == [identity_of(guest)]
 
 
 def test_viewer_when_running_the_stage_is_refused(show: Show) -> None:

@@ -9,14 +9,22 @@ from __future__ import annotations
 import contextlib
 
 from utdstream._rooms.followed import Followed
+from utdstream._rooms.place_wish import PlaceWish, sit_again
 from utdstream._rooms.session import Joining, RoomSession
 from utdstream._session.base import SessionParts
 from utdstream._threads.deadline import Deadline
 from utdstream._threads.facts import Fact, Occurrences
 from utdstream._wire import codec, messages
 from utdstream.errors import InvalidConfig, PublishRefused, SessionClosed, UTDStreamException
-from utdstream.models import SeatGrid, SeatInvitation, SpeakRequest, UTDStreamType
-from utdstream.observe import Signal, Watched
+from utdstream.models import (
+    Connection,
+    ConnectionState,
+    SeatGrid,
+    SeatInvitation,
+    SpeakRequest,
+    UTDStreamType,
+)
+from utdstream.observe import CallbackError, Change, Signal, Watched
 
 _EMPTY = SeatGrid(count=0)
 
@@ -41,6 +49,7 @@ class UTDAudioRoomSession(RoomSession):
         """Whether the host closed the chat to others."""
         self.invitations: Signal[SeatInvitation] = self._invitations
         """Invitations to speak, for this participant."""
+        self._place_wish = PlaceWish()
         self._grid = Followed(
             self._seats,
             parse=codec.parse_seat_grid,
@@ -112,6 +121,7 @@ class UTDAudioRoomSession(RoomSession):
         """
         deadline = Deadline(timeout, self._config.set_timeout_s, "leave_seat")
         self._require_room("leave_seat")
+        self._place_wish.drop()
         self._media.withdraw()
         self._rooms.leave_seat(deadline)
         self._media.withdraw(deadline)
@@ -282,6 +292,7 @@ class UTDAudioRoomSession(RoomSession):
         self._media.require(doing)
 
     def _begin_life(self) -> None:
+        self._place_wish.begin()
         self._grid.forget()
         self._comments.forget()
 
@@ -290,6 +301,15 @@ class UTDAudioRoomSession(RoomSession):
             with contextlib.suppress(UTDStreamException):  # the room works without; the next news tell
                 self._grid.refresh(deadline)
             self._grid.poll_until_pushed(self._is_wanted)
+        self._check_place(deadline)
+
+    def _check_place(self, deadline: Deadline) -> None:
+        """Asks what became of the seat while the room was away."""
+        if self._place_wish.index is not None:
+            with contextlib.suppress(UTDStreamException):
+                self._grid.refresh(deadline)
+        if self._place_wish.is_lost(self.seat.value):
+            self._work.post(self._sit_again)
 
     def _is_open(self, deadline: Deadline) -> None:
         self._rooms.get_seats(deadline)
@@ -313,6 +333,7 @@ class UTDAudioRoomSession(RoomSession):
         was_seated = self.seat.value is not None
         self._seat.set(mine)
         self._speak_requests.set(grid.requests)
+        self._place_wish.take_news(mine, here=self._room.connected.value)
         if was_seated and mine is None:
             self._media.withdraw()
         elif not was_seated and mine is not None:
@@ -327,6 +348,31 @@ class UTDAudioRoomSession(RoomSession):
             self._room.can_publish.wait_for(True, timeout=deadline.remaining())
             if self.seat.value is not None:
                 self._publish_microphone(deadline, "speaking")
+
+    def _sit_again(self) -> None:
+        """Work thread: the seat went while the room was away. Takes it again, else any free one, else tells."""
+        deadline = Deadline.after(self._config.set_timeout_s, "taking the seat again")
+        refusal = sit_again(
+            self._place_wish,
+            self.seats.value,
+            lambda index: self.take_seat(index, timeout=deadline.remaining()),
+        )
+        if (
+            refusal is not None and self._room.connected.value
+        ):  # lost again: the next connection brings us here
+            self._place_wish.drop()
+            self._parts.report(CallbackError(refusal, "taking the seat again"))
+
+    def _on_connection(self, change: Change[Connection]) -> None:
+        super()._on_connection(change)
+        if change.new.state is ConnectionState.RECONNECTING:
+            self._place_wish.begin()
+        elif change.old.state is ConnectionState.RECONNECTING:
+            self._work.post(
+                lambda: self._check_place(
+                    Deadline.after(self._config.rest_timeout_s, "asking about the seat")
+                )
+            )
 
     def _close_facts(self) -> None:
         for fact in (self._seats, self._seat, self._speak_requests, self._chat_locked, self._roles):
