@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -238,47 +239,57 @@ def test_ban_when_the_media_server_is_away_holds_and_over_a_restart(fragile: Loc
         at_viewer.connected.wait_for(False, timeout=8)
 
 
-_SILENT = """
-import resource, select, socket, sys
+_STRANGERS = """
+import contextlib, resource, select, socket, sys
 resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, resource.getrlimit(resource.RLIMIT_NOFILE)[1]),) * 2)
-held, is_told = [], False
-while not select.select([sys.stdin], [], [], 0)[0]:
-    line = socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=5)
-    line.settimeout(0.001 if len(held) < 900 else 0.05)
-    try:
+def opened():
+    return socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=5)
+for _ in range(500):
+    with opened() as line, contextlib.suppress(OSError):
+        line.sendall(b"GET /health HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n")
         line.recv(1)
-    except TimeoutError:
-        held.append(line)
-        continue
-    except ConnectionError:
-        pass
-    line.close()
-    if not is_told:
-        is_told = True
-        print("full", flush=True)
+held = [opened() for _ in range(1500)]
+print("full", flush=True)
+while not select.select([sys.stdin], [], [], 0.01)[0]:
+    held.append(opened())
 """
 
 
-def test_broker_when_silent_connections_fill_it_lets_the_engine_in(fragile: LocalStack, site: Site) -> None:
-    """An engine that starts anew meanwhile has its own place, and rings the devices that were there before."""
-    house, door = site.person(fresh("house")), site.person(fresh("door"))
-    with EventReader(fragile.mqtt_login(house.identity)) as device:
-        command = [sys.executable, "-c", _SILENT, str(fragile.mqtt_port)]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as strangers:
-            assert strangers.stdout is not None
-            assert strangers.stdout.readline() == b"full\n"
-            try:
-                fragile.kill("engine")
-                fragile.start("engine")
+@contextlib.contextmanager
+def with_customary_descriptors() -> Iterator[LocalStack]:
+    """A stack that was started where a process has 1,024 descriptors, unless it asks for more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, hard))
+    try:
+        stack = LocalStack().__enter__()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    with contextlib.closing(stack):
+        yield stack
 
-                def is_up() -> bool:
-                    return site.app().ask("GET", routes.HEALTH).json()["parts"]["mqtt"] == "up"
 
-                eventually(is_up, "the engine is connected to the broker", 10.0)
-                call = door.call(house.identity)
-                device.wait_for(messages.CALL_INITIATED, call.call_id)
-            finally:
-                strangers.communicate()
+def test_broker_when_strangers_fill_it_lets_the_engine_in() -> None:
+    """Silent ones, and some that speak HTTP: an engine that starts anew has a place, and rings its devices."""
+    with contextlib.ExitStack() as parts:
+        stack = parts.enter_context(with_customary_descriptors())
+        site = parts.enter_context(contextlib.closing(Site(stack)))
+        house, door = site.person(fresh("house")), site.person(fresh("door"))
+        device = parts.enter_context(EventReader(stack.mqtt_login(house.identity)))
+        command = [sys.executable, "-c", _STRANGERS, str(stack.mqtt_port)]
+        strangers = parts.enter_context(
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        )
+        parts.callback(strangers.communicate)
+        assert strangers.stdout is not None
+        assert strangers.stdout.readline() == b"full\n"
+        stack.kill("engine")
+        stack.start("engine")
+
+        def is_up() -> bool:
+            return site.app().ask("GET", routes.HEALTH).json()["parts"]["mqtt"] == "up"
+
+        eventually(is_up, "the engine is connected to the broker", 10.0)
+        device.wait_for(messages.CALL_INITIATED, door.call(house.identity).call_id)
 
 
 _HOLDER = """
