@@ -26,14 +26,23 @@ from utdstream._threads.facts import Occurrences
 from utdstream._threads.lanes import EventsLane
 from utdstream._wire import names
 from utdstream.config import DEFAULT_BASE_URL, DEFAULT_TOKEN_BASE_URL, ClientConfig
-from utdstream.errors import InvalidConfig, NotAuthenticated, SessionClosed, UsageError
+from utdstream.errors import (
+    InvalidConfig,
+    NotAuthenticated,
+    SessionClosed,
+    UsageError,
+    UTDStreamException,
+)
 from utdstream.limits import MAX_IDENTITY, RESERVED_ROOM_NAMES
 from utdstream.media import Devices
-from utdstream.models import SessionMint, UTDStreamType
+from utdstream.models import MqttLogin, SessionMint, UTDStreamType
 from utdstream.observe import CallbackError, Signal
 from utdstream.trust import let_media_core_trust
 
 RoomSessionT = TypeVar("RoomSessionT", UTDLiveStreamSession, UTDAudioRoomSession)
+
+LOGIN_WITHIN_S = 3.0
+"""For a broker login in place of one that was refused; the engine waits two seconds for the broker to know it."""
 
 _log = logging.getLogger(__name__)
 
@@ -233,7 +242,7 @@ class UTDStreamClient:
                 from utdstream.mqtt import MqttIncomingCalls
 
                 transport = MqttIncomingCalls.from_login(
-                    mint.mqtt, ca_file=self._config.ca_file, renewed=lambda: self._api.login
+                    mint.mqtt, ca_file=self._config.ca_file, renewed=self._broker_login
                 )
             else:
                 _log.info("the engine gave no broker login: it is asked for calls every few seconds")
@@ -250,6 +259,16 @@ class UTDStreamClient:
         with self._lock:
             self._inboxes.add(inbox)
         return inbox
+
+    def _broker_login(self, is_refused: bool) -> MqttLogin | None:
+        """The newest broker login; when that was refused, one of a new mint. Blocks: 3 s at most."""
+        actor = self._api.actor
+        if is_refused and actor is not None:
+            try:
+                self._api.mint_session(actor, Deadline.after(LOGIN_WITHIN_S, "asking for a broker login"))
+            except UTDStreamException as error:
+                _log.debug("%s gets no new broker login now: %s", actor.identity, error)
+        return self._api.login
 
     def dispose(self, *, timeout: float | None = None) -> None:
         """Disposes the inboxes and sessions it made (live calls end) and frees everything. Idempotent.

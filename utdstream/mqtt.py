@@ -100,7 +100,7 @@ class MqttIncomingCalls:
             client_id=client_id,
         )
         self._topic: str | None = None
-        self._renewed: Callable[[], MqttLogin | None] = lambda: None
+        self._renewed: Callable[[bool], MqttLogin | None] = lambda is_refused: None
         self._lock = threading.Lock()
         self._line: _Line | None = None
 
@@ -111,13 +111,14 @@ class MqttIncomingCalls:
         *,
         tls: bool | str | Path | ssl.SSLContext | None = None,
         ca_file: str | Path | None = None,
-        renewed: Callable[[], MqttLogin | None] = lambda: None,
+        renewed: Callable[[bool], MqttLogin | None] = lambda is_refused: None,
     ) -> MqttIncomingCalls:
         """Returns the transport for the login that the engine gave this identity, on the topic it named.
 
         Encrypted when the login says so: `ca_file` is trusted then, instead of the system's authorities. `tls`
         encrypts whatever the login says. `renewed` is asked before each connection for the newest login: the
-        engine's secrets may have changed. Raises: InvalidConfig when a CA file cannot be used.
+        engine's secrets may have changed. It is told whether the broker refused the last one, and may block for
+        some seconds then, to fetch another. Raises: InvalidConfig when a CA file cannot be used.
         """
         transport = cls(
             host=login.host,
@@ -186,7 +187,7 @@ class _Line:
         app_id: str,
         identity: str,
         sink: IncomingSink,
-        renewed: Callable[[], MqttLogin | None],
+        renewed: Callable[[bool], MqttLogin | None],
     ) -> None:
         self._broker = broker
         self._renewed = renewed
@@ -199,6 +200,7 @@ class _Line:
         """Why it is down, as the log was told; None while it is up."""
         self._told_up: bool | None = None
         self._short_lived = 0
+        self._is_login_refused = False
         # Guards "no call of the sink begins after stop": held while the sink is called, which never blocks.
         self._sink_lock = threading.RLock()
         self._stopping = threading.Event()
@@ -279,7 +281,7 @@ class _Line:
         from paho.mqtt.packettypes import PacketTypes
         from paho.mqtt.properties import Properties
 
-        broker, login = self._broker, self._renewed()
+        broker, login = self._broker, self._renewed(self._is_login_refused)
         user, password = broker.username, None if login is not None else broker.read_password()
         if login is not None:
             user, password = login.username, login.password
@@ -315,6 +317,7 @@ class _Line:
         ) -> None:
             if reason.is_failure:
                 attempt.refused = f"the broker refused the login ({reason}); check username and password"
+                self._is_login_refused = True
                 return
             attempt.subscribe_id = self._subscribe(client)
 
@@ -331,6 +334,7 @@ class _Line:
                 attempt.refused = f"the broker refused the subscription to {self._topic} ({reasons[0]})"
                 return
             attempt.up_at = time.monotonic()
+            self._is_login_refused = False
             client.publish(self._presence, messages.ONLINE, qos=1, retain=True)
             self._tell_up()
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 ANSWER_S = 10.0
 _PAGE = 100
-_SECRETS = ("token_secret", "app_secret", "mqtt_password", "livekit_api_secret")
+_SECRETS = ("token_secret", "app_key", "app_secret", "mqtt_password", "livekit_api_secret")
 _WHICH = (
     "The engine is the one of `engine up` on this machine, by its data folder, or the one of --base-url, --app-id "
     "and --app-secret-file."
@@ -103,9 +103,10 @@ def add_actions(actions: Actions) -> None:
         "rotate",
         help="make one secret of `engine up` anew",
         description="Make one secret of `engine up` anew. A running stack takes it within a second and starts the "
-        "programs again that know it. token_secret: signs all devices out, which sign in again by themselves, and "
-        "changes their broker passwords. app_secret: your servers need the new one. "
-        "mqtt_password: the engine's own broker login. livekit_api_secret: ends the calls that are under way.",
+        "programs again that know it. token_secret: signs all devices out, which sign in again by themselves. "
+        "app_key: the open key, devices that have it need the new one. app_secret: your servers need the new one. "
+        "mqtt_password: the broker passwords of the engine and of all devices, which fetch theirs by themselves. "
+        "livekit_api_secret: ends the calls that are under way.",
         epilog="examples:\n  utdstream engine rotate token_secret\n"
         "  sudo utdstream engine rotate app_secret --data /var/lib/utd-engine\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,

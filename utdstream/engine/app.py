@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from datetime import timedelta
 
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
@@ -38,6 +37,7 @@ from utdstream.engine.flows.call_watch import CallWatch
 from utdstream.engine.flows.calls import CallService
 from utdstream.engine.flows.keep_out import KeepOut
 from utdstream.engine.flows.keys import KeyService
+from utdstream.engine.flows.old_logins import OldLogins
 from utdstream.engine.flows.room_states import RoomDesk
 from utdstream.engine.flows.room_watch import RoomWatch
 from utdstream.engine.flows.rooms import RoomService
@@ -53,9 +53,6 @@ from utdstream.engine.rules.ringing import Patience
 from utdstream.engine.store.sqlite.database import SqliteStore
 
 CLOSE_WITHIN_S = 0.8
-KEEP_LOGINS_FOR = timedelta(days=90)
-"""A broker login that was not minted for so long ends."""
-END_OLD_EVERY_S = 3600.0
 
 _log = logging.getLogger(__name__)
 
@@ -129,6 +126,7 @@ class Engine:
             is_key_open=config.is_key_open,
             on_revoked=self._revoked,
         )
+        self.old_logins = OldLogins(self.store.logins, self.timers, now=self.steady.now, end=self._end_logins)
         self.keep_out = KeepOut(self.sfu, self.lanes, self._is_kept_out)
         self.gate = Gate(
             self.tokens,
@@ -153,12 +151,6 @@ class Engine:
         if self.notifier is not None:
             self.notifier.end(ended)
 
-    async def _end_old_logins(self) -> None:
-        try:
-            self._end_logins(self.store.logins.unseen_since(self.steady.now() - KEEP_LOGINS_FOR))
-        finally:
-            self.timers.after(END_OLD_EVERY_S, "old logins", self._end_old_logins)
-
     def open(self) -> None:
         """Takes up the calls of the database, connects to the broker, begins to poll."""
         if self.config.is_key_open and not self.config.is_loopback:
@@ -174,7 +166,7 @@ class Engine:
         self.room_watch.start()
         self.bans.start()
         self.keys.start()
-        self.timers.after(END_OLD_EVERY_S, "old logins", self._end_old_logins)
+        self.old_logins.start()
         self.timers.start()
 
     async def close(self) -> None:

@@ -35,9 +35,7 @@ class EngineSection:
     """Where the engine listens and keeps its state."""
 
     database: Annotated[str, "the path of the SQLite file; made when it is not there"]
-    token_secret: Annotated[
-        str, "signs user tokens, derives broker passwords; a new one signs every device out"
-    ] = field(repr=False)
+    token_secret: Annotated[str, "signs user tokens; a new one signs every device out"] = field(repr=False)
     host: Annotated[str, "address to listen on"] = "127.0.0.1"
     port: Annotated[Port, "port to listen on"] = 8080
     log_level: Annotated[LogLevel, "the least that is logged"] = "info"
@@ -93,7 +91,9 @@ class LiveKitSection:
 class MqttSection:
     """The broker."""
 
-    password: Annotated[str, "the password of the engine's own broker login"] = field(repr=False)
+    password: Annotated[
+        str, "the password of the engine's own broker login, long and random: those of devices are made of it"
+    ] = field(repr=False)
     username: Annotated[
         str, "the engine's own broker login, an administrator of the dynamic-security plugin"
     ] = "engine"

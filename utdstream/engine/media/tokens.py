@@ -51,9 +51,12 @@ class Tokens:
         self._key = config.project.app_key.encode()
         self._secret = config.project.app_secret.encode()
         self._livekit = config.livekit
-        self._token_secret = config.engine.token_secret.encode()
+        token_secret = config.engine.token_secret.encode()
         # Derived: HS256 wants 32 bytes, whatever length the operator chose.
-        self._bearer_key = hmac.digest(self._token_secret, b"bearer", hashlib.sha256)
+        self._bearer_key = hmac.digest(token_secret, b"bearer", hashlib.sha256)
+        # Each secret is rotated for itself: what signs user tokens has no part in what the broker knows.
+        self._broker_secret = token_secret if config.mqtt is None else config.mqtt.password.encode()
+        self._open_mark = hmac.digest(self._key, b"open", hashlib.sha256).hex()[:16]
         self._known: OrderedDict[str, tuple[Bearer, float]] = OrderedDict()
 
     def is_app_id(self, value: str) -> bool:
@@ -88,6 +91,8 @@ class Tokens:
             "exp": now + BEARER_TTL_S,
             "jti": secrets.token_hex(8),  # no two are alike: each has a limit of its own
         }
+        if key_id == keys.OPEN_ID:
+            claims["open"] = self._open_mark
         return jwt.encode(claims, self._bearer_key, algorithm="HS256")
 
     def read(self, bearer: str) -> Bearer:
@@ -109,6 +114,8 @@ class Tokens:
             raise Refusal("token_expired", "The user token has expired; authenticate again") from None
         except (jwt.PyJWTError, ValueError, RecursionError):
             raise Refusal("invalid_token", "The user token is not valid") from None
+        if claims["key"] == keys.OPEN_ID and claims.get("open") != self._open_mark:
+            raise Refusal("invalid_token", "The open key of this user token was rotated; use the new one")
         # A signature that was right stays right: checking it is a third of the cost of a request.
         said = Bearer(str(claims["sub"]), str(claims["key"]))
         self._known[bearer] = (said, float(claims["exp"]))
@@ -147,16 +154,15 @@ class Tokens:
         return jwt.encode(claims, self._livekit.api_secret, algorithm="HS256")
 
     def mqtt_password(self, login: Login) -> str:
-        """The password of one broker login.
+        """The password of one broker login, made of the engine's own; with no key of its own, of the open key too.
 
         Deterministic, because telling the broker a new one throws the device out (dynamic security
         ends the sessions of a client whose password is set).
         """
         seed = f"mqtt|{self._app_id}|{login.identity}".encode()
-        if login.key_id:
-            # Another shape than any identity can give the line above: these are bytes of no UTF-8.
-            seed += b"\xff" + login.key_id.encode()
-        return hmac.new(self._token_secret, seed, hashlib.sha256).hexdigest()
+        # Another shape than any identity can give the line above: these are bytes of no UTF-8.
+        seed += b"\xff" + (login.key_id or self._open_mark).encode()
+        return hmac.new(self._broker_secret, seed, hashlib.sha256).hexdigest()
 
 
 @lru_cache(maxsize=64)

@@ -29,6 +29,7 @@ NAME = "stack.toml"
 _LOCK = ".lock"
 ROTATED: Mapping[str, tuple[str, int]] = {
     "token_secret": ("secrets", 32),
+    "app_key": ("project", 16),
     "app_secret": ("project", 32),
     "mqtt_password": ("secrets", 32),
     "livekit_api_secret": ("secrets", 32),

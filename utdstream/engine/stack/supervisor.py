@@ -164,11 +164,16 @@ class Supervisor:
         if not concerned:
             return ()
         deadline = time.monotonic() + timeout
-        for part in sorted(concerned, key=("engine", "mqtt", "livekit").index):
-            self.stop_part(part)
-        write_configuration(self._settings, binaries.find_dynsec_plugin().path)
         parts = tuple(part for part in PARTS if part in concerned)
-        for part in parts:
+        for part in ("engine", "mqtt"):
+            if part in concerned:
+                self.stop_part(part)
+        write_configuration(self._settings, binaries.find_dynsec_plugin().path)
+        for part in sorted(parts, key=("mqtt", "engine", "livekit").index):
+            # The media server last: a device that loses it asks the engine, which must be there. Killed: asked to
+            # stop it waits for its rooms to be empty, four seconds without media for all.
+            if part == "livekit":
+                self.kill_part(part)
             self.start_part(part, timeout=max(0.0, deadline - time.monotonic()))
         return parts
 
