@@ -140,6 +140,20 @@ def events_of(asker: Asker) -> requests.Response:
     return requests.get(url, headers=asker.headers, stream=True, timeout=TIMEOUT_S)
 
 
+def test_key_when_it_made_its_calls_of_an_hour_makes_no_more_and_others_do() -> None:
+    """Whoever holds one device's key cannot fill the engine's disk with calls to all the world."""
+    small = LocalStack(open_key=False, limits={"enabled": True, "calls_per_hour_each": 3})
+    with small as stack, contextlib.closing(Site(stack)) as site:
+        mallory = site.person("mallory", key=stack.issue_key("mallory"))
+        again = site.person("mallory", key=stack.issue_key("mallory"))
+        for number in range(3):
+            mallory.call(f"nobody-{number}")
+        refused = mallory.ask("POST", routes.CALLS, {"callee_identity": "nobody-3"})
+        assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
+        assert mallory.ask("GET", routes.CALLS).status_code == 200
+        assert again.call("nobody-3").call_id
+
+
 def test_key_when_it_holds_its_number_gets_no_more(site: Site) -> None:
     """Calls, rooms, event streams and logins are counted by the key, whatever identities its holder makes up."""
     held = LocalStack(

@@ -130,6 +130,9 @@ class LimitsSection:
         Count,
         "mints with one key, or with the open key from one address, whatever identity and device they name",
     ] = 45
+    calls_per_hour_each: Annotated[
+        Count, "calls made with one key; each of a group counts, and each stays in the history for 90 days"
+    ] = 600
     logins_each: Annotated[
         Count, "identities with a broker login by one key; one that is not minted for 90 days ends"
     ] = 200

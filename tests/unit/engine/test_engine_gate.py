@@ -279,6 +279,23 @@ def test_mints_when_each_is_for_another_identity_are_limited_by_key_and_address(
         gate.count_mint(ask(Asker(key=named), address="192.0.2.2", identity="ghost-3"))
 
 
+def test_calls_when_made_without_end_are_limited_by_key_and_by_the_hour(
+    made_gate: Callable[..., Gate],
+) -> None:
+    """Each stays in the history for months: requests alone are no limit that a disk could live with."""
+    gate = made_gate(config.LimitsSection(calls_per_hour_each=3))
+    named = AppKey("key_x", "x", "", "ghost-*", False, (), EPOCH)
+    for number in range(3):
+        gate.count_call(ask(Asker(f"ghost-{number}", key=named)))
+    with pytest.raises(Refusal) as refusal:
+        gate.count_call(ask(Asker("ghost-3", key=named), address="192.0.2.2"))
+    assert refusal.value.code == "rate_limited"
+    assert 1000 < (refusal.value.retry_after_s or 0) <= 1200
+    gate.count_call(ask(Asker("door", key=AppKey("key_y", "y", "", "door", False, (), EPOCH))))
+    for _ in range(10):
+        gate.count_call(ask(Asker(trusted=True)))
+
+
 def test_requests_when_each_is_in_another_name_are_limited_by_key_and_address(
     made_gate: Callable[..., Gate],
 ) -> None:

@@ -51,6 +51,7 @@ class Gate:
         self._requests_each = Buckets(limits.requests_per_minute_each)
         self._mints = Buckets(limits.mints_per_minute)
         self._mints_each = Buckets(limits.mints_per_minute_each)
+        self._calls_each = Buckets(limits.calls_per_hour_each, 3600.0)
         self._strangers = Buckets(limits.requests_per_minute)
 
     def asker(self, request: Request, access: Access, *, in_query: bool = False) -> Asker:
@@ -106,6 +107,14 @@ class Gate:
             self._take(self._mints, (str(identity)[:256], str(device)[:256]))
             # A key of its own is not slowed down by what else comes from its address, which may be a proxy's.
             self._take(self._mints_each, ask.counted_as)
+
+    def count_call(self, ask: Ask) -> None:
+        """Counts one call that is made with this key. Raises: Refusal (`rate_limited`).
+
+        Each leaves a row in the history, for ninety days: by its limit of requests alone a key can fill the disk.
+        """
+        if not ask.asker.trusted:
+            self._take(self._calls_each, ask.counted_as)
 
     def _take(self, buckets: Buckets, key: object, cost: float = 1.0) -> None:
         if not self._enabled:

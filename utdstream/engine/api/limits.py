@@ -13,11 +13,11 @@ MAX_KEYS = 20_000
 
 
 class Buckets:
-    """Allows each key `per_minute` requests a minute, all of them at once if need be."""
+    """Allows each key so many requests in each period of `seconds`, all of them at once if need be."""
 
-    def __init__(self, per_minute: int) -> None:
-        self._capacity = float(per_minute)
-        self._per_second = per_minute / 60.0
+    def __init__(self, count: int, seconds: float = 60.0) -> None:
+        self._capacity = float(count)
+        self._per_second = count / seconds
         self._levels: OrderedDict[object, tuple[float, float]] = OrderedDict()
 
     def take(self, key: object, now_s: float, cost: float = 1.0) -> float:

@@ -134,6 +134,8 @@ async def _ask(request: Request, operation: Operation, gate: Gate) -> Ask:
         gate.count_mint(ask)
     else:
         gate.count(ask)
+        if operation.is_kept:
+            gate.count_call(ask)
     return ask
 
 

@@ -66,6 +66,7 @@ OPERATIONS = (
             "limit_reached",
         ),
         idempotent_by_key=True,
+        is_kept=True,
     ),
     Operation(
         "list_calls",

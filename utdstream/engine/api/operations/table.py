@@ -39,6 +39,8 @@ class Operation:
     idempotent_by_key: bool = False
     is_stream: bool = False
     """Answers with server-sent events, and takes app id and user token from the query too."""
+    is_kept: bool = False
+    """Leaves something in the database for months: it is counted by the hour too."""
 
 
 ON_CALL = ("forbidden", "identity_mismatch", "call_not_found", "validation_failed")
