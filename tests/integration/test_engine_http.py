@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from collections.abc import Iterator
 
+import jwt
 import pytest
 from engine_site import Asker, Site, fresh
 
@@ -100,6 +102,47 @@ def test_bearer_when_it_is_none_is_refused(site: Site, bearer: str) -> None:
     """A bearer that is none is refused."""
     answer = site.with_headers(Authorization=f"Bearer {bearer}").ask("GET", routes.CALLS)
     assert (answer.status_code, answer.json()["code"]) == (401, "invalid_token")
+
+
+def test_bearer_when_forged_is_refused(site: Site) -> None:
+    """Without a signature, signed with what every device has, for others to read, or made of two that are good."""
+    stack = site.stack
+    good = site.person("door").headers["Authorization"].removeprefix("Bearer ")
+    others = site.person("house").headers["Authorization"].removeprefix("Bearer ")
+    said = {**jwt.decode(good, options={"verify_signature": False}), "sub": "house"}
+    forged = [
+        jwt.encode(said, "", algorithm="none"),
+        jwt.encode(said, stack.app_key),
+        jwt.encode(said, stack.livekit_api_secret),
+        ".".join([good.split(".")[0], others.split(".")[1], good.split(".")[2]]),
+    ]
+    for bearer in forged:
+        answer = site.with_headers(Authorization=f"Bearer {bearer}").ask("GET", routes.CALLS)
+        assert (answer.status_code, answer.json()["code"]) == (401, "invalid_token")
+
+
+@pytest.mark.parametrize(
+    "framing",
+    [
+        b"Content-Length: 4\r\nContent-Length: 5\r\n\r\n{}  ",
+        b"Content-Length: 4, 5\r\n\r\n{}  ",
+        b"Content-Length: +4\r\n\r\n{}  ",
+        b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+        b"Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
+        b"Content-Length : 4\r\n\r\n{}  ",
+    ],
+)
+def test_request_when_its_length_is_said_twice_or_oddly_is_refused(site: Site, framing: bytes) -> None:
+    """And no request behind it is read: a proxy might take that one for a part of the first."""
+    host, port = site.stack.base_url.removeprefix("http://").split(":")
+    behind = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+    with socket.create_connection((host, int(port)), timeout=8) as line:
+        line.sendall(b"POST /api/v1/calls HTTP/1.1\r\nHost: x\r\n" + framing + behind)
+        heard = b""
+        while piece := line.recv(65_536):
+            heard += piece
+    assert heard.startswith(b"HTTP/1.1 400 ")
+    assert heard.count(b"HTTP/1.1 ") == 1
 
 
 def test_bearer_when_reading_all_rooms_is_refused(site: Site) -> None:
