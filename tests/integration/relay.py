@@ -19,6 +19,8 @@ class Relay:
         self.port = self._listener.getsockname()[1]
         self._other: dict[socket.socket, socket.socket] = {}
         self._silent: set[socket.socket] = set()
+        self._shut = False
+        self._waiting: list[socket.socket] = []
         self._selector = selectors.DefaultSelector()
         self._woken, self._wake = socket.socketpair()
         for ear in (self._listener, self._woken):
@@ -31,18 +33,30 @@ class Relay:
         """Makes every connection of now half-open; those made later are carried."""
         self._silent.update(list(self._other))
 
+    def shut(self) -> None:
+        """Accepts new connections, and carries nothing of them before `open`."""
+        self._shut = True
+
+    def open(self) -> None:
+        """Carries the connections that wait, and all that come."""
+        self._shut = False
+        self._wake.send(b"x")
+
     def _run(self) -> None:
         while not self._over:
             for key, _ in self._selector.select():
                 ear = key.fileobj
                 assert isinstance(ear, socket.socket)
                 if ear is self._listener:
-                    self._accept()
-                elif ear is not self._woken:
+                    self._waiting.append(self._listener.accept()[0])
+                elif ear is self._woken:
+                    self._woken.recv(1)
+                else:
                     self._carry(ear)
+            while self._waiting and not self._shut:
+                self._join(self._waiting.pop())
 
-    def _accept(self) -> None:
-        near, _ = self._listener.accept()
+    def _join(self, near: socket.socket) -> None:
         far = socket.create_connection(self._target)
         self._other[near], self._other[far] = far, near
         for ear in (near, far):
@@ -72,5 +86,5 @@ class Relay:
         self._wake.send(b"x")
         self._thread.join(5)
         self._selector.close()
-        for ear in (*self._other, self._listener, self._woken, self._wake):
+        for ear in (*self._other, *self._waiting, self._listener, self._woken, self._wake):
             ear.close()

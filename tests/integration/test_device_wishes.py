@@ -225,3 +225,32 @@ def test_wishes_when_the_signal_connection_was_half_open_reach_the_server(
         assert len(listener.snapshot(timeout=PATIENCE_S)) > 100
         assert (talker.microphone_on.value, talker.camera_on.value) == (False, True)
         talker.disconnect()
+
+
+def test_wishes_when_the_room_reconnects_stand_and_are_met_behind_it(
+    hall: MediaRoom, stack: LocalStack
+) -> None:
+    """No call waits for a server that cannot be reached; what was wished last is so when it can."""
+    server = urlsplit(stack.livekit_url)
+    assert server.hostname is not None
+    assert server.port is not None
+    with Relay(server.hostname, server.port) as relay:
+        devices = Devices(CountedMicrophone(700), camera=PatternCamera(320, 240, 15))
+        talker = hall.make(devices)
+        talker.connect(f"ws://127.0.0.1:{relay.port}", hall.token("talker"))
+        talker.set_microphone(True)
+        listener = hall.join("listener")
+        hear(listener, 700)
+        relay.shut()
+        relay.go_silent()
+        talker.connection.wait_for(lambda now: now.state is ConnectionState.RECONNECTING, timeout=NOTICED_S)
+        talker.set_camera(True, timeout=PATIENCE_S)  # never published before: nothing can be so now
+        talker.set_microphone(False, timeout=PATIENCE_S)
+        assert (talker.microphone_on.value, talker.camera_on.value) == (False, False)
+        relay.open()
+        talker.connected.wait_for(True, timeout=NOTICED_S)
+        talker.camera_on.wait_for(True, timeout=PATIENCE_S)
+        eventually(lambda: muted(hall, "talker") is True, "the mute has arrived", PATIENCE_S)
+        hear(listener)
+        assert len(listener.snapshot(timeout=PATIENCE_S)) > 100
+        talker.disconnect()

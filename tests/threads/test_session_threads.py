@@ -37,6 +37,7 @@ from utdstream._threads.deadline import Deadline
 from utdstream._threads.facts import Fact, Occurrences
 from utdstream._threads.lanes import EventsLane
 from utdstream._threads.wishes import Wishes
+from utdstream.synthetic import ToneMicrophone
 
 CALL = {"call_id": "c1", "status": "ringing", "type": "audio_call", "caller_identity": "house"}
 
@@ -340,6 +341,27 @@ def lost_room(session: UTDCallSession) -> RoomLife:
     )
     room.over = True
     return room
+
+
+def test_wish_when_the_room_is_being_joined_stands() -> None:
+    """A mute in the moment of joining is no error and no word in the wind: the track begins muted."""
+    with UTDRoom(devices=Devices(microphone=ToneMicrophone())) as room:
+        media = room._media
+        with pytest.raises(SessionClosed):
+            room.set_microphone(False)
+        assert not media.wishes.of("microphone").published
+        media._life = RoomLife(
+            media.facts,
+            loop_thread(),
+            auto_subscribe=True,
+            wishes=media.wishes,
+            open_early=True,
+            on_end=media.end,
+        )
+        room.set_microphone(True, timeout=1)
+        room.set_microphone(False, timeout=1)
+        assert media.wishes.of("microphone").muted
+        media.end(media._life, "CLIENT_INITIATED")
 
 
 def test_life_when_it_is_over_changes_no_fact_of_the_next() -> None:
