@@ -21,7 +21,8 @@ import pytest
 from engine_up import EngineUp
 
 from utdstream.engine.config import LimitsSection
-from utdstream.engine.stack import ready
+from utdstream.engine.stack import programs, ready
+from utdstream.engine.stack import supervisor as supervisor_module
 from utdstream.engine.stack.ports import PARTS, PORT_KINDS, Part, PortTaken, is_free
 from utdstream.engine.stack.settings import StackSettings
 from utdstream.engine.stack.supervisor import PartEvent, StackError, Supervisor
@@ -370,3 +371,30 @@ def _using(folder: Path) -> list[int]:
             if str(folder).encode() in line and is_alive(int(entry.name)):
                 found.append(int(entry.name))
     return found
+
+
+# --- renewed
+
+
+def test_part_when_it_does_not_come_up_with_new_secrets_is_tried_until_it_does(
+    settings: StackSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rotation that meets a taken port is said, and ends nothing."""
+    write = programs.write_configuration
+    with Supervisor(settings) as supervisor, socket.socket() as thief:
+
+        def write_and_take_the_port(given: StackSettings, plugin: Path) -> None:
+            write(given, plugin)
+            assert given.ports.mqtt is not None
+            thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            thief.bind(("127.0.0.1", given.ports.mqtt))
+            thief.listen()
+
+        monkeypatch.setattr(supervisor_module, "write_configuration", write_and_take_the_port)
+        rotated = dataclasses.replace(
+            supervisor.settings.secrets, mqtt_password="the-next-password-of-the-broker"
+        )
+        with pytest.raises(StackError, match=r"mqtt does not answer .* and is tried again"):
+            supervisor.renew(dataclasses.replace(supervisor.settings, secrets=rotated), timeout=2.0)
+        thief.close()
+        wait_until(lambda: ready.failure("mqtt", supervisor.settings) is None, "the broker is back")

@@ -8,8 +8,10 @@ import os
 import re
 import stat
 import tomllib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from authority import Authority
@@ -131,18 +133,42 @@ def test_everything_is_denied_but_the_engine_when_the_broker_is_new() -> None:
     assert [client["username"] for client in clients] == ["engine"]
 
 
-def test_broker_logins_when_the_configuration_is_written_again_are_kept(settings: StackSettings) -> None:
-    """Devices keep their logins over a restart of the stack."""
+def as_mosquitto_2_1_writes(tables: dict[str, Any]) -> dict[str, Any]:
+    """The same logins with the password in one field, which that version makes of the three."""
+    clients = []
+    for client in tables["clients"]:
+        one = dict(client)
+        if "password" in one:
+            digest, salt, rounds = one.pop("password"), one.pop("salt"), one.pop("iterations")
+            one["encoded_password"] = f"$7${rounds}${salt}${digest}"
+        clients.append(one)
+    return {**tables, "clients": clients}
+
+
+@pytest.mark.parametrize("written", [dict, as_mosquitto_2_1_writes], ids=["2.0", "2.1"])
+def test_broker_logins_when_the_configuration_is_written_again_are_kept(
+    settings: StackSettings, written: Callable[[dict[str, Any]], dict[str, Any]]
+) -> None:
+    """Devices keep their logins over a restart of the stack, with either version of mosquitto."""
     programs.write_configuration(settings, PLUGIN)
     logins = settings.file("mqtt") / "dynsec.json"
-    tables = json.loads(logins.read_text(encoding="utf-8"))
+    tables = written(json.loads(logins.read_text(encoding="utf-8")))
     tables["clients"].append({"username": "a device"})
     logins.write_text(json.dumps(tables), encoding="utf-8")
     programs.write_configuration(settings, PLUGIN)
     assert json.loads(logins.read_text(encoding="utf-8")) == tables
 
 
-@pytest.mark.parametrize("kept", ["", "{}", json.dumps(programs.dynsec_config("of other keys"))])
+OF_OTHER_KEYS = programs.dynsec_config("of other keys")
+IN_A_WAY_TO_COME = {
+    "clients": [{"username": "engine", "encoded_password": "$argon2id$v=19$m=65536$c2FsdA$aGFzaA"}]
+}
+
+
+@pytest.mark.parametrize(
+    "kept",
+    ["", "{}", *map(json.dumps, (OF_OTHER_KEYS, as_mosquitto_2_1_writes(OF_OTHER_KEYS), IN_A_WAY_TO_COME))],
+)
 def test_broker_logins_when_the_engine_could_not_use_them_are_made_anew(
     settings: StackSettings, kept: str
 ) -> None:

@@ -80,6 +80,11 @@ class Child:
                 self.log.end()
         self.ended, self.restart_at, self.started_at = None, None, time.monotonic()
 
+    def spawn_watched(self) -> None:
+        """As `spawn`; its death is undone from now on, and its first answer is told."""
+        self.spawn()
+        self.watched = self.unanswered = True
+
     def reap(self) -> int | None:
         """The process id, when the process has ended since the last look; else None."""
         process = self.process

@@ -199,6 +199,19 @@ def write_configuration(settings: StackSettings, plugin: Path) -> None:
     hand_over(settings.folder, settings.users, owned)
 
 
+def concerned_by(before: StackSettings, after: StackSettings) -> set[Part]:
+    """The parts to which another project, or other secrets, must be told: these read them when they start."""
+    old, new = before.secrets, after.secrets
+    concerned: set[Part] = set()
+    if (old, before.project) != (new, after.project):
+        concerned.add("engine")
+    if old.mqtt_password != new.mqtt_password:
+        concerned.add("mqtt")
+    if (old.livekit_api_key, old.livekit_api_secret) != (new.livekit_api_key, new.livekit_api_secret):
+        concerned.add("livekit")
+    return concerned
+
+
 def _engines_ca(settings: StackSettings) -> Path:
     """The engine's copy of the authority: it may have a user of its own."""
     return settings.file("engine-ca.pem")
@@ -221,12 +234,22 @@ def _lets_in(logins: Path, password: str) -> bool:
     try:
         clients = json.loads(logins.read_text(encoding="utf-8"))["clients"]
         engine = next(client for client in clients if client["username"] == ENGINE_LOGIN)
-        if "password" not in engine:
-            return True  # written by a mosquitto that stores passwords in another way
-        salt, rounds = base64.b64decode(engine["salt"]), engine["iterations"]
-        return bool(_digest(password, salt, rounds) == engine["password"])
+        rounds, salt, digest = _stored(engine)
+        return _digest(password, base64.b64decode(salt), rounds) == digest
     except (OSError, ValueError, KeyError, TypeError, StopIteration):
         return False  # not there, or no logins
+
+
+def _stored(client: Mapping[str, str]) -> tuple[int, str, str]:
+    """The rounds, the salt and the digest of a login's password: mosquitto 2.0 has a field for each, 2.1 writes
+    `$7$rounds$salt$digest`. Raises: KeyError, ValueError for anything else.
+    """
+    if "encoded_password" not in client:
+        return int(client["iterations"]), client["salt"], client["password"]
+    kind, rounds, salt, digest = client["encoded_password"].removeprefix("$").split("$")
+    if kind != "7":
+        raise ValueError(f"a password of mosquitto's kind {kind}")
+    return int(rounds), salt, digest
 
 
 def _digest(password: str, salt: bytes, rounds: int) -> str:

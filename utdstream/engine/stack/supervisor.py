@@ -32,7 +32,7 @@ from utdstream.engine.stack import binaries, ready
 from utdstream.engine.stack.child import Child, engine_command, stop_in_order
 from utdstream.engine.stack.child_log import log_of
 from utdstream.engine.stack.ports import PARTS, PORT_KINDS, Part
-from utdstream.engine.stack.programs import write_configuration
+from utdstream.engine.stack.programs import concerned_by, write_configuration
 from utdstream.engine.stack.proxy import haproxy_command, take_certificate
 from utdstream.engine.stack.reserved_ports import all_of, reserve_ports
 from utdstream.engine.stack.settings import StackSettings, port_names
@@ -47,6 +47,7 @@ _TICK_S = 0.1
 _RESTART = Backoff(first_s=0.2, most_s=10.0)
 _STABLE_AFTER_S = 30.0
 _START_ATTEMPTS = 3
+_ANSWERS_WITHIN_S = 20.0
 _TAKEN = ("address already in use", "Address already in use", "EADDRINUSE", "[Errno 98]")
 
 
@@ -147,20 +148,13 @@ class Supervisor:
     def renew(self, settings: StackSettings, *, timeout: float = 20.0) -> tuple[Part, ...]:
         """Gives the parts a new project and new secrets: those concerned are stopped and started again.
 
-        Returns them. Blocks: some seconds, to `timeout`. Raises: StackError when one does not answer by then.
+        Returns them. Blocks: some seconds, to `timeout`. Raises: StackError when one does not answer by then: it
+        is started again until it does.
         """
-        before, after = self._settings.secrets, settings.secrets
-        concerned: set[Part] = set()
-        if (before, self._settings.project) != (after, settings.project):
-            concerned.add("engine")
-        if before.mqtt_password != after.mqtt_password:
-            concerned.add("mqtt")
-        if (before.livekit_api_key, before.livekit_api_secret) != (
-            after.livekit_api_key,
-            after.livekit_api_secret,
-        ):
-            concerned.add("livekit")
-        self._settings = dataclasses.replace(self._settings, project=settings.project, secrets=after)
+        concerned = concerned_by(self._settings, settings)
+        self._settings = dataclasses.replace(
+            self._settings, project=settings.project, secrets=settings.secrets
+        )
         if not concerned:
             return ()
         deadline = time.monotonic() + timeout
@@ -174,7 +168,7 @@ class Supervisor:
             # stop it waits for its rooms to be empty, four seconds without media for all.
             if part == "livekit":
                 self.kill_part(part)
-            self.start_part(part, timeout=max(0.0, deadline - time.monotonic()))
+            self._begin_again(part, deadline)
         return parts
 
     @property
@@ -193,7 +187,7 @@ class Supervisor:
             return False
         if self.is_running("proxy") and not take_certificate(self._settings):
             self.stop_part("proxy")
-            self.start_part("proxy")
+            self._begin_again("proxy", time.monotonic() + _ANSWERS_WITHIN_S)
         return True
 
     def is_running(self, part: Part) -> bool:
@@ -273,6 +267,19 @@ class Supervisor:
             if self._done.wait(0.02):
                 raise SessionClosed("the stack was stopped while it was starting")
 
+    def _begin_again(self, part: Part, deadline: float) -> None:
+        """Starts a part that was stopped for something new. It is watched from its birth on: one that does not
+        come up must not end a stack that ran. Raises: StackError when it does not answer by then.
+        """
+        child = self._child(part)
+        self._call(child.spawn_watched)
+        while child.unanswered:
+            if time.monotonic() > deadline:
+                failure = ready.failure(part, self._settings)
+                raise StackError(f"{part} does not answer ({failure}) and is tried again; {child.log_tail()}")
+            if self._done.wait(0.02):
+                raise SessionClosed("the stack was stopped")
+
     def _start_failure(self, child: Child) -> StackError:
         tail = child.log_tail()
         names = [name for name in port_names(self._wanted) if PORT_KINDS[name][0] == child.part]
@@ -346,13 +353,12 @@ class Supervisor:
     def _restart(self, child: Child) -> None:
         child.restart_at = None
         try:
-            child.spawn()
+            child.spawn_watched()
         except OSError as error:
             child.restart_at = time.monotonic() + _RESTART.pause_s(child.deaths)
             child.deaths += 1
             _log.warning("%s cannot be started again (%s)", child.part, error.strerror)
             return
-        child.watched = child.unanswered = True
         self._tell(PartEvent(child.part, "restarted", "a new process was started", self.pid(child.part)))
 
     def _ask(self, child: Child) -> None:

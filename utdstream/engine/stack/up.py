@@ -21,7 +21,7 @@ from utdstream import foreground
 from utdstream.engine.stack import data_folder, users
 from utdstream.engine.stack.ports import Part
 from utdstream.engine.stack.settings import TlsSection
-from utdstream.engine.stack.supervisor import PartEvent, Supervisor
+from utdstream.engine.stack.supervisor import PartEvent, StackError, Supervisor
 from utdstream.errors import InvalidConfig
 from utdstream.service_manager import ServiceManager
 
@@ -159,9 +159,9 @@ class _Keeper:
             if self._supervisor.renew_certificate():
                 _log.info("devices are shown a new certificate from now on")
             self._said = ""
-        except InvalidConfig as error:
+        except (InvalidConfig, StackError) as error:
             if error.message != self._said:
-                _log.warning("the certificate stays as it is: %s", error)
+                _log.warning("the certificate is not renewed: %s", error)
             self._said = error.message
 
 
@@ -171,6 +171,10 @@ def _take_secrets(supervisor: Supervisor, config: Path | None) -> None:
     except InvalidConfig as error:
         _log.warning("the settings changed and are not in order, the old ones stay in force: %s", error)
         return
-    parts = supervisor.renew(settings)
+    try:
+        parts = supervisor.renew(settings)
+    except StackError as error:
+        _log.warning("secrets were rotated: %s", error)
+        return
     if parts:
         _log.info("secrets were rotated: %s started again with the new ones", " and ".join(parts))
