@@ -1,7 +1,9 @@
-"""A listener on the wire between devices and a stack, which reads every byte of TCP."""
+"""Listeners on the wire between devices and a stack: one for every byte of TCP, one for media's datagrams."""
 
 from __future__ import annotations
 
+import socket
+import threading
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +38,7 @@ class Wire:
         self.base_url = running.settings.base_url
         self.app_id, self.app_key = project.app_id, project.app_key
         ports = running.settings.ports
+        self.media_port = ports.livekit_udp or 0
         behind = (ports.https, ports.mqtts) if authority else (ports.engine, ports.mqtt, ports.livekit)
         for tap, port in zip(self.taps, behind, strict=True):
             assert port is not None
@@ -56,3 +59,39 @@ class Wire:
 
     def __exit__(self, *_: object) -> None:
         self._open.close()
+
+
+class Datagrams:
+    """What goes by on loopback from and to one UDP port, read from the network card. Needs root."""
+
+    def __init__(self, port: int) -> None:
+        self.seen = bytearray()
+        self._port = port
+        self._card = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+        self._card.bind(("lo", 0))
+        self._card.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 24)
+        self._card.settimeout(0.2)
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._listen, name="datagrams")
+
+    def _listen(self) -> None:
+        while not self._over.is_set():
+            try:
+                frame = self._card.recv(65536)
+            except TimeoutError:
+                continue
+            if frame[12:14] != b"\x08\x00" or frame[23] != socket.IPPROTO_UDP:
+                continue
+            inside = 14 + (frame[14] & 15) * 4
+            ports = {int.from_bytes(frame[inside + at : inside + at + 2], "big") for at in (0, 2)}
+            if self._port in ports:
+                self.seen += frame[inside:]
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join(5)
+        self._card.close()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from authority import Authority, TlsDoor
+from authority import DAY, Authority, TlsDoor
 from bell import bell, config_of
 from people import People
 from test_doorbell_door import Asker, pressed
-from wire import Wire
+from wire import Datagrams, Wire
 
 from device.config import MachineConfig
 from device.doctor import _engine
@@ -53,11 +55,45 @@ def test_doorbell_when_the_authority_is_foreign_says_what_to_do(
         assert "ca_file" in next(iter(_engine(config))).remedy
 
 
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("self-signed", trust.UNKNOWN_AUTHORITY),
+        ("expired", trust.EXPIRED),
+        ("other name", trust.OTHER_NAME),
+        ("in clear", trust.NO_TLS),
+    ],
+)
+def test_doorbell_when_the_certificate_is_refused_says_which_fault_it_has(
+    stack: LocalStack, authority: Authority, tmp_path: Path, kind: str, words: str
+) -> None:
+    """Its status and its doctor, in the same words; nothing was told to what showed it."""
+    foreign = Authority(tmp_path, "foreign")
+    shown = {
+        "self-signed": (foreign.ca_file, foreign.folder / "ca.key"),
+        "expired": authority.issue(valid=(-9 * DAY, -DAY)),
+        "other name": authority.issue(["elsewhere.example.com"]),
+    }.get(kind)
+    engine = int(stack.base_url.rsplit(":", 1)[1])
+    with TlsDoor(engine, shown or authority.issue()) as door:
+        config = trusting(stack, tmp_path, authority, engine if shown is None else door.port)
+        with bell(config, ready=False) as doorbell:
+            doorbell.wait(words, within_s=15)
+            assert "waiting" not in doorbell.status
+        assert door.passed == 0
+        check = next(iter(_engine(config)))
+        assert words in f"{check.found}: {check.remedy}", "what was found, and what to do"
+
+
 def test_door_when_all_is_encrypted_is_opened_and_a_listener_on_the_wire_reads_nothing(
     proxy: None, authority: Authority, tmp_path: Path
 ) -> None:
-    """Sign-in, ring, call and opening: no key, bearer, password, media token, name, nor the word to open."""
-    with Wire(tmp_path / "data", authority) as wire:
+    """Sign-in, ring, call and opening: no key, bearer, password, media token, name, nor the word to open.
+
+    Only root may read datagrams from the network card: as somebody else the test listens to TCP alone.
+    """
+    with Wire(tmp_path / "data", authority) as wire, ExitStack() as ears:
+        media = ears.enter_context(Datagrams(wire.media_port)) if os.geteuid() == 0 else None
         people = People(wire.stack)
         try:
             house = people("secret-house", Devices(), ClientConfig(ca_file=authority.ca_file))
@@ -74,4 +110,6 @@ def test_door_when_all_is_encrypted_is_opened_and_a_listener_on_the_wire_reads_n
         finally:
             people.close()
     assert all(len(tap.seen) > 1000 for tap in wire.taps)
-    assert not [secret for secret in secrets if secret.encode() in wire.seen]
+    assert media is None or len(media.seen) > 1000
+    heard = wire.seen + (b"" if media is None else bytes(media.seen))
+    assert not [secret for secret in secrets if secret.encode() in heard]

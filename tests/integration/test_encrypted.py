@@ -37,6 +37,7 @@ from utdstream import (
 from utdstream._wire import routes
 from utdstream.cli import main
 from utdstream.engine.config import LimitsSection
+from utdstream.engine.stack import up as up_module
 from utdstream.engine.stack.ports import lan_address
 from utdstream.engine.stack.settings import StackSettings, TlsSection, new_project
 from utdstream.engine.stack.supervisor import PartEvent, Supervisor
@@ -287,6 +288,35 @@ def test_certificate_when_renewed_is_shown_at_once_and_no_connection_is_cut(
         with pytest.raises(InvalidConfig, match="--tls-key"):
             running.renew_certificate()
         assert shown_by(ports.https, authority) == after[0]
+
+
+def test_certificate_when_its_files_are_replaced_is_taken_by_a_running_stack_or_refused_once(
+    proxy: None,
+    authority: Authority,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As `engine up` looks after it: however often it looks, it says once what is not in order."""
+    monkeypatch.setattr(up_module, "_LOOK_AT_CERTIFICATE_S", 0.0)
+    certificate, key = authority.issue()
+    tls = TlsSection(certificate=certificate, key=key)
+    with Supervisor(StackSettings(folder=tmp_path / "data", tls=tls)) as running:
+        keeper, port = up_module._Keeper(running), running.settings.ports.https
+        assert port is not None
+        before = shown_by(port, authority)
+        expired, key_of_it = authority.issue(valid=(-9 * DAY, -DAY))
+        certificate.write_bytes(expired.read_bytes())
+        key.write_bytes(key_of_it.read_bytes())
+        for _ in range(3):
+            keeper.look()
+        assert caplog.text.count("expired on") == 1
+        assert shown_by(port, authority) == before
+        later, key_of_it = authority.issue()
+        certificate.write_bytes(later.read_bytes())
+        key.write_bytes(key_of_it.read_bytes())
+        keeper.look()
+        assert shown_by(port, authority) != before
 
 
 def test_keys_when_the_engine_encrypts_are_made_from_here_and_from_another_machine(
