@@ -15,7 +15,7 @@ from utdstream._session import receiving
 from utdstream._session.connect import RoomReceiver
 from utdstream._session.facts import RoomFacts
 from utdstream._session.media_room import MediaRoom
-from utdstream._threads.deadline import Deadline
+from utdstream._threads.deadline import Deadline, forbid_blocking_on_loop
 from utdstream._threads.facts import Occurrences
 from utdstream._threads.lanes import EventsLane
 from utdstream.config import ClientConfig
@@ -217,6 +217,7 @@ class UTDRoom:
         Downloads from its first step on.
         Blocks: each step until its 10 ms are over. Raises: SessionClosed when not connected.
         """
+        forbid_blocking_on_loop("audio_frames")
         return receiving.audio_frames(self._receiver(), identity)
 
     def video_frames(
