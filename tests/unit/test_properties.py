@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import numpy
 import pytest
 
 from utdstream import DeviceError, PermissionDenied
@@ -46,6 +47,22 @@ def test_picture_when_a_size_is_wrong_is_a_device_error(size: object) -> None:
     camera: Any = SimpleNamespace(width=size, height=240, frames_per_second=15, encoded=False)
     with pytest.raises(DeviceError, match="width"):
         PictureFormat.of(camera)
+
+
+@pytest.mark.parametrize("rate", [0, -1, float("nan"), float("inf"), None, "15", True])
+def test_picture_when_the_rate_is_wrong_is_a_device_error(rate: object) -> None:
+    """Nothing could be divided by it."""
+    camera: Any = SimpleNamespace(width=320, height=240, frames_per_second=rate, encoded=False)
+    with pytest.raises(DeviceError, match="frames_per_second"):
+        PictureFormat.of(camera)
+
+
+def test_picture_when_the_numbers_are_of_another_library_is_taken() -> None:
+    """Sizes from numpy, a rate that is no whole number: a driver's own types."""
+    camera: Any = SimpleNamespace(
+        width=numpy.int64(320), height=numpy.uint16(240), frames_per_second=29.97, encoded=False
+    )
+    assert PictureFormat.of(camera) == PictureFormat(320, 240, 29.97, encoded=False, may_rest=False)
 
 
 @pytest.mark.parametrize("kind", ["microphone", "speaker"])

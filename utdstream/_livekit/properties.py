@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Self, TypeVar
 
 from utdstream.errors import DeviceError, UTDStreamException
@@ -17,6 +18,7 @@ T = TypeVar("T")
 
 MOST_PIXELS = 16_384
 """A side that is longer is a mistake: no encoder of the core takes it."""
+MOST_RATE = 1000
 
 
 def sound_format(kind: str, device: Microphone | Speaker) -> PcmFormat:
@@ -38,7 +40,7 @@ class PictureFormat:
 
     width: int
     height: int
-    frames_per_second: int
+    frames_per_second: float
     encoded: bool
     may_rest: bool
     """It need not encode while nobody watches."""
@@ -46,19 +48,27 @@ class PictureFormat:
     @classmethod
     def of(cls, camera: Camera) -> Self:
         """Returns what `camera` promises now."""
-        width, height, rate = (
-            _positive(name, _read("camera", lambda name=name: getattr(camera, name)))  # type: ignore[misc]
-            for name in ("width", "height", "frames_per_second")
-        )
+        width = _size("width", _read("camera", lambda: camera.width))
+        height = _size("height", _read("camera", lambda: camera.height))
+        rate = _rate(_read("camera", lambda: camera.frames_per_second))
         encoded = bool(_read("camera", lambda: camera.encoded))
         may_rest = encoded and _read("camera", lambda: isinstance(camera, WatchedCamera))
         return cls(width, height, rate, encoded, may_rest)
 
 
-def _positive(name: str, found: object) -> int:
-    if isinstance(found, bool) or not isinstance(found, int) or not 0 < found <= MOST_PIXELS:
-        raise DeviceError(f"the camera is left out: its {name} must be 1 to {MOST_PIXELS}, not {found!r}")
-    return found
+def _size(name: str, found: object) -> int:
+    if not isinstance(found, bool) and isinstance(found, Integral) and 0 < int(found) <= MOST_PIXELS:
+        return int(found)
+    raise DeviceError(f"the camera is left out: its {name} must be 1 to {MOST_PIXELS} pixels, not {found!r}")
+
+
+def _rate(found: object) -> float:
+    if not isinstance(found, bool) and isinstance(found, Real) and 0 < float(found) <= MOST_RATE:
+        return float(found)
+    raise DeviceError(
+        f"the camera is left out: its frames_per_second must be above 0 and at most {MOST_RATE},"
+        f" not {found!r}"
+    )
 
 
 def _read(kind: str, read: Callable[[], T]) -> T:
