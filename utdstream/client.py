@@ -10,8 +10,10 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from datetime import datetime
+from functools import partial
+from queue import Empty, SimpleQueue
 from typing import Self, TypeVar
 
 from utdstream._calls.session import UTDCallSession
@@ -22,17 +24,12 @@ from utdstream._rooms.live_stream import UTDLiveStreamSession
 from utdstream._rooms.session import Joining, enter
 from utdstream._session.base import SessionParts, UTDSession
 from utdstream._threads.deadline import Deadline
+from utdstream._threads.errands import run_errand, start_thread
 from utdstream._threads.facts import Occurrences
 from utdstream._threads.lanes import EventsLane
 from utdstream._wire import names
 from utdstream.config import DEFAULT_BASE_URL, DEFAULT_TOKEN_BASE_URL, ClientConfig
-from utdstream.errors import (
-    InvalidConfig,
-    NotAuthenticated,
-    SessionClosed,
-    UsageError,
-    UTDStreamException,
-)
+from utdstream.errors import InvalidConfig, NotAuthenticated, SessionClosed, UsageError, UTDStreamException
 from utdstream.limits import MAX_IDENTITY, RESERVED_ROOM_NAMES
 from utdstream.media import Devices
 from utdstream.models import MqttLogin, SessionMint, UTDStreamType
@@ -197,14 +194,16 @@ class UTDStreamClient:
         )
 
     def _enter(self, session: RoomSessionT, deadline: Deadline) -> RoomSessionT:
-        with self._lock:
-            self._sessions.add(session)
-        try:
+        def join() -> RoomSessionT:
+            with self._lock:
+                self._sessions.add(session)
             enter(session, deadline)
-        except BaseException:
+            return session
+
+        def dispose(_: object = None) -> None:
             session.dispose()
-            raise
-        return session
+
+        return run_errand(join, deadline, "join", turn=threading.Lock(), undo=dispose, clean=dispose)
 
     def _actor_for(self, doing: str, identity: str, name: str | None, device_id: str | None) -> Actor:
         self._require_open(doing)
@@ -277,19 +276,39 @@ class UTDStreamClient:
         `timeout`.
         """
         deadline = Deadline(timeout, self._config.dispose_timeout_s, "dispose")
-        with self._lock:
-            if self._disposed:
-                return
+        try:
+            with self._lock:
+                if self._disposed:
+                    return
+                self._disposed = True
+            self._free(deadline)
+        except BaseException:  # thrown into this thread: what is left of it is done on another one
             self._disposed = True
+            start_thread(self._free_all, "utdstream-dispose")
+            raise
+
+    def _free_all(self) -> None:
+        self._free(Deadline.after(self._config.dispose_timeout_s, "dispose"))
+
+    def _free(self, deadline: Deadline) -> None:
+        """Disposes what it made, all at the same time, and frees the rest; each step may be done twice."""
+        with self._lock:
             owned: list[IncomingCallInbox | UTDSession] = [*self._inboxes, *self._sessions]
+        done: SimpleQueue[None] = SimpleQueue()
+
+        def dispose(item: IncomingCallInbox | UTDSession) -> None:
+            try:
+                item.dispose()
+            finally:
+                done.put(None)
+
+        for item in owned:
+            start_thread(partial(dispose, item), "utdstream-dispose")
+        with suppress(Empty):
+            for _ in owned:
+                deadline.get(done)
+        with self._lock:
             self._inboxes.clear()
-        closers = [
-            threading.Thread(target=item.dispose, name="utdstream-dispose", daemon=True) for item in owned
-        ]
-        for closer in closers:
-            closer.start()
-        for closer in closers:
-            closer.join(deadline.remaining())
         self._api.close()
         self._errors.close()
         self._lane.close(min(1.0, deadline.remaining()))
@@ -348,10 +367,13 @@ class _Answers:
         session = self._session(type)
         try:
             session.accept(call_id, timeout=timeout)
-        except BaseException:
+            return session
+        except UTDStreamException:
             session.dispose()
             raise
-        return session
+        except BaseException:  # thrown into this thread, which shall not wait
+            start_thread(session.dispose, "utdstream-dispose")
+            raise
 
     def reject(self, call_id: str, timeout: float | None) -> None:
         self._say("reject", call_id, timeout)

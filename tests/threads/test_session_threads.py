@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from facts import eventually
 from small_engine import Answer, Hangup, Request, SmallEngine, reply
+from thrown import Thrown, thrown_at
 
 from utdstream import (
     CallNotAnswered,
@@ -187,7 +188,7 @@ def test_locks_when_the_engine_is_asked_are_free(client: UTDStreamClient, engine
 
 
 def test_facts_when_an_operation_hangs_can_be_read(client: UTDStreamClient, engine: SmallEngine) -> None:
-    """And `end` does not queue behind it."""
+    """And `end` does not queue behind it: that one is told at once, whatever it waits for."""
     session = client.call_session(UTDStreamType.AUDIO_CALL)
     asked, go_on = threading.Event(), threading.Event()
     respond = engine.respond
@@ -199,7 +200,14 @@ def test_facts_when_an_operation_hangs_can_be_read(client: UTDStreamClient, engi
         return respond(request)
 
     engine.respond = hang
-    ringing = threading.Thread(target=lambda: session.ringing("c1"))
+    told: list[str] = []
+
+    def ring() -> None:
+        with pytest.raises(SessionClosed) as closed:
+            session.ringing("c1")
+        told.append(closed.value.message)
+
+    ringing = threading.Thread(target=ring)
     ringing.start()
     assert asked.wait(5)
     began = time.monotonic()
@@ -207,9 +215,10 @@ def test_facts_when_an_operation_hangs_can_be_read(client: UTDStreamClient, engi
     assert "UTDCallSession" in repr(session)
     session.end()
     assert time.monotonic() - began < 2.5
-    go_on.set()
     ringing.join(5)
     assert not ringing.is_alive()
+    assert "ended" in told[0]
+    go_on.set()
 
 
 @pytest.fixture
@@ -501,3 +510,30 @@ def test_start_when_the_call_is_over_before_the_room_is_joined_joins_nothing(
             session.start(callee_identity="house")
     assert refusal.value.status is UTDCallStatus.REJECTED
     assert seen == []
+
+
+def test_end_when_an_exception_is_thrown_at_any_line_tells_the_engine_once(
+    client: UTDStreamClient, engine: SmallEngine
+) -> None:
+    """An interrupted hang-up goes on, also one that was interrupted in the middle of the state it writes."""
+    session = client.call_session(UTDStreamType.AUDIO_CALL)
+
+    def told() -> int:
+        return sum(request.path.endswith("/c1/reject") for request in engine.requests)
+
+    line = LINES_BEFORE_IT_BEGINS
+    while True:
+        line += 1
+        session.ringing("c1")
+        before = told()
+        got, thrown = thrown_at(line, session.end)
+        eventually(lambda before=before: told() == before + 1, f"line {line}: the engine is told")
+        assert session.status.value is UTDCallStatus.ENDED, f"line {line}"
+        if not thrown:
+            break
+        assert isinstance(got, Thrown)
+    assert line > LINES_BEFORE_IT_BEGINS + 30
+
+
+LINES_BEFORE_IT_BEGINS = 25
+"""Of `end` itself and of making its deadline: an exception in these comes as if before the call."""

@@ -1,20 +1,28 @@
-"""Tells the engine that a call is over, with patience.
+"""Ends a call from here: its room is left, and the engine is told, with patience.
 
-Owns: `end_on_engine` and `end_in_background`. A lost cause is what the engine's own watch over the room is for.
+Owns: `CallEnding`, `end_on_engine`, `end_in_background`. Threads: an errand's, or one of the background; never one
+of the program's. A lost cause is what the engine's own watch over the room is for.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 
+from utdstream._calls.life import CallLife, PresentCall
 from utdstream._rest.api import EngineApi
+from utdstream._session.media_room import MediaRoom
 from utdstream._threads.deadline import Deadline
 from utdstream.backoff import Backoff
-from utdstream.errors import EngineUnreachable, UTDStreamException
+from utdstream.errors import Conflict, EngineUnreachable, NotFound, UTDStreamException
+from utdstream.models import UTDCall
 
 _log = logging.getLogger(__name__)
 
+LEAVE_S = 0.05
+"""For the room, when the engine used the deadline up: it has been leaving since the end began."""
+UNWANTED_S = 5.0
 END_TIMEOUT_S = 8.0
 END_ATTEMPTS = 6
 BETWEEN_ENDS = Backoff(first_s=0.5, most_s=5.0)
@@ -43,3 +51,54 @@ def end_on_engine(api: EngineApi, call_id: str) -> None:
 def end_in_background(api: EngineApi, call_id: str) -> None:
     """Ends the call likewise, on a thread of its own. Does not block."""
     api.detached(lambda: end_on_engine(api, call_id))
+
+
+class CallEnding:
+    """Ends the calls of one session. It touches the room of the life it is told, and no other."""
+
+    def __init__(self, present: PresentCall, media: MediaRoom, api: EngineApi) -> None:
+        self._present = present
+        self._media = media
+        self._api = api
+
+    def end(self, life: CallLife | None, deadline: Deadline, *, silently: bool = False) -> None:
+        """Ends this life, tells the engine unless it knows or `silently`, and leaves its room.
+
+        Blocks: to the deadline. Raises: EngineUnreachable, DeadlineExceeded when the engine could not be told.
+        """
+        if life is None:
+            return
+        self._present.end(life)
+        try:
+            if self._present.take_debt(life) and not silently:
+                self._tell(life, deadline)
+        finally:
+            if life.room is not None:
+                self._media.leave(life.room, Deadline.after(max(LEAVE_S, deadline.remaining()), "end"))
+
+    def end_unwanted(self, life: CallLife) -> None:
+        """Ends a call that was set up for a caller who has left meanwhile."""
+        with contextlib.suppress(UTDStreamException):
+            self.end(life, Deadline.after(UNWANTED_S, "ending a call that nobody waits for"))
+
+    def end_unwanted_call(self, call: UTDCall) -> None:
+        """Ends it likewise, if the session is still in this call."""
+        life = self._present.life
+        if life is not None and life.call_id == call.call_id:
+            self.end_unwanted(life)
+
+    def _tell(self, life: CallLife, deadline: Deadline) -> None:
+        call_id = life.call_id
+        assert call_id is not None
+        if life.room is not None:
+            self._media.begin_leaving(life.room)
+        try:
+            ended = self._api.call_action(call_id, "end" if life.ours else "reject", deadline)
+        except (NotFound, Conflict):
+            return  # over already
+        except UTDStreamException:
+            if life.ours:
+                end_in_background(self._api, call_id)
+            raise
+        if ended is not None:
+            life.call = ended

@@ -6,12 +6,16 @@ Owns: `CallLife`, one call, and `PresentCall`, the call that a session is in and
    state returns the state to show now, or None when nothing changed.
 2. `PresentCall` takes that lock, briefly, and calls nothing that blocks. Any thread. News of a life that is not
    the present one change nothing.
+3. `hang_up` begins a new epoch: an operation that was called before it, and has no life of its own yet, gets none.
+   The program's own thread comes here with it, and may be interrupted between any two lines: each step may be
+   repeated, and the next caller completes what was left.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 from utdstream._calls.states import CallMachine
 from utdstream._session.connect import RoomLife
@@ -25,15 +29,23 @@ S = UTDCallStatus
 
 
 class CallLife:
-    """`at` None: a caller's, which the engine does not know yet. `call_id`: an incoming call's."""
+    """`at` None: a caller's, which the engine does not know yet. `call_id`: an incoming call's.
 
-    def __init__(self, at: UTDCallStatus | None, call_id: str | None = None) -> None:
+    `epoch` is the one in which its operation was called.
+    """
+
+    def __init__(self, at: UTDCallStatus | None, call_id: str | None = None, *, epoch: int = 0) -> None:
+        self.epoch = epoch
         self.machine = CallMachine(at)
         self.call_id = call_id
         self.call: UTDCall | None = None
         self.room: RoomLife | None = None
         """The connect of its media room, since that began; nothing of this call touches another one."""
         self.over = False
+        self.owes_end = False
+        """It was ended from here, and the engine has still to be told."""
+        self.wake: Callable[[], None] = _nothing
+        """Ends the waits of the operation that sets it up."""
         self.was_active = False
         self.ours = call_id is None
         """To be ended by us: our own call, or one that this device accepted."""
@@ -75,15 +87,13 @@ class CallLife:
 
     def finish(self, status: UTDCallStatus | None) -> UTDCallStatus | None:
         """Ends the life in `status`; None: there never was a call, so there is nothing to show."""
-        had_ended, self.over = self.over, True
-        if had_ended or status is None:
-            return None
-        if self.status is None:
-            self.machine.move_to(S.INITIATING)
-        if not allowed(self.status, status):
-            return None
-        self.machine.move_to(status)
-        return status
+        if not self.over and status is not None:
+            if self.status is None:
+                self.machine.move_to(S.INITIATING)
+            if allowed(self.status, status):
+                self.machine.move_to(status)
+        self.over = True  # last: whoever is interrupted before it has changed nothing that counts
+        return self.status if self.status in FINAL_STATES else None
 
     def error_when_over(self, doing: str) -> UTDStreamException:
         """Returns what `doing` raises when this life ended meanwhile: refused there, or ended here."""
@@ -105,13 +115,18 @@ class PresentCall:
         self._status = status
         self._call_id = call_id
         self.life: CallLife | None = None
+        self.epoch = 0
+        """Grows with every hang-up; may be read without the lock."""
 
-    def replace(self, life: CallLife) -> None:
-        """Puts the session into this call."""
+    def replace(self, life: CallLife) -> bool:
+        """Puts the session into this call; False when it was hung up since the operation was called."""
         with self._lock:
+            if life.over or life.epoch != self.epoch:
+                return False
             self.life = life
             self._status.set(None)
             self._call_id.set(life.call_id)
+            return True
 
     def name(self, life: CallLife, call_id: str) -> bool:
         """Notes the id that the engine gave the call; False when this life is over or not the present one."""
@@ -173,14 +188,25 @@ class PresentCall:
             if shown is not None and self.life is life:
                 self._status.set(shown)
 
-    def hang_up(self) -> tuple[CallLife | None, bool]:
-        """Ends the present life and says so; that life, and whether it was open until now."""
+    def hang_up(self) -> None:
+        """Ends the present life, and whatever is about to get one."""
         with self._lock:
-            life = self.life
-            if life is None or life.over:
-                return life, False
+            self.epoch += 1
+            if self.life is not None:
+                self.end(self.life)
+
+    def end(self, life: CallLife) -> None:
+        """Ends this life from here and says so; does nothing when it is over."""
+        with self._lock:
+            life.owes_end = life.owes_end or not life.over
             self.close(life, S.ENDED if life.status is not None else None)
-            return life, True
+        life.wake()
+
+    def take_debt(self, life: CallLife) -> bool:
+        """Says whether the engine has still to be told that this life was ended from here: True once."""
+        with self._lock:
+            owed, life.owes_end = life.owes_end and life.call_id is not None, False
+            return owed
 
 
 def _merge(known: UTDCall, news: UTDCall) -> UTDCall:
@@ -191,3 +217,6 @@ def _merge(known: UTDCall, news: UTDCall) -> UTDCall:
             for name in UTDCall.__dataclass_fields__
         }
     )
+
+
+def _nothing() -> None: ...

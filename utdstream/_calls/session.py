@@ -4,8 +4,8 @@ Owns: what a program does with a call: start, accept, end. Threads: any may call
 comes by `follower` (the room's metadata on the loop, a poll on the work thread) or with an answer on the caller's
 thread; both fire the table of call states under the session's brief lock (`life`).
 
-1. `start`, `accept`, `ringing`, `reject`, `busy` of one session queue behind each other. `end`, `leave`
-   and `dispose` do not wait: they end the life, and whatever is under way notices.
+1. `start`, `accept`, `ringing`, `reject`, `busy` of one session are errands that take turns (`_threads/errands`).
+   `end`, `leave` and `dispose` do not wait for a turn: they end the life, and whatever is under way notices.
 2. An incoming call is ours only once it is accepted here: until then another device may answer it. What fails
    after a call is ours ends it on the engine (`joining`).
 """
@@ -13,16 +13,16 @@ thread; both fire the table of call states under the session's brief lock (`life
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 
-from utdstream._calls.ending import end_in_background, end_on_engine
+from utdstream._calls.ending import CallEnding, end_on_engine
 from utdstream._calls.follower import CallFollower
 from utdstream._calls.group import GroupGone, GroupRing, checked_callees
 from utdstream._calls.joining import CallJoining
 from utdstream._calls.life import CallLife, PresentCall
 from utdstream._session.base import SessionParts, UTDSession
 from utdstream._threads.deadline import Deadline
+from utdstream._threads.errands import finish_errand, run_errand
 from utdstream._threads.facts import Fact
 from utdstream._wire.call_states import UNANSWERED_STATES
 from utdstream.errors import (
@@ -32,7 +32,6 @@ from utdstream.errors import (
     EngineUnreachable,
     InvalidCallTransition,
     InvalidConfig,
-    NotFound,
     SessionClosed,
     UTDStreamException,
 )
@@ -47,9 +46,6 @@ from utdstream.models import (
 from utdstream.observe import CallbackError, Change, Watched
 
 S = UTDCallStatus
-
-LEAVE_S = 0.05
-"""For the room in `end`, whose deadline the engine used up: it has been leaving since `end` began."""
 
 _NO_CALL = "wait_for_answer: there is no call; start one first"
 
@@ -68,7 +64,7 @@ class UTDCallSession(UTDSession):
         self.call_id: Watched[str | None] = self._call_id
         """The engine's id of the present (or last) call."""
         self._present = PresentCall(self._lock, self._status, self._call_id)
-        self._operation = threading.Lock()  # rule 1; held by the operation under way, with deadlines
+        self._turn = threading.Lock()  # rule 1; errands hold it, never a thread of the program's
         self._follower = CallFollower(
             self._present,
             self._media,
@@ -79,6 +75,7 @@ class UTDCallSession(UTDSession):
             report=parts.report,
         )
         self._joining = CallJoining(self._present, self._follower, self._media, parts.api)
+        self._ending = CallEnding(self._present, self._media, parts.api)
 
     # -- the caller ------------------------------------------------------------------------------
 
@@ -102,8 +99,10 @@ class UTDCallSession(UTDSession):
         deadline = Deadline(timeout, self._config.join_timeout_s, "start")
         if not isinstance(callee_identity, str) or not callee_identity:
             raise InvalidConfig("start: callee_identity must be a non-empty text")
-        with self._exclusive("start", deadline):
-            life = self._begin(CallLife(None), "start", deadline)
+        life = CallLife(None, epoch=self._present.epoch)
+
+        def start() -> UTDCall:
+            self._begin(life, "start", deadline)
             try:
                 call = self._api.create_call(
                     callee_identity=callee_identity,
@@ -116,10 +115,13 @@ class UTDCallSession(UTDSession):
             except Conflict:
                 self._present.close(life, S.BUSY)
                 raise
-            except BaseException:
-                self._present.close(life, None)
-                raise
+            except BaseException as error:
+                raise self._not_begun(life, error, "start") from error
             return self._joining.join(life, call, deadline, "start")
+
+        return run_errand(
+            start, deadline, "start", turn=self._turn, undo=lambda _: self._ending.end_unwanted(life)
+        )
 
     def start_any(
         self,
@@ -139,8 +141,10 @@ class UTDCallSession(UTDSession):
         """
         deadline = Deadline(timeout, self._config.wait_timeout_s, "start_any")
         callees = checked_callees(callee_identities)
-        with self._exclusive("start_any", deadline):
-            life = self._begin(CallLife(None), "start_any", deadline)
+        life = CallLife(None, epoch=self._present.epoch)
+
+        def start_any() -> UTDCall:
+            self._begin(life, "start_any", deadline)
             ring = GroupRing(self._api, self._kind, callees, metadata)
 
             def told(status: UTDCallStatus) -> None:
@@ -151,11 +155,16 @@ class UTDCallSession(UTDSession):
                 winner = ring.wait_for_winner(deadline, told)
             except BaseException as error:
                 ring.end_all()
+                ended_here = life.over
                 self._present.close(life, ring.outcome)
-                if isinstance(error, GroupGone):
+                if ended_here or isinstance(error, GroupGone):
                     raise SessionClosed("start_any: the call was ended while it rang") from None
                 raise
             return self._joining.join(life, winner, deadline, "start_any")
+
+        return run_errand(
+            start_any, deadline, "start_any", turn=self._turn, undo=lambda _: self._ending.end_unwanted(life)
+        )
 
     def wait_for_answer(self, *, timeout: float | None = None) -> UTDCall:
         """Returns once the other side accepted.
@@ -185,12 +194,16 @@ class UTDCallSession(UTDSession):
         InvalidRequest, RateLimited, EngineUnreachable, DeadlineExceeded, SessionClosed, InvalidCallTransition.
         """
         deadline = Deadline(timeout, self._config.rest_timeout_s, "ringing")
-        with self._exclusive("ringing", deadline):
-            life = self._incoming(call_id, "ringing", deadline)
+        epoch = self._present.epoch
+
+        def ringing() -> None:
+            life = self._incoming(call_id, "ringing", deadline, epoch)
             call = self._say(life, call_id, "ringing", deadline)
             self._follower.learn(life, call or UTDCall(call_id, S.RINGING, self._kind))
             if life.timer is None:
                 self._follower.watch(life)
+
+        finish_errand(ringing, deadline, "ringing", turn=self._turn)
 
     def accept(self, call_id: str, *, timeout: float | None = None) -> UTDCall:
         """Answers: joins the call's room and publishes what devices there are. After ringing, or at once.
@@ -200,16 +213,22 @@ class UTDCallSession(UTDSession):
         ConnectFailed, DeadlineExceeded, SessionClosed.
         """
         deadline = Deadline(timeout, self._config.join_timeout_s, "accept")
-        with self._answering(call_id, "accept", deadline) as life:
-            call = None
-            self._present.begin_answer(life)
-            try:
-                call = self._say(life, call_id, "accept", deadline)
-            finally:
-                self._present.end_answer(life, ours=call is not None)
-            if call is None:
-                raise EngineUnreachable("accept: the engine's answer holds no call to join")
-            return self._joining.join(life, call, deadline, "accept")
+        epoch = self._present.epoch
+
+        def accept() -> UTDCall:
+            with self._parts.answering(call_id):
+                life = self._incoming(call_id, "accept", deadline, epoch)
+                call = None
+                self._present.begin_answer(life)
+                try:
+                    call = self._say(life, call_id, "accept", deadline)
+                finally:
+                    self._present.end_answer(life, ours=call is not None)
+                if call is None:
+                    raise EngineUnreachable("accept: the engine's answer holds no call to join")
+                return self._joining.join(life, call, deadline, "accept")
+
+        return run_errand(accept, deadline, "accept", turn=self._turn, undo=self._ending.end_unwanted_call)
 
     def reject(self, call_id: str, *, timeout: float | None = None) -> None:
         """Refuses a call.
@@ -228,17 +247,17 @@ class UTDCallSession(UTDSession):
 
     def _refuse(self, call_id: str, action: str, status: UTDCallStatus, timeout: float | None) -> None:
         deadline = Deadline(timeout, self._config.rest_timeout_s, action)
-        with self._answering(call_id, action, deadline) as life:
-            call = self._say(life, call_id, action, deadline)
-            self._follower.learn(life, call or UTDCall(call_id, status, self._kind))
+        epoch = self._present.epoch
 
-    @contextmanager
-    def _answering(self, call_id: str, doing: str, deadline: Deadline) -> Iterator[CallLife]:
-        """Yields the life of the call that is answered inside; the inboxes know it for this device's doing."""
-        with self._exclusive(doing, deadline), self._parts.answering(call_id):
-            yield self._incoming(call_id, doing, deadline)
+        def refuse() -> None:
+            with self._parts.answering(call_id):
+                life = self._incoming(call_id, action, deadline, epoch)
+                call = self._say(life, call_id, action, deadline)
+                self._follower.learn(life, call or UTDCall(call_id, status, self._kind))
 
-    def _incoming(self, call_id: str, doing: str, deadline: Deadline) -> CallLife:
+        finish_errand(refuse, deadline, action, turn=self._turn)
+
+    def _incoming(self, call_id: str, doing: str, deadline: Deadline, epoch: int) -> CallLife:
         """Returns the life of this incoming call: the one already ringing here, or a new one."""
         if not isinstance(call_id, str) or not call_id:
             raise InvalidConfig(f"{doing}: call_id must be the text that the ring brought")
@@ -247,8 +266,9 @@ class UTDCallSession(UTDSession):
             if life is not None and life.call_id == call_id and not life.over:
                 if life.status is S.ACTIVE:
                     raise InvalidCallTransition(f"{doing}: this call is already accepted here")
+                life.wake = deadline.cut
                 return life
-        return self._begin(CallLife(S.INITIATING, call_id), doing, deadline)
+        return self._begin(CallLife(S.INITIATING, call_id, epoch=epoch), doing, deadline)
 
     def _say(self, life: CallLife, call_id: str, action: str, deadline: Deadline) -> UTDCall | None:
         """Says one action of the callee over REST; a call that cannot be had leaves no life behind."""
@@ -261,10 +281,16 @@ class UTDCallSession(UTDSession):
             if life.status is S.INITIATING:  # never rang here: nothing was shown, nothing to end
                 self._present.close(life, None)
             raise
-        except BaseException:
-            if life.status is S.INITIATING:
-                self._present.close(life, None)
+        except BaseException as error:
+            if life.status is S.INITIATING or life.over:
+                raise self._not_begun(life, error, action) from error
             raise
+
+    def _not_begun(self, life: CallLife, error: BaseException, doing: str) -> BaseException:
+        """Returns what an operation raises whose call never was one here: that it was ended, or what failed."""
+        ended_here = life.over
+        self._present.close(life, None)
+        return life.error_when_over(doing) if ended_here else error
 
     # -- either side -----------------------------------------------------------------------------
 
@@ -277,33 +303,8 @@ class UTDCallSession(UTDSession):
         could not be told (the call is over here; telling it is repeated in the background).
         """
         deadline = Deadline(timeout, self._config.rest_timeout_s, "end")
-        self._end(*self._present.hang_up(), deadline)
-
-    def _end(self, life: CallLife | None, was_open: bool, deadline: Deadline) -> None:
-        """Tells the engine that this life has ended, if that is news, and leaves its room: no other's."""
-        if life is None or life.call_id is None or not was_open:
-            self._leave_room_of(life, deadline)
-            return
-        call_id = life.call_id
-        action = "end" if life.ours else "reject"
-        try:
-            if life.room is not None:
-                self._media.begin_leaving(life.room)
-            ended = self._api.call_action(call_id, action, deadline)
-            if ended is not None:
-                life.call = ended
-        except (NotFound, Conflict):
-            pass  # over already
-        except UTDStreamException:
-            if life.ours:
-                end_in_background(self._api, call_id)
-            raise
-        finally:
-            self._leave_room_of(life, Deadline.after(max(LEAVE_S, deadline.remaining()), "end"))
-
-    def _leave_room_of(self, life: CallLife | None, deadline: Deadline) -> None:
-        if life is not None and life.room is not None:
-            self._media.leave(life.room, deadline)
+        life = self._present.life
+        finish_errand(lambda: self._ending.end(life, deadline), deadline, "end", first=self._present.hang_up)
 
     def leave(self, *, timeout: float | None = None) -> None:
         """Hangs up and keeps the object for the next call. What the engine cannot be told is reported.
@@ -312,9 +313,13 @@ class UTDCallSession(UTDSession):
         Blocks: to the deadline (default 5 s). Raises: InvalidConfig for a wrong `timeout`.
         """
         deadline = Deadline(timeout, self._config.leave_timeout_s, "leave")
-        life, was_open = self._present.hang_up()
+        life = self._present.life
+
+        def leave() -> None:
+            self._ending.end(life, deadline, silently=life is not None and not life.ours)
+
         try:
-            self._end(life, was_open and life is not None and life.ours, deadline)
+            finish_errand(leave, deadline, "leave", first=self._present.hang_up)
         except UTDStreamException as error:
             self._parts.report(CallbackError(error, "leave"))
 
@@ -343,25 +348,19 @@ class UTDCallSession(UTDSession):
     def _on_people(self, change: Change[tuple[RemoteParticipant, ...]]) -> None:
         self._follower.take_people(change)
 
-    # -- one operation at a time -----------------------------------------------------------------
-
-    @contextmanager
-    def _exclusive(self, doing: str, deadline: Deadline) -> Iterator[None]:
-        if not self._operation.acquire(timeout=deadline.remaining()):
-            raise deadline.error("another operation of this session is still under way")
-        try:
-            yield
-        finally:
-            self._operation.release()
+    # -- beginning ---------------------------------------------------------------------------------
 
     def _begin(self, life: CallLife, doing: str, deadline: Deadline) -> CallLife:
+        """Puts the session into this call. Raises: SessionClosed when it was hung up since it was asked for."""
         self._must_be_free(doing)
+        life.wake = deadline.cut
         # The room of a call that ended a moment ago: nothing it still says may meet the new call.
         if not self._media.disconnect(deadline):
             raise deadline.error("the room of the call before is still being left")
         with self._lock:
             self._must_be_free(doing)
-            self._present.replace(life)
+            if not self._present.replace(life):
+                raise life.error_when_over(doing)
         return life
 
     def _must_be_free(self, doing: str) -> None:

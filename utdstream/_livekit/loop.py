@@ -110,7 +110,7 @@ class LoopThread:
                 break
             os.sched_yield()
         try:
-            result, error = reply.get(timeout=deadline.remaining())
+            result, error = deadline.get(reply)
         except Empty:
             raise deadline.error("the SDK's loop did not answer") from None
         if error is not None:
@@ -158,7 +158,7 @@ class LoopThread:
 
         try:
             self._submit(start)  # inside: KeyboardInterrupt may come before the wait has begun
-            task = reply.get(timeout=deadline.remaining())
+            task = deadline.get(reply)
         except Empty:
             self.post(abandon)
             raise deadline.error() from None

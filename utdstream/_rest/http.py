@@ -137,7 +137,7 @@ class Http:
         job = Job(method, url, headers, payload, deadline, retry, undo)
         self._submit(job)
         try:
-            outcome = job.reply.get(timeout=deadline.remaining())
+            outcome = deadline.get(job.reply)
         except Empty:
             late = job.abandon()
             if late is None:

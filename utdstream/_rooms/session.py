@@ -14,6 +14,7 @@ thread asks and rejoins.
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from utdstream._rest.rooms import RoomApi
 from utdstream._session.base import SessionParts, UTDSession
 from utdstream._session.connect import RoomLife
 from utdstream._threads.deadline import Deadline
+from utdstream._threads.errands import finish_errand
 from utdstream._threads.facts import Fact
 from utdstream._threads.lanes import Timer
 from utdstream._wire import codec, messages
@@ -31,6 +33,7 @@ from utdstream.errors import (
     NotFound,
     PermissionDenied,
     SessionClosed,
+    TransportError,
     UTDStreamException,
 )
 from utdstream.models import (
@@ -62,6 +65,8 @@ BETWEEN_REJOINS = Backoff(first_s=0.3, most_s=15.0)
 """The first attempt comes within 0.3 s: most losses are short."""
 REJOIN_TIMEOUT_S = 20.0
 END_CHECKS, END_CHECK_S = 4, 0.4
+LEAVE_S = 0.05
+"""For leaving when the good-bye used the deadline up; the rest goes on in the background."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +99,9 @@ class RoomSession(UTDSession):
         self._lost = False
         """It was lost for a reason that may pass, and is joined again until that is given up."""
         self._media.comes_back = lambda: self._lost and self._is_wanted()
+        self._waits: list[Deadline] = []
+        """Of joins under way."""
+        self._turn = threading.Lock()  # of what changes the own place in the room: errands hold it
         self._rejoining: Timer | None = None
         self._roles: Fact[dict[str, str]] = Fact({}, self._lane)
         self.roles: Watched[dict[str, str]] = self._roles
@@ -113,6 +121,19 @@ class RoomSession(UTDSession):
 
     def _enter(self, deadline: Deadline) -> None:
         """Mints, connects, and learns how the room stands."""
+        self._waits.append(deadline)
+        try:
+            if not self._is_wanted():
+                raise SessionClosed("joining: the room was left meanwhile")
+            self._join(deadline)
+        except TransportError as error:
+            if self._is_wanted():
+                raise
+            raise SessionClosed("joining: the room was left meanwhile") from error
+        finally:
+            self._waits.remove(deadline)
+
+    def _join(self, deadline: Deadline) -> None:
         mint = self._api.mint_room(self._actor, self._room_name, self._kind, deadline, **self._mint_with)
         self._begin_life()
         self._media.join(mint.url, mint.token, deadline, wanted=lambda _: self._is_wanted())
@@ -134,12 +155,24 @@ class RoomSession(UTDSession):
         Blocks: to the deadline (default 5 s). Raises: InvalidConfig for a wrong `timeout`; what fails is reported.
         """
         deadline = Deadline(timeout, self._config.leave_timeout_s, "leave")
+
+        def leave() -> None:
+            self._say_goodbye(deadline)
+            self._media.disconnect(Deadline.after(max(LEAVE_S, deadline.remaining()), "leave"))
+
+        try:
+            finish_errand(leave, deadline, "leave", first=self._stop_wanting)
+        except UTDStreamException as error:
+            self._parts.report(CallbackError(error, "leave"))
+
+    def _stop_wanting(self) -> None:
+        """Lets nothing join the room from now on, and ends the waits of what was about to."""
         self._wanted = False
-        self._say_goodbye(deadline)
-        super().leave(timeout=deadline.remaining())
+        for deadline in tuple(self._waits):
+            deadline.cut()
 
     def _end_for_ever(self, deadline: Deadline) -> None:
-        self._wanted = False
+        self._stop_wanting()
         self._say_goodbye(deadline)
 
     def _say_goodbye(self, deadline: Deadline) -> None:

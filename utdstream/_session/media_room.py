@@ -162,15 +162,12 @@ class MediaRoom:
         """
         life.loop.post(life.begin_leaving)
 
-    def dispose(self, deadline: Deadline) -> bool:
-        """Leaves for ever and ends all waits; False when that was done before. Blocks: to the deadline."""
+    def dispose(self, deadline: Deadline) -> None:
+        """Leaves for ever and ends all waits. Idempotent. Blocks: to the deadline."""
         with self.facts.lock:
-            if self._disposed:
-                return False
             self._disposed = True
         self.disconnect(deadline)
         self.facts.close()
-        return True
 
     # -- publishing ------------------------------------------------------------------------------
 

@@ -7,19 +7,21 @@ Threads: any may call. Must not import REST; the media core is reached late.
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from utdstream._session import receiving
-from utdstream._session.connect import RoomReceiver
+from utdstream._session.connect import RoomLife, RoomReceiver
 from utdstream._session.facts import RoomFacts
 from utdstream._session.media_room import MediaRoom
 from utdstream._threads.deadline import Deadline, forbid_blocking_on_loop
+from utdstream._threads.errands import finish_errand, run_errand, start_thread
 from utdstream._threads.facts import Occurrences
 from utdstream._threads.lanes import EventsLane
 from utdstream.config import ClientConfig
-from utdstream.errors import DeviceError, InvalidConfig
+from utdstream.errors import DeadlineExceeded, DeviceError, InvalidConfig
 from utdstream.limits import MAX_LOSSY_BYTES, MAX_RELIABLE_BYTES
 from utdstream.media import Devices, PcmFrame, RawFrame
 from utdstream.models import (
@@ -59,6 +61,7 @@ class UTDRoom:
         self._errors_lane = EventsLane(f"utdstream-events-errors-room-{number}")
         self._errors: Occurrences[CallbackError] = Occurrences(self._errors_lane)
         self._own_lane: EventsLane | None = None
+        self._turn = threading.Lock()  # of connects, which are errands
         if _media is None:
             self._own_lane = EventsLane(f"utdstream-events-room-{number}", self._errors.emit)
             facts = RoomFacts(
@@ -116,7 +119,19 @@ class UTDRoom:
         already connected, SessionClosed when disposed or left meanwhile, InvalidConfig.
         """
         deadline = Deadline(timeout, self._config.join_timeout_s, "connect")
-        self._media.join(url, token, deadline, auto_subscribe=auto_subscribe, publish={})
+        joined: list[RoomLife] = []
+
+        def wanted(life: RoomLife) -> bool:
+            joined.append(life)
+            return True
+
+        def connect() -> None:
+            self._media.join(url, token, deadline, auto_subscribe=auto_subscribe, publish={}, wanted=wanted)
+
+        def leave(_: None) -> None:
+            self._media.leave(joined[0], Deadline.after(self._config.leave_timeout_s, "disconnect"))
+
+        run_errand(connect, deadline, "connect", turn=self._turn, undo=leave)
 
     def disconnect(self, *, timeout: float | None = None) -> None:
         """Leaves the room; the object can connect again. Nothing to do when it is not connected.
@@ -125,7 +140,11 @@ class UTDRoom:
         background. Never waits for a `connect` under way: that one gets SessionClosed.
         Raises: InvalidConfig for a wrong `timeout`; what fails is reported on `errors`.
         """
-        self._media.disconnect(Deadline(timeout, self._config.leave_timeout_s, "disconnect"))
+        deadline = Deadline(timeout, self._config.leave_timeout_s, "disconnect")
+        try:
+            finish_errand(lambda: self._media.disconnect(deadline), deadline, "disconnect")
+        except DeadlineExceeded as error:
+            self._facts.report(CallbackError(error, "disconnect"))
 
     def dispose(self, *, timeout: float | None = None) -> None:
         """Leaves and frees everything; the object is done for. Idempotent, any thread, also a callback.
@@ -133,8 +152,18 @@ class UTDRoom:
         Blocks: to the deadline (default 8 s). Raises: InvalidConfig for a wrong `timeout`; what fails is reported.
         """
         deadline = Deadline(timeout, self._config.dispose_timeout_s, "dispose")
-        if not self._media.dispose(deadline):
-            return
+        try:
+            self._free(deadline)
+        except BaseException:  # thrown into this thread: what is left of it is done on another one
+            start_thread(self._free_all, "utdstream-dispose")
+            raise
+
+    def _free_all(self) -> None:
+        self._free(Deadline.after(self._config.dispose_timeout_s, "dispose"))
+
+    def _free(self, deadline: Deadline) -> None:
+        """Leaves and frees everything; each step may be done twice."""
+        self._media.dispose(deadline)
         if self._own_lane is not None:
             self._own_lane.close(min(1.0, deadline.remaining()))
         self._errors_lane.close(min(1.0, deadline.remaining()))

@@ -8,21 +8,27 @@ from __future__ import annotations
 import math
 import threading
 import time
+from queue import Empty, SimpleQueue
+from typing import Any, TypeVar
 
 from utdstream.errors import DeadlineExceeded, InvalidConfig, WrongThread
+
+T = TypeVar("T")
 
 _thread = threading.local()
 
 FOREVER_S = float(threading.TIMEOUT_MAX) / 4
+_CUT = object()
 
 
 class Deadline:
     """A point on the monotonic clock; every step of a call asks it how long it may still wait.
 
-    `timeout` is in seconds and covers the whole call. `math.inf` only where `may_be_infinite`.
+    `timeout` is in seconds and covers the whole call. `math.inf` only where `may_be_infinite`. It passes early, by
+    `cut`, when whoever waits for the whole call leaves, or when what the call is for is over.
     """
 
-    __slots__ = ("_at", "_doing", "timeout")
+    __slots__ = ("_at", "_doing", "_waiting", "timeout")
 
     def __init__(
         self, timeout: float | None, default_s: float, doing: str, *, may_be_infinite: bool = False
@@ -38,6 +44,7 @@ class Deadline:
         self.timeout = float(seconds)
         self._at = time.monotonic() + min(self.timeout, FOREVER_S)
         self._doing = doing
+        self._waiting: list[SimpleQueue[Any]] = []
 
     @classmethod
     def after(cls, seconds: float, doing: str) -> Deadline:
@@ -51,6 +58,26 @@ class Deadline:
     @property
     def passed(self) -> bool:
         return time.monotonic() >= self._at
+
+    def cut(self) -> None:
+        """Lets it pass now, and wakes what waits in `get`. Any thread, also a signal handler; takes no lock."""
+        self._at = 0.0
+        for queue in tuple(self._waiting):
+            queue.put(_CUT)
+
+    def get(self, queue: SimpleQueue[T], *, at_most_s: float = FOREVER_S) -> T:
+        """Takes the next thing out of a queue that nobody else reads.
+
+        Raises: Empty when the deadline passes first, or after `at_most_s` seconds.
+        """
+        self._waiting.append(queue)  # before looking at the clock: a cut is seen by one or the other
+        try:
+            thing = queue.get(timeout=min(self.remaining(), at_most_s))
+        finally:
+            self._waiting.remove(queue)
+        if thing is _CUT:
+            raise Empty
+        return thing
 
     def error(self, cause: str = "nothing answered in time") -> DeadlineExceeded:
         """Returns the error to raise when it passed."""

@@ -82,7 +82,12 @@ class Fact(Watched[T]):
         return Subscription(remove)
 
     def wait_for(self, value_or_predicate: T | Callable[[T], bool], *, timeout: float | None = None) -> T:
-        deadline = Deadline(timeout, _WAIT_TIMEOUT_S, "wait_for", may_be_infinite=True)
+        return self.wait_until(
+            value_or_predicate, Deadline(timeout, _WAIT_TIMEOUT_S, "wait_for", may_be_infinite=True)
+        )
+
+    def wait_until(self, value_or_predicate: T | Callable[[T], bool], deadline: Deadline) -> T:
+        """Waits likewise, as a step of a longer call. Blocks: to the deadline, also when that is cut."""
         if callable(value_or_predicate):
             holds: Callable[[T], bool] = value_or_predicate
         else:
@@ -171,7 +176,7 @@ class _Waiter(Generic[T]):
         seen = "nothing happened"
         while True:
             try:
-                item = self._queue.get(timeout=min(deadline.remaining(), SIGNALS_SEEN_S))
+                item = deadline.get(self._queue, at_most_s=SIGNALS_SEEN_S)
             except Empty:
                 if not deadline.passed:
                     continue

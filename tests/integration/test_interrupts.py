@@ -1,0 +1,139 @@
+"""An exception thrown into the caller's thread, at any line: it comes out, nothing rings on, nothing stays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import requests
+from facts import eventually
+from people import People, Person
+from thrown import Thrown, thrown_at
+
+from utdstream import ConnectionState, Devices, UTDCallSession, UTDCallStatus, UTDStreamType
+
+pytestmark = pytest.mark.integration
+
+S = UTDCallStatus
+SETTLED_S = 10.0
+"""Within two seconds on a machine that has time; this one may have other work."""
+
+
+def open_calls(people: People, person: Person) -> list[str]:
+    """The calls that the engine takes for open."""
+    stack = people.stack
+    answer = requests.get(
+        f"{stack.base_url}/api/v1/calls",
+        params={"identity": person.identity, "status": "initiating,ringing,active"},
+        headers={"X-App-Id": stack.app_id, "X-App-Secret": stack.app_secret},
+        timeout=10,
+    ).json()
+    return [call["call_id"] for call in answer["data"]]
+
+
+def is_over(session: UTDCallSession) -> bool:
+    return session.connection.value.state is ConnectionState.DISCONNECTED and session.status.value not in (
+        S.INITIATING,
+        S.RINGING,
+        S.ACTIVE,
+    )
+
+
+def at_every_line(
+    begin: Callable[[], Callable[[], object]], settle: Callable[[int], object], *, step: int = 1
+) -> int:
+    """Throws at each line, or each `step`th, of what `begin()` returns; the number of lines."""
+    for line in range(1, 400, step):
+        got, thrown = thrown_at(line, begin())
+        if not thrown:
+            return line - 1
+        assert isinstance(got, Thrown), f"line {line}: {got!r} came out"
+        settle(line)
+    raise AssertionError("it has no end")
+
+
+def test_start_when_an_exception_is_thrown_at_any_line_leaves_no_call(people: People) -> None:
+    """The engine has no open call, the room is left, and the same session calls again."""
+    door, house = people("door", Devices()), people("house", Devices())
+    calling = door.call(UTDStreamType.AUDIO_CALL)
+
+    def settle(line: int) -> None:
+        eventually(
+            lambda: is_over(calling) and not open_calls(people, door), f"line {line} left nothing", SETTLED_S
+        )
+
+    lines = at_every_line(lambda: lambda: calling.start(callee_identity=house.identity), settle)
+    assert lines >= 15
+    assert calling.connected.value
+    calling.end()
+    assert open_calls(people, door) == []
+
+
+def test_accept_when_an_exception_is_thrown_at_any_line_leaves_nobody_in_the_room(people: People) -> None:
+    """Whether the engine was told already or not: this side is in no call, and holds none up."""
+    door, house = people("door", Devices()), people("house", Devices())
+    inbox = house.inbox()
+    calling = door.call(UTDStreamType.AUDIO_CALL)
+    answering: list[UTDCallSession] = []
+
+    def begin() -> Callable[[], object]:
+        calling.end()
+        calling.start(callee_identity=house.identity)
+        incoming = inbox.ringing.wait(timeout=10)
+        session = house.call(UTDStreamType.AUDIO_CALL)
+        answering.append(session)
+        return lambda: session.accept(incoming.call_id)
+
+    def settle(line: int) -> None:
+        session = answering[-1]
+        eventually(lambda: is_over(session), f"line {line} left nobody in the room", SETTLED_S)
+        eventually(
+            lambda: calling.status.value is not S.ACTIVE, f"line {line} left no active call", SETTLED_S
+        )
+        session.dispose()
+
+    assert at_every_line(begin, settle, step=2) >= 15
+    assert answering[-1].connected.value
+    calling.end()
+
+
+def test_end_when_an_exception_is_thrown_at_any_line_ends(people: People) -> None:
+    """A hang-up that is interrupted hangs up all the same, once it has begun."""
+    door, house = people("door", Devices()), people("house", Devices())
+    calling = door.call(UTDStreamType.AUDIO_CALL)
+
+    def begin() -> Callable[[], object]:
+        calling.end()
+        calling.start(callee_identity=house.identity)
+        return calling.end
+
+    def settle(line: int) -> None:
+        if line <= LINES_BEFORE_IT_BEGINS:
+            return
+        eventually(
+            lambda: is_over(calling) and not open_calls(people, door), f"line {line} ended it", SETTLED_S
+        )
+
+    assert at_every_line(begin, settle, step=7) >= LINES_BEFORE_IT_BEGINS + 15
+
+
+LINES_BEFORE_IT_BEGINS = 25
+"""Of `end` itself and of making its deadline: an exception in these comes as if before the call."""
+
+
+def test_join_when_an_exception_is_thrown_at_any_line_leaves_nobody_in_the_room(people: People) -> None:
+    """The client's session is gone with it."""
+    host = people("host", Devices())
+    client = host.client
+
+    def settle(line: int) -> None:
+        eventually(lambda: not client._sessions, f"line {line} left no session", SETTLED_S)
+
+    lines = at_every_line(
+        lambda: lambda: client.join_audio_room(identity=host.identity, room_name="interrupted", as_host=True),
+        settle,
+        step=3,
+    )
+    assert lines >= 30
+    (session,) = client._sessions
+    assert session.connected.value

@@ -1,0 +1,52 @@
+"""Exceptions thrown into a call at any line of the SDK that it runs on its caller's own thread."""
+
+from __future__ import annotations
+
+import linecache
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import utdstream
+
+_SDK = str(Path(utdstream.__file__).parent)
+
+
+class Thrown(BaseException):
+    """What is thrown: nothing in the SDK knows it."""
+
+
+def thrown_at(line: int, call: Callable[[], object]) -> tuple[object, bool]:
+    """Runs `call()` and throws at the `line`th line of the SDK; returns its result, and whether it has so many.
+
+    The result is the `Thrown` itself when that came out. A `with` is left out when its block ends: between that
+    and the release of its lock the interpreter looks for no signal.
+    """
+    lines = 0
+    entered: set[tuple[FrameType, int]] = set()
+
+    def trace(frame: FrameType, event: str, argument: Any) -> Any:
+        nonlocal lines
+        if not frame.f_code.co_filename.startswith(_SDK):
+            return trace if event == "call" else None
+        if event == "line":
+            if linecache.getline(frame.f_code.co_filename, frame.f_lineno).lstrip().startswith("with "):
+                if (frame, frame.f_lineno) in entered:
+                    return trace
+                entered.add((frame, frame.f_lineno))
+            lines += 1
+            if lines == line:
+                raise Thrown(f"at {frame.f_code.co_filename}:{frame.f_lineno}")
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        got = call()
+    except Thrown as thrown:
+        got = thrown
+    finally:
+        sys.settrace(before)
+    return got, lines >= line
