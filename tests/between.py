@@ -48,11 +48,14 @@ class Between:
         """Lets the engine do it, and its answer wait for now."""
         return self._hold(self._after, path_end)
 
-    def lose_answers(self, path_end: str) -> None:
-        """Lets the engine do it; the connection ends without an answer."""
+    def lose_answers(self, path_end: str, *, times: int = 1_000) -> None:
+        """Lets the engine do it; the connection ends without an answer. So many times, then all passes."""
+        left = [times]
 
         def lose() -> None:
-            raise Hangup
+            left[0] -= 1
+            if left[0] >= 0:
+                raise Hangup
 
         self._after[path_end] = lose
 

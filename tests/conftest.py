@@ -42,7 +42,10 @@ def no_leaked_threads() -> Iterator[None]:
     yield
     deadline = time.monotonic() + GRACE_S
     while (left := _others(before)) and time.monotonic() < deadline:
-        left[0].join(max(0.0, deadline - time.monotonic()))  # its end may be the beginning of another one
+        if left[0].ident is None:  # it is being started, by another thread
+            time.sleep(0.002)
+        else:
+            left[0].join(max(0.0, deadline - time.monotonic()))  # its end may be the beginning of another one
     if left:
         frames = sys._current_frames()
         where = "".join(

@@ -24,7 +24,7 @@ from utdstream._rooms.live_stream import UTDLiveStreamSession
 from utdstream._rooms.session import Joining, enter
 from utdstream._session.base import SessionParts, UTDSession
 from utdstream._threads.deadline import Deadline
-from utdstream._threads.errands import run_errand, start_thread
+from utdstream._threads.errands import free_once, run_errand, start_thread
 from utdstream._threads.facts import Occurrences
 from utdstream._threads.lanes import EventsLane
 from utdstream._wire import names
@@ -200,10 +200,8 @@ class UTDStreamClient:
             enter(session, deadline)
             return session
 
-        def dispose(_: object = None) -> None:
-            session.dispose()
-
-        return run_errand(join, deadline, "join", turn=threading.Lock(), undo=dispose, clean=dispose)
+        end = session.dispose
+        return run_errand(join, deadline, "join", turn=threading.Lock(), undo=lambda _: end(), clean=end)
 
     def _actor_for(self, doing: str, identity: str, name: str | None, device_id: str | None) -> Actor:
         self._require_open(doing)
@@ -276,22 +274,17 @@ class UTDStreamClient:
         `timeout`.
         """
         deadline = Deadline(timeout, self._config.dispose_timeout_s, "dispose")
-        try:
-            with self._lock:
-                if self._disposed:
-                    return
-                self._disposed = True
-            self._free(deadline)
-        except BaseException:  # thrown into this thread: what is left of it is done on another one
-            self._disposed = True
-            start_thread(self._free_all, "utdstream-dispose")
-            raise
+        free_once(self._close_door, self._free, deadline, self._config.dispose_timeout_s)
 
-    def _free_all(self) -> None:
-        self._free(Deadline.after(self._config.dispose_timeout_s, "dispose"))
+    def _close_door(self) -> bool:
+        """Lets nothing begin any more; False when that was so."""
+        with self._lock:
+            was_open, self._disposed = not self._disposed, True
+            return was_open
 
     def _free(self, deadline: Deadline) -> None:
         """Disposes what it made, all at the same time, and frees the rest; each step may be done twice."""
+        self._disposed = True
         with self._lock:
             owned: list[IncomingCallInbox | UTDSession] = [*self._inboxes, *self._sessions]
         done: SimpleQueue[None] = SimpleQueue()
@@ -384,7 +377,7 @@ class _Answers:
     def _say(self, action: str, call_id: str, timeout: float | None) -> None:
         deadline = Deadline(timeout, self._timeout_s, action)
         with self._answering(call_id):
-            self._api.call_action(call_id, action, deadline)
+            self._api.refuse_call(call_id, action, deadline)
 
 
 def _load_media_core() -> None:

@@ -11,6 +11,7 @@ from people import People, Person
 from thrown import Thrown, thrown_at
 
 from utdstream import ConnectionState, Devices, UTDCallSession, UTDCallStatus, UTDStreamType
+from utdstream.synthetic import ToneMicrophone
 
 pytestmark = pytest.mark.integration
 
@@ -137,3 +138,22 @@ def test_join_when_an_exception_is_thrown_at_any_line_leaves_nobody_in_the_room(
     assert lines >= 30
     (session,) = client._sessions
     assert session.connected.value
+
+
+def test_take_seat_when_an_exception_is_thrown_at_any_line_leaves_the_seat_free(people: People) -> None:
+    """The engine has nobody on it, nothing is on air, and it can be taken."""
+    host = people("host", Devices(microphone=ToneMicrophone()))
+    room = host.client.join_audio_room(
+        identity=host.identity, room_name=host.identity, as_host=True, seat_count=2
+    )
+
+    def is_free() -> bool:
+        room.get_seats()
+        return room.seat.value is None and not room.microphone_on.value and not room._turn.locked()
+
+    def settle(line: int) -> None:
+        eventually(is_free, f"line {line} left the seat free", SETTLED_S)
+
+    assert at_every_line(lambda: lambda: room.take_seat(1), settle, step=2) >= 30
+    assert room.seat.value == 1
+    assert room.microphone_on.value

@@ -445,7 +445,7 @@ def test_privileged_calls_when_nobody_is_signed_in_are_refused_here(
     with pytest.raises(NotAuthenticated, match="authenticate"):
         api.get_call("c1", limit())
     with pytest.raises(NotAuthenticated, match="authenticate"):
-        api.call_action("c1", "end", limit())
+        api.say("c1", "end", limit())
     assert engine.requests == []
 
 

@@ -38,7 +38,7 @@ def end_on_engine(api: EngineApi, call_id: str) -> None:
         if attempt:
             time.sleep(BETWEEN_ENDS.pause_s(attempt - 1))
         try:
-            api.call_action(call_id, "end", Deadline.after(END_TIMEOUT_S, "end"))
+            api.say(call_id, "end", Deadline.after(END_TIMEOUT_S, "end"))
         except EngineUnreachable as error:
             _log.info("ending call %s failed, trying again: %s", call_id, error)
         except UTDStreamException as error:
@@ -93,7 +93,10 @@ class CallEnding:
         if life.room is not None:
             self._media.begin_leaving(life.room)
         try:
-            ended = self._api.call_action(call_id, "end" if life.ours else "reject", deadline)
+            if life.ours:
+                ended = self._api.say(call_id, "end", deadline)
+            else:
+                ended = self._api.refuse_call(call_id, "reject", deadline)
         except (NotFound, Conflict):
             return  # over already
         except UTDStreamException:

@@ -273,9 +273,11 @@ class UTDCallSession(UTDSession):
     def _say(self, life: CallLife, call_id: str, action: str, deadline: Deadline) -> UTDCall | None:
         """Says one action of the callee over REST; a call that cannot be had leaves no life behind."""
         try:
-            return self._api.call_action(
-                call_id, action, deadline, undo=self._end_late if action == "accept" else None
-            )
+            if action == "accept":
+                return self._api.accept_call(call_id, deadline, self._end_late)
+            if action == "ringing":
+                return self._api.say(call_id, action, deadline)
+            return self._api.refuse_call(call_id, action, deadline)
         except EngineError:
             self._follower.ask_soon(life)
             if life.status is S.INITIATING:  # never rang here: nothing was shown, nothing to end

@@ -13,9 +13,18 @@ from datetime import datetime
 from pathlib import Path
 
 from utdstream._rest.http import Http, check_base_url
+from utdstream._rest.lost import LostAnswers
 from utdstream._threads.deadline import Deadline
 from utdstream._wire import codec, routes
-from utdstream.errors import AuthenticationFailed, InvalidConfig, NotAuthenticated
+from utdstream.errors import (
+    AuthenticationFailed,
+    Conflict,
+    EngineError,
+    EngineUnreachable,
+    InvalidConfig,
+    NotAuthenticated,
+    TransportError,
+)
 from utdstream.models import (
     MqttLogin,
     SessionMint,
@@ -24,6 +33,8 @@ from utdstream.models import (
     UTDStreamType,
     UTDTokenResponse,
 )
+
+_REFUSED_AS = {"reject": UTDCallStatus.REJECTED, "busy": UTDCallStatus.BUSY}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +77,7 @@ class EngineApi:
         self._base_url = check_base_url("base_url", base_url)
         self._token_base_url = check_base_url("token_base_url", token_base_url)
         self._http = Http(ca_file)
+        self._lost = LostAnswers(self)
         self._lock = threading.RLock()
         self._bearer: _Bearer | None = None
         self.login: MqttLogin | None = None
@@ -152,22 +164,76 @@ class EngineApi:
             "metadata": dict(metadata) if metadata is not None else None,
             "group": group,
         }
-        answer = self.privileged(
-            "POST",
-            routes.CALLS,
-            body={key: value for key, value in body.items() if value is not None},
-            deadline=deadline,
-            retry=True,
-            headers={routes.HEADER_IDEMPOTENCY_KEY: uuid.uuid4().hex},
-            undo=lambda late: undo(codec.parse_call(late)),
-        )
-        return codec.parse_call(answer)
+        number = self._lost.create_begins()
+        try:
+            answer = self.privileged(
+                "POST",
+                routes.CALLS,
+                body={key: value for key, value in body.items() if value is not None},
+                deadline=deadline,
+                retry=True,
+                headers={routes.HEADER_IDEMPOTENCY_KEY: uuid.uuid4().hex},
+                undo=lambda late: undo(codec.parse_call(late)),
+            )
+        except TransportError:
+            self._lost.find_created(number, callee_identity, group, undo)
+            raise
+        call = codec.parse_call(answer)
+        self._lost.created(call.call_id)
+        return call
 
-    def call_action(
+    def accept_call(
+        self, call_id: str, deadline: Deadline, undo: Callable[[UTDCall], None]
+    ) -> UTDCall | None:
+        """Answers a call; None when the engine's answer holds none (vendor). Again, it is the same accept.
+
+        `undo` gets a call that was answered for nobody: late, or with an answer that was lost and not asked for
+        again.
+        """
+        accept = self._lost.accept_begins(call_id)
+
+        def undo_unless_newer(call: UTDCall) -> None:
+            if self._lost.is_newest(call_id, accept):
+                undo(call)
+
+        try:
+            call = self.say(call_id, "accept", deadline, key=accept.key, undo=undo_unless_newer)
+        except TransportError:
+            self._lost.settle_accept(call_id, accept, undo)
+            raise
+        except EngineError:
+            self._lost.accept_settled(call_id, accept)
+            raise
+        return call
+
+    def refuse_call(self, call_id: str, action: str, deadline: Deadline) -> UTDCall | None:
+        """Says reject or busy; when that was said before, unheard, it is no error."""
+        try:
+            return self._refuse(call_id, action, deadline)
+        except EngineUnreachable:  # asked once more, as every request that may be
+            return self._refuse(call_id, action, deadline)
+
+    def _refuse(self, call_id: str, action: str, deadline: Deadline) -> UTDCall | None:
+        try:
+            return self.say(call_id, action, deadline)
+        except TransportError:
+            self._lost.refusal_lost(call_id, action)
+            raise
+        except Conflict:
+            if not self._lost.may_be_refused(call_id, action):
+                raise
+            call = self.get_call(call_id, deadline)
+            if call.status is not _REFUSED_AS[action]:
+                raise
+            return call
+
+    def say(
         self,
         call_id: str,
         action: str,
         deadline: Deadline,
+        *,
+        key: str | None = None,
         undo: Callable[[UTDCall], None] | None = None,
     ) -> UTDCall | None:
         """Says ringing, accept, reject, busy or end; None when the engine's answer holds no call (vendor)."""
@@ -177,7 +243,8 @@ class EngineApi:
             routes.call_action(call_id, action),
             body={"identity": actor.identity},
             deadline=deadline,
-            retry=action != "accept",
+            retry=action not in _REFUSED_AS,
+            headers={routes.HEADER_IDEMPOTENCY_KEY: key} if key is not None else None,
             undo=(lambda late: undo(codec.parse_call(late))) if undo is not None else None,
         )
         if codec.text(answer.get("call_id")) is None or codec.call_status(answer.get("status")) is None:

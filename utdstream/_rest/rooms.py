@@ -5,11 +5,15 @@ Owns: which body goes where, and what of an answer is read. Any thread. Must not
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from utdstream._rest.api import EngineApi
 from utdstream._threads.deadline import Deadline
 from utdstream._wire import codec, routes
 from utdstream.errors import EngineUnreachable
 from utdstream.models import UTDStageMember
+
+Late = Callable[[codec.JsonObject], None]
 
 
 class RoomApi:
@@ -30,21 +34,21 @@ class RoomApi:
         """Returns the grid as the engine sees it now, raw."""
         return self._api.privileged("GET", routes.seats(self._room), deadline=deadline, retry=True)
 
-    def seat(self, index: int, action: str, deadline: Deadline) -> None:
+    def seat(self, index: int, action: str, deadline: Deadline, late: Late | None = None) -> None:
         """Does one thing to a seat: take, kick, lock, unlock, mute or unmute."""
-        self._post(routes.seat_action(self._room, index, action), deadline)
+        self._post(routes.seat_action(self._room, index, action), deadline, late=late)
 
     def leave_seat(self, deadline: Deadline) -> None:
         self._post(routes.seats_action(self._room, "leave"), deadline)
 
-    def move_seat(self, index: int, deadline: Deadline) -> None:
-        self._post(routes.seats_action(self._room, "move"), deadline, {"target_seat": index})
+    def move_seat(self, index: int, deadline: Deadline, late: Late | None = None) -> None:
+        self._post(routes.seats_action(self._room, "move"), deadline, {"target_seat": index}, late)
 
     # -- speakers --------------------------------------------------------------------------------
 
-    def request_to_speak(self, deadline: Deadline) -> int:
+    def request_to_speak(self, deadline: Deadline, late: Late | None = None) -> int:
         """Returns the id of the request."""
-        answer = self._post(routes.speakers(self._room, "request"), deadline)
+        answer = self._post(routes.speakers(self._room, "request"), deadline, late=late)
         return _number(answer, "request_id", "the request to speak")
 
     def cancel_request(self, deadline: Deadline) -> None:
@@ -64,9 +68,11 @@ class RoomApi:
         answer = self._post(routes.speakers(self._room, "invite"), deadline, body)
         return _number(answer, "invitation_id", "the invitation to speak")
 
-    def answer_invitation(self, invitation_id: int, action: str, deadline: Deadline) -> int | None:
+    def answer_invitation(
+        self, invitation_id: int, action: str, deadline: Deadline, late: Late | None = None
+    ) -> int | None:
         """Answers an invitation: accept or decline; returns the seat, when the engine says which."""
-        answer = self._post(routes.speaker_invitation(self._room, invitation_id, action), deadline)
+        answer = self._post(routes.speaker_invitation(self._room, invitation_id, action), deadline, late=late)
         return codec.integer(answer.get("seat_index"))
 
     # -- stage -----------------------------------------------------------------------------------
@@ -75,12 +81,15 @@ class RoomApi:
         """Returns the stage as the engine sees it now, raw."""
         return self._api.privileged("GET", routes.stage(self._room), deadline=deadline, retry=True)
 
-    def stage(self, action: str, deadline: Deadline, target: str | None = None) -> None:
+    def stage(
+        self, action: str, deadline: Deadline, target: str | None = None, late: Late | None = None
+    ) -> None:
         """Does one thing to the stage: invite or remove (with a target), request or leave."""
         self._post(
             routes.stage_action(self._room, action),
             deadline,
             {"target_identity": target} if target is not None else None,
+            late,
         )
 
     # -- how -------------------------------------------------------------------------------------
@@ -90,8 +99,15 @@ class RoomApi:
         actor = self._api.actor
         return {"identity": actor.identity if actor is not None else "", **(more or {})}
 
-    def _post(self, path: str, deadline: Deadline, more: codec.JsonObject | None = None) -> codec.JsonObject:
-        return self._api.privileged("POST", path, body=self._body(more), deadline=deadline)
+    def _post(
+        self,
+        path: str,
+        deadline: Deadline,
+        more: codec.JsonObject | None = None,
+        late: Late | None = None,
+    ) -> codec.JsonObject:
+        """`late` gets an answer that comes after the caller has gone, on a REST thread."""
+        return self._api.privileged("POST", path, body=self._body(more), deadline=deadline, undo=late)
 
 
 def members_of(answer: codec.JsonObject) -> tuple[UTDStageMember, ...]:

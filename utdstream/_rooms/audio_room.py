@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import contextlib
 
+from utdstream._rooms.changes import Changes
 from utdstream._rooms.followed import Followed
 from utdstream._rooms.place_wish import PlaceWish, sit_again
 from utdstream._rooms.session import Joining, RoomSession
 from utdstream._session.base import SessionParts
 from utdstream._threads.deadline import Deadline
+from utdstream._threads.errands import finish_errand
 from utdstream._threads.facts import Fact, Occurrences
 from utdstream._wire import codec, messages
-from utdstream.errors import InvalidConfig, PublishRefused, SessionClosed, UTDStreamException
+from utdstream.errors import InvalidConfig, PublishRefused, UTDStreamException
 from utdstream.models import (
     Connection,
     ConnectionState,
@@ -50,6 +52,8 @@ class UTDAudioRoomSession(RoomSession):
         self.invitations: Signal[SeatInvitation] = self._invitations
         """Invitations to speak, for this participant."""
         self._place_wish = PlaceWish()
+        self._claims = Changes(self._turn)
+        self._requests = Changes(self._turn)
         self._grid = Followed(
             self._seats,
             parse=codec.parse_seat_grid,
@@ -76,8 +80,13 @@ class UTDAudioRoomSession(RoomSession):
         deadline = Deadline(timeout, self._config.set_timeout_s, "take_seat")
         self._check_index("take_seat", index)
         self._require_room("take_seat")
-        self._rooms.seat(index, "take", deadline)
-        self._speak(deadline, "take_seat", index)
+        self._claims.make(
+            lambda late: self._rooms.seat(index, "take", deadline, late),
+            then=lambda: self._speak(deadline, "take_seat", index),
+            take_back=self._give_back,
+            deadline=deadline,
+            doing="take_seat",
+        )
 
     def accept_invitation(self, id: int, *, timeout: float | None = None) -> None:
         """Takes the seat that an invitation offers; returns when `take_seat` would.
@@ -87,21 +96,20 @@ class UTDAudioRoomSession(RoomSession):
         """
         deadline = Deadline(timeout, self._config.set_timeout_s, "accept_invitation")
         self._require_room("accept_invitation")
-        self._rooms.answer_invitation(id, "accept", deadline)
-        self._speak(deadline, "accept_invitation", None)
+        self._claims.make(
+            lambda late: self._rooms.answer_invitation(id, "accept", deadline, late),
+            then=lambda: self._speak(deadline, "accept_invitation", None),
+            take_back=self._give_back,
+            deadline=deadline,
+            doing="accept_invitation",
+        )
 
     def _speak(self, deadline: Deadline, doing: str, index: int | None) -> None:
-        """Waits for the grant of the seat, and publishes. Whatever fails gives the seat back."""
-        try:
-            self._room.can_publish.wait_for(True, timeout=deadline.remaining())
-            self._publish_microphone(deadline, doing)
-            if self.seat.value is None or (index is not None and self.seat.value != index):
-                self._grid.refresh(deadline)
-        except BaseException as error:
-            self._media.withdraw()
-            if not isinstance(error, SessionClosed):
-                self._api.detached(self._give_back)
-            raise
+        """Waits for the grant of the seat, and publishes. Raises: what gives the seat back."""
+        self._media.facts.can_publish.wait_until(True, deadline)
+        self._publish_microphone(deadline, doing)
+        if self.seat.value is None or (index is not None and self.seat.value != index):
+            self._grid.refresh(deadline)
 
     def _publish_microphone(self, deadline: Deadline, doing: str) -> None:
         try:
@@ -111,8 +119,10 @@ class UTDAudioRoomSession(RoomSession):
                 return
             raise
 
-    def _give_back(self) -> None:
-        self._rooms.leave_seat(Deadline.after(self._config.rest_timeout_s, "leave_seat"))
+    def _give_back(self, deadline: Deadline) -> None:
+        """Leaves a seat that nobody here knows of."""
+        self._media.withdraw()
+        self._rooms.leave_seat(deadline)
 
     def leave_seat(self, *, timeout: float | None = None) -> None:
         """Leaves the seat: the microphone stops at once, and is unpublished when this returns.
@@ -122,11 +132,15 @@ class UTDAudioRoomSession(RoomSession):
         deadline = Deadline(timeout, self._config.set_timeout_s, "leave_seat")
         self._require_room("leave_seat")
         self._place_wish.drop()
-        self._media.withdraw()
-        self._rooms.leave_seat(deadline)
-        self._media.withdraw(deadline)
-        if self.seat.value is not None:
-            self._grid.refresh(deadline)
+
+        def leave() -> None:
+            self._media.withdraw()
+            self._claims.give_up(self._rooms.leave_seat, deadline)
+            self._media.withdraw(deadline)
+            if self.seat.value is not None:
+                self._grid.refresh(deadline)
+
+        finish_errand(leave, deadline, "leave_seat", turn=self._turn)
 
     def move_seat(self, index: int, *, timeout: float | None = None) -> None:
         """Changes seats without a gap in sound.
@@ -136,9 +150,23 @@ class UTDAudioRoomSession(RoomSession):
         deadline = Deadline(timeout, self._config.set_timeout_s, "move_seat")
         self._check_index("move_seat", index)
         self._require_room("move_seat")
-        self._rooms.move_seat(index, deadline)
-        if self.seat.value != index:
-            self._grid.refresh(deadline)
+        before = self.seat.value
+
+        def move_back(deadline: Deadline) -> None:
+            if before is not None:
+                self._rooms.move_seat(before, deadline)
+
+        def learn() -> None:
+            if self.seat.value != index:
+                self._grid.refresh(deadline)
+
+        self._claims.make(
+            lambda late: self._rooms.move_seat(index, deadline, late),
+            then=learn,
+            take_back=move_back,
+            deadline=deadline,
+            doing="move_seat",
+        )
 
     def set_microphone(self, enabled: bool, *, timeout: float | None = None) -> None:
         """Unmutes or mutes. Without a seat, False is remembered for the next seat and True forgets it.
@@ -161,7 +189,12 @@ class UTDAudioRoomSession(RoomSession):
         EngineUnreachable, DeadlineExceeded.
         """
         deadline = Deadline(timeout, self._config.set_timeout_s, "request_to_speak")
-        return self._rooms.request_to_speak(deadline)
+        return self._requests.make(
+            lambda late: self._rooms.request_to_speak(deadline, late),
+            take_back=self._rooms.cancel_request,
+            deadline=deadline,
+            doing="request_to_speak",
+        )
 
     def cancel_request(self, *, timeout: float | None = None) -> None:
         """Takes the own request to speak back.
@@ -169,7 +202,12 @@ class UTDAudioRoomSession(RoomSession):
         Blocks: to the deadline (default 12 s). Raises: NotFound when there is none, EngineUnreachable,
         DeadlineExceeded.
         """
-        self._rooms.cancel_request(Deadline(timeout, self._config.set_timeout_s, "cancel_request"))
+        deadline = Deadline(timeout, self._config.set_timeout_s, "cancel_request")
+
+        def cancel() -> None:
+            self._requests.give_up(self._rooms.cancel_request, deadline)
+
+        finish_errand(cancel, deadline, "cancel_request", turn=self._turn)
 
     def decline_invitation(self, id: int, *, timeout: float | None = None) -> None:
         """Declines an invitation.

@@ -10,12 +10,14 @@ import contextlib
 from dataclasses import dataclass
 
 from utdstream._rest.rooms import members_of
+from utdstream._rooms.changes import Changes
 from utdstream._rooms.followed import Followed
 from utdstream._rooms.place_wish import PlaceWish
 from utdstream._rooms.session import Joining, RoomSession
 from utdstream._session.base import SessionParts
 from utdstream._session.connect import RoomLife
 from utdstream._threads.deadline import Deadline
+from utdstream._threads.errands import finish_errand
 from utdstream._threads.facts import Fact, Occurrences
 from utdstream._threads.lanes import Timer
 from utdstream._wire import codec, messages
@@ -75,6 +77,8 @@ class UTDLiveStreamSession(RoomSession):
         self._stage_wish = PlaceWish()
         self._end_said = False
         self._host_gone: Timer | None = None
+        self._place = Changes(self._turn)
+        self._invitations = Changes(self._turn)
         self._members = Followed(
             self._stage,
             parse=codec.parse_stage,
@@ -110,7 +114,20 @@ class UTDLiveStreamSession(RoomSession):
         Blocks: to the deadline (default 12 s). Raises: NotFound, PermissionDenied, EngineUnreachable,
         DeadlineExceeded.
         """
-        self._stage_action("invite", "invite_to_stage", identity, timeout)
+        deadline = self._about(identity, "invite_to_stage", timeout)
+        is_on_stage = any(member.identity == identity for member in self.stage.value)
+
+        def send_off(deadline: Deadline) -> None:
+            if not is_on_stage:
+                self._rooms.stage("remove", deadline, identity)
+
+        self._invitations.make(
+            lambda late: self._rooms.stage("invite", deadline, identity, late),
+            then=lambda: self._members.refresh(deadline),
+            take_back=send_off,
+            deadline=deadline,
+            doing="invite_to_stage",
+        )
 
     def remove_from_stage(self, identity: str, *, timeout: float | None = None) -> None:
         """Makes a speaker on stage a viewer again, as host or admin.
@@ -118,14 +135,19 @@ class UTDLiveStreamSession(RoomSession):
         Blocks: to the deadline (default 12 s). Raises: Conflict when not on stage, PermissionDenied,
         EngineUnreachable, DeadlineExceeded.
         """
-        self._stage_action("remove", "remove_from_stage", identity, timeout)
+        deadline = self._about(identity, "remove_from_stage", timeout)
 
-    def _stage_action(self, action: str, doing: str, identity: str, timeout: float | None) -> None:
+        def remove() -> None:
+            self._invitations.give_up(lambda step: self._rooms.stage("remove", step, identity), deadline)
+            self._members.refresh(deadline)
+
+        finish_errand(remove, deadline, "remove_from_stage", turn=self._turn)
+
+    def _about(self, identity: str, doing: str, timeout: float | None) -> Deadline:
         deadline = Deadline(timeout, self._config.set_timeout_s, doing)
         if not isinstance(identity, str) or not identity:
             raise InvalidConfig(f"{doing}: identity must be a non-empty text")
-        self._rooms.stage(action, deadline, identity)
-        self._members.refresh(deadline)
+        return deadline
 
     # -- all -----------------------------------------------------------------------------------
 
@@ -154,10 +176,14 @@ class UTDLiveStreamSession(RoomSession):
         deadline = Deadline(timeout, self._config.set_timeout_s, "leave_stage")
         self._media.require("leave_stage")
         self._stage_wish.drop()
-        self._media.withdraw()
-        self._rooms.stage("leave", deadline)
-        self._media.withdraw(deadline)
-        self._members.refresh(deadline)
+
+        def leave() -> None:
+            self._media.withdraw()
+            self._place.give_up(lambda step: self._rooms.stage("leave", step), deadline)
+            self._media.withdraw(deadline)
+            self._members.refresh(deadline)
+
+        finish_errand(leave, deadline, "leave_stage", turn=self._turn)
 
     # -- inside ------------------------------------------------------------------------------------
 

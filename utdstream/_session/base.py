@@ -19,7 +19,7 @@ from utdstream._session.facts import RoomFacts
 from utdstream._session.media_room import MediaRoom
 from utdstream._session.room import UTDRoom
 from utdstream._threads.deadline import Deadline
-from utdstream._threads.errands import start_thread
+from utdstream._threads.errands import free_once
 from utdstream._threads.lanes import EventsLane, WorkLane
 from utdstream.config import ClientConfig
 from utdstream.media import Devices, PcmFrame, RawFrame
@@ -218,22 +218,17 @@ class UTDSession:
         Blocks: to the deadline (default 8 s). Raises: InvalidConfig for a wrong `timeout`; what fails is reported.
         """
         deadline = Deadline(timeout, self._config.dispose_timeout_s, "dispose")
-        try:
-            with self._lock:
-                if self._disposed:
-                    return
-                self._disposed = True
-            self._free(deadline)
-        except BaseException:  # thrown into this thread: what is left of it is done on another one
-            self._disposed = True
-            start_thread(self._free_all, "utdstream-dispose")
-            raise
+        free_once(self._close_door, self._free, deadline, self._config.dispose_timeout_s)
 
-    def _free_all(self) -> None:
-        self._free(Deadline.after(self._config.dispose_timeout_s, "dispose"))
+    def _close_door(self) -> bool:
+        """Lets nothing begin any more; False when that was so."""
+        with self._lock:
+            was_open, self._disposed = not self._disposed, True
+            return was_open
 
     def _free(self, deadline: Deadline) -> None:
         """Ends and frees everything; each step may be done twice."""
+        self._disposed = True
         self._end_for_ever(deadline)
         self._room.dispose(timeout=deadline.remaining())
         self._close_facts()

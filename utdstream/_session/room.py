@@ -17,7 +17,7 @@ from utdstream._session.connect import RoomLife, RoomReceiver
 from utdstream._session.facts import RoomFacts
 from utdstream._session.media_room import MediaRoom
 from utdstream._threads.deadline import Deadline, forbid_blocking_on_loop
-from utdstream._threads.errands import finish_errand, run_errand, start_thread
+from utdstream._threads.errands import finish_errand, free_once, run_errand
 from utdstream._threads.facts import Occurrences
 from utdstream._threads.lanes import EventsLane
 from utdstream.config import ClientConfig
@@ -152,14 +152,7 @@ class UTDRoom:
         Blocks: to the deadline (default 8 s). Raises: InvalidConfig for a wrong `timeout`; what fails is reported.
         """
         deadline = Deadline(timeout, self._config.dispose_timeout_s, "dispose")
-        try:
-            self._free(deadline)
-        except BaseException:  # thrown into this thread: what is left of it is done on another one
-            start_thread(self._free_all, "utdstream-dispose")
-            raise
-
-    def _free_all(self) -> None:
-        self._free(Deadline.after(self._config.dispose_timeout_s, "dispose"))
+        free_once(lambda: True, self._free, deadline, self._config.dispose_timeout_s)
 
     def _free(self, deadline: Deadline) -> None:
         """Leaves and frees everything; each step may be done twice."""

@@ -94,6 +94,21 @@ def finish_errand(
         raise
 
 
+def free_once(
+    begin: Callable[[], bool], free: Callable[[Deadline], object], deadline: Deadline, again_s: float
+) -> None:
+    """Does `free(deadline)` on this thread unless `begin()` says no: a signal's handler may do it in any lock.
+
+    What an exception thrown into this thread leaves of it is done on another one, within `again_s`.
+    """
+    try:
+        if begin():
+            free(deadline)
+    except BaseException:
+        start_thread(lambda: free(Deadline.after(again_s, "dispose")), "utdstream-dispose")
+        raise
+
+
 class _Errand(Generic[T]):
     """One errand. Without `undo` it is finished whatever its caller does."""
 
