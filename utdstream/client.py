@@ -302,7 +302,7 @@ class UTDStreamClient:
                 deadline.get(done)
         with self._lock:
             self._inboxes.clear()
-        self._api.close()
+        self._api.close(deadline)
         self._errors.close()
         self._lane.close(min(1.0, deadline.remaining()))
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable
+from queue import SimpleQueue
 from types import FrameType
 from typing import Any
 
@@ -142,8 +144,6 @@ def test_errand_when_its_caller_leaves_ends_its_waits_at_once() -> None:
     assert ident is not None
 
     def wait() -> str:
-        from queue import SimpleQueue
-
         waiting.set()
         signal.pthread_kill(ident, signal.SIGINT)
         return deadline.get(SimpleQueue[str]())
@@ -157,6 +157,38 @@ def test_errand_when_its_caller_leaves_ends_its_waits_at_once() -> None:
     assert account.ended.wait(5)
     assert time.monotonic() - began < 5
     eventually(account.is_settled, "the turn has ended")
+
+
+def test_errand_when_another_thread_throws_into_its_caller_ends_within_a_second() -> None:
+    """`PyThreadState_SetAsyncExc` wakes nobody: the wait looks up by itself."""
+    account = Account()
+    waiting, ended = threading.Event(), threading.Event()
+    deadline = limit(60)
+    caught: list[BaseException] = []
+
+    def wait() -> str:
+        waiting.set()
+        return deadline.get(SimpleQueue[str]())
+
+    def call() -> None:
+        try:
+            run_errand(wait, deadline, "taking", turn=account.turn, undo=account.give_back)
+        except BaseException as error:  # noqa: BLE001 - the test looks at it
+            caught.append(error)
+        ended.set()
+
+    caller = threading.Thread(target=call)
+    caller.start()
+    assert waiting.wait(5)
+    assert caller.ident is not None
+    thrown = ctypes.pythonapi.PyThreadState_SetAsyncExc(
+        ctypes.c_ulong(caller.ident), ctypes.py_object(Thrown)
+    )
+    assert thrown == 1
+    assert ended.wait(5)
+    caller.join(5)
+    assert [type(error) for error in caught] == [Thrown]
+    eventually(account.is_settled, "the errand was taken back")
 
 
 def test_errand_when_time_runs_out_tells_in_time_and_takes_back_what_comes_late() -> None:

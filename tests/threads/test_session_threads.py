@@ -18,6 +18,7 @@ from utdstream import (
     Connection,
     ConnectionState,
     Devices,
+    EngineUnreachable,
     IncomingCallInbox,
     InvalidConfig,
     SessionClosed,
@@ -537,3 +538,23 @@ def test_end_when_an_exception_is_thrown_at_any_line_tells_the_engine_once(
 
 LINES_BEFORE_IT_BEGINS = 25
 """Of `end` itself and of making its deadline: an exception in these comes as if before the call."""
+
+
+def test_dispose_when_a_lost_call_is_still_searched_for_waits_for_that(
+    client: UTDStreamClient, engine: SmallEngine
+) -> None:
+    """A script that ends with its failed `start` leaves no call that rings."""
+    respond = engine.respond
+
+    def lose(request: Request) -> Answer:
+        if request.path.endswith("/calls"):
+            raise Hangup
+        if "?" in request.path:
+            return reply({"data": [CALL | {"call_id": "lost", "caller_identity": "door"}]})
+        return respond(request)
+
+    engine.respond = lose
+    with pytest.raises(EngineUnreachable):
+        client.call_session(UTDStreamType.AUDIO_CALL).start(callee_identity="house")
+    client.dispose()
+    assert any(request.path.endswith("/lost/end") for request in engine.requests)

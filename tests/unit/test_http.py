@@ -396,7 +396,7 @@ def api(engine: SmallEngine) -> Iterator[EngineApi]:
     """Typed calls to the small server."""
     made = EngineApi(app_id="app-1", app_key=KEY, base_url=engine.url, token_base_url=engine.url)
     yield made
-    made.close()
+    made.close(limit())
 
 
 def limit(seconds: float = 5.0) -> Deadline:

@@ -34,6 +34,7 @@ from utdstream.models import (
     UTDTokenResponse,
 )
 
+UNDO_S = 2.0
 _REFUSED_AS = {"reject": UTDCallStatus.REJECTED, "busy": UTDCallStatus.BUSY}
 
 
@@ -83,7 +84,9 @@ class EngineApi:
         self.login: MqttLogin | None = None
         """The broker login that the newest mint of a session gave."""
 
-    def close(self) -> None:
+    def close(self, deadline: Deadline) -> None:
+        """Ends it, once what failed for its callers is taken back. Blocks: to the deadline, `UNDO_S` at most."""
+        self._http.wait_for_undos(Deadline.after(min(UNDO_S, deadline.remaining()), "closing"))
         self._http.close()
 
     def now(self) -> datetime:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from utdstream._threads.deadline import Deadline
+from utdstream._threads.errands import start_thread
 from utdstream._wire import codec
 from utdstream.errors import (
     EngineUnreachable,
@@ -46,6 +47,7 @@ READ_TIMEOUT_S = 8.0
 RETRY_AFTER_S = 0.15
 MAX_BODY_BYTES = 2 * 1024 * 1024
 IDLE_S = 5.0
+LOOK_S = 0.01
 
 
 def check_base_url(name: str, url: str) -> str:
@@ -102,12 +104,15 @@ class Http:
         if ca_file is not None:
             tls_context(ca_file)
         self._verify: bool | str = True if ca_file is None else str(ca_file)
-        self._condition = threading.Condition()
+        self._jobs_lock = threading.RLock()  # entered as itself, see `_threads/lanes`
+        self._condition = threading.Condition(self._jobs_lock)
         self._jobs: deque[Job] = deque()
         self._threads = 0
         self._idle = 0
         self._number = 0
         self._closed = False
+        self._undoing: dict[int, object] = {}
+        """What runs detached; written in single steps, without a lock."""
         self._clock_offset_s: float | None = None
 
     def now(self) -> datetime:
@@ -155,24 +160,34 @@ class Http:
     def run_detached(self, work: Callable[[], None]) -> None:
         """Runs `work` (an undo that itself needs a request) on a thread of its own; failures are logged."""
 
+        token = object()
+        self._undoing[id(token)] = token
+
         def guarded() -> None:
             try:
                 work()
             except UTDStreamException as error:
                 _log.warning("undoing a late answer failed: %s", error)
+            finally:
+                del self._undoing[id(token)]
 
-        threading.Thread(target=guarded, name="utdstream-rest-undo", daemon=True).start()
+        start_thread(guarded, "utdstream-rest-undo")
+
+    def wait_for_undos(self, deadline: Deadline) -> None:
+        """Waits for what is still being taken back. Blocks: to the deadline."""
+        while self._undoing and not deadline.passed:
+            time.sleep(LOOK_S)
 
     def close(self) -> None:
         """Takes no more requests; threads end when what they do is done."""
-        with self._condition:
+        with self._jobs_lock:
             self._closed = True
             self._condition.notify_all()
 
     # -- the threads -----------------------------------------------------------------------------
 
     def _submit(self, job: Job) -> None:
-        with self._condition:
+        with self._jobs_lock:
             if self._closed:
                 raise SessionClosed("the client was disposed; make a new one")
             self._jobs.append(job)
@@ -186,7 +201,7 @@ class Http:
 
     def _next_job(self) -> Job | None:
         """Returns the next job; None when the thread should end (closed, or idle for a while)."""
-        with self._condition:
+        with self._jobs_lock:
             self._idle += 1
             try:
                 until = time.monotonic() + IDLE_S

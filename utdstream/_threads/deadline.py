@@ -8,10 +8,12 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from utdstream.errors import DeadlineExceeded, InvalidConfig, WrongThread
+from utdstream.observe import SIGNALS_SEEN_S
 
 T = TypeVar("T")
 
@@ -65,14 +67,15 @@ class Deadline:
         for queue in tuple(self._waiting):
             queue.put(_CUT)
 
-    def get(self, queue: SimpleQueue[T], *, at_most_s: float = FOREVER_S) -> T:
-        """Takes the next thing out of a queue that nobody else reads.
+    def get(self, queue: SimpleQueue[T]) -> T:
+        """Takes the next thing out of a queue that nobody else reads. Raises: Empty when it passes first.
 
-        Raises: Empty when the deadline passes first, or after `at_most_s` seconds.
+        Blocks in steps of `SIGNALS_SEEN_S`: a signal that comes just before the thread sleeps, or an exception
+        that another thread throws into it, is noticed at the end of one.
         """
         self._waiting.append(queue)  # before looking at the clock: a cut is seen by one or the other
         try:
-            thing = queue.get(timeout=min(self.remaining(), at_most_s))
+            thing = patiently(queue, self.remaining)
         finally:
             self._waiting.remove(queue)
         if thing is _CUT:
@@ -99,3 +102,14 @@ def forbid_blocking_on_loop(doing: str) -> None:
             f"{doing}: this blocking call was made on the SDK's loop thread and would wait for "
             "itself for ever; subscribe with .subscribe(), whose callbacks may block, instead"
         )
+
+
+def patiently(queue: SimpleQueue[T], remaining: Callable[[], float], *, step_s: float = SIGNALS_SEEN_S) -> T:
+    """Takes the next thing out of `queue` while there are seconds left. Raises: Empty. See `Deadline.get`."""
+    while True:
+        left = remaining()
+        try:
+            return queue.get(timeout=min(left, step_s))
+        except Empty:
+            if left <= step_s:
+                raise

@@ -16,12 +16,13 @@ from __future__ import annotations
 import _thread
 import logging
 import threading
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
-from utdstream._threads.deadline import Deadline
+from utdstream._threads.deadline import Deadline, patiently
 from utdstream.errors import SessionClosed
 
 T = TypeVar("T")
@@ -31,6 +32,8 @@ _log = logging.getLogger(__name__)
 _DONE, _LEFT = "done", "left"
 GRACE_S = 0.045
 """An errand notices the deadline by itself and says more about it than its caller could: it has this long."""
+LOOK_UP_S = 0.1
+"""The caller looks up so often: on a busy machine one Ctrl-C in fifteen comes just before its thread sleeps."""
 TURN_S = 8.0
 """For the turn in which a result is taken back that nobody took; nothing of ours holds one longer."""
 
@@ -124,6 +127,8 @@ class _Errand(Generic[T]):
         self._work = work
         self._deadline = deadline
         self._doing = doing
+        self._until = time.monotonic() + deadline.remaining() + GRACE_S
+        """For the caller, also when the deadline is cut: who cuts it wants the errand's own word."""
         self._turn = turn
         self._undo = undo
         self._clean = clean
@@ -147,12 +152,15 @@ class _Errand(Generic[T]):
     def wait(self) -> T:
         """Returns the result. Blocks: to the deadline."""
         try:
-            self._told.get(timeout=self._deadline.remaining() + GRACE_S)
+            patiently(self._told, self._left, step_s=LOOK_UP_S)
         except Empty:
             raise self._deadline.error("it was still under way") from None
         if self._error is not None:
             raise self._error
         return self._results[0]
+
+    def _left(self) -> float:
+        return max(0.0, self._until - time.monotonic())
 
     def leave(self) -> None:
         """Lets the deadline pass now. A result that had come and was not returned gets a turn to be taken back."""

@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 
 from utdstream._threads.deadline import Deadline
 from utdstream.errors import InvalidConfig, SessionClosed
-from utdstream.observe import SIGNALS_SEEN_S, Change, Lane, Signal, Subscription, Watched
+from utdstream.observe import Change, Lane, Signal, Subscription, Watched
 
 T = TypeVar("T")
 
@@ -176,10 +176,8 @@ class _Waiter(Generic[T]):
         seen = "nothing happened"
         while True:
             try:
-                item = deadline.get(self._queue, at_most_s=SIGNALS_SEEN_S)
+                item = deadline.get(self._queue)
             except Empty:
-                if not deadline.passed:
-                    continue
                 raise deadline.error(f"what was waited for did not come, {seen}") from None
             if item is None:
                 raise SessionClosed("wait_for: the object was disposed before the fact came true")

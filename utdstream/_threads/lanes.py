@@ -6,6 +6,8 @@ Owns: order, isolation and end of callbacks. Imports the standard library and vo
 2. An exception is logged, reported and forgotten; the lane goes on.
 3. The queue is bounded; when it is full the oldest entry is dropped, counted and said once.
 4. `close()` lets what is queued finish within its time, may come twice, late, or from the lane itself.
+5. The lock is entered as itself, not through its condition: an exception thrown into a thread of the program's
+   between two lines of `Condition.__enter__` would leave it locked.
 """
 
 from __future__ import annotations
@@ -37,7 +39,8 @@ class EventsLane:
     def __init__(self, name: str, report: Report | None = None) -> None:
         self._name = name
         self._report = report
-        self._condition = threading.Condition()
+        self._lock = threading.RLock()
+        self._condition = threading.Condition(self._lock)
         self._queue: deque[Callable[[], object]] = deque()
         self._thread: threading.Thread | None = None
         self._closed = False
@@ -48,7 +51,7 @@ class EventsLane:
         self._append(lambda: callback(argument))
 
     def _append(self, job: Callable[[], object]) -> None:
-        with self._condition:
+        with self._lock:
             if self._closed:
                 return
             if len(self._queue) >= MAX_QUEUED:
@@ -68,7 +71,7 @@ class EventsLane:
 
     def _run(self) -> None:
         while True:
-            with self._condition:
+            with self._lock:
                 while not self._queue and not self._closed:
                     self._condition.wait()
                 if not self._queue:
@@ -83,7 +86,7 @@ class EventsLane:
         With `forget_queued` nothing that is queued begins any more; only a running callback may finish.
         Blocks: at most `timeout`; not at all when called from the lane itself.
         """
-        with self._condition:
+        with self._lock:
             self._closed = True
             if forget_queued:
                 self._queue.clear()
@@ -93,7 +96,7 @@ class EventsLane:
             return
         thread.join(timeout)
         if thread.is_alive():
-            with self._condition:
+            with self._lock:
                 forgotten = len(self._queue)
                 self._queue.clear()
             _log.warning(
@@ -123,7 +126,8 @@ class WorkLane:
     def __init__(self, name: str, report: Report | None = None) -> None:
         self._name = name
         self._report = report
-        self._condition = threading.Condition()
+        self._lock = threading.RLock()
+        self._condition = threading.Condition(self._lock)
         self._due: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
         self._thread: threading.Thread | None = None
@@ -136,7 +140,7 @@ class WorkLane:
     def call_later(self, delay_s: float, job: Callable[[], object]) -> Timer:
         """Runs `job()` in `delay_s` seconds or, when the lane is busy then, after that."""
         timer = Timer(job)
-        with self._condition:
+        with self._lock:
             if self._closed:
                 timer.cancelled = True
                 return timer
@@ -154,7 +158,7 @@ class WorkLane:
 
     def _run(self) -> None:
         while True:
-            with self._condition:
+            with self._lock:
                 while not self._closed:
                     wait_s = self._due[0][0] - time.monotonic() if self._due else None
                     if wait_s is not None and wait_s <= 0:
@@ -169,7 +173,7 @@ class WorkLane:
 
     def close(self, timeout: float = 1.0) -> None:
         """Forgets what has not begun. Blocks: at most `timeout`; not at all from the lane itself."""
-        with self._condition:
+        with self._lock:
             self._closed = True
             self._due.clear()
             self._condition.notify_all()
