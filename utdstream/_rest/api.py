@@ -207,6 +207,7 @@ class EngineApi:
         except EngineError:
             self._lost.accept_settled(call_id, accept)
             raise
+        self._lost.accept_settled(call_id, accept)
         return call
 
     def refuse_call(self, call_id: str, action: str, deadline: Deadline) -> UTDCall | None:

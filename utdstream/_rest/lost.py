@@ -49,7 +49,8 @@ class Accept:
     """An accept of one call, however often it is asked for."""
 
     key: str
-    number: int = 0
+    is_lost: bool = False
+    """The engine's answer was lost: the next accept here is the same one."""
 
 
 class LostAnswers:
@@ -61,7 +62,7 @@ class LostAnswers:
         self._created: deque[str] = deque(maxlen=REMEMBERED)
         self._creates = itertools.count(1)
         self._newest_create = 0
-        self._answers: OrderedDict[str, Accept] = OrderedDict()
+        self._accepts: OrderedDict[str, Accept] = OrderedDict()
         self._refused: deque[tuple[str, str]] = deque(maxlen=REMEMBERED)
 
     # -- created calls -----------------------------------------------------------------------------
@@ -87,18 +88,16 @@ class LostAnswers:
                 and (group is None or call.group == group)
             )
 
-        def look() -> bool:
-            """True when the engine has answered, or it is superseded (rule 1; those of one group are not)."""
+        def look() -> None:
             calls = self._api.list_calls(
                 identity=callee, statuses=UNANSWERED_STATES, deadline=_deadline("looking for a lost call")
             )
             if group is None and self._newest_create != number:
-                return True
+                return  # the engine ended it with the newer one (rule 1); those of one group stand side by side
             for call in calls:
                 if is_lost(call):
                     _log.info("call %s was created for nobody", call.call_id)
                     undo(call)
-            return True
 
         def search() -> None:
             for pause_s in LOOKS_S:
@@ -110,40 +109,45 @@ class LostAnswers:
     # -- accepted calls ----------------------------------------------------------------------------
 
     def accept_begins(self, call_id: str) -> Accept:
-        """Returns the accept of this call, counted."""
+        """Returns the accept that this is: the one whose answer was lost, or a new one."""
         with self._lock:
-            answer = self._answers.setdefault(call_id, Accept(uuid.uuid4().hex))
-            answer.number += 1
-            while len(self._answers) > REMEMBERED:
-                self._answers.popitem(last=False)
-            return Accept(answer.key, answer.number)
+            before = self._accepts.get(call_id)
+            if before is not None and not before.is_lost:
+                return Accept(uuid.uuid4().hex)  # beside one that is under way: the engine takes one of them
+            accept = Accept(before.key if before is not None else uuid.uuid4().hex)
+            self._accepts[call_id] = accept
+            while len(self._accepts) > REMEMBERED:
+                self._accepts.popitem(last=False)
+            return accept
 
-    def is_newest(self, call_id: str, answer: Accept) -> bool:
-        """Whether the call was not accepted here again since."""
+    def is_newest(self, call_id: str, accept: Accept) -> bool:
+        """Whether this is the accept by which the call is answered here, unless it is settled."""
         with self._lock:
-            newest = self._answers.get(call_id)
-            return newest is None or newest == answer
+            return self._accepts.get(call_id) is accept
 
-    def accept_settled(self, call_id: str, answer: Accept) -> bool:
+    def accept_settled(self, call_id: str, accept: Accept) -> bool:
         """Forgets the accept: the next is another one. False when there was a newer one before."""
         with self._lock:
-            if self._answers.get(call_id) != answer:
+            if self._accepts.get(call_id) is not accept:
                 return False
-            del self._answers[call_id]
+            del self._accepts[call_id]
             return True
 
-    def settle_accept(self, call_id: str, answer: Accept, undo: Undo) -> None:
+    def settle_accept(self, call_id: str, accept: Accept, undo: Undo) -> None:
         """Ends, in a moment, a call that was answered for nobody (rule 2). Does not block."""
+        accept.is_lost = True
+        is_settled = False
 
-        def settle() -> bool:
-            if not self.is_newest(call_id, answer):
-                return True
+        def settle() -> None:
+            nonlocal is_settled
+            if not is_settled and not self.is_newest(call_id, accept):
+                return
             call = self._api.get_call(call_id, _deadline("asking about the call"))
-            if call.status is not UTDCallStatus.ACTIVE or not self.accept_settled(call_id, answer):
-                return True
-            ours = self._api.say(call_id, "accept", _deadline("accept"), key=answer.key)
-            undo(ours or call)
-            return True
+            if call.status is not UTDCallStatus.ACTIVE:
+                return
+            is_settled = is_settled or self.accept_settled(call_id, accept)
+            if is_settled:  # asked with its key the engine says whether it was this one
+                undo(self._api.say(call_id, "accept", _deadline("accept"), key=accept.key) or call)
 
         def wait_and_settle() -> None:
             time.sleep(RETRY_WITHIN_S)
@@ -166,7 +170,7 @@ def _deadline(doing: str) -> Deadline:
     return Deadline.after(ASK_TIMEOUT_S, doing)
 
 
-def _until_answered(ask: Callable[[], bool]) -> None:
+def _until_answered(ask: Callable[[], None]) -> None:
     """Asks again while the engine does not answer."""
     for attempt in range(ATTEMPTS):
         try:

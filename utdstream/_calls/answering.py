@@ -1,0 +1,73 @@
+"""How a call that rings is answered on this device (the inbox's port `CallAnswers`).
+
+Owns: `RingAnswers`, and the loading of the media core ahead of an answer. Threads: any may call.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from utdstream._calls.session import UTDCallSession
+from utdstream._rest.api import EngineApi
+from utdstream._threads.deadline import Deadline
+from utdstream._threads.errands import start_thread
+from utdstream.errors import UTDStreamException
+from utdstream.models import UTDStreamType
+
+_log = logging.getLogger(__name__)
+
+
+class RingAnswers:
+    """How an incoming call is answered (the inbox's port `CallAnswers`)."""
+
+    def __init__(
+        self,
+        session: Callable[[UTDStreamType], UTDCallSession],
+        api: EngineApi,
+        answering: Callable[[str], AbstractContextManager[None]],
+        timeout_s: float,
+    ) -> None:
+        self._session = session
+        self._api = api
+        self._answering = answering
+        self._timeout_s = timeout_s
+
+    def prepare(self) -> None:
+        """Loads the media core, which takes some tenths of a second: while it rings there is time."""
+        threading.Thread(target=_load_media_core, name="utdstream-warm-up", daemon=True).start()
+
+    def accept(self, call_id: str, type: UTDStreamType, timeout: float | None) -> UTDCallSession:
+        session = self._session(type)
+        try:
+            session.accept(call_id, timeout=timeout)
+            return session
+        except UTDStreamException:
+            session.dispose()
+            raise
+        except BaseException:  # thrown into this thread, which shall not wait
+            start_thread(session.dispose, "utdstream-dispose")
+            raise
+
+    def reject(self, call_id: str, timeout: float | None) -> None:
+        self._say("reject", call_id, timeout)
+
+    def busy(self, call_id: str, timeout: float | None) -> None:
+        self._say("busy", call_id, timeout)
+
+    def _say(self, action: str, call_id: str, timeout: float | None) -> None:
+        deadline = Deadline(timeout, self._timeout_s, action)
+        with self._answering(call_id):
+            self._api.refuse_call(call_id, action, deadline)
+
+
+def _load_media_core() -> None:
+    from utdstream._livekit.loop import loop_thread
+
+    try:
+        loop_thread()
+        import utdstream._livekit.connection  # noqa: F401 - loads the rest
+    except Exception as error:  # noqa: BLE001 - a thread's outermost frame; the answer will say it properly
+        _log.debug("the media core could not be loaded in advance: %s", error)
