@@ -17,10 +17,12 @@ from utdstream import (
     CallNotAnswered,
     Connection,
     ConnectionState,
+    DeadlineExceeded,
     Devices,
     EngineUnreachable,
     IncomingCallInbox,
     InvalidConfig,
+    PermissionDenied,
     SessionClosed,
     UTDAudioRoomSession,
     UTDCallSession,
@@ -558,3 +560,35 @@ def test_dispose_when_a_lost_call_is_still_searched_for_waits_for_that(
         client.call_session(UTDStreamType.AUDIO_CALL).start(callee_identity="house")
     client.dispose()
     assert any(request.path.endswith("/lost/end") for request in engine.requests)
+
+
+def test_start_when_it_is_asked_again_is_not_overtaken_by_the_one_that_was_given_up(
+    client: UTDStreamClient, engine: SmallEngine
+) -> None:
+    """The engine ends an older call with a newer one: the request that was given up must not become the newer."""
+    respond = engine.respond
+    came, may_go = threading.Event(), threading.Event()
+    answered: list[int] = []
+
+    def hold_the_first(request: Request) -> Answer:
+        if not request.path.endswith("/calls"):
+            return respond(request)
+        if not came.is_set():
+            came.set()
+            may_go.wait(5)
+            answered.append(1)
+            return reply(CALL)
+        answered.append(2)
+        return reply({"error": {"code": "forbidden", "message": "no"}}, 403)
+
+    engine.respond = hold_the_first
+    session = client.call_session(UTDStreamType.AUDIO_CALL)
+    with pytest.raises(DeadlineExceeded):
+        session.start(callee_identity="house", timeout=0.2)
+    assert came.is_set()
+    timer = threading.Timer(0.3, may_go.set)
+    timer.start()
+    with pytest.raises(PermissionDenied):
+        session.start(callee_identity="house")
+    assert answered == [1, 2]
+    timer.join()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import time
 
 from utdstream._calls.life import CallLife, PresentCall
 from utdstream._rest.api import EngineApi
@@ -36,7 +35,7 @@ def end_on_engine(api: EngineApi, call_id: str) -> None:
     """
     for attempt in range(END_ATTEMPTS):
         if attempt:
-            time.sleep(BETWEEN_ENDS.pause_s(attempt - 1))
+            api.pause(BETWEEN_ENDS.pause_s(attempt - 1))
         try:
             api.say(call_id, "end", Deadline.after(END_TIMEOUT_S, "end"))
         except EngineUnreachable as error:

@@ -120,7 +120,12 @@ class UTDCallSession(UTDSession):
             return self._joining.join(life, call, deadline, "start")
 
         return run_errand(
-            start, deadline, "start", turn=self._turn, undo=lambda _: self._ending.end_unwanted(life)
+            start,
+            deadline,
+            "start",
+            turn=self._turn,
+            undo=lambda _: self._ending.end_unwanted(life),
+            clean=self._api.settle_late,
         )
 
     def start_any(

@@ -266,6 +266,14 @@ class EngineApi:
         query = f"?identity={routes.segment(identity)}&status={','.join(status.wire for status in statuses)}"
         return codec.parse_calls(self.privileged("GET", routes.CALLS + query, deadline=deadline, retry=True))
 
+    def pause(self, seconds: float) -> None:
+        """Waits between two attempts in the background; not any longer when it is closed."""
+        self._http.is_closed.wait(seconds)
+
+    def settle_late(self) -> None:
+        """Waits for what was asked for and given up: it must not overtake a retry. Blocks: `UNDO_S` at most."""
+        self._http.wait_for_late(Deadline.after(UNDO_S, "waiting for a late answer"))
+
     def detached(self, work: Callable[[], None]) -> None:
         """Runs an undo that needs requests of its own in the background."""
         self._http.run_detached(work)

@@ -111,8 +111,11 @@ class Http:
         self._idle = 0
         self._number = 0
         self._closed = False
+        self.is_closed = threading.Event()
         self._undoing: dict[int, object] = {}
         """What runs detached; written in single steps, without a lock."""
+        self._late: dict[int, Job] = {}
+        """Requests under way that were given up; likewise."""
         self._clock_offset_s: float | None = None
 
     def now(self) -> datetime:
@@ -144,17 +147,24 @@ class Http:
         try:
             outcome = deadline.get(job.reply)
         except Empty:
-            late = job.abandon()
+            late = self._abandon(job)
             if late is None:
                 raise deadline.error("the engine did not answer") from None
             outcome = late
         except BaseException:  # KeyboardInterrupt: what comes of the request is undone
-            late = job.abandon()
+            late = self._abandon(job)
             if late is not None and undo is not None and not isinstance(late, UTDStreamException):
                 self.run_detached(lambda: undo(late))
             raise
         if isinstance(outcome, UTDStreamException):
             raise outcome
+        return outcome
+
+    def _abandon(self, job: Job) -> codec.JsonObject | UTDStreamException | None:
+        self._late[id(job)] = job
+        outcome = job.abandon()
+        if outcome is not None:
+            self._late.pop(id(job), None)
         return outcome
 
     def run_detached(self, work: Callable[[], None]) -> None:
@@ -173,13 +183,19 @@ class Http:
 
         start_thread(guarded, "utdstream-rest-undo")
 
+    def wait_for_late(self, deadline: Deadline) -> None:
+        """Waits for the answers that nobody waits for, and until they are undone. Blocks: to the deadline."""
+        while self._late and not deadline.passed:
+            time.sleep(LOOK_S)
+
     def wait_for_undos(self, deadline: Deadline) -> None:
-        """Waits for what is still being taken back. Blocks: to the deadline."""
-        while self._undoing and not deadline.passed:
+        """Waits likewise, and for all else that is being taken back."""
+        while (self._late or self._undoing) and not deadline.passed:
             time.sleep(LOOK_S)
 
     def close(self) -> None:
         """Takes no more requests; threads end when what they do is done."""
+        self.is_closed.set()
         with self._jobs_lock:
             self._closed = True
             self._condition.notify_all()
@@ -221,6 +237,7 @@ class Http:
         with requests.Session() as session:
             while (job := self._next_job()) is not None:
                 if job.abandoned:
+                    self._late.pop(id(job), None)
                     continue
                 try:
                     job.answer(self._perform(session, job))
@@ -229,6 +246,7 @@ class Http:
                 except Exception as error:  # noqa: BLE001 - a thread's outermost frame
                     _log.exception("a request ended in an unmapped way")
                     job.answer(EngineUnreachable(f"{job.method} {job.url}: {type(error).__name__}"))
+                self._late.pop(id(job), None)
                 del job
 
     def _perform(self, session: requests.Session, job: Job) -> codec.JsonObject:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import itertools
 import logging
 import threading
-import time
 import uuid
 from collections import OrderedDict, deque
 from collections.abc import Callable
@@ -101,8 +100,8 @@ class LostAnswers:
 
         def search() -> None:
             for pause_s in LOOKS_S:
-                time.sleep(pause_s)
-                _until_answered(look)
+                self._api.pause(pause_s)
+                self._until_answered(look)
 
         self._api.detached(search)
 
@@ -150,8 +149,8 @@ class LostAnswers:
                 undo(self._api.say(call_id, "accept", _deadline("accept"), key=accept.key) or call)
 
         def wait_and_settle() -> None:
-            time.sleep(RETRY_WITHIN_S)
-            _until_answered(settle)
+            self._api.pause(RETRY_WITHIN_S)
+            self._until_answered(settle)
 
         self._api.detached(wait_and_settle)
 
@@ -165,20 +164,21 @@ class LostAnswers:
         """Whether it may have been said before."""
         return (call_id, action) in self._refused
 
+    # -- how ---------------------------------------------------------------------------------------
+
+    def _until_answered(self, ask: Callable[[], None]) -> None:
+        """Asks again while the engine does not answer."""
+        for attempt in range(ATTEMPTS):
+            try:
+                ask()
+            except TransportError:
+                self._api.pause(BETWEEN_ATTEMPTS.pause_s(attempt))
+            except UTDStreamException as error:
+                _log.debug("a lost answer needs nothing more: %s", error)
+                return
+            else:
+                return
+
 
 def _deadline(doing: str) -> Deadline:
     return Deadline.after(ASK_TIMEOUT_S, doing)
-
-
-def _until_answered(ask: Callable[[], None]) -> None:
-    """Asks again while the engine does not answer."""
-    for attempt in range(ATTEMPTS):
-        try:
-            ask()
-        except TransportError:
-            time.sleep(BETWEEN_ATTEMPTS.pause_s(attempt))
-        except UTDStreamException as error:
-            _log.debug("a lost answer needs nothing more: %s", error)
-            return
-        else:
-            return
