@@ -15,9 +15,12 @@ import threading
 import time
 import tomllib
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
+import livekit.api
 import pytest
+import requests
 from engine_up import EngineUp
 
 from utdstream.engine.config import LimitsSection
@@ -398,3 +401,23 @@ def test_part_when_it_does_not_come_up_with_new_secrets_is_tried_until_it_does(
             supervisor.renew(dataclasses.replace(supervisor.settings, secrets=rotated), timeout=2.0)
         thief.close()
         wait_until(lambda: ready.failure("mqtt", supervisor.settings) is None, "the broker is back")
+
+
+# --- logs
+
+
+def test_log_when_the_media_server_refuses_a_token_holds_nothing_of_it(settings: StackSettings) -> None:
+    """livekit-server writes each of its own that it refuses, such as one of a device whose time is over."""
+    with Supervisor(settings) as supervisor:
+        secrets = supervisor.settings.secrets
+        token = (
+            livekit.api.AccessToken(secrets.livekit_api_key, secrets.livekit_api_secret)
+            .with_identity("door")
+            .with_ttl(timedelta(minutes=-2))
+            .to_jwt()
+        )
+        address = f"http://127.0.0.1:{supervisor.settings.ports.livekit}/rtc/validate"
+        assert requests.get(address, params={"access_token": token}, timeout=5).status_code == 401
+        log = settings.log("livekit")
+        wait_until(lambda: "(a token)" in log.read_text(encoding="utf-8"), "the refusal is logged")
+    assert token.split(".")[1] not in log.read_text(encoding="utf-8")

@@ -37,6 +37,24 @@ def test_line_when_it_has_no_end_is_cut_and_the_rest_counted(length: int, piece_
     assert found == [b"x" * LONGEST_BYTES + cut, b"next"]
 
 
+TOKEN = b"eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJkb29yIn0.c2lnbmF0dXJlLW9mLWEtdG9rZW4"
+
+
+@pytest.mark.parametrize(
+    "token", [TOKEN, TOKEN[:30], TOKEN[:50]], ids=["whole", "cut in the 2nd", "cut in the 3rd"]
+)
+def test_line_when_it_holds_a_token_is_written_without_it(token: bytes) -> None:
+    """livekit-server logs each token that it refuses."""
+    assert lines_of(b'WARN refused {"token": "' + token + b'"}\n') == [b'WARN refused {"token": "(a token)"}']
+    assert lines_of(b"GET /rtc?access_token=" + token) == [b"GET /rtc?access_token=(a token)"]
+
+
+def test_line_when_it_is_cut_inside_of_a_token_shows_nothing_of_it() -> None:
+    """The cut comes first."""
+    line = lines_of(b"x" * (LONGEST_BYTES - 20) + b" " + TOKEN)[0]
+    assert line.startswith(b"x" * (LONGEST_BYTES - 20) + b" (a token) ... cut: ")
+
+
 def refused(number: int) -> bytes:
     return (
         f"2026-01-02 03:04:{number % 60:02d},{number % 1000:03d} WARNING 127.0.0.1:{40000 + number}"

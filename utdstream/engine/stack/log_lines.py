@@ -1,10 +1,11 @@
-"""What becomes of the lines that a program writes: too long ones are cut, and those that repeat are counted.
+"""What becomes of the lines that a program writes: cut when too long, without tokens, counted when they repeat.
 
-Owns: the two rules. Pure: bytes in, bytes out, the time is given. Imports the standard library only.
+Owns: the rules. Pure: bytes in, bytes out, the time is given. Imports the standard library only.
 
 1. A line is at most 4 KiB; what is left out of it is counted.
 2. Lines are alike when they differ only in times, numbers and ids. Some of a kind are kept as they are; those that
    follow are counted, and said once a minute together with the last of them.
+3. No token is written: livekit-server logs each that it refuses, and one that expired is one of a device.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ _KINDS_AT_MOST = 256
 _KIND_BYTES = 400
 _DIFFERS = re.compile(rb"(?<![\w.:+-])(?:[A-Z]{2,3}_\w+|[A-Za-z_.:+-]*+\d[\w.:+-]*)")
 """A word with a digit in it (a time, a number, an id, an address), and livekit's ids, which may have none."""
+_TOKEN = re.compile(rb"\beyJ[\w-]{8,}(?:\.[\w-]+){0,2}")
+"""A JSON web token, or what a cut left of it: its first part is a JSON object in base64."""
 
 
 class Lines:
@@ -32,7 +35,7 @@ class Lines:
         """The lines that this piece ends."""
         *whole, rest = (self._begun + piece).split(b"\n")
         for line in whole:
-            yield self._cut(line)
+            yield self._clean(line)
             self._left_out = 0
         self._left_out += max(0, len(rest) - LONGEST_BYTES)
         self._begun = rest[:LONGEST_BYTES]
@@ -40,12 +43,13 @@ class Lines:
     def end(self) -> Iterator[bytes]:
         """The last line, when it has no end."""
         if self._begun:
-            yield self._cut(self._begun)
+            yield self._clean(self._begun)
         self._begun, self._left_out = b"", 0
 
-    def _cut(self, line: bytes) -> bytes:
+    def _clean(self, line: bytes) -> bytes:
         left_out = self._left_out + max(0, len(line) - LONGEST_BYTES)
-        return b"%b ... cut: %d more bytes" % (line[:LONGEST_BYTES], left_out) if left_out else line
+        kept = _TOKEN.sub(b"(a token)", line[:LONGEST_BYTES])
+        return b"%b ... cut: %d more bytes" % (kept, left_out) if left_out else kept
 
 
 @dataclass(slots=True)
