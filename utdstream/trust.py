@@ -11,6 +11,7 @@ library only; any thread.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import logging
 import os
@@ -48,6 +49,8 @@ _BY_VERIFY_CODE = {
 }
 """X509_V_ERR_… of OpenSSL's x509_vfy.h."""
 _CLEAR_TEXT = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE")
+_ANSWERS = (b"\x16", b"\x15")
+"""The first byte of a TLS server's: of its part of the handshake, or of an alert."""
 _PROBE_S = 1.0
 
 _core_lock = threading.Lock()
@@ -93,16 +96,18 @@ def only_tls(error: BaseException, url: str) -> bool:
 
 
 def speaks_tls(host: str, port: int) -> bool:
-    """Tells whether a TLS handshake is answered there, with whatever certificate. Blocks: seconds at most."""
+    """Tells whether a TLS greeting is answered as TLS does, with whatever certificate. Blocks: seconds at most."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE  # nothing is told to the other side
+    # No `wrap_socket`: it leaves its socket open when the other side resets the connection first (Python 3.11).
+    greeting = ssl.MemoryBIO()
     try:
-        with (
-            socket.create_connection((host, port), _PROBE_S) as plain,
-            context.wrap_socket(plain, server_hostname=host),
-        ):
-            return True
+        with contextlib.suppress(ssl.SSLWantReadError):
+            context.wrap_bio(ssl.MemoryBIO(), greeting, server_hostname=host).do_handshake()
+        with socket.create_connection((host, port), _PROBE_S) as line:
+            line.sendall(greeting.read())
+            return line.recv(1) in _ANSWERS
     except (OSError, ValueError):
         return False
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import socket
+import struct
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -159,3 +162,35 @@ def test_media_core_when_it_refuses_a_certificate_is_explained(told: str, senten
 
     error = translate(rtc.ConnectError(f"signal failure: {told}"), "joining the media room")
     assert sentence in error.message
+
+
+def test_port_when_it_resets_the_greeting_speaks_no_tls_and_leaves_nothing_open() -> None:
+    """A server that is going down; the probe's socket is closed too."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def reset() -> None:
+            line, _ = server.accept()
+            line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            line.close()
+
+        thread = threading.Thread(target=reset)
+        thread.start()
+        assert trust.speaks_tls("127.0.0.1", server.getsockname()[1]) is False
+        thread.join()
+    gc.collect()
+
+
+def test_port_when_it_answers_with_an_alert_speaks_tls() -> None:
+    """It refuses the greeting, and does it as TLS does."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def refuse() -> None:
+            line, _ = server.accept()
+            with line:
+                line.recv(4096)
+                line.sendall(bytes([0x15, 3, 3, 0, 2, 2, 40]))
+
+        thread = threading.Thread(target=refuse)
+        thread.start()
+        assert trust.speaks_tls("127.0.0.1", server.getsockname()[1]) is True
+        thread.join()
