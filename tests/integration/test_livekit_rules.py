@@ -634,7 +634,7 @@ def test_rule_2_when_a_connect_is_interrupted_it_is_undone(hall: MediaRoom, afte
 
     with room.connection.subscribe(interrupt), pytest.raises(KeyboardInterrupt):
         join()
-    assert room.connection.value.state is not ConnectionState.CONNECTING
+    eventually(lambda: room.connection.value.state is not ConnectionState.CONNECTING, "it is taken back")
     room.disconnect()
     eventually(lambda: hall.present() == [], "nobody is left", GONE_S)
     room.connect(hall.url, hall.token("door"))
