@@ -25,7 +25,7 @@ from utdstream.settings import Meta
 from utdstream.settings import without_secrets as without_secrets
 
 Address = Annotated[
-    str, Meta(pattern=r"^https?://[^\s/]+(/\S*)?$", title="an address like http://192.168.1.10:7880")
+    str, Meta(pattern=r"^https?://[^\s/]+(/\S*)?$", title="an address like http://192.168.1.10:8080")
 ]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 

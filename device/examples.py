@@ -12,7 +12,7 @@ from utdstream.settings import keys, toml
 
 _SHOWN: dict[str, dict[str, dict[str, object]]] = {
     "doorbell": {
-        "engine": {"app_id": "1234567890", "base_url": "http://192.168.1.10:7880"},
+        "engine": {"app_id": "1234567890", "base_url": "http://192.168.1.10:8080"},
         "device": {"identity": "door", "name": "Front door"},
         "audio": {},
         "camera": {},
@@ -22,7 +22,7 @@ _SHOWN: dict[str, dict[str, dict[str, object]]] = {
         "home_assistant": {},
     },
     "kiosk": {
-        "engine": {"app_id": "1234567890", "base_url": "http://192.168.1.10:7880"},
+        "engine": {"app_id": "1234567890", "base_url": "http://192.168.1.10:8080"},
         "device": {"identity": "kiosk", "name": "Kiosk in the lobby"},
         "audio": {},
         "button": {"adapter": "none"},

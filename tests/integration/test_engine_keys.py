@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -400,6 +401,25 @@ def test_command_when_run_adds_lists_and_revokes(
     assert code_of(mint(site, key, "gate")) == (401, "key_revoked")
     assert main(["engine", "key", "revoke", "key_none", *where]) == 1
     assert "No app key has this id" in capsys.readouterr().err
+
+
+def test_key_when_it_goes_into_a_file_is_there_for_its_owner_alone(
+    site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And on no screen. Where no file can be, no key is made."""
+    (secret := tmp_path / "secret").write_text(site.stack.app_secret)
+    engine = ("--base-url", site.stack.base_url, "--app-id", site.stack.app_id)
+    where = (*engine, "--app-secret-file", str(secret))
+    file = tmp_path / "shed.key"
+    assert main(["engine", "key", "add", "shed", *where, "--out", str(file)]) == 0
+    key = file.read_text().strip()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert key not in capsys.readouterr().out
+    assert mint(site, key, "shed")[0] == 200
+    assert main(["engine", "key", "add", "barn", *where, "--out", str(tmp_path / "none" / "barn.key")]) == 1
+    assert "cannot be written" in capsys.readouterr().err
+    assert main(["engine", "key", "list", *where]) == 0
+    assert "barn" not in capsys.readouterr().out
 
 
 def test_open_key_when_on_beyond_loopback_is_said_by_the_log(tmp_path: Path) -> None:

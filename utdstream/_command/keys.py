@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,7 +59,7 @@ def add_actions(actions: Actions) -> None:
         "add",
         help="make a key",
         description="Make a key and print it: it is shown this once. " + _WHICH,
-        epilog="examples:\n  utdstream engine key add door --display-name 'Front door' > door.key\n"
+        epilog="examples:\n  utdstream engine key add door --display-name 'Front door' --out door.key\n"
         "  utdstream engine key add 'kiosk-*' --room lobby\n"
         "  utdstream engine key add anna --host --room 'anna-*' --json\n"
         "  utdstream engine key add house --allow-break-in door\n",
@@ -76,6 +77,12 @@ def add_actions(actions: Actions) -> None:
         metavar="CALLER",
         action="append",
         help="a caller that rings at IDENTITY also while it talks; door-* too (default: nobody)",
+    )
+    add.add_argument(
+        "--out",
+        metavar="FILE",
+        type=Path,
+        help="write the key there, for you alone to read, instead of printing it",
     )
     add.set_defaults(run=_add)
 
@@ -139,8 +146,18 @@ def _add(arguments: argparse.Namespace) -> int:
         "display_name": arguments.display_name,
         "allow_break_in": arguments.allow_break_in,
     }
-    made = _ask(_site(arguments), "POST", routes.KEYS, wanted)
-    print(json.dumps(made) if arguments.json else made.get("app_key"))
+    if arguments.out is not None and not os.access(arguments.out.absolute().parent, os.W_OK):
+        raise InvalidConfig(f"--out: {arguments.out} cannot be written; name a file in a folder of yours")
+    made = dict(_ask(_site(arguments), "POST", routes.KEYS, wanted))
+    if arguments.out is not None:
+        from utdstream.engine.stack.private_files import write_private
+
+        write_private(arguments.out, f"{made.pop('app_key')}\n")
+        made["app_key_file"] = str(arguments.out)
+    if arguments.json:
+        print(json.dumps(made))
+    else:
+        print(made.get("app_key") or f"the key of {made.get('identity')} is in {arguments.out}")
     return 0
 
 
