@@ -54,7 +54,7 @@ def test_configuration_when_short_has_defaults_for_the_rest(tmp_path: Path) -> N
         ),
         (
             HEAD.replace("[device]", 'base_url = "192.168.1.10"\n[device]'),
-            "[engine] base_url: must be an address like http://192.168.1.10:7880",
+            "[engine] base_url: must be an address like http://192.168.1.10:8080",
         ),
         (
             HEAD.replace("[device]", 'base_url = "ftp://192.168.1.10"\n[device]'),
