@@ -153,3 +153,14 @@ def test_repetitions_when_a_minute_is_over_are_said_also_when_the_child_is_quiet
     program.run("for _ in range(100): print('the same', flush=True)\nimport time; time.sleep(60)")
     eventually(lambda: "more like it" in program.text(), "it is said")
     assert program.child.running
+
+
+def test_tail_when_it_holds_a_token_is_told_without_it(program: Program) -> None:
+    """The end of a log stands in the sentence about a start that failed; half a line of it tells nothing."""
+    token = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJkb29yIn0." + "c" * 900
+    program.run(f"write('refused {token}\\n' * 2 + 'no port\\n')")
+    program.ended()
+    assert program.log.tail() == "refused (a token)\nno port"
+    program.run(f"write('refused {token}\\n')")
+    program.ended()
+    assert program.log.tail() == "refused (a token)"

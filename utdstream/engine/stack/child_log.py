@@ -21,7 +21,7 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
-from utdstream.engine.stack.log_lines import Lines, Repeats
+from utdstream.engine.stack.log_lines import Lines, Repeats, without_tokens
 from utdstream.engine.stack.ports import Part
 from utdstream.engine.stack.settings import LogsSection, StackSettings
 
@@ -55,8 +55,9 @@ class PlainLog:
         """The last that the process wrote."""
         try:
             with self.path.open("rb") as file:
-                file.seek(max(self._from, self.path.stat().st_size - _TAIL_BYTES))
-                return file.read().decode(errors="replace").strip()
+                begin = max(self._from, self.path.stat().st_size - _TAIL_BYTES)
+                file.seek(begin)
+                return _told(file.read(), is_cut=begin > self._from)
         except OSError:
             return ""
 
@@ -96,7 +97,7 @@ class BoundedLog:
 
     def tail(self) -> str:
         """The last that the process wrote, repetitions too."""
-        return self._last.decode(errors="replace").strip()
+        return _told(self._last, is_cut=len(self._last) == _TAIL_BYTES)
 
     # --- the reader's thread
 
@@ -135,6 +136,12 @@ class BoundedLog:
             os.close(source)
             os.close(woken)
             self._files.close()
+
+
+def _told(tail: bytes, *, is_cut: bool) -> str:
+    """The end of a log as it may stand in a message: without tokens, and without what is left of a line."""
+    whole = tail.partition(b"\n")[2] if is_cut else tail
+    return without_tokens(whole).decode(errors="replace").strip()
 
 
 class _RotatedFiles:

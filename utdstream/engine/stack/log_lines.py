@@ -24,6 +24,11 @@ _TOKEN = re.compile(rb"\beyJ[\w-]{8,}(?:\.[\w-]+){0,2}")
 """A JSON web token, or what a cut left of it: its first part is a JSON object in base64."""
 
 
+def without_tokens(text: bytes) -> bytes:
+    """The text, with a remark in place of each token."""
+    return _TOKEN.sub(b"(a token)", text)
+
+
 class Lines:
     """Makes lines, without their ends, of what comes in pieces. It holds one line at most."""
 
@@ -48,7 +53,7 @@ class Lines:
 
     def _clean(self, line: bytes) -> bytes:
         left_out = self._left_out + max(0, len(line) - LONGEST_BYTES)
-        kept = _TOKEN.sub(b"(a token)", line[:LONGEST_BYTES])
+        kept = without_tokens(line[:LONGEST_BYTES])
         return b"%b ... cut: %d more bytes" % (kept, left_out) if left_out else kept
 
 
