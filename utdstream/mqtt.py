@@ -61,6 +61,8 @@ KEEPALIVE_S = 15
 _ANSWER_TIMEOUT_S = 5.0
 _BETWEEN_ATTEMPTS = Backoff(first_s=0.2, most_s=1.0)
 _RETRY_REFUSED_S = 2.0
+_NEW_LOGIN_S = 10.0
+"""An engine that changes its secrets hands out new logins within this: no reason for an alarm."""
 _RETRY_TAKEN_OVER_S = 10.0
 _SHORT_LIVED_S, _SHORT_LIVED_IN_A_ROW = 5.0, 3
 _STOP_S = 2.0
@@ -173,6 +175,8 @@ class _Attempt:
     client: Client
     up_at: float | None = None
     refused: str | None = None
+    is_login_given: bool = False
+    """The engine gave the login; else the program did."""
     taken_over: bool = False
     subscribe_id: int | None = None
 
@@ -201,6 +205,10 @@ class _Line:
         self._told_up: bool | None = None
         self._short_lived = 0
         self._is_login_refused = False
+        self._refused_since: float | None = None
+        self._rival = f"another client signed in as {identity} in its place: stop it, or give each " + (
+            "device an identity of its own" if topic is not None else "a client_id of its own"
+        )
         # Guards "no call of the sink begins after stop": held while the sink is called, which never blocks.
         self._sink_lock = threading.RLock()
         self._stopping = threading.Event()
@@ -242,7 +250,8 @@ class _Line:
         attempt: _Attempt | None = None
         why = _ENDED
         try:
-            attempt = _Attempt(self._new_client())
+            login = self._renewed(self._is_login_refused)
+            attempt = _Attempt(self._new_client(login), is_login_given=login is not None)
             self._bind(attempt)
             self._pump(attempt)
         except Exception as error:  # noqa: BLE001 - outermost frame: a hostile broker can raise anything in paho
@@ -255,17 +264,22 @@ class _Line:
         if attempt is not None:
             self._notice_rival(attempt)
             if attempt.taken_over:
-                why = (
-                    "another process seems to use the same client id; give each its own "
-                    "(MqttIncomingCalls(client_id=...))"
-                )
+                why = self._rival
             if (
                 attempt.up_at is None and why == _ENDED
             ):  # an end without a word: at once, and before any answer
                 why = self.problem if self.problem == ONLY_TLS else self._broker.refuses_clear_text() or why
+            if attempt.is_login_given and self._is_login_refused and self._is_new_login_due():
+                self._tell_down("the engine is asked for a new broker login", logging.INFO)
+                return attempt
             why = attempt.refused or why
         self._tell_down(why)
         return attempt
+
+    def _is_new_login_due(self) -> bool:
+        now = time.monotonic()
+        self._refused_since = self._refused_since or now
+        return now < self._refused_since + _NEW_LOGIN_S
 
     def _notice_rival(self, attempt: _Attempt) -> None:
         """Suspects a rival: mosquitto 2.0.11 closes without a reason, connections that never last tell it too."""
@@ -275,13 +289,13 @@ class _Line:
         if self._short_lived >= _SHORT_LIVED_IN_A_ROW:
             attempt.taken_over = True
 
-    def _new_client(self) -> Client:
+    def _new_client(self, login: MqttLogin | None) -> Client:
         from paho.mqtt.client import Client, MQTTv5
         from paho.mqtt.enums import CallbackAPIVersion
         from paho.mqtt.packettypes import PacketTypes
         from paho.mqtt.properties import Properties
 
-        broker, login = self._broker, self._renewed(self._is_login_refused)
+        broker = self._broker
         user, password = broker.username, None if login is not None else broker.read_password()
         if login is not None:
             user, password = login.username, login.password
@@ -316,7 +330,10 @@ class _Line:
             _properties: Properties | None,
         ) -> None:
             if reason.is_failure:
-                attempt.refused = f"the broker refused the login ({reason}); check username and password"
+                remedy = (
+                    "look at the engine's log" if attempt.is_login_given else "check username and password"
+                )
+                attempt.refused = f"the broker refused the login ({reason}); {remedy}"
                 self._is_login_refused = True
                 return
             attempt.subscribe_id = self._subscribe(client)
@@ -334,7 +351,7 @@ class _Line:
                 attempt.refused = f"the broker refused the subscription to {self._topic} ({reasons[0]})"
                 return
             attempt.up_at = time.monotonic()
-            self._is_login_refused = False
+            self._is_login_refused, self._refused_since = False, None
             client.publish(self._presence, messages.ONLINE, qos=1, retain=True)
             self._tell_up()
 
@@ -411,10 +428,10 @@ class _Line:
         self.problem = None
         self._tell(True)
 
-    def _tell_down(self, why: str) -> None:
+    def _tell_down(self, why: str, level: int = logging.WARNING) -> None:
         if why != self.problem:
             self.problem = why
-            _log.warning("%s: not listening for incoming calls, trying again: %s", self._name, why)
+            _log.log(level, "%s: not listening for incoming calls, trying again: %s", self._name, why)
         self._tell(False)
 
     def _tell(self, up: bool) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import queue
+import select
 import signal
 import socket
 import ssl
+import struct
 import sys
 import threading
 import time
@@ -24,7 +27,8 @@ from paho.mqtt.client import MQTTv5
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from utdstream._rings.broker import default_client_id
+from utdstream import mqtt
+from utdstream._rings.broker import default_client_id, tidy
 from utdstream._wire import messages
 from utdstream.errors import InvalidConfig, UsageError
 from utdstream.models import MqttLogin
@@ -210,6 +214,34 @@ def test_login_when_refused_is_said_once_and_heals(
     assert "wrong" not in caplog.text
 
 
+@pytest.mark.parametrize(("patience_s", "is_alarm"), [(30.0, False), (0.0, True)])
+def test_login_of_the_engine_when_refused_is_an_alarm_only_if_it_stays(
+    guarded_broker: Mosquitto,
+    sink: Sink,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    patience_s: float,
+    is_alarm: bool,
+) -> None:
+    """While the engine's secrets are changed each device is refused once, and fetches its new login by itself."""
+    monkeypatch.setattr(mqtt, "_NEW_LOGIN_S", patience_s)
+    old = MqttLogin(host="127.0.0.1", port=guarded_broker.port, username="me", password="wrong", topic=TOPIC)
+    transport = MqttIncomingCalls.from_login(
+        old, renewed=lambda is_refused: replace(old, password="right") if is_refused else old
+    )
+    with caplog.at_level(logging.INFO, logger="utdstream.mqtt"):
+        transport.start(app_id=APP, identity=ME, sink=sink)
+        try:
+            assert sink.up.wait(10)
+        finally:
+            transport.stop()
+    alarms = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(alarms) == is_alarm
+    assert ("asked for a new broker login" in caplog.text) is not is_alarm
+    assert all("look at the engine's log" in alarm for alarm in alarms)
+
+
 def test_retained_call_event_when_connecting_is_ignored(broker: Mosquitto, sink: Sink) -> None:
     """A ring that somebody retained is a stale ring."""
     publish(broker, b"stale", retain=True)
@@ -361,16 +393,33 @@ def test_client_id_when_the_password_is_not_known_cannot_be_computed() -> None:
 def test_device_when_its_id_is_taken_says_so(
     broker: Mosquitto, sink: Sink, transport: MqttIncomingCalls, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Two processes with one client id would throw each other out for ever: say it and step back."""
+    """Two devices with one identity (a copied card) would throw each other out for ever: say it and step back."""
     other_sink = Sink()
     other = MqttIncomingCalls(host="127.0.0.1", port=broker.port)
     other.start(app_id=APP, identity=ME, sink=other_sink)
     try:
         assert other_sink.up.wait(5)
         assert sink.down.wait(5)
-        eventually(lambda: "same client id" in caplog.text, "the log names the client id")
+        eventually(lambda: f"another client signed in as {ME}" in caplog.text, "the log names the cause")
     finally:
         other.stop()
+
+
+def test_connection_when_reset_before_its_handshake_leaves_nothing_open() -> None:
+    """`wrap_socket` leaves a socket of its own to the collector then, and warns of it."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        line = socket.create_connection(server.getsockname())
+        theirs, _ = server.accept()
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        theirs.close()
+        arrived = select.poll()
+        arrived.register(line, select.POLLIN)
+        assert arrived.poll(5000)
+        descriptor = line.fileno()
+        with pytest.raises(OSError):
+            tidy(ssl.create_default_context()).wrap_socket(line, server_hostname="localhost")
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(descriptor)
 
 
 def test_login_when_it_names_an_authority_is_checked_against_that_one(

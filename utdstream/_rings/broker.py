@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import socket
 import ssl
+import traceback
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,9 +120,13 @@ class _TidyTls:
         server_hostname: str | None = None,
         do_handshake_on_connect: bool = False,
     ) -> ssl.SSLSocket:
-        wrapped = self._context.wrap_socket(
-            sock, server_hostname=server_hostname, do_handshake_on_connect=do_handshake_on_connect
-        )
+        try:
+            wrapped = self._context.wrap_socket(
+                sock, server_hostname=server_hostname, do_handshake_on_connect=do_handshake_on_connect
+            )
+        except BaseException as error:
+            _close_half_made(error)
+            raise
         try:
             wrapped.settimeout(CONNECT_TIMEOUT_S)
             wrapped.do_handshake()
@@ -129,6 +134,14 @@ class _TidyTls:
             wrapped.close()
             raise
         return wrapped
+
+
+def _close_half_made(error: BaseException) -> None:
+    """Closes the socket that `wrap_socket` left open: of a connection that was reset before it (Python 3.11 to 3.14)."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        half_made = frame.f_locals.get("self")
+        if isinstance(half_made, ssl.SSLSocket):
+            half_made.close()
 
 
 def default_client_id(app_id: str, identity: str, password: str | None = None) -> str:
