@@ -5,6 +5,7 @@ Owns: `DeviceApp`. Threads: `run` belongs to the main thread, which is the worke
 adapter: they are reached through the registry.
 
 1. Nothing that is missing ends the program: engine, broker, card, camera, button. The status says what is missing.
+   A program that runs already with this identity does, before a device is touched.
 2. An event that cannot be handled is logged, and the next one is taken.
 3. The end is bounded: what does not close within STOP_S is left to the end of the process.
 """
@@ -22,6 +23,7 @@ from typing import Generic, TypeVar
 
 from device import registry
 from device.config import MachineConfig
+from device.errors import AlreadyRunning
 from device.link import Link
 from device.service import Heart, Service
 from device.trigger.port import Button
@@ -107,10 +109,11 @@ class DeviceApp(ABC, Generic[EventT]):
     # -- the worker
 
     def run(self, service: Service) -> int:
-        """Works until `stop`. The exit status."""
+        """Works until `stop`. The exit status. Raises: AlreadyRunning."""
         self._service = service
         service.watch(f"{self.name}'s worker", self._heart.alive)
         try:
+            self._start_buttons()  # first: one of them notices another program with this identity
             self._open()
             self._link = self._connect()
             self._link.start(service)
@@ -148,8 +151,11 @@ class DeviceApp(ABC, Generic[EventT]):
 
     def _open(self) -> None:
         """Opens what is configured; what cannot be opened is a problem, never an end."""
-        given, button = self._given
+        given, _ = self._given
         self._devices = self._adopt(given if given is not None else self._open_devices())
+
+    def _start_buttons(self) -> None:
+        _, button = self._given
         for each in [button] if button is not None else registry.make_buttons(self._config):
             self._buttons.append(each)
             self._try("button", functools.partial(each.start, self.press, self.release))
@@ -164,6 +170,8 @@ class DeviceApp(ABC, Generic[EventT]):
         """Returns what `work` made; None when it failed, which the status says from now on."""
         try:
             made = work()
+        except AlreadyRunning:
+            raise
         except UTDStreamException as error:
             self._problems[what] = error.message
             _log.warning("%s: %s", what, error)

@@ -68,6 +68,16 @@ class TriggerFailed(DeviceError):
     """
 
 
+class AlreadyRunning(TriggerFailed):
+    """Another program with this app id and identity runs on this machine; this one ends.
+
+    You see this when a doorbell is started by hand beside its service, or two configurations hold the same
+    identity: both would ring, and each would take the other's connection to the broker.
+    At fault: the configuration, or a second start.
+    What to do: stop the other one, or give this one an identity (and an app key) of its own.
+    """
+
+
 class ConfigError(InvalidConfig):
     """A configuration file cannot be used; the message names file, section, key and what was expected.
 

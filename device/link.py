@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -33,6 +34,8 @@ _log = logging.getLogger(__name__)
 RETRY = Backoff(first_s=1.0, most_s=15.0)
 REFUSED_S = 30.0
 SIGN_IN_S = 6.0
+BROKER_GRACE_S = 3.0
+"""A connection to the broker that is made, or made anew, within this is no news. It is looked at each second."""
 
 
 class Link:
@@ -59,6 +62,7 @@ class Link:
         self._ringing, self._cancelled, self._changed = ringing, cancelled, changed
         self._stop = threading.Event()
         self._inbox: IncomingCallInbox | None = None
+        self._heard_at = 0.0
         self._signed_in = False
         self._doubted = threading.Event()
         self._problem: str | None
@@ -77,11 +81,15 @@ class Link:
         if self._problem is not None:
             return self._problem
         inbox = self._inbox
-        if inbox is not None and not inbox.connected.value:
-            why = inbox.problem
-            found = "the message broker cannot be reached" + (f" ({why})" if why is not None else "")
-            return f"ready, but {found}: calls to this device come late"
-        return None
+        if inbox is None:
+            return None
+        if inbox.connected.value:
+            self._heard_at = time.monotonic()
+        if time.monotonic() < self._heard_at + BROKER_GRACE_S:
+            return None
+        why = inbox.problem
+        found = "there is no connection to the message broker" + (f" ({why})" if why is not None else "")
+        return f"ready, but {found}: calls to this device come late"
 
     def client(self) -> UTDStreamClient:
         """Returns the client, once it has signed in. Raises: EngineUnreachable before the first time."""
@@ -150,6 +158,7 @@ class Link:
         if ringing is None or self._inbox is not None:
             return
         inbox = self._client.incoming_calls()
+        self._heard_at = time.monotonic()
         inbox.ringing.subscribe(ringing)
         if cancelled is not None:
             inbox.cancelled.subscribe(lambda gone: cancelled(gone.call_id))

@@ -49,7 +49,7 @@ def adapter(kind: str, name: str) -> Callable[[MachineConfig], object]:
 def make_buttons(config: MachineConfig) -> list[Button]:
     """Makes the configured button and, always, the command `utd-device press`; starts neither."""
     chosen = config.button.adapter
-    names = ["command"] if chosen in ("none", "command") else [chosen, "command"]
+    names = ["command"] if chosen in ("none", "command") else ["command", chosen]
     return [cast("Button", adapter("button", name)(config)) for name in names]
 
 

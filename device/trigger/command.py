@@ -5,22 +5,25 @@ Owns: `CommandButton` (its thread `utd-command` reads a Unix socket that only th
 
 `press` speaks only to a socket of root's or of its own user, in a folder of the same; and to a service's, whose
 user systemd made, in the folder that root made for it below /run. Whoever else put a socket there is not believed.
+
+The socket is also what tells a second program with this identity that it is one.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import socket
 import stat
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from device.config import MachineConfig
-from device.errors import TriggerFailed
+from device.errors import AlreadyRunning, TriggerFailed
 
 ANSWER_S = 3.0
 RUN = Path("/run")
@@ -31,32 +34,48 @@ def socket_path(config: MachineConfig) -> Path:
     """Returns where the device of this configuration listens: the service's run-time folder, else this user's."""
     name = hashlib.sha256(f"{config.engine.app_id}/{config.device.identity}".encode()).hexdigest()[:16]
     base = os.environ.get("RUNTIME_DIRECTORY", "").split(":")[0] or os.environ.get("XDG_RUNTIME_DIR")
-    folder = Path(base) if base else Path(tempfile.gettempdir()) / f"utdstream-{os.getuid()}"
+    folder = Path(base) if base else _own_folder()
     return folder / f"press-{name}"
 
 
 def _candidates(config: MachineConfig) -> list[Path]:
-    """Lists where a press may be listened for: this user's place, and the services' folders."""
-    name = socket_path(config).name
-    services = [RUN / app / name for app in ("utd-doorbell", "utd-kiosk")]
-    return [socket_path(config), *services]
+    """Lists where a press may be listened for: this user's places, and the services' folders."""
+    chosen = socket_path(config)
+    # The same user has a folder of the session at a desktop, and none in a cron job.
+    folders = [RUN / "user" / str(os.getuid()), _own_folder(), RUN / "utd-doorbell", RUN / "utd-kiosk"]
+    return [chosen, *(place for folder in folders if (place := folder / chosen.name) != chosen)]
+
+
+def _own_folder() -> Path:
+    return Path(tempfile.gettempdir()) / f"utdstream-{os.getuid()}"
 
 
 class CommandButton:
-    """Listens for `press`. Raises: TriggerFailed at `start` when its place cannot be used."""
+    """Listens for `press`.
+
+    Raises: AlreadyRunning at `start` when another program with this identity does, TriggerFailed when its place
+    cannot be used.
+    """
 
     def __init__(self, config: MachineConfig) -> None:
         self._path = socket_path(config)
+        self._config = config
         self._socket: socket.socket | None = None
         self._thread: threading.Thread | None = None
         self.problem: str | None = None
 
     def start(self, pressed: Callable[[], None], released: Callable[[], None] | None = None) -> None:
         try:
-            listening = _listen(self._path)
+            listening = None if any(map(_runs_at, _candidates(self._config))) else _listen(self._path)
         except OSError as error:
             self.problem = f"`utd-device press` cannot be listened for at {self._path}: {error}"
             raise TriggerFailed(self.problem) from error
+        if listening is None:
+            raise AlreadyRunning(
+                f"another program runs here as {self._config.device.identity}, and each would take the other's "
+                "calls: stop it first (`systemctl stop utd-doorbell` when it is the service), or set another "
+                f"[device] identity in {self._config.path}"
+            )
         self._socket, self.problem = listening, None
 
         def read() -> None:
@@ -91,25 +110,48 @@ class CommandButton:
         self._path.unlink(missing_ok=True)
 
 
-def _listen(path: Path) -> socket.socket:
-    """Opens a socket at `path` to which only this user can write. Raises: OSError."""
+def _listen(path: Path) -> socket.socket | None:
+    """Opens a socket at `path` to which only this user can write; None: a program does there. Raises: OSError."""
     folder = path.parent
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.stat().st_uid not in (os.getuid(), 0) or stat.S_IMODE(folder.stat().st_mode) & 0o022:
         raise PermissionError(f"others may write to {folder}")
-    if _is_alive(path):
-        raise FileExistsError("another program with this app id and identity runs; stop it first")
-    path.unlink(missing_ok=True)
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    before = os.umask(0o177)
+    with _alone_in(
+        folder
+    ):  # two that start at the same moment do not take each other's socket for a dead one's
+        if _is_alive(path):
+            return None
+        path.unlink(missing_ok=True)
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        before = os.umask(0o177)
+        try:
+            listening.bind(str(path))
+        except OSError:
+            listening.close()
+            raise
+        finally:
+            os.umask(before)
+        return listening
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Holds the lock of the folder. Blocks: while another program binds its socket there."""
+    held = os.open(folder, os.O_RDONLY)
     try:
-        listening.bind(str(path))
-    except OSError:
-        listening.close()
-        raise
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
     finally:
-        os.umask(before)
-    return listening
+        os.close(held)
+
+
+def _runs_at(path: Path) -> bool:
+    """Tells whether a program listens there whose word is taken: anyone may make a socket in /tmp."""
+    try:
+        _check_owner(path)
+    except OSError:
+        return False
+    return _is_alive(path)
 
 
 def _is_alive(path: Path) -> bool:

@@ -232,6 +232,22 @@ def test_engine_when_absent_at_boot_is_waited_for_and_said(people: People, tmp_p
             door.wait("ready", within_s=25)
 
 
+def test_broker_when_it_is_away_is_said_but_not_the_moment_of_a_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A start takes its time; what stays away is worth a look."""
+    caplog.set_level("INFO")
+    with LocalStack() as own:
+        config = config_of(own, tmp_path, "bell-16", doorbell={"callees": ["house"], **AUDIO})
+        with bell(config) as door:
+            eventually(lambda: "listening for incoming calls" in caplog.text, "the broker lets it in")
+            assert "message broker" not in caplog.text
+            own.kill("mqtt")
+            door.wait("there is no connection to the message broker")
+            own.start("mqtt")
+            eventually(lambda: door.status == "ready", "it is back", 25)
+
+
 def test_engine_when_down_at_a_press_is_said_and_the_next_press_after_it_rings(tmp_path: Path) -> None:
     """The visitor is not left in silence, the status says why, and nobody has to restart anything."""
     with LocalStack() as own:

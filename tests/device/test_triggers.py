@@ -22,7 +22,7 @@ from gpiozero.pins.mock import MockFactory
 
 from device.__main__ import main
 from device.config import MachineConfig, load, parse
-from device.errors import PackageMissing, TriggerFailed
+from device.errors import AlreadyRunning, PackageMissing, TriggerFailed
 from device.trigger import command
 from device.trigger.command import CommandButton, press, socket_path
 from device.trigger.debounce import Debounce
@@ -409,11 +409,41 @@ def test_command_when_the_device_was_killed_takes_its_place_but_never_a_living_o
         left_behind.bind(str(socket_path(config)))
     first, second = CommandButton(config), CommandButton(config)
     first.start(lambda: None)
-    with pytest.raises(TriggerFailed, match="stop it first"):
+    with pytest.raises(AlreadyRunning, match="another program runs here as door"):
         second.start(lambda: None)
     second.stop()
     press(config)
     first.stop()
+
+
+def test_doorbell_when_one_of_its_identity_runs_already_ends_with_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the other one was started from a desktop: both would ring, and neither hear all of its calls."""
+    (tmp_path / "key").write_text("key")
+    path = tmp_path / "door.toml"
+    path.write_text(
+        '[engine]\napp_id = "1"\napp_key_file = "key"\n[device]\nidentity = "door"\n'
+        '[audio]\nadapter = "none"\n[camera]\nadapter = "none"\n[button]\nadapter = "none"\n'
+    )
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for name in ("RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    first = CommandButton(load(path))
+    first.start(lambda: None)
+    (tmp_path / "run").mkdir(mode=0o700)
+    second = subprocess.run(
+        [sys.executable, "-m", "device", "doorbell", "--config", str(path)],
+        env={**os.environ, "TMPDIR": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path / "run")},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    first.stop()
+    assert second.returncode == 1
+    assert second.stderr.startswith("utd-device: another program runs here as door")
+    assert second.stderr.count("\n") == 1
 
 
 def test_command_when_the_device_hangs_says_that_it_does_not_answer(

@@ -416,7 +416,7 @@ def test_connection_when_reset_before_its_handshake_leaves_nothing_open() -> Non
         arrived.register(line, select.POLLIN)
         assert arrived.poll(5000)
         descriptor = line.fileno()
-        with pytest.raises(OSError):
+        with pytest.raises(ConnectionError):
             tidy(ssl.create_default_context()).wrap_socket(line, server_hostname="localhost")
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(descriptor)

@@ -137,7 +137,7 @@ class _TidyTls:
 
 
 def _close_half_made(error: BaseException) -> None:
-    """Closes the socket that `wrap_socket` left open: of a connection that was reset before it (Python 3.11 to 3.14)."""
+    """Closes what `wrap_socket` leaves open when the connection was reset before it (Python 3.11 to 3.14)."""
     for frame, _ in traceback.walk_tb(error.__traceback__):
         half_made = frame.f_locals.get("self")
         if isinstance(half_made, ssl.SSLSocket):
