@@ -102,7 +102,8 @@ class UTDCall:
     """A 1:1 call as the engine sees it; `token` and `url` are there for a party that may join now.
 
     `rev` grows with every change of the call (None: the engine does not send it). `group` is shared by the calls
-    that ring at once for one another (`UTDCallSession.start_any`).
+    that ring at once for one another (`UTDCallSession.start_any`). `media_ready` says whether sound and picture
+    can flow yet: False while the media server is away, None when that is not known or the call is over.
     """
 
     call_id: str
@@ -124,6 +125,7 @@ class UTDCall:
     metadata: Mapping[str, object] | MappingProxyType[str, object] | None = None
     rev: int | None = None
     group: str | None = None
+    media_ready: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,20 +85,57 @@ def test_engine_when_stopped_ends_in_good_order_and_soon(fragile: LocalStack, si
     fragile.start("engine")
 
 
-def test_call_when_the_media_server_is_away_is_refused_and_comes_later(
+def test_call_when_the_media_server_is_away_rings_and_its_room_follows(
     fragile: LocalStack, site: Site
 ) -> None:
-    """Without the media server a call is refused and comes later."""
+    """The bell rings at once; who asks is told that there is no sound yet, and later that there is."""
     door, house = site.person(fresh("door")), site.person(fresh("house"))
-    fragile.kill("livekit")
-    answer = door.ask("POST", routes.CALLS, {"callee_identity": house.identity})
-    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
-    assert answer.headers["Retry-After"] == "1"
+    with EventReader(fragile.mqtt_login(house.identity)) as device:
+        fragile.kill("livekit")
+        call = door.call(house.identity)
+        device.wait_for(messages.CALL_INITIATED, call.call_id)
+    assert call.media_ready is False
+    assert (call.token is not None, house.get(call.call_id).media_ready) == (True, False)
     health = door.ask("GET", routes.HEALTH).json()
     assert health["status"] == "ok"
     assert health["parts"]["livekit"] == "down"
     fragile.start("livekit")
-    door.call(house.identity)
+    eventually(lambda: door.get(call.call_id).media_ready, "there is a room", 8.0)
+    assert rooms_of(fragile, call.call_id)
+    assert door.get(call.call_id).status is S.INITIATING
+    ended = door.act(call.call_id, "end")
+    assert ended.media_ready is None
+
+
+def test_call_when_answered_without_the_media_server_waits_for_both_to_come(
+    fragile: LocalStack, site: Site
+) -> None:
+    """The answer counts, and the time in which both must come begins with the room."""
+    door, house = site.person(fresh("door")), site.person(fresh("house"))
+    with standing_still(fragile):
+        call = door.call(house.identity)
+        began = time.monotonic()
+        accepted = house.act(call.call_id, "accept")
+        assert time.monotonic() - began < 5.0
+        assert (accepted.status, accepted.media_ready) == (S.ACTIVE, False)
+    eventually(lambda: house.get(call.call_id).media_ready, "there is a room", 8.0)
+    with UTDRoom() as at_door, UTDRoom() as at_house:
+        at_door.connect(call.url or "", door.get(call.call_id).token or "")
+        at_house.connect(call.url or "", house.get(call.call_id).token or "")
+        assert door.get(call.call_id).status is S.ACTIVE
+        door.act(call.call_id, "end")
+
+
+@contextlib.contextmanager
+def standing_still(stack: LocalStack) -> Iterator[None]:
+    """The media server is there and does nothing."""
+    livekit = stack.pid("livekit")
+    assert livekit is not None
+    os.kill(livekit, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(livekit, signal.SIGCONT)
 
 
 def two_after_a_call(fragile: LocalStack, site: Site) -> tuple[Asker, Asker]:
@@ -110,38 +147,20 @@ def two_after_a_call(fragile: LocalStack, site: Site) -> tuple[Asker, Asker]:
     return door, house
 
 
-def test_a_ring_that_came_before_its_room_is_taken_back_when_there_is_none(
-    fragile: LocalStack, site: Site
-) -> None:
-    """A ring that came before its room is taken back when there is none."""
-    door, house = two_after_a_call(fragile, site)
-    with EventReader(fragile.mqtt_login(house.identity)) as device:
-        fragile.kill("livekit")
-        answer = door.ask("POST", routes.CALLS, {"callee_identity": house.identity})
-        assert answer.json()["code"] == "unavailable"
-        rung = device.wait_for(messages.CALL_INITIATED)
-        device.wait_for(messages.CALL_CANCELLED, rung.call.call_id)
-    assert door.ask("GET", f"{routes.CALLS}/{rung.call.call_id}").json()["code"] == "call_not_found"
-    fragile.start("livekit")
-
-
 def test_call_when_refused_before_there_is_a_room_leaves_none_behind(fragile: LocalStack, site: Site) -> None:
     """The media server stands still while the callee hears the ring and says no."""
     door, house = two_after_a_call(fragile, site)
-    livekit = fragile.pid("livekit")
-    assert livekit is not None
-    with EventReader(fragile.mqtt_login(house.identity)) as device, ThreadPoolExecutor(1) as caller:
-        os.kill(livekit, signal.SIGSTOP)
-        try:
-            asked = caller.submit(door.ask, "POST", routes.CALLS, {"callee_identity": house.identity})
-            rung = device.wait_for(messages.CALL_INITIATED)
-            refused = house.act(rung.call.call_id, "reject")
-            assert not asked.done()
-        finally:
-            os.kill(livekit, signal.SIGCONT)
-        answer = asked.result()
+    with (
+        EventReader(fragile.mqtt_login(house.identity)) as device,
+        ThreadPoolExecutor(1) as caller,
+        standing_still(fragile),
+    ):
+        asked = caller.submit(door.ask, "POST", routes.CALLS, {"callee_identity": house.identity})
+        rung = device.wait_for(messages.CALL_INITIATED)
+        refused = house.act(rung.call.call_id, "reject")
     assert refused.status is S.REJECTED
-    assert (answer.status_code, answer.json()["status"]) == (201, "rejected")
+    assert asked.result().status_code == 201
+    assert door.get(rung.call.call_id).status is S.REJECTED
     eventually(lambda: not rooms_of(fragile, rung.call.call_id), "the room is gone")
 
 

@@ -59,6 +59,11 @@ def integer(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
+def flag(value: object) -> bool | None:
+    """Returns True or False, or None for anything else."""
+    return value if isinstance(value, bool) else None
+
+
 def seconds(value: object) -> float | None:
     """Returns a finite number of seconds, not negative, or None."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -147,6 +152,7 @@ def parse_call(answer: JsonObject) -> UTDCall:
         metadata=MappingProxyType(dict(metadata)) if metadata is not None else None,
         rev=integer(answer.get("rev")),
         group=text(answer.get("group")),
+        media_ready=flag(answer.get("media_ready")),
     )
 
 
@@ -175,6 +181,8 @@ def call_to_json(call: UTDCall) -> dict[str, object]:
         answer["token"] = call.token
     if call.url is not None:
         answer["url"] = call.url
+    if call.media_ready is not None:
+        answer["media_ready"] = call.media_ready
     return answer
 
 

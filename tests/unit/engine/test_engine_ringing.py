@@ -162,15 +162,6 @@ def test_caller_when_rejected_is_slowed_sooner() -> None:
     assert pause(patience, 101.0, "nobody") == 0.0
 
 
-def test_caller_when_its_call_was_withdrawn_is_not_slowed_for_it() -> None:
-    """A call that had no media room is no fault of its caller."""
-    patience = called(3)
-    patience.withdrawn("mallory", "house", 100.0)
-    assert pause(patience, 100.0) == 0.0
-    patience.withdrawn("nobody", "house", 100.0)
-    assert pause(patience, 100.0, "nobody") == 0.0
-
-
 def test_patience_when_many_call_is_bounded() -> None:
     """The pair that was quiet for longest is forgotten."""
     patience = called(9)

@@ -21,7 +21,7 @@ from utdstream.engine.rules.calls import CallRecord
 from utdstream.engine.rules.refusals import invalid
 from utdstream.engine.rules.rooms import call_sources
 from utdstream.engine.store.contract import CallFilter
-from utdstream.models import UTDCallStatus, UTDStreamType
+from utdstream.models import UTDCall, UTDCallStatus, UTDStreamType
 
 
 class CallHandlers:
@@ -75,7 +75,7 @@ class CallHandlers:
         """GET /calls/{call_id}."""
         record = self._service.get(ask.path["call_id"])
         if ask.asker.identity is None:
-            return Answer(codec.call_to_json(record.call))
+            return self._answer(record)
         calls.only_party(record, ask.asker.identity)
         return Answer(self._with_token(record, ask.asker.identity, ask))
 
@@ -98,12 +98,12 @@ class CallHandlers:
             created_until=ask.query.moment("end_date", end_of_day=True),
         )
         records, total = self._service.page(wanted, page=page, per_page=per_page)
-        rows = [codec.call_to_json(record.call) for record in records]
+        rows = [codec.call_to_json(self._shown(record)) for record in records]
         return Answer(answers.page_to_json(rows, page=page, per_page=per_page, total=total))
 
     async def ringing(self, ask: Ask) -> Answer:
         """POST /calls/{call_id}/ringing."""
-        return _answer(self._service.ringing(ask.path["call_id"], ask.actor()))
+        return self._answer(self._service.ringing(ask.path["call_id"], ask.actor()))
 
     async def accept(self, ask: Ask) -> Answer:
         """POST /calls/{call_id}/accept."""
@@ -115,19 +115,25 @@ class CallHandlers:
 
     async def reject(self, ask: Ask) -> Answer:
         """POST /calls/{call_id}/reject."""
-        return _answer(self._service.reject(ask.path["call_id"], ask.actor()))
+        return self._answer(self._service.reject(ask.path["call_id"], ask.actor()))
 
     async def busy(self, ask: Ask) -> Answer:
         """POST /calls/{call_id}/busy."""
-        return _answer(self._service.busy(ask.path["call_id"], ask.actor()))
+        return self._answer(self._service.busy(ask.path["call_id"], ask.actor()))
 
     async def end(self, ask: Ask) -> Answer:
         """POST /calls/{call_id}/end."""
-        return _answer(self._service.end(ask.path["call_id"], ask.actor()))
+        return self._answer(self._service.end(ask.path["call_id"], ask.actor()))
+
+    def _answer(self, record: CallRecord) -> Answer:
+        return Answer(codec.call_to_json(self._shown(record)))
+
+    def _shown(self, record: CallRecord) -> UTDCall:
+        return replace(record.call, media_ready=self._service.has_media(record))
 
     def _with_token(self, record: CallRecord, identity: str, ask: Ask) -> dict[str, object]:
         if not calls.may_join(record, identity):
-            return codec.call_to_json(record.call)
+            return codec.call_to_json(self._shown(record))
         name = record.call.caller_name if identity == record.caller else record.call.callee_name
         token = self._tokens.media(
             room=record.call_id,
@@ -136,7 +142,7 @@ class CallHandlers:
             sources=call_sources(record.call.type),
             key_id=ask.asker.own_key_id,
         )
-        return codec.call_to_json(replace(record.call, token=token, url=self._media_url))
+        return codec.call_to_json(replace(self._shown(record), token=token, url=self._media_url))
 
 
 def _caller_name(ask: Ask) -> str | None:
@@ -150,10 +156,6 @@ def _group(ask: Ask) -> str | None:
     if group is not None and not re.fullmatch(calls.GROUP_PATTERN, group, re.ASCII):
         raise invalid("group must be 1 to 64 letters, digits, - or _")
     return group
-
-
-def _answer(record: CallRecord) -> Answer:
-    return Answer(codec.call_to_json(record.call))
 
 
 def _statuses(text: str | None) -> tuple[UTDCallStatus, ...] | None:

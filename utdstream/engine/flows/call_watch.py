@@ -11,9 +11,9 @@ not asked anything.
 from __future__ import annotations
 
 import logging
-from datetime import datetime, timezone
 
 from utdstream.backoff import Backoff
+from utdstream.engine import clock
 from utdstream.engine.background import Occasion, Repeated, Timers
 from utdstream.engine.flows.calls import CallService
 from utdstream.engine.media.call_rooms import CallRooms
@@ -106,7 +106,7 @@ class CallWatch:
         record = self._service.seen(call_id, present)
         if record is None:
             return
-        lost = calls.absent_leg(record, present, must_have_joined=_is_join_over(record))
+        lost = calls.absent_leg(record, present, must_have_joined=self._is_join_over(record))
         if lost is not None:
             _log.info("call %s: %s has left the room", call_id, lost)
             self._service.leg_lost(call_id)
@@ -119,7 +119,7 @@ class CallWatch:
             if call_id in await self._sfu.rooms([call_id]):
                 return
             if record.is_unanswered and not record.caller_seen:
-                await self._rooms.create(record)
+                await self._rooms.make(call_id)
                 return
         except SfuUnavailable:
             return  # it is shutting down: the poll makes the room again when it is back
@@ -150,13 +150,13 @@ class CallWatch:
             return
         self._rooms.tell(record)
         seen = record.caller_seen + record.callee_seen
-        if state.participant_count == seen and (seen == _parties(record) or not _is_join_over(record)):
+        if state.participant_count == seen and (seen == _parties(record) or not self._is_join_over(record)):
             return
         present = await self._sfu.identities(call_id)
         after = self._arrived(call_id, present)
         if after is None or call_id in self._rejoining:
             return
-        if calls.absent_leg(after, present, must_have_joined=_is_join_over(after)) is not None:
+        if calls.absent_leg(after, present, must_have_joined=self._is_join_over(after)) is not None:
             self._check_in(calls.LEFT_GRACE_S, call_id)
 
     async def _make_again(self, call_id: str) -> None:
@@ -164,7 +164,7 @@ class CallWatch:
         if record is None or not record.is_open:
             return
         _log.warning("call %s: the media server lost its room; it is made again", call_id)
-        await self._rooms.create(record)
+        await self._rooms.make(call_id)
         if call_id not in self._rejoining:
             self._rejoining.add(call_id)
             self._timers.after(REJOIN_WITHIN_S, call_id, lambda: self._rejoined(call_id))
@@ -173,14 +173,15 @@ class CallWatch:
         self._rejoining.discard(call_id)
         self._check_in(0.0, call_id)
 
+    def _is_join_over(self, record: CallRecord) -> bool:
+        """Whether the time is up in which both must come: since the answer, and since there is a room."""
+        answered_at = record.call.answered_at
+        if answered_at is None:
+            return False
+        since_s = min((clock.now() - answered_at).total_seconds(), self._rooms.age_s(record.call_id))
+        return since_s >= calls.JOIN_WITHIN_S
+
 
 def _parties(record: CallRecord) -> int:
     """How many parties belong in the room now: two once it is answered, before that the caller."""
     return 1 if record.is_unanswered else 2
-
-
-def _is_join_over(record: CallRecord) -> bool:
-    answered_at = record.call.answered_at
-    if answered_at is None:
-        return False
-    return (datetime.now(timezone.utc) - answered_at).total_seconds() >= calls.JOIN_WITHIN_S

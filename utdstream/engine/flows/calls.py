@@ -24,11 +24,10 @@ from utdstream.engine.background import Occasion, Timers
 from utdstream.engine.config import ProjectSection
 from utdstream.engine.flows.steady_clock import SteadyClock
 from utdstream.engine.media.call_rooms import CallRooms
-from utdstream.engine.media.sfu import SfuUnavailable
 from utdstream.engine.push.call_events import CallEvents
 from utdstream.engine.rules import calls, keys, ringing
 from utdstream.engine.rules.calls import CallRecord
-from utdstream.engine.rules.refusals import Refusal, invalid, unavailable
+from utdstream.engine.rules.refusals import Refusal, invalid
 from utdstream.engine.rules.ringing import Patience
 from utdstream.engine.store.contract import CallFilter, Store, StoreFailed
 from utdstream.models import UTDCallStatus, UTDStreamType
@@ -101,41 +100,35 @@ class CallService:
         """The new call, the callee rung and its room made; True when an Idempotency-Key made it the
         old one. Raises: Refusal.
 
-        The callee is rung while the room is made: no device joins faster than that. When the media server did
-        not answer the last request, the room comes first.
+        The callee is rung while the room is made: no device joins faster than that. A media server that does not
+        answer keeps no bell silent: the room follows when it does (`has_media`).
         """
         self._check_enabled(wanted.type)
         record, is_new = self._insert(wanted)
-        rings_at_once = is_new and self._rooms.is_media_up
-        if rings_at_once:
-            self._publish_ring(record)
-        try:
-            await (self._rooms.create(record) if is_new else self._ensure_room(record))
-        except SfuUnavailable:
-            if is_new:
-                self._withdraw(record, is_rung=rings_at_once)
-            raise unavailable() from None
-        record = self.get(record.call_id)
-        if is_new and record.is_unanswered:
+        if is_new:
             self._set_deadlines(record)
-            if not rings_at_once:
-                self._publish_ring(record)
-        return record, not is_new
+            self._publish_ring(record)
+            await self._rooms.make(record.call_id)
+        elif record.is_open:
+            await self._rooms.ensure(record.call_id)
+        return self.get(record.call_id), not is_new
+
+    def has_media(self, record: CallRecord) -> bool | None:
+        """Whether sound and picture can flow in an open call; None: that is not known, or it is over."""
+        return self._rooms.is_ready(record.call_id) if record.is_open else None
 
     def ringing(self, call_id: str, actor: str) -> CallRecord:
         """A device of the callee rings."""
         return self._step(call_id, lambda record: calls.ring(record, actor, clock.now()))
 
     async def accept(self, call_id: str, actor: str, key: str | None, *, key_id: str = "") -> CallRecord:
-        """The callee answers, with the app key of this id; the room exists when this returns. The others of the
-        call's group end.
+        """The callee answers, with the app key of this id; the room exists when this returns, or follows when the
+        media server answers. The others of the call's group end.
         """
         record = self.get(call_id)
         calls.accept(record, actor, clock.now(), key)
-        try:
-            await self._ensure_room(record)
-        except SfuUnavailable:
-            raise unavailable() from None
+        if record.is_open:
+            await self._rooms.ensure(call_id)
         keys.check_in_force(self._store.keys.get(key_id))  # it may have been revoked meanwhile
         now = clock.now()
         ended: list[tuple[UTDCallStatus, CallRecord]] = []
@@ -267,23 +260,6 @@ class CallService:
         if (same.callee, same.call.type) != (wanted.callee, wanted.type):
             raise invalid("Idempotency-Key was used for another call")
         return same
-
-    def _withdraw(self, record: CallRecord, *, is_rung: bool) -> None:
-        with self._store.transaction():
-            now_is = self._store.calls.get(record.call_id)
-            if now_is is None or not now_is.is_unanswered:
-                return  # answered or over: the poll makes the room, or has nothing to do
-            self._store.calls.delete(record.call_id)
-        if self._patience is not None:
-            self._patience.withdrawn(record.caller, record.callee, time.monotonic())
-        _log.warning("call %s withdrawn: it has no media room", record.call_id)
-        if is_rung:
-            over = calls.end(now_is, now_is.caller, clock.now())
-            self._events.publish(messages.CALL_CANCELLED, over.callee, over.call, clock.now())
-
-    async def _ensure_room(self, record: CallRecord) -> None:
-        if record.is_open:
-            await self._rooms.ensure(record)
 
     def _step(self, call_id: str, decide: Callable[[CallRecord], CallRecord]) -> CallRecord:
         with self._store.transaction():

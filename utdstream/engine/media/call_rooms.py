@@ -11,17 +11,19 @@ about calls: it reads the newest record from the store and makes the room follow
 3. The making of a room stands in the same lane as everything said to it later and its end: a callee may
    answer or refuse before the room is there.
 4. When the media server is away, what is missing stays written down (`room_open`, the rev told) and is
-   done by the next poll.
+   done by the next poll. A room that could not be made is tried again until the call is over.
+5. Nobody waits for the media server longer than a moment: a call rings, and is answered, without its room.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 
 from utdstream._wire import messages
-from utdstream.engine.background import Lanes, Timers
+from utdstream.engine.background import Lanes, Timers, Work
 from utdstream.engine.media.sfu import Sfu, SfuNotFound, SfuUnavailable
 from utdstream.engine.rules.calls import CallRecord
 from utdstream.engine.store.contract import Store
@@ -31,6 +33,9 @@ EMPTY_ROOM_S = 600
 """The media server's own clean-up; the engine's deadlines are all shorter than this, or poll."""
 PARTIES = 2
 _LOOK_AGAIN_S = 0.25
+WAITED_FOR_S = 1.0
+"""A request waits so long for the room of its call; one that is not there by then follows."""
+_AGAIN_S = 0.5
 _CERTAIN_S = 0.5
 """No livekit-server that made a room so short ago can have been replaced by another one."""
 
@@ -47,29 +52,29 @@ class CallRooms:
         self._timers = timers
         self._told: dict[str, int] = {}
         self._made_at: dict[str, float] = {}
+        self._missing: set[str] = set()
+        self._tried_again: set[str] = set()
         self._closing: dict[str, asyncio.Event] = {}
 
-    @property
-    def is_media_up(self) -> bool:
-        """True when the media server answered the newest request."""
-        return self._sfu.is_up is True
+    def is_ready(self, call_id: str) -> bool | None:
+        """Whether sound and picture can flow in the room of an open call; None: that is not known yet."""
+        if call_id in self._missing:
+            return False
+        return self._sfu.is_up is not False if call_id in self._made_at else None
 
-    async def create(self, record: CallRecord) -> None:
-        """Makes the room of this call, before whatever else is put in its lane. Raises: SfuUnavailable."""
-        made: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        made.add_done_callback(
-            lambda done: done.cancelled() or done.exception()
-        )  # also when `create` was cancelled
-        self._lanes.put(record.call_id, lambda: self._create(record, made))
-        await made
+    def age_s(self, call_id: str) -> float:
+        """How long ago this engine made the room; infinite for a room of an engine before it."""
+        made_at = self._made_at.get(call_id)
+        return math.inf if made_at is None else time.monotonic() - made_at
 
-    async def ensure(self, record: CallRecord) -> None:
-        """Makes the room unless it is there (the media server forgets rooms in a restart)."""
-        made_at = self._made_at.get(record.call_id)
-        if made_at is not None and time.monotonic() - made_at < _CERTAIN_S:
-            return
-        if record.call_id not in await self._sfu.rooms([record.call_id]):
-            await self.create(record)
+    async def make(self, call_id: str) -> None:
+        """Has the room made, before whatever else is put in its lane, and waits a moment for it."""
+        await self._a_moment(call_id, lambda: self._create(call_id))
+
+    async def ensure(self, call_id: str) -> None:
+        """Makes the room unless it is there (the media server forgets rooms in a restart); waits as `make`."""
+        if self.age_s(call_id) > _CERTAIN_S:
+            await self._a_moment(call_id, lambda: self._ensure(call_id))
 
     def tell(self, record: CallRecord) -> None:
         """Tells the room the newest state of its call, in the background, when a party was seen in it and it
@@ -93,25 +98,64 @@ class CallRooms:
         if left is not None:
             left.set()
 
-    async def _create(self, record: CallRecord, made: asyncio.Future[None]) -> None:
+    async def _a_moment(self, call_id: str, work: Work) -> None:
+        """Puts `work` into the call's lane and waits for it, not longer than a moment."""
+        done = asyncio.Event()
+
+        async def in_turn() -> None:
+            try:
+                await work()
+            finally:
+                done.set()
+
+        self._lanes.put(call_id, in_turn)
+        try:
+            async with asyncio.timeout(WAITED_FOR_S):
+                await done.wait()
+        except TimeoutError:
+            self._missing.add(call_id)
+
+    async def _ensure(self, call_id: str) -> None:
+        try:
+            is_there = call_id in await self._sfu.rooms([call_id])
+        except SfuUnavailable:
+            self._try_again(call_id)
+            return
+        if is_there:
+            self._missing.discard(call_id)
+        else:
+            await self._create(call_id)
+
+    async def _create(self, call_id: str) -> None:
+        record = self._store.calls.get(call_id)
+        if record is None or not record.is_open:
+            return
         try:
             await self._sfu.create_room(
-                record.call_id,
+                call_id,
                 empty_timeout_s=EMPTY_ROOM_S,
                 max_participants=PARTIES,
                 metadata=messages.room_metadata(record.call),
             )
-        except asyncio.CancelledError:
-            made.cancel()  # the engine stops
-            raise
-        except Exception as error:  # noqa: BLE001  # handed to `create`, which waits
-            if not made.done():
-                made.set_exception(error)
+        except SfuUnavailable:
+            self._try_again(call_id)
             return
-        self._told[record.call_id] = record.rev
-        self._made_at[record.call_id] = time.monotonic()
-        if not made.done():
-            made.set_result(None)
+        self._told[call_id] = record.rev
+        self._made_at[call_id] = time.monotonic()
+        self._missing.discard(call_id)
+
+    def _try_again(self, call_id: str) -> None:
+        if call_id not in self._missing:
+            _log.warning("call %s has no media room yet: it is made when the media server answers", call_id)
+        self._missing.add(call_id)
+        if call_id not in self._tried_again:
+            self._tried_again.add(call_id)
+            self._timers.after(_AGAIN_S, call_id, lambda: self._again(call_id))
+
+    async def _again(self, call_id: str) -> None:
+        self._tried_again.discard(call_id)
+        if call_id in self._missing:
+            self._lanes.put(call_id, lambda: self._ensure(call_id))
 
     async def _tell(self, call_id: str) -> None:
         record = self._store.calls.get(call_id)
@@ -143,6 +187,7 @@ class CallRooms:
         self._store.calls.room_closed(call_id)
         self._told.pop(call_id, None)
         self._made_at.pop(call_id, None)
+        self._missing.discard(call_id)
 
     async def _wait_until_empty(self, call_id: str) -> None:
         left = self._closing[call_id]

@@ -99,12 +99,6 @@ class Patience:
         if count:
             self._in_vain[caller, callee] = (count + REJECTED_COUNTS - 1, since_s)
 
-    def withdrawn(self, caller: str, callee: str, now_s: float) -> None:
-        """The call that began last came to nothing by no fault of its caller."""
-        count, since_s = self._of(caller, callee, now_s)
-        if count:
-            self._in_vain[caller, callee] = (count - 1, since_s)
-
     def answered(self, caller: str, callee: str) -> None:
         """A call was answered, here or elsewhere in its group: the caller begins anew."""
         self._in_vain.pop((caller, callee), None)

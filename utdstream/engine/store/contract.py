@@ -92,9 +92,6 @@ class CallStore(Protocol):
     def room_closed(self, call_id: str) -> None:
         """Writes down that the media server closed the room of this call."""
 
-    def delete(self, call_id: str) -> None:
-        """Forgets a call that never came to be."""
-
     def forget_old(self, now: datetime) -> None:
         """Forgets the calls that are over, have no room, and are older than `KEEP_CALLS_S`."""
 

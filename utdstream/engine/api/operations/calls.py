@@ -7,6 +7,7 @@ from utdstream.engine.api.operations.table import ON_CALL, Access, Operation
 from utdstream.engine.api.schemas import (
     ACTOR,
     COUNT,
+    FLAG,
     IDENTITY,
     MAYBE_COUNT,
     MAYBE_NAME,
@@ -125,6 +126,14 @@ _CALL = {
     "rev": COUNT,
     "group": MAYBE_TEXT,
 }
+_SHOWN = {
+    **_CALL,
+    "media_ready": {
+        **FLAG,
+        "description": "Whether sound and picture can flow in an open call; false: the media server is away, and"
+        " the room follows when it is back. Left out when that is not known.",
+    },
+}
 _CALL_IN_EVENT = (
     "call_id",
     "type",
@@ -155,8 +164,8 @@ SCHEMAS: dict[str, Schema] = {
         },
         ("callee_identity",),
     ),
-    "Call": object_of(_CALL),
-    "CallWithToken": object_of({**_CALL, "token": TEXT, "url": TEXT}, tuple(_CALL)),
+    "Call": object_of(_SHOWN, tuple(_CALL)),
+    "CallWithToken": object_of({**_SHOWN, "token": TEXT, "url": TEXT}, tuple(_CALL)),
     "CallPage": page_of("Call"),
     "CallEvent": object_of(
         {

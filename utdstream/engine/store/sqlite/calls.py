@@ -84,11 +84,6 @@ class SqliteCalls:
         if record is not None and record.room_open:
             self.save(replace(record, room_open=False))
 
-    def delete(self, call_id: str) -> None:
-        """Forgets a call that never came to be."""
-        self._db.run("DELETE FROM calls WHERE call_id = ?", (call_id,))
-        self._remember(call_id, None)
-
     def get(self, call_id: str) -> CallRecord | None:
         """The call of this id, or None."""
         live = self._live.get(call_id)
