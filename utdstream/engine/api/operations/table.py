@@ -48,8 +48,8 @@ ON_DECISION = ("forbidden", "identity_mismatch", "room_not_found", "validation_f
 ON_PERSON = (*ON_DECISION, "participant_not_found", "unavailable")
 ON_BAN = ("forbidden", "room_not_found", "validation_failed")
 ON_ROOM = ("forbidden", "room_not_found", "validation_failed", "unavailable")
-ON_STATE = ("room_not_found", "validation_failed", "invalid_state")
-BY_SOMEBODY = (*ON_STATE, "forbidden", "identity_mismatch")
+ON_STATE = ("forbidden", "room_not_found", "validation_failed", "invalid_state")
+BY_SOMEBODY = (*ON_STATE, "identity_mismatch")
 
 ALWAYS = ("internal",)
 BY_ACCESS: dict[Access, tuple[str, ...]] = {
