@@ -22,20 +22,6 @@ AT_ONCE_S = 5.0
 """A ring lasts thirty seconds, and a party may be away for three: this is neither."""
 
 
-@pytest.fixture(scope="module")
-def closed() -> Iterator[LocalStack]:
-    """A stack on which the open key is off, as with `engine up --lan`."""
-    with LocalStack(open_key=False) as stack:
-        yield stack
-
-
-@pytest.fixture
-def site(closed: LocalStack) -> Iterator[Site]:
-    site = Site(closed)
-    yield site
-    site.close()
-
-
 @pytest.fixture
 def signed_in(closed: LocalStack) -> Iterator[Callable[[str], UTDStreamClient]]:
     """Makes clients, each with a new key of its own."""

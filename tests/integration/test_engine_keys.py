@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import stat
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,20 +20,6 @@ from utdstream.models import MqttLogin
 from utdstream.testing import LocalStack
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("programs")]
-
-
-@pytest.fixture(scope="module")
-def closed() -> Iterator[LocalStack]:
-    """A stack on which the open key is off, as with `engine up --lan`."""
-    with LocalStack(open_key=False) as stack:
-        yield stack
-
-
-@pytest.fixture
-def site(closed: LocalStack) -> Iterator[Site]:
-    site = Site(closed)
-    yield site
-    site.close()
 
 
 def mint(site: Site, key: str, identity: str, **fields: object) -> tuple[int, dict[str, object]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,6 @@ from engine_site import Asker, Site
 from utdstream import Devices, UTDLiveStreamSession, UTDStreamClient
 from utdstream._wire import routes
 from utdstream.synthetic import ToneMicrophone
-from utdstream.testing import LocalStack
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("programs")]
 RETURNER = Path(__file__).parent / "programs" / "returner.py"
@@ -22,20 +20,6 @@ TIMES = 10
 MOST_HEARD_S = 0.7
 ENOUGH_S = 0.3
 FOR_EVER_S = 1000.0
-
-
-@pytest.fixture(scope="module")
-def closed() -> Iterator[LocalStack]:
-    """A stack on which the open key is off, as with `engine up --lan`."""
-    with LocalStack(open_key=False) as stack:
-        yield stack
-
-
-@pytest.fixture
-def site(closed: LocalStack) -> Iterator[Site]:
-    site = Site(closed)
-    yield site
-    site.close()
 
 
 class Show:
