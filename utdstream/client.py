@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
@@ -84,7 +85,8 @@ class UTDStreamClient:
         """Everything that went wrong in the background: raising callbacks, failing devices."""
         self._lock = threading.RLock()
         self._mint: SessionMint | None = None
-        self._sessions: set[UTDSession] = set()
+        self._sessions: weakref.WeakSet[UTDSession] = weakref.WeakSet()
+        """Those that the program may still use: what has anything to free is held by what it runs on."""
         self._inboxes: set[IncomingCallInbox] = set()
         self._disposed = False
 

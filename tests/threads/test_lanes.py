@@ -227,3 +227,72 @@ def test_work_when_closed_forgets_what_has_not_begun() -> None:
     assert not lane.is_here
     lane.close(timeout=5)
     assert seen == []
+
+
+@pytest.mark.parametrize("kind", [EventsLane, WorkLane])
+def test_lane_when_nothing_is_left_to_do_holds_no_thread_and_serves_the_next_post(
+    kind: type[EventsLane] | type[WorkLane], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever never closes it loses nothing but a thread that had nothing to do."""
+    monkeypatch.setattr(lanes_module, "IDLE_S", 0.02)
+    lane = kind(f"utdstream-idle-{kind.__name__}")
+    for turn in range(3):
+        ran = threading.Event()
+        if isinstance(lane, EventsLane):
+            lane.post(lambda _argument, ran=ran: ran.set(), None)
+        else:
+            lane.post(ran.set)
+        assert ran.wait(5), turn
+        eventually(lambda: not serving(lane), "its thread has gone")
+    lane.close()
+
+
+def test_lane_when_posted_to_as_its_thread_goes_runs_everything_once_and_in_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A post never falls between a thread that goes and the one that comes."""
+    monkeypatch.setattr(lanes_module, "IDLE_S", 0.0005)
+    lane = EventsLane("utdstream-idle-race")
+    seen: list[int] = []
+    for number in range(2000):
+        lane.post(seen.append, number)
+        time.sleep(0.0005 * (number % 3))
+    eventually(lambda: len(seen) == 2000, "all ran")
+    assert seen == list(range(2000))
+    lane.close()
+
+
+def test_work_when_only_cancelled_jobs_are_planned_holds_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor what they would have worked on."""
+    monkeypatch.setattr(lanes_module, "IDLE_S", 0.02)
+    lane = WorkLane("utdstream-idle-cancelled")
+    planned = [lane.call_later(3600.0, lambda: None) for _ in range(3)]
+    for timer in planned:
+        timer.cancel()
+    eventually(lambda: not serving(lane), "its thread has gone")
+    assert lane._due == []
+    lane.close()
+
+
+def test_lane_when_the_start_of_its_thread_was_interrupted_has_another_one_with_the_next_post(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ctrl-C within `Thread.start` leaves a thread that never runs."""
+    lane = EventsLane("utdstream-interrupted")
+    seen: list[int] = []
+
+    def interrupted(_thread: threading.Thread) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            lane.post(seen.append, 1)
+    lane.post(seen.append, 2)
+    eventually(lambda: seen == [1, 2], "both ran, in order")
+    lane.close()
+
+
+def serving(lane: EventsLane | WorkLane) -> list[threading.Thread]:
+    """The threads of this lane."""
+    return [thread for thread in threading.enumerate() if thread.name == lane._name]

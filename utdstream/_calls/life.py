@@ -92,7 +92,9 @@ class CallLife:
                 self.machine.move_to(S.INITIATING)
             if allowed(self.status, status):
                 self.machine.move_to(status)
-        self.over = True  # last: whoever is interrupted before it has changed nothing that counts
+        self.over = True  # whoever is interrupted before it has changed nothing that counts
+        if self.timer is not None:
+            self.timer.cancel()  # nothing is asked about it any more: the work lane needs no thread for it
         return self.status if self.status in FINAL_STATES else None
 
     def error_when_over(self, doing: str) -> UTDStreamException:

@@ -2,7 +2,9 @@
 
 Owns: order, isolation and end of callbacks. Imports the standard library and vocabulary only.
 
-1. What is posted runs in order, one at a time, on one daemon thread that starts with the first post.
+1. What is posted runs in order, one at a time, on one daemon thread that starts with the first post. A lane that
+   had nothing to do for IDLE_S lets its thread go, and has another one with the next post: a session that is over
+   holds none, whether it was disposed or not.
 2. An exception is logged, reported and forgotten; the lane goes on.
 3. The queue is bounded; when it is full the oldest entry is dropped, counted and said once.
 4. `close()` lets what is queued finish within its time, may come twice, late, or from the lane itself.
@@ -28,22 +30,65 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 MAX_QUEUED = 10_000
+IDLE_S = 2.0
+"""Longer than the pauses in a burst of events, shorter than those between two calls."""
 
 
-class EventsLane:
-    """Runs user callbacks of one object: in order, never overlapping, unkillable.
-
-    `name` is the thread's name. `report` is told of every exception (it must not raise or block).
-    """
+class _Lane:
+    """One thread that comes with work and goes without."""
 
     def __init__(self, name: str, report: Report | None = None) -> None:
         self._name = name
         self._report = report
         self._lock = threading.RLock()
         self._condition = threading.Condition(self._lock)
-        self._queue: deque[Callable[[], object]] = deque()
         self._thread: threading.Thread | None = None
+        """What serves the lane; under the lock."""
         self._closed = False
+
+    def _serve(self) -> None:
+        """Has a thread serve the lane. Under the lock. One whose start an exception prevented is replaced."""
+        if self._thread is None or self._thread.ident is None:
+            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+            self._thread.start()
+        self._condition.notify()
+
+    def _run(self) -> None:
+        while (job := self._next()) is not None:
+            run_guarded(job, self._name, self._report)
+            del job  # an idle lane must not keep the last event's objects alive
+
+    def _next(self) -> Callable[[], object] | None:
+        """Waits for the next job; None: this thread serves the lane no longer."""
+        with self._lock:
+            if self._thread is not threading.current_thread():
+                return None  # another one was started in its place
+            job = self._wait()
+            if job is None:
+                self._thread = None  # what is posted from now on has another one
+            return job
+
+    def _wait(self) -> Callable[[], object] | None:
+        """Waits, under the lock, for the next job; None when there is none for IDLE_S, or the lane is closed."""
+        raise NotImplementedError
+
+    def _join(self, thread: threading.Thread | None, timeout: float) -> bool:
+        """Waits for the end of that thread unless it is this one; True when it is over."""
+        if thread is None or thread.ident is None or thread is threading.current_thread():
+            return True
+        thread.join(timeout)
+        return not thread.is_alive()
+
+
+class EventsLane(_Lane):
+    """Runs user callbacks of one object: in order, never overlapping, unkillable.
+
+    `name` is the thread's name. `report` is told of every exception (it must not raise or block).
+    """
+
+    def __init__(self, name: str, report: Report | None = None) -> None:
+        super().__init__(name, report)
+        self._queue: deque[Callable[[], object]] = deque()
         self.dropped = 0
 
     def post(self, callback: Callable[[T], object], argument: T) -> None:
@@ -64,21 +109,13 @@ class EventsLane:
                         MAX_QUEUED,
                     )
             self._queue.append(job)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                self._thread.start()
-            self._condition.notify()
+            self._serve()
 
-    def _run(self) -> None:
-        while True:
-            with self._lock:
-                while not self._queue and not self._closed:
-                    self._condition.wait()
-                if not self._queue:
-                    return
-                job = self._queue.popleft()
-            run_guarded(job, self._name, self._report)
-            del job  # an idle lane must not keep the last event's objects alive
+    def _wait(self) -> Callable[[], object] | None:
+        while not self._queue and not self._closed:
+            if not self._condition.wait(IDLE_S):
+                break
+        return self._queue.popleft() if self._queue else None
 
     def close(self, timeout: float = 1.0, *, forget_queued: bool = False) -> None:
         """Takes no new callbacks; queued ones may finish for `timeout` seconds, the rest is forgotten.
@@ -92,10 +129,7 @@ class EventsLane:
                 self._queue.clear()
             self._condition.notify_all()
             thread = self._thread
-        if thread is None or thread is threading.current_thread():
-            return
-        thread.join(timeout)
-        if thread.is_alive():
+        if not self._join(thread, timeout):
             with self._lock:
                 forgotten = len(self._queue)
                 self._queue.clear()
@@ -105,33 +139,34 @@ class EventsLane:
 
 
 class Timer:
-    """A job that will run on a work lane; `cancel()` from any thread."""
+    """A job that will run on a work lane; `cancel()` from any thread, does not block."""
 
-    __slots__ = ("cancelled", "job")
+    __slots__ = ("_forget", "cancelled", "job")
 
-    def __init__(self, job: Callable[[], object]) -> None:
+    def __init__(self, job: Callable[[], object], forget: Callable[[], object]) -> None:
         self.job = job
         self.cancelled = False
+        self._forget = forget
 
     def cancel(self) -> None:
         self.cancelled = True
+        self._forget()
+
+    def run(self) -> None:
+        if not self.cancelled:
+            self.job()
 
 
-class WorkLane:
+class WorkLane(_Lane):
     """Runs what the SDK does by itself for one object: polls, reactions, verification. One job at a time.
 
-    Jobs may block to their deadlines. The thread starts with the first job and ends with `close()`.
+    Jobs may block to their deadlines. The thread stays as long as something is planned.
     """
 
     def __init__(self, name: str, report: Report | None = None) -> None:
-        self._name = name
-        self._report = report
-        self._lock = threading.RLock()
-        self._condition = threading.Condition(self._lock)
+        super().__init__(name, report)
         self._due: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
-        self._thread: threading.Thread | None = None
-        self._closed = False
 
     def post(self, job: Callable[[], object]) -> Timer:
         """Runs `job()` as soon as what came before is done. Any thread, never blocks."""
@@ -139,37 +174,35 @@ class WorkLane:
 
     def call_later(self, delay_s: float, job: Callable[[], object]) -> Timer:
         """Runs `job()` in `delay_s` seconds or, when the lane is busy then, after that."""
-        timer = Timer(job)
+        timer = Timer(job, self._forget_cancelled)
         with self._lock:
             if self._closed:
                 timer.cancelled = True
                 return timer
             heapq.heappush(self._due, (time.monotonic() + delay_s, next(self._order), timer))
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                self._thread.start()
-            self._condition.notify()
+            self._serve()
         return timer
+
+    def _forget_cancelled(self) -> None:
+        """Lets what was cancelled go now, with all that it holds."""
+        with self._lock:
+            self._due = [entry for entry in self._due if not entry[2].cancelled]
+            heapq.heapify(self._due)
+            self._condition.notify()
 
     @property
     def is_here(self) -> bool:
         """True on the lane's own thread."""
         return threading.current_thread() is self._thread
 
-    def _run(self) -> None:
-        while True:
-            with self._lock:
-                while not self._closed:
-                    wait_s = self._due[0][0] - time.monotonic() if self._due else None
-                    if wait_s is not None and wait_s <= 0:
-                        break
-                    self._condition.wait(wait_s)
-                if self._closed:
-                    return
-                timer = heapq.heappop(self._due)[2]
-            if not timer.cancelled:
-                run_guarded(timer.job, self._name, self._report)
-            del timer
+    def _wait(self) -> Callable[[], object] | None:
+        while not self._closed:
+            wait_s = self._due[0][0] - time.monotonic() if self._due else IDLE_S
+            if wait_s <= 0:
+                return heapq.heappop(self._due)[2].run
+            if not self._condition.wait(wait_s) and not self._due:
+                break
+        return None
 
     def close(self, timeout: float = 1.0) -> None:
         """Forgets what has not begun. Blocks: at most `timeout`; not at all from the lane itself."""
@@ -178,8 +211,7 @@ class WorkLane:
             self._due.clear()
             self._condition.notify_all()
             thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(timeout)
+        self._join(thread, timeout)
 
 
 def run_guarded(job: Callable[[], object], source: str, report: Report | None) -> None:
