@@ -1,7 +1,7 @@
 """The `utdstream` command: verbs, their arguments, exit statuses.
 
 Owns: `main`. Everything a verb needs is imported when the verb runs. Exit status: 0 done, 1 one sentence on
-stderr says why not, 2 wrong usage, 3 the call was not answered, 130 Ctrl-C.
+stderr says why not, 2 wrong usage, 3 the call was not answered, 4 it was cut off, 130 Ctrl-C.
 
 A new verb is one function like `_add_doctor`, listed in `_VERBS`; what it does lives in a module of its own.
 """
@@ -119,7 +119,8 @@ def _add_call(verbs: Verbs) -> None:
         "call",
         help="make a call, for scripts",
         description="Call an identity, talk, hang up. Exit status: 0 answered, 1 failed, 3 not answered "
-        "(rejected, busy, missed, ended), 130 Ctrl-C. " + _KEY,
+        "(rejected, busy, missed, ended), 4 cut off (it ended, and neither side hung up: stderr says why), 130 "
+        "Ctrl-C. " + _KEY,
         epilog="examples:\n"
         "  utdstream call house --identity door --seconds 10\n"
         "  utdstream call house --identity door --video --snapshot house.png --record house.wav --json\n",
@@ -143,7 +144,7 @@ def _add_answer(verbs: Verbs) -> None:
         "answer",
         help="wait for calls and answer them, for scripts",
         description="Wait for calls and answer them, until Ctrl-C or for one call. Exit status with --once: "
-        "0 answered, 1 failed, 3 not answered; 130 Ctrl-C. " + _KEY,
+        "0 answered, 1 failed, 3 not answered, 4 cut off; 130 Ctrl-C. " + _KEY,
         epilog="examples:\n"
         "  utdstream answer --identity house --auto\n"
         "  utdstream answer --identity house --once --auto --ring 2 --record door.wav --json\n",

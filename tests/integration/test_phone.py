@@ -14,8 +14,11 @@ from pathlib import Path
 
 import numpy
 import pytest
+from engine_site import Site
+from facts import eventually
 
 from utdstream._command.demo.measure import tone_hz
+from utdstream._wire import routes
 from utdstream.testing import LocalStack
 
 pytestmark = pytest.mark.integration
@@ -173,6 +176,51 @@ def test_the_other_side_hears_the_hang_up_when_the_caller_gets_sigterm(start: St
         assert json.loads(said)["statuses"] == ["ringing", "active", "ended"]
         calling.communicate(timeout=PATIENCE_S)
         assert calling.returncode == status
+
+
+def test_the_caller_ends_with_4_and_the_reason_when_the_other_side_is_lost(start: Start) -> None:
+    """Its process was killed, or its network went away: nobody hung up."""
+    house = someone()
+    answering = listening(start("answer", "--identity", house, "--once", "--auto", "--json"))
+    calling = start("call", house, "--identity", someone(), "--json")
+    for process in (calling, answering):
+        assert process.stderr is not None
+        while process.stderr.readline().strip() != "active":
+            assert process.poll() is None
+    answering.kill()
+    said, errors = calling.communicate(timeout=PATIENCE_S)
+    assert (calling.returncode, json.loads(said)["cut_off"]) == (4, "the other side was lost"), errors
+
+
+@pytest.mark.parametrize("whose", ["door", "house"])
+def test_a_side_ends_with_4_and_the_reason_when_its_key_is_revoked_in_the_call(
+    start: Start, closed: LocalStack, site: Site, tmp_path: Path, whose: str
+) -> None:
+    """A script tells a call that was cut off from one that somebody ended; the other side was hung up on."""
+    names = {"door": someone(), "house": someone()}
+    base = {"UTD_BASE_URL": closed.base_url, "UTD_APP_ID": closed.app_id}
+    house, door = ({**base, "UTD_APP_KEY": closed.issue_key(names[who])} for who in ("house", "door"))
+    picture = tmp_path / "seen.png"
+    answering = listening(
+        start(
+            *("answer", "--identity", names["house"], "--once", "--auto", "--json"),
+            *("--snapshot", str(picture)),
+            **house,
+        )
+    )
+    calling = start("call", names["house"], "--identity", names["door"], "--video", "--json", **door)
+    eventually(picture.exists, "they see each other", PATIENCE_S)
+    rows = site.server().ask("GET", f"{routes.KEYS}?per_page=100").json()["data"]
+    key_id = next(row["key_id"] for row in rows if row["identity"] == names[whose])
+    assert site.server().ask("DELETE", routes.key(key_id)).status_code == 200
+    ends = {}
+    for who, process in (("door", calling), ("house", answering)):
+        said, errors = process.communicate(timeout=PATIENCE_S)
+        ends[who] = json.loads(said)["cut_off"]
+        assert process.returncode == (4 if who == whose else 0)
+        assert ("the call was cut off: This app key was revoked" in errors) is (who == whose)
+    assert str(ends.pop(whose)).startswith("This app key was revoked")
+    assert list(ends.values()) == [None]
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,8 @@ class CallLife:
         """To be ended by us: our own call, or one that this device accepted."""
         self.answering = False
         """This device's accept is under way: that the call is active is no news then."""
+        self.end_reason: str | None = None
+        """The engine's word for why the call ended."""
         self.last_word = time.monotonic()
         """When the engine was last heard about this call."""
         self.timer: Timer | None = None
@@ -73,6 +75,7 @@ class CallLife:
             self._rev = news.rev
         if self.call is not None:
             self.call = _merge(self.call, news)
+        self.end_reason = news.end_reason or self.end_reason
         if news.status is S.ACTIVE and not self.ours:
             return None if self.answering else self.finish(S.ENDED)  # answered on another device
         if self.status is None and news.status is not S.INITIATING:

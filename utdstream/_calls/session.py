@@ -77,6 +77,15 @@ class UTDCallSession(UTDSession):
         self._joining = CallJoining(self._present, self._follower, self._media, parts.api)
         self._ending = CallEnding(self._present, self._media, parts.api)
 
+    @property
+    def end_reason(self) -> str | None:
+        """Why the call ended, in the engine's word (`callee_hangup`); None while it goes on, or if none was told.
+
+        A call whose media room was lost may have none: `connection` says why.
+        """
+        life = self._present.life
+        return None if life is None else life.end_reason
+
     # -- the caller ------------------------------------------------------------------------------
 
     def start(

@@ -37,8 +37,15 @@ from utdstream.config import DEFAULT_BASE_URL, ClientConfig
 from utdstream.one_line import one_line
 from utdstream.synthetic import FileMicrophone, PatternCamera, RecordingSpeaker, ToneMicrophone
 
-ANSWERED, FAILED, NOT_ANSWERED = 0, 1, 3
+ANSWERED, FAILED, NOT_ANSWERED, CUT_OFF = 0, 1, 3, 4
 SNAPSHOT_S = 12.0
+_ENDS = {
+    "max_duration": "it reached the longest time that the engine allows",
+    "participant_left": "the other side was lost",
+}
+"""What the engine's words for an end mean that was no hang-up."""
+_LEFT = (None, "CLIENT_INITIATED", "ROOM_DELETED")
+"""Why a media room is left when a call is over; another reason: it was lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +113,7 @@ def call(phone: Phone, callee: str, *, video: bool, patience_s: float) -> int:
                 facts["answered"] = True
                 facts["seconds"] = _talk(session, phone, problems)
         facts["call_id"] = session.call_id.value
+        facts["cut_off"] = _cut_off(client, session, phone, "callee")
         session.end()
     return _done(facts, statuses, problems, phone)
 
@@ -175,8 +183,10 @@ def _take(client: UTDStreamClient, incoming: IncomingCall, phone: Phone, how: st
                 session.accept(incoming.call_id)
                 facts["answered"] = True
                 facts["seconds"] = _talk(session, phone, problems)
+                facts["cut_off"] = _cut_off(client, session, phone, "caller")
                 session.end()
         except (Conflict, CallNotAnswered, SessionClosed):
+            facts["cut_off"] = _cut_off(client, session, phone, "caller")
             print("the call was over before it was answered", file=phone.progress, flush=True)
     return _done(facts, statuses, problems, phone)
 
@@ -248,6 +258,21 @@ def _talk(session: UTDCallSession, phone: Phone, problems: list[str]) -> float:
     return round(time.monotonic() - began, 1)
 
 
+def _cut_off(client: UTDStreamClient, session: UTDCallSession, phone: Phone, other: str) -> str | None:
+    """Says why a call ended that neither side hung up; None: one did, or it goes on. Blocks: as a sign-in does."""
+    reason, lost = session.end_reason, session.connection.value.reason
+    hung_up = (f"{other}_hangup", f"{other}_cancelled", "answered_elsewhere")
+    if session.status.value is not UTDCallStatus.ENDED or reason in hung_up:
+        return None
+    try:
+        client.authenticate(identity=phone.identity, name=phone.name)
+    except UTDStreamException as error:  # the key was revoked, the identity is banned, the engine is away
+        return error.message
+    if reason is not None:
+        return _ENDS.get(reason, f"it was ended for {phone.identity}, but not here ({reason})")
+    return None if lost in _LEFT else f"the media room was lost ({lost})"
+
+
 def _done(facts: dict[str, object], statuses: list[str], problems: list[str], phone: Phone) -> int:
     """Prints what became of one call, whose session is disposed. Returns the exit status."""
     facts["status"] = statuses[-1] if statuses else None
@@ -256,6 +281,9 @@ def _done(facts: dict[str, object], statuses: list[str], problems: list[str], ph
         facts["record"] = str(phone.record)
     if phone.snapshot is not None and facts["answered"] and not problems:
         facts["snapshot"] = str(phone.snapshot)
+    cut_off = facts.setdefault("cut_off", None)
+    if cut_off is not None:
+        print(f"utdstream: the call was cut off: {cut_off}", file=sys.stderr)
     for problem in problems:
         print(f"utdstream: {problem}", file=sys.stderr)
     if phone.as_json:
@@ -264,6 +292,8 @@ def _done(facts: dict[str, object], statuses: list[str], problems: list[str], ph
         print(f"talked for {facts['seconds']} s", flush=True)
     else:
         print("not answered", flush=True)
+    if cut_off is not None:
+        return CUT_OFF
     if not facts["answered"]:
         return NOT_ANSWERED
     return FAILED if problems else ANSWERED
