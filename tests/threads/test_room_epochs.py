@@ -69,12 +69,15 @@ class Watching:
         media.facts.connected.set(True)
         return life
 
+    def host_comes(self) -> None:
+        """The host is seen."""
+        self.session._stage.set((UTDStageMember(identity="host", role="host"),))
+        self.session._media.facts.remote_participants.set((RemoteParticipant(identity="host"),))
+
     def host_vanishes(self) -> None:
         """The host is seen, and is gone."""
-        self.session._stage.set((UTDStageMember(identity="host", role="host"),))
-        people = self.session._media.facts.remote_participants
-        people.set((RemoteParticipant(identity="host"),))
-        people.set(())
+        self.host_comes()
+        self.session._media.facts.remote_participants.set(())
 
     def hears(self, kind: str) -> None:
         """A server's message in the room."""
@@ -116,6 +119,27 @@ def test_ended_when_the_host_does_not_return_is_told(
     """The same, without the leave."""
     monkeypatch.setattr(live_stream, "HOST_RETURN_S", 0.05)
     watching.host_vanishes()
+    watching.work_is_done()
+    assert watching.told == ["host_gone"]
+
+
+@pytest.mark.parametrize("state", [ConnectionState.DISCONNECTED, ConnectionState.RECONNECTING])
+def test_ended_when_the_viewers_own_link_is_away_is_not_told(
+    watching: Watching, monkeypatch: pytest.MonkeyPatch, state: ConnectionState
+) -> None:
+    """Whoever is out of the room sees nobody: the host's absence counts again once the viewer is back."""
+    monkeypatch.setattr(live_stream, "HOST_RETURN_S", 0.05)
+    facts = watching.session._media.facts
+    watching.host_comes()
+    if state is ConnectionState.DISCONNECTED:
+        facts.show_disconnected("SIGNAL_CLOSE")
+    else:
+        facts.connection.set(Connection(state))
+        facts.connected.set(False)
+        facts.remote_participants.set(())
+    watching.work_is_done()
+    assert watching.told == []
+    watching.join()
     watching.work_is_done()
     assert watching.told == ["host_gone"]
 

@@ -76,6 +76,7 @@ class UTDLiveStreamSession(RoomSession):
         self._on_stage = False
         self._stage_wish = PlaceWish()
         self._end_said = False
+        self._host_seen = False
         self._host_gone: Timer | None = None
         self._place = Changes(self._turn)
         self._invitations = Changes(self._turn)
@@ -274,18 +275,25 @@ class UTDLiveStreamSession(RoomSession):
 
     def _on_people(self, change: Change[tuple[RemoteParticipant, ...]]) -> None:
         super()._on_people(change)
+        self._mind_the_host(self._room.connection.value.state)
+
+    def _mind_the_host(self, state: ConnectionState) -> None:
+        """Waits for a host that went, as long as this viewer is in the room: out of it, nobody is seen."""
         host = self._host()
-        if host is None or self._is_host:
-            return
-        before, now = ({person.identity for person in side} for side in (change.old, change.new))
-        if host in now and self._host_gone is not None:
+        is_here = host is not None and any(
+            person.identity == host for person in self._room.remote_participants.value
+        )
+        self._host_seen = self._host_seen or is_here
+        is_missed = self._host_seen and not is_here and state is ConnectionState.CONNECTED
+        if self._host_gone is not None and not is_missed:
             self._host_gone.cancel()
             self._host_gone = None
-        elif host in before and host not in now and self._room.connected.value:
+        elif self._host_gone is None and is_missed and not self._is_host:
             self._host_gone = self._work.call_later(HOST_RETURN_S, lambda: self._over("host_gone"))
 
     def _on_connection(self, change: Change[Connection]) -> None:
         super()._on_connection(change)
+        self._mind_the_host(change.new.state)
         if change.new.state is ConnectionState.RECONNECTING:
             self._stage_wish.begin()
         elif change.old.state is ConnectionState.RECONNECTING:
