@@ -4,8 +4,9 @@ Owns: the broker connection, its session, the device's presence. The only import
 more than 400 lines); paho is reached late, when the transport is started. Must not import `_rest`, `_livekit` or a
 session.
 
-1. One daemon thread per transport (`utdstream-mqtt-…`) does everything: it connects, reads, writes, and
-   calls the sink, which never blocks. Nothing a broker sends or refuses ends it; it retries until `stop()`.
+1. One daemon thread per connection (`utdstream-mqtt-…`) does everything: it connects, reads, writes, and
+   calls the sinks, which never block. Nothing a broker sends or refuses ends it; it retries until `stop()`.
+   Transports of one identity, broker and login share a connection (`utdstream._rings.listeners`).
 2. paho's external-loop interface is used instead of its own thread: a retry can then be interrupted at once,
    a malformed packet cannot end the thread, and a connection without an answer has a deadline.
 3. MQTT 5, clean start false, a session expiry and a fixed client id: all of them, or a call that rings while
@@ -38,6 +39,7 @@ from utdstream._rings.broker import (
     wished_tls,
 )
 from utdstream._rings.inbox import IncomingSink
+from utdstream._rings.listeners import Listener, Listeners, SharedLines
 from utdstream._wire import messages
 from utdstream.backoff import Backoff
 from utdstream.checks import requirement
@@ -55,8 +57,11 @@ _log = logging.getLogger(__name__)
 
 SESSION_EXPIRY_S = 86_400
 """How long the broker keeps what came while the device was away (calls themselves expire sooner)."""
-KEEPALIVE_S = 15
-"""A dead connection is noticed within twice this; the inbox asks the engine meanwhile."""
+KEEPALIVE_S = 4
+"""A dead connection is noticed within twice this: the inbox's `connected` is right ten seconds after a lost link.
+
+Each four seconds of silence cost two packets of two bytes and two wakeups; the inbox asks the engine as often.
+"""
 
 _ANSWER_TIMEOUT_S = 5.0
 _BETWEEN_ATTEMPTS = Backoff(first_s=0.2, most_s=1.0)
@@ -67,7 +72,6 @@ _RETRY_TAKEN_OVER_S = 10.0
 _SHORT_LIVED_S, _SHORT_LIVED_IN_A_ROW = 5.0, 3
 _STOP_S = 2.0
 _GOODBYE_S = 0.5
-_LOOP_S = 5.0
 _MAX_PACKET_BYTES = 4 * MAX_EVENT_BYTES
 _SESSION_TAKEN_OVER = 0x8E
 _ENDED = "the connection ended"
@@ -103,8 +107,8 @@ class MqttIncomingCalls:
         )
         self._topic: str | None = None
         self._renewed: Callable[[bool], MqttLogin | None] = lambda is_refused: None
-        self._lock = threading.Lock()
-        self._line: _Line | None = None
+        self._lock = threading.RLock()
+        self._listening: tuple[_Line, Listener] | None = None
 
     @classmethod
     def from_login(
@@ -136,33 +140,47 @@ class MqttIncomingCalls:
     @property
     def problem(self) -> str | None:
         """Why no call can be heard now, in a sentence; None while all is well or not begun. Any thread."""
-        line = self._line
-        return None if line is None else line.problem
+        listening = self._listening
+        return None if listening is None else listening[0].problem
 
     def start(self, *, app_id: str, identity: str, sink: IncomingSink) -> None:
         """Begins to connect, in the background and for ever. Does not block.
 
+        A second transport of this process with the same broker, login and identity shares the connection.
         Raises: InvalidConfig when paho-mqtt is not installed or the password file cannot be read; UsageError
         when it is started already.
         """
         _load_paho()
         self._broker.read_password()
+        listener = Listener(sink, self._renewed)
+        topic = self._topic or messages.calls_topic(app_id, identity)
+        presence = messages.availability_topic(app_id, identity)
+        client_id = self._broker.client_id or default_client_id(
+            app_id, identity, self._broker.read_password()
+        )
+
+        own = "device an identity" if self._topic is not None else "a client_id"
+        remedy = f"stop it, or give each {own} of its own"
+
+        def line() -> _Line:
+            return _Line(self._broker, topic, presence, client_id, identity, remedy)
+
         with self._lock:
-            if self._line is not None:
+            if self._listening is not None:
                 raise UsageError(f"{self!r} is started already: one transport serves one inbox")
-            self._line = _Line(self._broker, self._topic, app_id, identity, sink, self._renewed)
-            self._line.thread.start()
+            key = (self._broker.is_the_same_as(), topic, presence, client_id)
+            self._listening = (_LINES.join(key, line, listener), listener)
 
     def stop(self) -> None:
-        """Says offline, disconnects and ends the thread. Idempotent, any thread.
+        """Hears no more; the last one on its connection says offline, disconnects and ends the thread.
 
-        Blocks: two seconds at most. A thread that hangs in name resolution is left to end by itself; it calls
-        the sink no more.
+        Idempotent, any thread. Blocks: two seconds at most. A thread that hangs in name resolution is left to end
+        by itself; it calls the sink no more.
         """
         with self._lock:
-            line, self._line = self._line, None
-        if line is not None:
-            line.stop()
+            listening, self._listening = self._listening, None
+        if listening is not None:
+            _LINES.leave(*listening)
 
     def __repr__(self) -> str:
         return f"MqttIncomingCalls({self._broker})"
@@ -182,48 +200,37 @@ class _Attempt:
 
 
 class _Line:
-    """The life of a transport between `start` and `stop`: its thread, one connection after the other."""
+    """The life of a connection between `start` and `stop`: its thread, one attempt after the other."""
 
     def __init__(
-        self,
-        broker: Broker,
-        topic: str | None,
-        app_id: str,
-        identity: str,
-        sink: IncomingSink,
-        renewed: Callable[[bool], MqttLogin | None],
+        self, broker: Broker, topic: str, presence: str, client_id: str, identity: str, remedy: str
     ) -> None:
         self._broker = broker
-        self._renewed = renewed
-        self._sink = sink
+        self._topic = topic
+        self._presence = presence
+        self._client_id = client_id
         self._name = f"mqtt {broker.host}:{broker.port} {identity}"
-        self._topic = topic or messages.calls_topic(app_id, identity)
-        self._presence = messages.availability_topic(app_id, identity)
-        self._client_id = broker.client_id or default_client_id(app_id, identity, broker.read_password())
+        self.listeners = Listeners()
         self.problem: str | None = None
         """Why it is down, as the log was told; None while it is up."""
-        self._told_up: bool | None = None
         self._short_lived = 0
         self._is_login_refused = False
         self._refused_since: float | None = None
-        self._rival = f"another client signed in as {identity} in its place: stop it, or give each " + (
-            "device an identity of its own" if topic is not None else "a client_id of its own"
-        )
-        # Guards "no call of the sink begins after stop": held while the sink is called, which never blocks.
-        self._sink_lock = threading.RLock()
+        self._rival = f"another client signed in as {identity} in its place: {remedy}"
         self._stopping = threading.Event()
         self._wake_read, self._wake_write = socket.socketpair()
         self._wake_read.setblocking(False)
-        self.thread = threading.Thread(target=self._run, name=f"utdstream-mqtt-{identity}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"utdstream-mqtt-{identity}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
 
     def stop(self) -> None:
         self._stopping.set()
         with suppress(OSError):
             self._wake_write.send(b"x")
-        if self.thread is not threading.current_thread():
-            self.thread.join(_STOP_S)
-        with self._sink_lock:
-            self._sink = _NOBODY
+        if self._thread is not threading.current_thread():
+            self._thread.join(_STOP_S)
 
     # -- the thread ------------------------------------------------------------------------------
 
@@ -250,7 +257,7 @@ class _Line:
         attempt: _Attempt | None = None
         why = _ENDED
         try:
-            login = self._renewed(self._is_login_refused)
+            login = self.listeners.login(self._is_login_refused)
             attempt = _Attempt(self._new_client(login), is_login_given=login is not None)
             self._bind(attempt)
             self._pump(attempt)
@@ -359,8 +366,7 @@ class _Line:
             if message.retain or message.topic != self._topic:
                 _log.debug("%s: a retained or foreign message was ignored", self._name)
                 return
-            with self._sink_lock:
-                self._sink.message(bytes(message.payload))
+            self.listeners.message(bytes(message.payload))
 
         def on_disconnect(
             _client: Client,
@@ -394,7 +400,7 @@ class _Line:
                 return
             if not attempt.up_at is not None and time.monotonic() > answer_by:
                 raise TimeoutError("the broker accepted the connection and stayed silent")
-            self._wait_and_serve(client, sock, _LOOP_S if attempt.up_at is not None else 0.5)
+            self._wait_and_serve(client, sock, KEEPALIVE_S if attempt.up_at is not None else 0.5)
         if attempt.up_at is not None:
             self._say_goodbye(client)
 
@@ -426,30 +432,17 @@ class _Line:
     def _tell_up(self) -> None:
         _log.info("%s: listening for incoming calls", self._name)
         self.problem = None
-        self._tell(True)
+        self.listeners.connection(True)
 
     def _tell_down(self, why: str, level: int = logging.WARNING) -> None:
         if why != self.problem:
             self.problem = why
             _log.log(level, "%s: not listening for incoming calls, trying again: %s", self._name, why)
-        self._tell(False)
-
-    def _tell(self, up: bool) -> None:
-        with self._sink_lock:
-            if self._told_up != up:
-                self._told_up = up
-                self._sink.connection(up)
+        self.listeners.connection(False)
 
 
-class _Nobody:
-    """The sink of a stopped line."""
-
-    def message(self, payload: bytes) -> None: ...
-
-    def connection(self, up: bool) -> None: ...
-
-
-_NOBODY = _Nobody()
+_LINES: SharedLines[_Line] = SharedLines()
+"""Of this process."""
 
 
 def _drop(client: Client) -> None:

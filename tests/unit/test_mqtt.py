@@ -391,17 +391,23 @@ def test_client_id_when_the_password_is_not_known_cannot_be_computed() -> None:
 
 
 def test_device_when_its_id_is_taken_says_so(
-    broker: Mosquitto, sink: Sink, transport: MqttIncomingCalls, caplog: pytest.LogCaptureFixture
+    broker: Mosquitto, sink: Sink, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Two devices with one identity (a copied card) would throw each other out for ever: say it and step back."""
+    """Two logins with one client id would throw each other out for ever: say it and step back."""
     other_sink = Sink()
-    other = MqttIncomingCalls(host="127.0.0.1", port=broker.port)
+    one, other = (
+        MqttIncomingCalls(host="127.0.0.1", port=broker.port, username=name, client_id="the-same")
+        for name in ("one", "other")
+    )
+    one.start(app_id=APP, identity=ME, sink=sink)
+    assert sink.up.wait(5)
     other.start(app_id=APP, identity=ME, sink=other_sink)
     try:
         assert other_sink.up.wait(5)
         assert sink.down.wait(5)
         eventually(lambda: f"another client signed in as {ME}" in caplog.text, "the log names the cause")
     finally:
+        one.stop()
         other.stop()
 
 
@@ -420,6 +426,25 @@ def test_connection_when_reset_before_its_handshake_leaves_nothing_open() -> Non
             tidy(ssl.create_default_context()).wrap_socket(line, server_hostname="localhost")
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(descriptor)
+
+
+def test_transports_when_two_are_of_one_identity_share_one_connection(
+    broker: Mosquitto, sink: Sink, transport: MqttIncomingCalls
+) -> None:
+    """Each hears all there is; the device is offline when the last has gone, and online until then."""
+    second_sink = Sink()
+    second = MqttIncomingCalls(host="127.0.0.1", port=broker.port)
+    second.start(app_id=APP, identity=ME, sink=second_sink)
+    assert second_sink.up.is_set(), "told at once that it is up"
+    publish(broker, b"ring")
+    assert [each.payloads.get(timeout=5) for each in (sink, second_sink)] == [b"ring"] * 2
+    transport.stop()
+    publish(broker, b"again")
+    assert second_sink.payloads.get(timeout=5) == b"again"
+    assert presence_of(broker) == b"online"
+    assert (sink.payloads.empty(), sink.ups, second_sink.ups) == (True, [True], [True])
+    second.stop()
+    assert presence_of(broker) == b"offline"
 
 
 def test_login_when_it_names_an_authority_is_checked_against_that_one(

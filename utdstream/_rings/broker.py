@@ -11,6 +11,7 @@ import socket
 import ssl
 import traceback
 import uuid
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -54,6 +55,14 @@ class Broker:
             raise InvalidConfig(
                 f"the MQTT password file {self.password_file} cannot be read: {error}"
             ) from error
+
+    def is_the_same_as(self) -> Hashable:
+        """Returns what another one must have too for one connection to serve both. Holds the password."""
+        trust = None
+        if self.tls is not None:
+            authorities = frozenset(self.tls.get_ca_certs(binary_form=True))
+            trust = (self.tls.verify_mode, self.tls.check_hostname, authorities)
+        return (self.host, self.port, self.username, self.password, self.password_file, trust)
 
     def refuses_clear_text(self) -> str | None:
         """Says so when this is spoken to in clear and takes TLS alone. Blocks: a second at most."""
