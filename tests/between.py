@@ -8,9 +8,11 @@ from collections.abc import Callable
 import requests
 from small_engine import Answer, Hangup, Request, SmallEngine
 
+from utdstream._wire import routes
 from utdstream.testing import LocalStack
 
 FORWARD_S = 20.0
+TIME = routes.HEADER_TIME.lower()
 
 
 class Held:
@@ -38,6 +40,7 @@ class Between:
         self._before: dict[str, Callable[[], object]] = {}
         self._after: dict[str, Callable[[], object]] = {}
         self._held: list[Held] = []
+        self.is_silent_about_time = False
         self.url = self._engine.url
 
     def hold_requests(self, path_end: str) -> Held:
@@ -58,6 +61,11 @@ class Between:
                 raise Hangup
 
         self._after[path_end] = lose
+
+    def say_date(self, date: str, *, alone: bool = False) -> None:
+        """Has a clock of its own from now on; `alone`: the engine's word on the time is not passed on."""
+        self._engine.date = date
+        self.is_silent_about_time = alone
 
     def pass_all(self) -> None:
         """Does nothing more to what comes from now on."""
@@ -98,7 +106,8 @@ class Between:
         kept = {
             name: value
             for name, value in answer.headers.items()
-            if name.lower() in ("content-type", "retry-after")
+            if name.lower()
+            in ("content-type", "retry-after", *(() if self.is_silent_about_time else (TIME,)))
         }
         return answer.status_code, kept, answer.content
 

@@ -26,6 +26,8 @@ class SmallEngine:
     def __init__(self) -> None:
         self.requests: list[Request] = []
         self.open: list[socket.socket] = []
+        self.date: str | None = None
+        """What it says in `Date`; None: the time."""
         self.respond: Respond = lambda request: reply({})
         engine = self
 
@@ -49,6 +51,9 @@ class SmallEngine:
                     self.close_connection = True
 
             do_GET = do_DELETE = do_POST  # noqa: N815 - the names http.server wants
+
+            def date_time_string(self, timestamp: float | None = None) -> str:
+                return engine.date or super().date_time_string(timestamp)
 
             def setup(self) -> None:
                 super().setup()

@@ -19,6 +19,7 @@ from utdstream._rest import http as rest
 from utdstream._rest.api import Actor, EngineApi
 from utdstream._rest.http import Http, Job, check_base_url, map_error
 from utdstream._threads.deadline import Deadline
+from utdstream._wire import routes
 from utdstream.errors import (
     AuthenticationFailed,
     Conflict,
@@ -327,16 +328,16 @@ def test_request_when_the_body_is_compressed_reads_it(http: Http, engine: SmallE
         ask(http, engine)
 
 
-def test_clock_when_the_engine_tells_its_date_follows_it(http: Http, engine: SmallEngine) -> None:
-    """A device without a clock believes the engine; rubbish is ignored."""
-    engine.respond = lambda request: reply({}, Date="Tue, 01 Jan 2030 00:00:00 GMT")
+def test_clock_when_the_engine_tells_its_time_follows_it(http: Http, engine: SmallEngine) -> None:
+    """A device without a clock believes the engine, and no `Date` beside it, which may be a proxy's."""
+    engine.respond = lambda request: (200, {routes.HEADER_TIME: "1893456000000"}, b"{}")
     ask(http, engine)
-    # the small server adds a Date of its own, before ours: requests joins both
-    http._learn_clock("Tue, 01 Jan 2030 00:00:00 GMT")
-    assert http.now().isoformat().startswith("2030-01-01T00:00:0")
-    for rubbish in (None, "", "yesterday", "Tue, 99 Jan 2030 00:00:00 GMT"):
-        http._learn_clock(rubbish)
-    assert http.now().year == 2030
+    told = http.clock.told()
+    assert told is not None
+    assert told.isoformat().startswith("2030-01-01T00:00:0")
+    engine.respond = lambda request: reply({})
+    ask(http, engine)
+    assert http.clock.now().year == 2030
 
 
 @pytest.mark.parametrize(

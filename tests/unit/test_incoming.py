@@ -64,6 +64,7 @@ class Engine:
     def __init__(self) -> None:
         self.calls: dict[str, UTDCall] = {}
         self.time = NOW
+        self.tells_time = True
         self.lists = 0
         self.gets: list[str] = []
         self.down = False
@@ -72,8 +73,8 @@ class Engine:
         self.after_list: list[Callable[[], None]] = []
         self.lock = threading.Lock()
 
-    def now(self) -> datetime:
-        return self.time
+    def told_time(self) -> datetime | None:
+        return self.time if self.tells_time else None
 
     def get_call(self, call_id: str, deadline: Deadline) -> UTDCall:
         self.gets.append(call_id)
@@ -163,6 +164,7 @@ class Desk:
         self.answers = Answers(self.engine)
         self.rings: list[IncomingCall] = []
         self.cancels: list[CallCancelled] = []
+        self.markers = 0
         self.inbox = self.answers.inbox = self.open(ring_poll_s)
         self.inbox.ringing.subscribe(self.rings.append)
         self.inbox.cancelled.subscribe(self.cancels.append)
@@ -185,7 +187,8 @@ class Desk:
 
     def settle(self) -> None:
         """Everything sent so far has been worked on: a marker call has rung after it."""
-        marker = f"marker{len(self.rings)}"
+        self.markers += 1
+        marker = f"marker{self.markers}"
         self.transport.tell(self.engine.has(marker))
         eventually(lambda: self.rings and self.rings[-1].call_id == marker, "the marker rang")
         self.rings.pop()
@@ -561,6 +564,78 @@ def test_answer_when_given_past_the_inbox_is_no_cancel(desk: Desk) -> None:
         desk.transport.tell(desk.engine.becomes("c1", S.ACTIVE), messages.CALL_ANSWERED_ELSEWHERE)
     desk.settle()
     assert desk.cancels == []
+
+
+def test_answer_when_its_message_comes_only_meanwhile_neither_rings_nor_cancels(desk: Desk) -> None:
+    """Answered by the id that a push brought: what the broker brings later is this device's own call."""
+    call = desk.engine.has("c1")
+    with desk.inbox.answering("c1"):
+        desk.transport.tell(call)
+        desk.settle()
+        assert desk.rings == []
+        desk.transport.tell(desk.engine.becomes("c1", S.ACTIVE), messages.CALL_ANSWERED_ELSEWHERE)
+    desk.transport.tell(call)
+    desk.settle()
+    assert (desk.rings, desk.cancels) == ([], [])
+
+
+def test_answer_when_it_fails_before_the_call_rang_lets_it_ring(desk: Desk) -> None:
+    """An accept of an id whose ring was not confirmed yet takes that ring from nobody."""
+    with pytest.raises(EngineUnreachable), desk.inbox.answering("c1"):  # noqa: PT012 - what fails is the answer
+        desk.transport.tell(desk.engine.has("c1"))
+        desk.settle()
+        raise EngineUnreachable("lost")
+    desk.rang("c1")
+    assert desk.cancels == []
+
+
+def test_answer_when_two_are_given_at_once_is_no_cancel_of_the_one_that_won(desk: Desk) -> None:
+    """The first fails while the second is under way: what becomes of the call is still ours."""
+    desk.transport.tell(desk.engine.has("c1"))
+    desk.rang("c1")
+    with desk.inbox.answering("c1"):
+        with pytest.raises(Conflict), desk.inbox.answering("c1"):
+            raise Conflict("being answered", 409)
+        desk.transport.tell(desk.engine.becomes("c1", S.ACTIVE), messages.CALL_ANSWERED_ELSEWHERE)
+        desk.settle()
+    desk.settle()
+    assert desk.cancels == []
+
+
+@pytest.mark.parametrize(
+    ("status", "fields"),
+    [(S.ACTIVE, {}), (S.ENDED, {"answered_at": NOW}), (S.REJECTED, {})],
+)
+def test_answer_when_it_was_taken_and_failed_then_is_not_told_as_another_devices(
+    desk: Desk, status: UTDCallStatus, fields: dict[str, object]
+) -> None:
+    """The room could not be joined, or the engine's answer was lost: the ring ended, and nobody else did it."""
+    desk.transport.tell(desk.engine.has("c1"))
+    desk.rang("c1")
+    with pytest.raises(EngineUnreachable), desk.inbox.answering("c1"):
+        raise EngineUnreachable("the room cannot be reached")
+    desk.transport.tell(desk.engine.becomes("c1", status, **fields), messages.CALL_ANSWERED_ELSEWHERE)
+    eventually(lambda: [cancel.reason for cancel in desk.cancels] == [CancelReason.ENDED], "it is told")
+
+
+def test_ring_when_the_engine_never_told_its_time_is_judged_by_its_state(desk: Desk) -> None:
+    """Without the engine's own word there is no clock to call anything expired by."""
+    desk.engine.tells_time = False
+    desk.transport.tell(desk.engine.has("c1", expires_at=NOW - timedelta(days=400)))
+    desk.transport.tell(desk.engine.has("over", S.MISSED))
+    desk.settle()
+    desk.rang("c1")
+    desk.count(expired=0, suppressed=1)
+
+
+def test_ring_when_nobody_tells_the_time_ends_after_its_own_length(quick_desk: Desk) -> None:
+    """How long it rings is the difference of two times of the engine: no clock is needed for that."""
+    quick_desk.engine.tells_time = False
+    call = quick_desk.engine.has("c1", expires_at=NOW - timedelta(seconds=5))
+    assert call.created_at is not None
+    quick_desk.rang("c1")
+    quick_desk.engine.down = True
+    eventually(lambda: [cancel.reason for cancel in quick_desk.cancels] == ["missed"], "the ring ends")
 
 
 def test_messages_when_there_are_too_many_are_dropped_and_the_poll_finds_the_call(desk: Desk) -> None:

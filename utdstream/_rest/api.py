@@ -90,8 +90,12 @@ class EngineApi:
         self._http.close()
 
     def now(self) -> datetime:
-        """Returns the engine's clock, aware, UTC."""
-        return self._http.now()
+        """Returns the engine's clock as far as it is known, aware, UTC."""
+        return self._http.clock.now()
+
+    def told_time(self) -> datetime | None:
+        """Returns the engine's clock by its own word, aware, UTC; None when it never said it."""
+        return self._http.clock.told()
 
     @property
     def actor(self) -> Actor | None:

@@ -1,7 +1,7 @@
 """One HTTP request with a deadline that really holds, also against DNS that hangs and a silent server.
 
 Owns: `requests`, the `utdstream-rest-N` threads, time-outs, the one retry, the mapping of every foreign
-error, the engine's clock. Must not know what a call is.
+error. Must not know what a call is.
 
 The request runs on one of up to four daemon threads; the caller waits for the answer to its deadline and
 not a moment longer. A thread that is stuck goes on alone: what it brings too late is handed to `undo`.
@@ -16,13 +16,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from utdstream._rest.clock import EngineClock
 from utdstream._threads.deadline import Deadline
 from utdstream._threads.errands import start_thread
 from utdstream._wire import codec
@@ -116,13 +115,7 @@ class Http:
         """What runs detached; written in single steps, without a lock."""
         self._late: dict[int, Job] = {}
         """Requests under way that were given up; likewise."""
-        self._clock_offset_s: float | None = None
-
-    def now(self) -> datetime:
-        """Returns the engine's time (from its `Date` headers and our monotonic clock); the device's until told."""
-        if self._clock_offset_s is None:
-            return datetime.now(timezone.utc)
-        return datetime.fromtimestamp(time.monotonic() + self._clock_offset_s, timezone.utc)
+        self.clock = EngineClock()
 
     def request(
         self,
@@ -275,6 +268,7 @@ class Http:
                 auth=_keep_headers,
                 verify=self._verify,
             ) as response:
+                self.clock.learn(response.headers)
                 raw = self._read(response, job)
         except requests.RequestException as error:
             if only_tls(error, job.url):
@@ -288,7 +282,6 @@ class Http:
             ) from error
         status, headers = response.status_code, response.headers
         del response  # an error that is raised below would keep its connection open as long as it lives
-        self._learn_clock(headers.get("Date"))
         return self._interpret(status, headers, raw, host)
 
     def _read(self, response: requests.Response, job: Job) -> bytes:
@@ -315,15 +308,6 @@ class Http:
                 if job.undo is None or time.monotonic() - late_at > READ_TIMEOUT_S:
                     break  # nobody wants the rest of a body that trickles, or has waited long enough for it
         return bytes(raw)
-
-    def _learn_clock(self, date: str | None) -> None:
-        try:
-            told = parsedate_to_datetime(date) if date else None
-        except (TypeError, ValueError):
-            return
-        if told is not None:
-            middle = told + timedelta(milliseconds=500)  # the header cuts to whole seconds
-            self._clock_offset_s = middle.timestamp() - time.monotonic()
 
     @staticmethod
     def _interpret(status: int, headers: Mapping[str, str], raw: bytes, host: str) -> codec.JsonObject:

@@ -7,6 +7,9 @@ every method under its own lock. Must not import anything but vocabulary and `_w
    older one that is replayed fails verification, because its call is over).
 2. Every question to the engine begins with a `mark`. A cancel heard after the mark makes the answer "it
    rings" too old to act on, and the engine is asked again.
+3. What this device is answering neither begins nor stops to ring, also when its message comes only then. An answer
+   that failed without the engine's no may have been taken all the same: its end is nobody else's doing.
+4. `now` is the engine's clock by its own word, None when it never said: then what it shows as ringing rings.
 """
 
 from __future__ import annotations
@@ -44,7 +47,14 @@ class Stage(Enum):
 
     PENDING = "its message came; the engine has not confirmed it yet"
     RUNG = "it rings"
-    ANSWERING = "this device is answering it"
+
+
+class OwnAnswer(Enum):
+    """How this device's answer to a call ended."""
+
+    TAKEN = "the engine took it"
+    REFUSED = "the engine said no"
+    UNKNOWN = "it failed, or nobody knows"
 
 
 class Todo(Enum):
@@ -65,6 +75,24 @@ class Live:
     since: float
     tries: int = 0
     confirm_waits: bool = False
+    maybe_answered: bool = False
+    """This device tried to answer it, and may have done so."""
+
+    def over_as(self, reason: CancelReason) -> CancelReason:
+        """Returns why it stopped ringing, as far as this device can tell."""
+        elsewhere = reason in (CancelReason.ANSWERED_ELSEWHERE, CancelReason.REJECTED_ELSEWHERE)
+        return CancelReason.ENDED if self.maybe_answered and elsewhere else reason
+
+    def is_overdue(self, now: datetime | None, monotonic: float) -> bool:
+        """True when it rings past its end."""
+        call = self.call
+        if call.expires_at is None or (now is None and call.created_at is None):
+            return monotonic - self.since > _RING_WITHOUT_EXPIRY_S
+        if now is None and call.created_at is not None:  # both are the engine's: the ring time is sure
+            return (
+                timedelta(seconds=monotonic - self.since) > call.expires_at - call.created_at + _EXPIRY_GRACE
+            )
+        return now is not None and now - call.expires_at > _EXPIRY_GRACE
 
 
 class RingBook:
@@ -74,12 +102,13 @@ class RingBook:
         self._identity = identity
         self._live: dict[str, Live] = {}
         self._past: OrderedDict[str, bool] = OrderedDict()  # call id -> it rang
+        self._answering: Counter[str] = Counter()  # call id -> answers under way
         self._cancel_hints: OrderedDict[str, int] = OrderedDict()  # call id -> mark of its newest hint
         self.mark = 0
         self.counts: Counter[str] = Counter()
 
-    def take(self, event: messages.CallEvent | None, now: datetime, since: float) -> Todo:
-        """Sorts one message; `now` is the engine's clock."""
+    def take(self, event: messages.CallEvent | None, now: datetime | None, since: float) -> Todo:
+        """Sorts one message."""
         self.counts["received"] += 1
         if event is None:
             return self._drop("malformed")
@@ -90,7 +119,7 @@ class RingBook:
             return self._take_cancel(call.call_id)
         if call.call_id in self._live or call.call_id in self._past:
             return self._drop("duplicates")
-        if call.expires_at is not None and call.expires_at <= now:
+        if is_expired(call, now):
             return self._drop("expired")
         if len(self._live) >= MAX_LIVE:
             return self._drop("dropped")
@@ -110,18 +139,20 @@ class RingBook:
         live = self._live.get(call_id)
         if live is None:
             return self._drop("stray_cancels")
-        if live.stage is not Stage.RUNG or live.confirm_waits:
-            return Todo.NOTHING  # what asks about it or answers it now looks at the hints afterwards
-        live.confirm_waits = True
-        return Todo.CONFIRM
+        # What asks about it or answers it now looks at the hints afterwards.
+        return Todo.CONFIRM if self.confirm_later(call_id) else Todo.NOTHING
 
     def pending(self, call_id: str) -> Live | None:
         """Returns the call, while the engine has not confirmed it."""
-        return self._at(call_id, Stage.PENDING)
-
-    def _at(self, call_id: str, stage: Stage) -> Live | None:
         live = self._live.get(call_id)
-        return live if live is not None and live.stage is stage else None
+        return live if live is not None and live.stage is Stage.PENDING else None
+
+    def _ringing(self, call_id: str) -> Live | None:
+        """Returns the call while it rings and this device is not answering it."""
+        live = self._live.get(call_id)
+        return (
+            live if live is not None and live.stage is Stage.RUNG and not self._answering[call_id] else None
+        )
 
     def refuse(self, call_id: str, counter: str) -> None:
         """Notes why a pending call will not ring; a poll that shows it ringing later may still ring it."""
@@ -129,17 +160,15 @@ class RingBook:
             self.counts[counter] += 1
             self._put_away(call_id, rang=False)
 
-    def why_not(self, call: UTDCall, now: datetime) -> str | None:
+    def why_not(self, call: UTDCall, now: datetime | None) -> str | None:
         """Returns the counter of a call that the engine showed and that must not ring; None for one that may."""
         if call.callee_identity != self._identity:
             return "unverified"
         if call.status not in UNANSWERED_STATES:
             return "suppressed"
-        if call.expires_at is not None and call.expires_at <= now:
-            return "expired"
-        return None
+        return "expired" if is_expired(call, now) else None
 
-    def ring(self, call: UTDCall, now: datetime, since: float, mark: int, *, by_poll: bool) -> Todo:
+    def ring(self, call: UTDCall, now: datetime | None, since: float, mark: int, *, by_poll: bool) -> Todo:
         """Returns what the engine's answer, asked for at `mark`, leads to: RING, VERIFY (once more) or NOTHING."""
         live = self._live.get(call.call_id)
         if live is not None and live.stage is not Stage.PENDING:
@@ -150,9 +179,10 @@ class RingBook:
         if refused_as is not None:
             self.refuse(call.call_id, refused_as)
             return Todo.NOTHING
-        if self._cancel_hints.get(call.call_id, 0) > mark:
+        is_too_old = self._cancel_hints.get(call.call_id, 0) > mark
+        if is_too_old or self._answering[call.call_id]:
             self._live[call.call_id] = live or Live(call, Stage.PENDING, since)
-            return Todo.VERIFY
+            return Todo.VERIFY if is_too_old else Todo.NOTHING
         self._past.pop(call.call_id, None)
         self._live[call.call_id] = Live(call, Stage.RUNG, since)
         self.counts["rung"] += 1
@@ -161,32 +191,33 @@ class RingBook:
 
     def answer_begins(self, call_id: str) -> None:
         """Takes what becomes of the call for this device's doing from now on."""
-        live = self._live.get(call_id)
-        if live is not None:
-            live.stage = Stage.ANSWERING
+        self._answering[call_id] += 1
 
-    def answer_ended(self, call_id: str, *, succeeded: bool) -> Todo:
-        """Puts the call away, or lets it ring again until the engine was asked."""
-        live = self._at(call_id, Stage.ANSWERING)
-        if live is None:
-            return Todo.NOTHING
-        if succeeded:
+    def answer_ended(self, call_id: str, how: OwnAnswer) -> Todo:
+        """Puts the call away, or lets it ring (again) until the engine was asked."""
+        self._answering[call_id] -= 1
+        live = self._live.get(call_id)
+        if how is OwnAnswer.TAKEN:
             self._put_away(call_id, rang=True)
+        elif live is not None and how is OwnAnswer.UNKNOWN:
+            live.maybe_answered = True
+        if self._answering[call_id] > 0:
             return Todo.NOTHING
-        live.stage = Stage.RUNG
-        live.confirm_waits = True
-        return Todo.CONFIRM
+        del self._answering[call_id]
+        if self.pending(call_id) is not None:
+            return Todo.VERIFY
+        return Todo.CONFIRM if self.confirm_later(call_id) else Todo.NOTHING
 
     def confirm_begins(self, call_id: str) -> Live | None:
         """Returns the call to ask about, when it still rings."""
         live = self._live.get(call_id)
         if live is not None:
             live.confirm_waits = False
-        return self._at(call_id, Stage.RUNG)
+        return self._ringing(call_id)
 
     def confirm_later(self, call_id: str) -> bool:
         """True when this question is the one to repeat, False when one waits already."""
-        live = self._at(call_id, Stage.RUNG)
+        live = self._ringing(call_id)
         if live is None or live.confirm_waits:
             return False
         live.confirm_waits = True
@@ -198,14 +229,14 @@ class RingBook:
             return Todo.CONFIRM
         return Todo.NOTHING
 
-    def cancel(self, call_id: str) -> UTDCall | None:
+    def cancel(self, call_id: str) -> Live | None:
         """Returns the call that stops ringing, None when it does not ring (any more, or here)."""
-        live = self._at(call_id, Stage.RUNG)
+        live = self._ringing(call_id)
         if live is None:
             return None
         self._put_away(call_id, rang=True)
         self.counts["cancelled"] += 1
-        return live.call
+        return live
 
     def _put_away(self, call_id: str, *, rang: bool) -> None:
         self._live.pop(call_id, None)
@@ -219,18 +250,18 @@ class RingBook:
         rung = [call_id for call_id in self._live if call_id not in still_ringing]
         return [call_id for call_id in rung if self.confirm_later(call_id)]
 
-    def overdue(self, now: datetime, monotonic: float) -> list[str]:
+    def overdue(self, now: datetime | None, monotonic: float) -> list[str]:
         """Calls that ring past their end although the engine could not be asked."""
         return [
             call_id
             for call_id, live in self._live.items()
-            if live.stage is Stage.RUNG
-            and (
-                now - live.call.expires_at > _EXPIRY_GRACE
-                if live.call.expires_at is not None
-                else monotonic - live.since > _RING_WITHOUT_EXPIRY_S
-            )
+            if self._ringing(call_id) is not None and live.is_overdue(now, monotonic)
         ]
+
+
+def is_expired(call: UTDCall, now: datetime | None) -> bool:
+    """True when the call's time is over by the engine's own word on what time it is."""
+    return now is not None and call.expires_at is not None and call.expires_at <= now
 
 
 def reason_of(call: UTDCall) -> CancelReason | None:

@@ -5,7 +5,7 @@ message transport implements. Must not import a transport, `_rest` or `_livekit`
 what the inbox needs of them.
 
 1. A message is a hint, the engine is the truth: nothing rings that `get_call` or `list_calls` has not shown
-   as initiating or ringing, for this identity, unexpired by the engine's clock.
+   as initiating or ringing, for this identity, unexpired by the engine's clock (its own word; no proxy's `Date`).
 2. A call id rings once for ever. A second press of the button is a new call id and rings again.
 3. A ring whose message is lost is found by asking: at the start, on every (re)connect of the transport, and
    every `config.ring_poll_s` in between, also while the transport is up (a broker may lose what it accepted).
@@ -26,12 +26,13 @@ from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
-from utdstream._rings.book import MAX_LIVE, CancelReason
+from utdstream._rings.book import MAX_LIVE, CancelReason, OwnAnswer
 from utdstream._rings.keeper import CallEngine, RingKeeper
 from utdstream._threads.deadline import Deadline
 from utdstream._threads.facts import Fact, Occurrences
 from utdstream._threads.lanes import EventsLane
 from utdstream.config import ClientConfig
+from utdstream.errors import EngineError
 from utdstream.models import UTDCall, UTDStreamType
 from utdstream.observe import Report, Signal, Watched
 
@@ -181,7 +182,9 @@ class _Answering:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._keeper.answer_ended(self._call_id, succeeded=kind is None)
+        refused = isinstance(error, EngineError)
+        how = OwnAnswer.TAKEN if kind is None else OwnAnswer.REFUSED if refused else OwnAnswer.UNKNOWN
+        self._keeper.answer_ended(self._call_id, how)
 
 
 class IncomingCallInbox:

@@ -17,7 +17,7 @@ from datetime import datetime
 from functools import partial
 from typing import Protocol
 
-from utdstream._rings.book import CancelReason, Live, RingBook, Todo, reason_of
+from utdstream._rings.book import CancelReason, Live, OwnAnswer, RingBook, Todo, is_expired, reason_of
 from utdstream._threads.deadline import Deadline
 from utdstream._threads.lanes import WorkLane
 from utdstream._wire import messages
@@ -51,8 +51,11 @@ class CallEngine(Protocol):
         self, *, identity: str, statuses: Sequence[UTDCallStatus], deadline: Deadline
     ) -> list[UTDCall]: ...
 
-    def now(self) -> datetime:
-        """Returns the engine's clock, aware, UTC: a device's own may be years off. Does not block."""
+    def told_time(self) -> datetime | None:
+        """Returns the engine's clock by its own word, aware, UTC; None when it never said it. Does not block.
+
+        A device's own clock may be years off, and a proxy's too.
+        """
         ...
 
 
@@ -107,10 +110,10 @@ class RingKeeper:
         with self._lock:
             self._book.answer_begins(call_id)
 
-    def answer_ended(self, call_id: str, *, succeeded: bool) -> None:
+    def answer_ended(self, call_id: str, how: OwnAnswer) -> None:
         """Puts an answered call away, or asks the engine what the call is now."""
         with self._lock:
-            todo = self._book.answer_ended(call_id, succeeded=succeeded)
+            todo = self._book.answer_ended(call_id, how)
         self._plan(todo, call_id)
 
     # -- from the transport's thread -----------------------------------------------------------
@@ -126,7 +129,7 @@ class RingKeeper:
     def take_message(self, payload: bytes) -> None:
         """Sorts one message and plans what follows from it."""
         event = messages.parse_call_event(payload)
-        now = self._engine.now()
+        now = self._engine.told_time()
         with self._lock:
             if self._closed:
                 return
@@ -171,7 +174,7 @@ class RingKeeper:
     def _try_again(self, live: Live, error: UTDStreamException) -> str | None:
         """Plans the next question about a pending call; too late: the counter to refuse it under."""
         call = live.call
-        if call.expires_at is not None and call.expires_at <= self._engine.now():
+        if is_expired(call, self._engine.told_time()):
             return "expired"
         if time.monotonic() - live.since > _VERIFY_AT_MOST_S:
             return "unverified"
@@ -181,7 +184,7 @@ class RingKeeper:
         return None
 
     def _ring(self, call: UTDCall, mark: int, *, by_poll: bool) -> None:
-        now = self._engine.now()
+        now = self._engine.told_time()
         with self._lock:
             if self._closed:
                 return
@@ -221,9 +224,9 @@ class RingKeeper:
 
     def _cancel(self, call_id: str, reason: CancelReason) -> None:
         with self._lock:
-            call = None if self._closed else self._book.cancel(call_id)
-            if call is not None:
-                self._on_cancel(call, reason)
+            over = None if self._closed else self._book.cancel(call_id)
+            if over is not None:
+                self._on_cancel(over.call, over.over_as(reason))
 
     def _poll_and_plan(self) -> None:
         try:
@@ -259,7 +262,7 @@ class RingKeeper:
 
     def _survive_failed_poll(self, error: UTDStreamException) -> None:
         """Says it once; and ends, as missed, what rings past its own end while the engine cannot be asked."""
-        now = self._engine.now()
+        now = self._engine.told_time()
         with self._lock:
             self._book.counts["failed_polls"] += 1
             overdue = self._book.overdue(now, time.monotonic())

@@ -17,6 +17,8 @@ HEADER_APP_ID = "X-App-Id"
 HEADER_APP_KEY = "X-App-Key"  # guess: the vendor's literal is on no public page
 HEADER_APP_SECRET = "X-App-Secret"
 HEADER_IDEMPOTENCY_KEY = "Idempotency-Key"
+HEADER_TIME = "X-UTD-Time"
+"""In every answer of our engine: its time, in milliseconds since 1970. `Date` may be by a proxy's clock."""
 
 
 def _actions(base: str, *words: str) -> Mapping[str, str]:

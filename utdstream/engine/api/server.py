@@ -24,6 +24,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
 from utdstream._wire import answers, routes
+from utdstream.engine import clock
 from utdstream.engine.api import bodies
 from utdstream.engine.api.connections import CAME_FROM, SIGN_IN
 from utdstream.engine.api.fields import Fields, Query, checked_name, checked_text
@@ -211,5 +212,5 @@ def _json_response(status: int, body: Mapping[str, object]) -> Response:
         bodies.written(body),
         status,
         media_type="application/json",
-        headers={"Cache-Control": "no-store"},
+        headers={"Cache-Control": "no-store", routes.HEADER_TIME: str(clock.to_ms(clock.now()))},
     )

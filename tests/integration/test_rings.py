@@ -1,0 +1,98 @@
+"""Rings between real servers: whose clock counts, two inboxes of one identity, a link that is lost."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime
+from pathlib import Path
+
+import pytest
+from between import Between
+from facts import eventually
+from mosquitto import Mosquitto
+from people import People
+from relay import Relay
+
+from utdstream import IncomingCallInbox, UTDStreamClient, UTDStreamType
+from utdstream.mqtt import KEEPALIVE_S, MqttIncomingCalls
+from utdstream.testing import LocalStack
+
+pytestmark = pytest.mark.integration
+
+
+def rings_of(inbox: IncomingCallInbox) -> list[str]:
+    """The ids of the calls that ring there, as a list that grows."""
+    seen: list[str] = []
+    inbox.ringing.subscribe(lambda ring: seen.append(ring.call_id))
+    return seen
+
+
+@pytest.mark.parametrize("alone", [False, True])
+@pytest.mark.parametrize("days", [-1, 1])
+def test_ring_when_a_proxys_clock_is_wrong_rings(
+    people: People, between: Between, days: int, alone: bool
+) -> None:
+    """The engine's own word on the time counts; an engine that gives none is believed what rings."""
+    between.say_date(format_datetime(datetime.now(timezone.utc) + timedelta(days=days)), alone=alone)
+    door, house = people("door"), people("house", base_url=between.url)
+    inbox = house.inbox()
+    rung = rings_of(inbox)
+    call = door.call(UTDStreamType.AUDIO_CALL)
+    call.start(callee_identity=house.identity)
+    eventually(lambda: rung == [call.call_id.value], lambda: f"it rings, {inbox.counters}", within_s=15)
+    if not alone:
+        assert abs(house.client.engine_time() - datetime.now(timezone.utc)) < timedelta(minutes=1)
+    call.end()
+
+
+@pytest.mark.parametrize("clients", [1, 2])
+def test_inboxes_when_two_are_of_one_identity_share_a_connection(
+    people: People, stack: LocalStack, clients: int
+) -> None:
+    """A broker gives one client id one connection: two in a process threw each other out for ever."""
+    door, house = people("door"), people("house")
+    other = house.client
+    if clients == 2:
+        other = UTDStreamClient(stack.app_id, stack.app_key, base_url=stack.base_url)
+        people.keep(other)
+        other.authenticate(identity=house.identity)
+    first = house.inbox()
+    downs: list[bool] = []
+    first.connected.subscribe(lambda change: downs.append(change.new))
+    second = other.incoming_calls()
+    second.connected.wait_for(True, timeout=5)
+    rung = [rings_of(first), rings_of(second)]
+    call = door.call(UTDStreamType.AUDIO_CALL)
+    call.start(callee_identity=house.identity)
+    eventually(lambda: rung == [[call.call_id.value]] * 2, lambda: f"both ring, {rung}", within_s=15)
+    for inbox in (first, second):
+        eventually(lambda inbox=inbox: inbox.counters.received >= 1, "by a message, not by asking alone")
+    call.end()
+    assert downs == []
+    first.dispose()
+    call.start(callee_identity=house.identity)
+    eventually(lambda: len(rung[1]) == 2, "the other one goes on", within_s=15)
+    assert (len(rung[0]), second.connected.value) == (1, True)
+    call.end()
+
+
+def test_connected_when_the_link_is_lost_is_false_within_ten_seconds(people: People, tmp_path: Path) -> None:
+    """No end of the connection is told, and nothing comes any more: the inbox sees that, and comes back."""
+    broker = Mosquitto(tmp_path)
+    broker.start()
+    house = people("house")
+    with Relay("127.0.0.1", broker.port) as relay:
+        inbox = house.client.incoming_calls(MqttIncomingCalls(host="127.0.0.1", port=relay.port))
+        inbox.connected.wait_for(True, timeout=10)
+        relay.shut()
+        relay.go_silent()
+        began = time.monotonic()
+        inbox.connected.wait_for(False, timeout=30)
+        lost_after_s = time.monotonic() - began
+        relay.open()
+        inbox.connected.wait_for(True, timeout=15)
+        inbox.dispose()
+    broker.stop()
+    assert lost_after_s < 10, f"{lost_after_s:.1f} s"
+    assert 2 * KEEPALIVE_S <= 8
