@@ -26,6 +26,7 @@ from pathlib import Path
 
 from device.errors import ConfigError
 from device.examples import example
+from utdstream.whole_files import write_whole
 
 _PLACES = (
     Path(__file__).resolve().parents[1] / "systemd",
@@ -178,7 +179,8 @@ class Installation:
         return sys.stdin.readline().strip()
 
     def _write(self, path: Path, text: str, mode: int, *, replace: bool = False) -> None:
-        if path.exists() and (not replace or path.read_text(encoding="utf-8") == text):
+        is_there = path.exists() and path.stat().st_size > 0  # an empty one is what a power cut left
+        if is_there and (not replace or path.read_text(encoding="utf-8") == text):
             self._say(f"keep {path}")
             return
         self._say(f"write {path} (mode {mode:04o})")
@@ -186,10 +188,12 @@ class Installation:
         if self._dry:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(path, mode)
+        try:
+            write_whole(path, text, mode=mode)
+        except OSError as error:
+            raise ConfigError(
+                f"{path} cannot be written ({error.strerror}); make room there, and run this again"
+            ) from error
 
     def _do(self, *command: str) -> None:
         self._say(shlex.join(command))

@@ -212,7 +212,7 @@ def install_python_packages(venv: Path) -> str:
     )
     for sentence in without_wheels(sys.version_info[:2]):
         say(f"  {sentence}")
-    stack.put(venv / STAMP, json.dumps({"key": key}).encode())
+    stack.write_whole(venv / STAMP, json.dumps({"key": key}), mode=0o644)
     return f"installed in {venv.name}" + (
         "" if sound else ", PyAudio not yet: it is compiled with system packages"
     )

@@ -5,9 +5,10 @@ Owns: their names and their number. Any one thread at a time.
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
+
+from utdstream.whole_files import write_whole
 
 
 def keep(picture: bytes, folder: Path, most: int) -> Path:
@@ -16,9 +17,7 @@ def keep(picture: bytes, folder: Path, most: int) -> Path:
     moment = time.time_ns() // 1_000_000
     name = time.strftime("press-%Y%m%d-%H%M%S", time.localtime(moment / 1000))
     path = folder / f"{name}-{moment % 1000:03}.jpg"
-    draft = path.with_suffix(".part")
-    draft.write_bytes(picture)
-    os.replace(draft, path)
+    write_whole(path, picture, mode=0o640)
     for old in sorted(folder.glob("press-*.jpg"))[:-most]:
         old.unlink(missing_ok=True)
     return path

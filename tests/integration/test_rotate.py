@@ -238,7 +238,7 @@ def test_broker_passwords_when_rotated_leave_user_tokens_and_the_other_way_round
     assert lets_in(login_of(up, "cellar"))
 
 
-def test_keys_file_when_deleted_makes_a_stack_that_works_and_takes_nothing_old(tmp_path: Path) -> None:
+def test_data_folder_when_moved_away_makes_a_stack_that_works_and_takes_nothing_old(tmp_path: Path) -> None:
     """A new project: old app key, secret, device's key and broker password are void, the engine starts."""
     first = Up(tmp_path / "data")
     project = first.kept()["project"]
@@ -246,7 +246,7 @@ def test_keys_file_when_deleted_makes_a_stack_that_works_and_takes_nothing_old(t
     login = login_of(first, "old-door")
     assert lets_in(login)
     first.stop()
-    (first.data / "stack.toml").unlink()
+    first.data.rename(tmp_path / "data of before")
     second = Up(tmp_path / "data")
     try:
         new = second.kept()["project"]

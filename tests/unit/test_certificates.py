@@ -64,7 +64,7 @@ def test_files_when_made_are_readable_by_their_owner_alone(settings: StackSettin
     """Keys above all."""
     prepare(settings)
     files = list(settings.server_file.parent.iterdir())
-    assert {file.name for file in files} == {"ca.pem", "ca.key", "server.pem"}
+    assert {file.name for file in files} == {"ca.pem", "ca.key", "server.pem", "ca.pem.good", "ca.key.good"}
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
 
 
@@ -108,6 +108,7 @@ def test_authority_when_its_key_is_lost_is_refused_with_a_sentence(
     prepare(settings)
     key = settings.server_file.with_name("ca.key")
     key.unlink()
+    key.with_name("ca.key.good").unlink()
     other = (Authority(tmp_path, "other").folder / "ca.key").read_text()
     if lost != "missing":
         key.write_text({"empty": "", "another's": other, "no key at all": "x"}[lost])

@@ -17,10 +17,11 @@ import pytest
 from authority import Authority
 
 from utdstream.engine import config as engine_config
-from utdstream.engine.stack import data_folder, ports, private_files, programs
+from utdstream.engine.stack import broker_files, data_folder, ports, private_files, programs
 from utdstream.engine.stack.settings import Ports, StackSettings, port_names
 from utdstream.errors import InvalidConfig
 from utdstream.testing import LocalStack
+from utdstream.whole_files import write_whole
 
 ALL_PORTS = Ports(
     engine=8080, livekit=7880, livekit_udp=7882, livekit_tcp=7881, stun=3478, mqtt=1883, mqtt_engine=1884
@@ -120,7 +121,7 @@ def test_the_broker_is_bounded_when_it_is_configured(settings: StackSettings) ->
 
 def test_everything_is_denied_but_the_engine_when_the_broker_is_new() -> None:
     """The plugin's first file holds one login, hashed, and default access that refuses."""
-    config = programs.dynsec_config("secret")
+    config = broker_files.dynsec_config("secret")
     assert "secret" not in json.dumps(config)
     assert config["defaultACLAccess"] == {
         "publishClientSend": False,
@@ -159,7 +160,7 @@ def test_broker_logins_when_the_configuration_is_written_again_are_kept(
     assert json.loads(logins.read_text(encoding="utf-8")) == tables
 
 
-OF_OTHER_KEYS = programs.dynsec_config("of other keys")
+OF_OTHER_KEYS = broker_files.dynsec_config("of other keys")
 IN_A_WAY_TO_COME = {
     "clients": [{"username": "engine", "encoded_password": "$argon2id$v=19$m=65536$c2FsdA$aGFzaA"}]
 }
@@ -226,8 +227,9 @@ def test_data_folder_when_its_keys_are_lost_is_refused_with_a_sentence(tmp_path:
     _, lock = data_folder.load(config=None, data=tmp_path, lan=False)
     os.close(lock)
     kept = tmp_path / "stack.toml"
+    (tmp_path / "stack.toml.good").unlink()
     kept.write_bytes(kept.read_bytes()[:length])
-    with pytest.raises(InvalidConfig, match="put a copy of this file back, or delete it") as caught:
+    with pytest.raises(InvalidConfig, match="put a copy of this file back, or move") as caught:
         data_folder.load(config=None, data=tmp_path, lan=False)
     assert str(kept) in caught.value.message
 
@@ -245,8 +247,10 @@ def test_private_file_when_written_is_on_the_disk_before_it_has_its_name(
         synced.append((stat.S_ISDIR(os.fstat(handle).st_mode), path.exists()))
 
     monkeypatch.setattr(os, "fsync", watched)
-    private_files.write_private(path, "x = 1\n")
+    assert write_whole(path, "x = 1\n")
     assert synced == [(False, False), (True, True)]
+    assert not write_whole(path, "x = 1\n"), "what is there already is not written again"
+    assert len(synced) == 2
 
 
 def test_the_given_file_wins_and_is_not_kept_when_one_is_named(tmp_path: Path) -> None:

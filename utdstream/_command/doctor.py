@@ -6,6 +6,8 @@ are in `utdstream.checks`. The finding of programs is the engine's (`engine.stac
 
 from __future__ import annotations
 
+import os
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +23,8 @@ from utdstream.checks import (
     requirements,
 )
 
+_SERVICE_FOLDER = Path("/var/lib/utd-engine")
+_LEAST_FREE_MB = 50
 OK, WARN, FAIL = CheckState.OK, CheckState.WARN, CheckState.FAIL
 
 _EXTRAS = {
@@ -33,7 +37,7 @@ _EXTRAS = {
 
 def examine(*, base_url: str | None = None, ca_file: Path | None = None) -> list[Check]:
     """Returns all checks, in order; `base_url` adds those of an engine. Blocks: some seconds at most."""
-    checks = [*machine_checks(), *_packages(), *_programs(), *_ports()]
+    checks = [*machine_checks(), *_packages(), *_programs(), *_ports(), *_data_folder()]
     return checks + ([clock_check(time.time())] if base_url is None else engine_checks(base_url, ca_file))
 
 
@@ -107,3 +111,23 @@ def _ports() -> Iterator[Check]:
         yield Check("ports", WARN, f"in use: {', '.join(taken)}", remedy)
     else:
         yield Check("ports", OK, "all default ports are free")
+
+
+def _data_folder() -> Iterator[Check]:
+    """Looks at the folders of `utdstream engine up`, as far as there are some: this user's, the service's."""
+    from utdstream.engine.stack import data_folder
+    from utdstream.engine.stack.settings import put_aside_in
+
+    for folder in (data_folder.default_data_folder(), _SERVICE_FOLDER):
+        if not os.access(folder, os.R_OK | os.X_OK):
+            continue
+        free_mb = shutil.disk_usage(folder).free // 1_000_000
+        aside = [path.name for path in put_aside_in(folder)]
+        if free_mb < _LEAST_FREE_MB:
+            remedy = "make room there: calls and keys are refused while nothing can be written"
+            yield Check("data folder", WARN, f"{folder}: {free_mb} MB are free", remedy)
+        elif aside:
+            remedy = "a good copy is in their place; look at them, then delete them. Is the card still sound?"
+            yield Check("data folder", WARN, f"{folder}: damaged and put aside: {', '.join(aside)}", remedy)
+        else:
+            yield Check("data folder", OK, f"{folder}: nothing is damaged, {free_mb} MB are free")

@@ -147,6 +147,9 @@ def _up(arguments: argparse.Namespace) -> int:
             f"  logs     {facts['logs']}",
             flush=True,
         )
+        put_aside = facts["put_aside"]
+        for file in put_aside if isinstance(put_aside, list) else ():
+            print(f"  damaged  {file}   was put aside; delete it when you have looked at it", flush=True)
         if facts["ca_file"] is not None:
             print(f"  ca_file  {facts['ca_file']}   every device gets a copy", flush=True)
         if facts["tls_fingerprint"] is not None:

@@ -152,7 +152,11 @@ def _add(arguments: argparse.Namespace) -> int:
     if arguments.out is not None:
         from utdstream.engine.stack.private_files import write_private
 
-        write_private(arguments.out, f"{made.pop('app_key')}\n")
+        try:
+            write_private(arguments.out, f"{made.pop('app_key')}\n")
+        except InvalidConfig:  # a full disk: a key that nobody has is of no use
+            _ask(_site(arguments), "DELETE", routes.key(str(made.get("key_id"))))
+            raise
         made["app_key_file"] = str(arguments.out)
     if arguments.json:
         print(json.dumps(made))

@@ -35,6 +35,7 @@ from utdstream.engine.config import EngineConfig
 from utdstream.engine.flows.bans import BanService
 from utdstream.engine.flows.call_watch import CallWatch
 from utdstream.engine.flows.calls import CallService
+from utdstream.engine.flows.good_copies import GoodCopies
 from utdstream.engine.flows.keep_out import KeepOut
 from utdstream.engine.flows.keys import KeyService
 from utdstream.engine.flows.old_logins import OldLogins
@@ -50,7 +51,7 @@ from utdstream.engine.push.call_events import CallEvents
 from utdstream.engine.push.notifier import Notifier
 from utdstream.engine.rules.keys import AppKey, Login
 from utdstream.engine.rules.ringing import Patience
-from utdstream.engine.store.sqlite.database import SqliteStore
+from utdstream.engine.store.sqlite.database import open_store
 
 CLOSE_WITHIN_S = 0.8
 
@@ -68,7 +69,7 @@ class Engine:
         self.lanes = Lanes()
         self.timers = Timers()
         self.tokens = Tokens(config)
-        self.store = SqliteStore(config.engine.database)
+        self.store = open_store(config.engine.database)
         self.steady = SteadyClock(self.store, self.timers)
         self.sfu = Sfu(config.livekit)
         self.notifier: Notifier | None = None
@@ -167,6 +168,7 @@ class Engine:
         self.bans.start()
         self.keys.start()
         self.old_logins.start()
+        GoodCopies(self.store, self.timers).start()
         self.timers.start()
 
     async def close(self) -> None:

@@ -117,7 +117,7 @@ class BanService:
         name = None if room is None else self._desk.people.name(room, identity)
         now = self._steady.now()
         wanted = Ban(0, identity, room, now, bans.end_of(now, duration_s), reason, name)
-        with self._store.transaction():
+        with self._store.transaction(lasts=True):
             ban = self._store.bans.put(wanted)
         _log.info(
             "%s banned from %s by %s%s",
@@ -138,7 +138,7 @@ class BanService:
 
     def lift(self, identity: str, room: str | None, by: str, *, everywhere: bool = False) -> int:
         """Lifts the ban of one room (None: of the project), or every ban; how many were in force."""
-        with self._store.transaction():
+        with self._store.transaction(lasts=True):
             removed = self._store.bans.lift(identity, room, self._steady.now(), everywhere=everywhere)
         _log.info("%d bans of %s lifted by %s", removed, identity, by)
         return removed

@@ -98,14 +98,14 @@ class KeyService:
             display_name=display_name,
             allow_break_in=allow_break_in,
         )
-        with self._store.transaction():
+        with self._store.transaction(lasts=True):
             self._store.keys.insert(key)
         _log.info("%s made for %s%s", key.id, identity, ", which may host" if may_host else "")
         return key, secret
 
     def revoke(self, key_id: str) -> AppKey:
         """The key, of no use from now on; one that was revoked before stays so. Raises: Refusal."""
-        with self._store.transaction():
+        with self._store.transaction(lasts=True):
             key = self._store.keys.revoke(key_id, clock.now())
         if key is None:
             raise Refusal("key_not_found", "No app key has this id")

@@ -4,7 +4,8 @@ Owns: the folder `tls` of the data folder: `ca.pem` (what devices get as `ca_fil
 of which the proxy gets a copy; or the check of a certificate that was given. Any thread; blocks as long as the
 disk does.
 
-1. An authority is made once and kept. One that lost its key is refused, for every device would need a new file.
+1. An authority is made once and kept, with a good copy of it. A damaged one without it is refused, for every
+   device would need a new file.
 2. A server's certificate is made anew for other names, and when a third of its time is left.
 3. What was given is checked before it is used: its key, its time, its names.
 """
@@ -24,6 +25,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from utdstream.engine.stack import good_copies
 from utdstream.engine.stack.private_files import private_folder, write_private
 from utdstream.engine.stack.settings import StackSettings
 from utdstream.errors import InvalidConfig
@@ -90,10 +92,13 @@ def _authority(ca_file: Path) -> tuple[x509.Certificate, Key]:
     """The authority in this file, with its key beside it; made when there is none. Raises: InvalidConfig."""
     folder, key_file = ca_file.parent, ca_file.with_name("ca.key")
     private_folder(folder)
-    if not ca_file.exists():
+    _mend_authority(ca_file, key_file)
+    if not ca_file.exists() and not key_file.exists():
         made, made_key = _make_authority()
         write_private(key_file, _key_pem(made_key))
         write_private(ca_file, _pem(made))  # the last, for it is what is handed out
+        good_copies.keep(key_file)
+        good_copies.keep(ca_file)
         return made, made_key
     try:
         ca = x509.load_pem_x509_certificate(ca_file.read_bytes())
@@ -108,7 +113,25 @@ def _authority(ca_file: Path) -> tuple[x509.Certificate, Key]:
             f"{key_file} is not the key of {ca_file}; put a copy of both back, or delete the folder for a new "
             "authority, whose ca.pem every device needs then"
         )
+    good_copies.keep(key_file)
+    good_copies.keep(ca_file)
     return ca, key
+
+
+def _mend_authority(ca_file: Path, key_file: Path) -> None:
+    """Puts the good copies back, both or neither, when they are a pair and what is there is none."""
+    copies = good_copies.copy_of(ca_file), good_copies.copy_of(key_file)
+    if _is_pair(*copies) and not _is_pair(ca_file, key_file):
+        for file in (key_file, ca_file):
+            good_copies.put_back(file, "is damaged, or not there")
+
+
+def _is_pair(ca_file: Path, key_file: Path) -> bool:
+    try:
+        ca = x509.load_pem_x509_certificate(ca_file.read_bytes())
+        return _public(_load_key(key_file)) == _public(ca)
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def _is_good(certificate: x509.Certificate, ca: x509.Certificate, names: Sequence[str]) -> bool:

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,6 +36,8 @@ class Child:
     """Its ports, held until the first process binds them."""
     user: User | None = None
     """The user that it runs as; None: this process's."""
+    prepare: Callable[[str], object] | None = None
+    """Done before each start, with the end of what the process before it wrote. Raises: InvalidConfig."""
     process: subprocess.Popen[bytes] | None = None
     ended: int | None = None
     """Exit status of the last process, negative for a signal; None while it runs."""
@@ -57,9 +59,14 @@ class Child:
         return process.pid if process is not None else None
 
     def spawn(self) -> None:
-        """Starts the process, unless it runs. It dies with the thread that calls this (see `leash`)."""
+        """Starts the process, unless it runs. It dies with the thread that calls this (see `leash`).
+
+        Raises: OSError, InvalidConfig.
+        """
         if self.process is not None:
             return
+        if self.prepare is not None:
+            self.prepare("" if self.ended is None else self.log.tail())
         for reservation in self.reservations:
             reservation.release()
         leash = Path(__file__).with_name("leash.py")
@@ -153,11 +160,6 @@ def stop_in_order(children: Iterable[Child]) -> None:
         child.terminate()
     for child in asked:
         child.wait_or_kill()
-
-
-def engine_command(config: Path) -> list[str]:
-    """The engine, with this Python."""
-    return [sys.executable, "-u", "-m", "utdstream.engine", "--config", str(config)]
 
 
 def _environment(part: Part) -> dict[str, str]:

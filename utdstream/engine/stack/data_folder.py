@@ -4,15 +4,17 @@ Owns: `stack.toml` in the data folder (ids, keys and ports of the first run, kep
 the reading of `--config`. Imports the standard library and its neighbours. Any thread.
 
 1. What `--config` says wins, and is not copied into the data folder (but for ports, on the first run).
-2. Keys are made once. Without `stack.toml` there is a new project, whose new key every device needs. A
-   `stack.toml` that lost them (to a power failure) is refused: new keys would silently turn every device away.
+2. Keys are made once, in a folder that has none. A `stack.toml` that lost them (to a power cut, by hand) is
+   replaced by its good copy, and refused without one: new keys would silently turn every device away.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import fcntl
+import logging
 import os
+import re
 import secrets
 import socket
 from collections.abc import Mapping
@@ -20,10 +22,13 @@ from pathlib import Path
 from typing import Any
 
 from utdstream import settings
+from utdstream.engine.stack import good_copies
 from utdstream.engine.stack.ports import DEFAULT_PORTS, LOOPBACK, PORT_KINDS, is_free, lan_address
-from utdstream.engine.stack.private_files import private_folder, write_tables
+from utdstream.engine.stack.private_files import private_folder, write_private, write_tables
 from utdstream.engine.stack.settings import Ports, StackFile, StackSection, StackSettings, TlsSection
 from utdstream.errors import InvalidConfig
+
+_log = logging.getLogger(__name__)
 
 NAME = "stack.toml"
 _LOCK = ".lock"
@@ -38,6 +43,8 @@ ROTATED: Mapping[str, tuple[str, int]] = {
 _HEADER = (
     "# Made by `utdstream engine up` for you alone. app_key goes into devices, app_secret stays on servers.\n"
 )
+_FOOTER = "# The end: without this line the file counts as cut off, and its good copy takes its place.\n"
+_NO_TEXT = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
 
 def default_data_folder() -> Path:
@@ -102,7 +109,7 @@ def remember_ports(used: StackSettings) -> None:
     known = tables.get("ports", {})
     taken = {name: port for name, port in dataclasses.asdict(used.ports).items() if port is not None}
     if taken | known != known:
-        write_tables(used.folder / NAME, tables | {"ports": taken | known}, header=_HEADER)
+        _write(used.folder / NAME, tables | {"ports": taken | known})
 
 
 def rotate(folder: Path, name: str) -> None:
@@ -117,7 +124,7 @@ def rotate(folder: Path, name: str) -> None:
     section, length = ROTATED[name]
     tables: dict[str, Any] = dict(settings.tables(file))
     tables[section] = {**tables.get(section, {}), name: secrets.token_hex(length)}
-    write_tables(file, tables, header=_HEADER)
+    _write(file, tables)
 
 
 def stamp(folder: Path) -> tuple[int, int]:
@@ -131,9 +138,10 @@ def stamp(folder: Path) -> tuple[int, int]:
 
 def reread(running: StackSettings, config: Path | None) -> StackSettings:
     """The running stack's settings, with project and secrets as its files hold them now. Raises: InvalidConfig."""
-    source = config or Path()
+    source, kept = config or Path(), running.folder / NAME
     given = settings.tables(source) if config is not None else {}
-    said = settings.parse(given, StackFile, source, base=settings.read(running.folder / NAME, StackFile))
+    said = settings.parse(given, StackFile, source, base=settings.read(kept, StackFile))
+    good_copies.keep(kept)
     return dataclasses.replace(running, project=said.project, secrets=said.secrets)
 
 
@@ -152,19 +160,64 @@ def _lock(folder: Path) -> int:
 def _kept(folder: Path, host: str) -> StackFile:
     """What the data folder remembers. A new one is given keys, one without ports the customary ones."""
     file = folder / NAME
+    good_copies.mend(file, _damage)
     if not file.exists():
+        _must_be_new(folder)
         made = StackFile(ports=_free_defaults(host, Ports()))
-        tables = {"project": dataclasses.asdict(made.project), "secrets": dataclasses.asdict(made.secrets)}
-        write_tables(file, tables, header=_HEADER)
+        _write(
+            file, {"project": dataclasses.asdict(made.project), "secrets": dataclasses.asdict(made.secrets)}
+        )
         return made
     try:
         kept = settings.read(file, StackFile)
     except InvalidConfig as error:
         raise InvalidConfig(
-            f"{error.message}; put a copy of this file back, or delete it for a new project, "
-            "whose new app key every device needs then"
+            f"{error.message}; put a copy of this file back, or move the whole data folder away to begin with new "
+            "keys, which every device needs then"
         ) from error
+    _complete(file)
     return dataclasses.replace(kept, ports=_free_defaults(host, kept.ports))
+
+
+def _write(file: Path, tables: Mapping[str, Any]) -> None:
+    write_tables(file, tables, header=_HEADER, footer=_FOOTER)
+    good_copies.keep(file)
+
+
+def _complete(file: Path) -> None:
+    """Keeps a copy of a file that is in order; one from before it had an end gets it."""
+    text = file.read_text(encoding="utf-8")
+    if _FOOTER not in text:
+        try:
+            write_private(file, text.rstrip("\n") + "\n" + _FOOTER)
+        except InvalidConfig as error:
+            _log.warning("%s", error)  # it is good without, too
+    good_copies.keep(file)
+
+
+def _damage(content: bytes, kept: bytes | None) -> str | None:
+    """What power cuts and cards do to a file. A person's mistake is none: that is refused by its line."""
+    if not content.strip():
+        return "is empty, or cannot be read"
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return "is no text any more"
+    if _NO_TEXT.search(content):
+        return "holds bytes that no text has"
+    if kept is not None and _FOOTER.encode() in kept and _FOOTER.encode() not in content:
+        return "has lost its end"
+    return None
+
+
+def _must_be_new(folder: Path) -> None:
+    """Raises: InvalidConfig for a folder whose keys are lost while what was made with them is there."""
+    for made in ("engine.db", "engine/engine.db", "mqtt/dynsec.json"):
+        if (folder / made).exists():
+            raise InvalidConfig(
+                f"{folder / NAME} is not there, and {folder / made}, which belongs to it, is; put a copy of it "
+                "back, or move the whole data folder away to begin with new keys, which every device needs then"
+            )
 
 
 def _free_defaults(host: str, kept: Ports) -> Ports:

@@ -31,6 +31,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from utdstream.engine.stack import binaries
+from utdstream.whole_files import write_whole
 
 RELEASES = "https://github.com/livekit/livekit/releases/download"
 ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
@@ -152,7 +153,10 @@ def _unpack_checked(content: bytes, name: str, target: Path) -> None:
         raise InstallFailed(
             f"{name} has the checksum {found}, not {wanted} of {archive_name()}: it is not used"
         )
-    put(target, unpack(content), mode=0o755)
+    try:
+        write_whole(target, unpack(content), mode=0o755)
+    except OSError as error:
+        raise InstallFailed(f"{target} cannot be written ({error.strerror}); make room there") from error
 
 
 def _download(url: str) -> bytes:
@@ -207,7 +211,7 @@ def _build(target: Path) -> None:
         built = Path(folder) / "server"
         if not built.is_file():
             raise InstallFailed("go install made no program called server")
-        built.replace(target)
+        write_whole(target, built.read_bytes(), mode=0o755)
 
 
 def _go_version(go: str) -> tuple[int, int] | None:
@@ -245,17 +249,3 @@ def run(command: Sequence[str], otherwise: str, environment: Mapping[str, str] |
         raise
     if status != 0:
         raise InstallFailed(otherwise)
-
-
-def put(target: Path, content: bytes, *, mode: int = 0o644) -> None:
-    """Put `content` at `target`, whole or not at all."""
-    handle, draft = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(draft, mode)
-        os.replace(draft, target)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(draft)
-        raise

@@ -1,20 +1,21 @@
 """Files that only their owner may read: the folders and files of a stack.
 
-Owns: how such a file is written. Any thread; blocks for as long as the disk does. Imports the standard library,
-tomli-w and errors.
+Owns: how such a file is written, and what a full disk is told as. Any thread; blocks for as long as the disk does.
+Imports the standard library, tomli-w, errors and `whole_files`.
 
-1. Every file is private (0600, in a folder of 0700) from the moment it exists, and put in place whole.
-2. It is on the disk, and so is its name, when the writer returns: a power cut leaves the old file or the new one.
+1. Every file is private (0600, in a folder of 0700) from the moment it exists, and written whole.
+2. A disk that is full or may not be written is one sentence.
 """
 
 from __future__ import annotations
 
 import os
-import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from utdstream.errors import InvalidConfig
+from utdstream.whole_files import write_whole
 
 
 def private_folder(path: Path) -> None:
@@ -33,8 +34,10 @@ def private_folder(path: Path) -> None:
         ) from error
 
 
-def write_tables(path: Path, tables: Mapping[str, object], *, header: str = "") -> None:
-    """Puts `tables` at `path` as TOML, below `header`. A value None, which TOML cannot say, is left out."""
+def write_tables(path: Path, tables: Mapping[str, object], *, header: str = "", footer: str = "") -> None:
+    """Puts `tables` at `path` as TOML, between `header` and `footer`. A value None, which TOML cannot say, is left
+    out. Raises: InvalidConfig.
+    """
     import tomli_w
 
     said = {
@@ -43,24 +46,21 @@ def write_tables(path: Path, tables: Mapping[str, object], *, header: str = "") 
         else table
         for name, table in tables.items()
     }
-    write_private(path, header + tomli_w.dumps(said))
+    write_private(path, header + tomli_w.dumps(said) + footer)
 
 
 def write_private(path: Path, text: str) -> None:
-    """Puts `text` at `path`, whole, readable by its owner alone from the first moment."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    """Puts `text` at `path`, whole, readable by its owner alone from the first moment. Raises: InvalidConfig."""
+    with writing(path):
+        write_whole(path, text)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """While inside, what the disk refuses is one sentence about `path`. Raises: InvalidConfig."""
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(handle)
-        draft.replace(path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)  # the name is the folder's
-    finally:
-        os.close(folder)
+        yield
+    except OSError as error:
+        raise InvalidConfig(
+            f"{path} cannot be written ({error.strerror}); make room there, or let it be written, and try again"
+        ) from error

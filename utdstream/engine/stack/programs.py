@@ -9,24 +9,22 @@ nothing: that is `supervisor`.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import dataclasses
-import hashlib
 import json
 import os
-import secrets
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from utdstream.engine.config import WEBHOOK_EVENTS, WEBHOOK_PATH
+from utdstream.engine.stack import broker_files
 from utdstream.engine.stack.ports import LOOPBACK, Part
 from utdstream.engine.stack.private_files import private_folder, write_private, write_tables
-from utdstream.engine.stack.proxy import proxy_folder, put_files
+from utdstream.engine.stack.proxy import haproxy_command, proxy_folder, put_files
 from utdstream.engine.stack.settings import ENGINE_LOGIN, StackSettings
 from utdstream.engine.stack.users import hand_over
 
-_HASH_ROUNDS = 10_000
 _BROKER_PACKET_BYTES = 128 * 1024
 """The largest packet, before a login too; a call event has 16 KiB at most, a batch of logins 104."""
 _BROKER_CONNECTIONS, _ENGINE_CONNECTIONS = 960, 16
@@ -92,7 +90,7 @@ def mosquitto_config(settings: StackSettings, plugin: Path) -> str:
         f"max_packet_size {_BROKER_PACKET_BYTES}",
         "allow_anonymous false",
         f"plugin {plugin}",
-        f"plugin_opt_config_file {folder / 'dynsec.json'}",
+        f"plugin_opt_config_file {broker_files.logins_file(settings)}",
         "log_dest stderr",
         "log_type error",
         "log_type warning",
@@ -108,34 +106,6 @@ def mosquitto_config(settings: StackSettings, plugin: Path) -> str:
         # Started by root it would become the user "mosquitto", which may not read this folder.
         lines.insert(0, "user root")
     return "\n".join(lines) + "\n"
-
-
-def dynsec_config(password: str) -> dict[str, object]:
-    """The first file of mosquitto's dynamic-security plugin: one login, the engine's; all else is denied."""
-    salt = secrets.token_bytes(12)
-    topics = ("$CONTROL/dynamic-security/#", "utdstream/#")
-    kinds = ("publishClientSend", "publishClientReceive", "subscribePattern")
-    acls = [{"acltype": kind, "topic": topic, "allow": True} for topic in topics for kind in kinds]
-    acls.append({"acltype": "unsubscribePattern", "topic": "#", "allow": True})
-    return {
-        "clients": [
-            {
-                "username": ENGINE_LOGIN,
-                "textName": "the engine",
-                "password": _digest(password, salt, _HASH_ROUNDS),
-                "salt": base64.b64encode(salt).decode(),
-                "iterations": _HASH_ROUNDS,
-                "roles": [{"rolename": ENGINE_LOGIN}],
-            }
-        ],
-        "roles": [{"rolename": ENGINE_LOGIN, "acls": acls}],
-        "defaultACLAccess": {
-            "publishClientSend": False,
-            "publishClientReceive": False,
-            "subscribe": False,
-            "unsubscribe": True,
-        },
-    }
 
 
 def engine_config(settings: StackSettings) -> dict[str, Mapping[str, object]]:
@@ -186,10 +156,7 @@ def write_configuration(settings: StackSettings, plugin: Path) -> None:
         put_files(settings)
     if settings.ca_file is not None:
         write_private(_engines_ca(settings), settings.ca_file.read_text(encoding="ascii"))
-    logins = settings.file("mqtt") / "dynsec.json"
-    password = settings.secrets.mqtt_password
-    if not _lets_in(logins, password):
-        write_private(logins, json.dumps(dynsec_config(password), indent=1))
+    broker_files.mend(settings)
     owned: dict[Part, list[Path]] = {
         "livekit": [settings.file("livekit.yaml")],
         "mqtt": [settings.file("mosquitto.conf"), settings.file("mqtt")],
@@ -197,6 +164,19 @@ def write_configuration(settings: StackSettings, plugin: Path) -> None:
         "proxy": [proxy_folder(settings)],
     }
     hand_over(settings.folder, settings.users, owned)
+
+
+def commands_of(
+    settings: StackSettings, *, livekit: Path, broker: Path, proxy: Path | None
+) -> dict[Part, list[str]]:
+    """The command of each part, with these files; the engine runs with this Python."""
+    engine = [sys.executable, "-u", "-m", "utdstream.engine", "--config", str(settings.file("engine.toml"))]
+    commands: dict[Part, list[str]] = {
+        "livekit": [str(livekit), "--config", str(settings.file("livekit.yaml"))],
+        "mqtt": [str(broker), "-c", str(settings.file("mosquitto.conf"))],
+        "engine": engine,
+    }
+    return commands if proxy is None else {**commands, "proxy": haproxy_command(proxy, settings)}
 
 
 def concerned_by(before: StackSettings, after: StackSettings) -> set[Part]:
@@ -222,35 +202,6 @@ def _move_database(settings: StackSettings) -> None:
     places = {settings.file("engine.db"), settings.file("engine") / "engine.db"}
     for old in places - {settings.database}:
         if old.exists() and not settings.database.exists():
-            for end in ("-wal", "-shm", ""):
+            for end in ("-wal", "-shm", ".good", ""):
                 with contextlib.suppress(FileNotFoundError):
                     Path(f"{old}{end}").replace(f"{settings.database}{end}")
-
-
-def _lets_in(logins: Path, password: str) -> bool:
-    """Whether the engine can log in with these logins. Those that were made with other keys are of no use to a
-    device either: its password comes from the keys.
-    """
-    try:
-        clients = json.loads(logins.read_text(encoding="utf-8"))["clients"]
-        engine = next(client for client in clients if client["username"] == ENGINE_LOGIN)
-        rounds, salt, digest = _stored(engine)
-        return _digest(password, base64.b64decode(salt), rounds) == digest
-    except (OSError, ValueError, KeyError, TypeError, StopIteration):
-        return False  # not there, or no logins
-
-
-def _stored(client: Mapping[str, str]) -> tuple[int, str, str]:
-    """The rounds, the salt and the digest of a login's password: mosquitto 2.0 has a field for each, 2.1 writes
-    `$7$rounds$salt$digest`. Raises: KeyError, ValueError for anything else.
-    """
-    if "encoded_password" not in client:
-        return int(client["iterations"]), client["salt"], client["password"]
-    kind, rounds, salt, digest = client["encoded_password"].removeprefix("$").split("$")
-    if kind != "7":
-        raise ValueError(f"a password of mosquitto's kind {kind}")
-    return int(rounds), salt, digest
-
-
-def _digest(password: str, salt: bytes, rounds: int) -> str:
-    return base64.b64encode(hashlib.pbkdf2_hmac("sha512", password.encode(), salt, rounds)).decode()

@@ -17,6 +17,7 @@ from utdstream.engine.config import LimitsSection, LogLevel, Port, ProjectSectio
 from utdstream.engine.stack.ports import LOOPBACK, PARTS, PORT_KINDS, Part
 from utdstream.engine.stack.users import User
 from utdstream.settings import Meta
+from utdstream.whole_files import aside_in
 
 ENGINE_LOGIN = "engine"
 PublicUrl = Annotated[
@@ -277,8 +278,17 @@ class StackSettings:
         """The engine's database: in a folder of its user's, when it has one."""
         return self.folder / "engine" / "engine.db" if "engine" in self.users else self.folder / "engine.db"
 
+    def put_aside(self) -> list[Path]:
+        """The damaged files that were put aside, and not deleted since."""
+        return put_aside_in(self.folder)
+
     def log(self, part: Part) -> Path:
         return self.folder / "logs" / f"{part}.log"
+
+
+def put_aside_in(folder: Path) -> list[Path]:
+    """The damaged files of a data folder that were put aside, and not deleted since."""
+    return aside_in(folder, *(folder / part for part in ("engine", "mqtt", "tls")))
 
 
 def port_names(settings: StackSettings) -> tuple[str, ...]:

@@ -28,12 +28,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from utdstream.backoff import Backoff
-from utdstream.engine.stack import binaries, ready
-from utdstream.engine.stack.child import Child, engine_command, stop_in_order
+from utdstream.engine.stack import binaries, broker_files, ready
+from utdstream.engine.stack.child import Child, stop_in_order
 from utdstream.engine.stack.child_log import log_of
 from utdstream.engine.stack.ports import PARTS, PORT_KINDS, Part
-from utdstream.engine.stack.programs import concerned_by, write_configuration
-from utdstream.engine.stack.proxy import haproxy_command, take_certificate
+from utdstream.engine.stack.programs import commands_of, concerned_by, write_configuration
+from utdstream.engine.stack.proxy import take_certificate
 from utdstream.engine.stack.reserved_ports import all_of, reserve_ports
 from utdstream.engine.stack.settings import StackSettings, port_names
 from utdstream.errors import InvalidConfig, SessionClosed, UTDStreamException
@@ -231,19 +231,14 @@ class Supervisor:
             if proxy is not None:
                 self._certificate = _certificate(settings)
             write_configuration(settings, plugin)
-            commands: dict[Part, list[str]] = {
-                "livekit": [str(livekit), "--config", str(settings.file("livekit.yaml"))],
-                "mqtt": [str(broker), "-c", str(settings.file("mosquitto.conf"))],
-                "engine": engine_command(settings.file("engine.toml")),
-            }
-            if proxy is not None:
-                commands["proxy"] = haproxy_command(proxy, settings)
+            commands = commands_of(settings, livekit=livekit, broker=broker, proxy=proxy)
             self._children = {
                 part: Child(
                     part, commands[part], log_of(settings, part), held[part], settings.users.get(part)
                 )
                 for part in settings.parts
             }
+            self._children["mqtt"].prepare = self._mend_broker
             for child in self._children.values():
                 self._call(child.spawn)
         finally:
@@ -252,18 +247,23 @@ class Supervisor:
         for child in self._children.values():
             self._wait_ready(child, deadline)
 
+    def _mend_broker(self, said: str) -> None:
+        broker_files.mend(self._settings, could_not_read=broker_files.CANNOT_READ in said)
+
     def _wait_ready(self, child: Child, deadline: float) -> None:
-        seen = "nothing"
+        is_first = child.part == "mqtt"
         while True:
+            if child.ended is not None and is_first and broker_files.CANNOT_READ in child.log_tail():
+                is_first = False
+                self._call(child.spawn)
             if child.ended is not None:
                 raise self._start_failure(child)
             failure = ready.failure(child.part, self._settings)
             if failure is None:
                 self._call(lambda: self._watch(child))
                 return
-            seen = failure
             if time.monotonic() > deadline:
-                raise StackError(f"{child.part} does not answer ({seen}); {child.log_tail()}")
+                raise StackError(f"{child.part} does not answer ({failure}); {child.log_tail()}")
             if self._done.wait(0.02):
                 raise SessionClosed("the stack was stopped while it was starting")
 
@@ -354,10 +354,10 @@ class Supervisor:
         child.restart_at = None
         try:
             child.spawn_watched()
-        except OSError as error:
+        except (OSError, InvalidConfig) as error:
             child.restart_at = time.monotonic() + _RESTART.pause_s(child.deaths)
             child.deaths += 1
-            _log.warning("%s cannot be started again (%s)", child.part, error.strerror)
+            _log.warning("%s cannot be started again (%s)", child.part, error)
             return
         self._tell(PartEvent(child.part, "restarted", "a new process was started", self.pid(child.part)))
 

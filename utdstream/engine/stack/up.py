@@ -60,7 +60,11 @@ def run(
         supervisor.start()
         data_folder.remember_ports(supervisor.settings)
         announce(facts(supervisor))
-        report.ready(f"ready at {supervisor.settings.base_url}")
+        aside = ", ".join(path.name for path in supervisor.settings.put_aside())
+        report.ready(
+            f"ready at {supervisor.settings.base_url}"
+            + (f"; damaged and put aside: {aside}" if aside else "")
+        )
         _hold(supervisor, manager, config, stopping)
 
     def stop() -> None:
@@ -90,6 +94,7 @@ def facts(supervisor: Supervisor) -> dict[str, object]:
         "app_id": settings.project.app_id,
         "keys_file": str(settings.folder / data_folder.NAME),
         "logs": str(settings.folder / "logs"),
+        "put_aside": [str(path) for path in settings.put_aside()],
         "pids": {part: supervisor.pid(part) for part in settings.parts},
         "ca_file": None if settings.ca_file is None else str(settings.ca_file),
         "tls_fingerprint": None if certificate is None else certificate.fingerprint,

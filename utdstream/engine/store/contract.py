@@ -254,6 +254,16 @@ class MomentStore(Protocol):
         """Writes down that the engine runs at this moment."""
 
 
+class Copy(Protocol):
+    """A good copy of a database, for the day on which the database is damaged."""
+
+    def is_due(self) -> bool:
+        """Whether it is time to take it. Does not block."""
+
+    def take(self) -> None:
+        """Takes it. Any thread. Blocks: as long as the disk does. Raises: StoreFailed, and the older one stays."""
+
+
 class Store(Protocol):
     """An open database. Every method of it and of its parts may raise `StoreFailed`."""
 
@@ -281,8 +291,12 @@ class Store(Protocol):
     @property
     def moments(self) -> MomentStore: ...
 
-    def transaction(self) -> AbstractContextManager[None]:
-        """All or nothing, and no other write in between."""
+    @property
+    def copy(self) -> Copy | None:
+        """The good copy that can be taken of it; None for one that has none."""
+
+    def transaction(self, *, lasts: bool = False) -> AbstractContextManager[None]:
+        """All or nothing, and no other write in between; what `lasts` outlives a power cut from its end on."""
 
     def close(self) -> None:
         """Closes the database; the store is of no use afterwards."""

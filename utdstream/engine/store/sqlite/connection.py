@@ -8,11 +8,13 @@ this is, waits `BUSY_MS` once, and not again until a write worked: what needs to
 reads is answered, nothing stands still.
 
 A commit survives `kill -9` of the engine (WAL, synchronous=NORMAL); a power cut may lose the last commits, never
-the file.
+the file. What must last (keys, bans) is on the disk when its transaction ends, in the file itself: a damaged log
+(`-wal`) cannot take it back.
 """
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -33,6 +35,8 @@ class SqliteConnection:
     def __init__(self, path: str) -> None:
         self._undo: list[Callable[[], None]] = []
         self._is_held = False
+        self.counts = (0, 0)
+        """The transactions that were carried out, and those among them that must last. Any thread may read it."""
         try:
             self._db = sqlite3.connect(path, isolation_level=None, timeout=OPEN_WITHIN_S)
         except sqlite3.Error as error:
@@ -97,12 +101,15 @@ class SqliteConnection:
         return 0 if row is None else int(row[0])
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """All or nothing, on the disk and in memory."""
-        self.run("BEGIN IMMEDIATE")
+    def transaction(self, *, lasts: bool = False) -> Iterator[None]:
+        """All or nothing, on the disk and in memory; what `lasts` outlives a power cut from here on."""
+        if lasts:
+            self._db.execute("PRAGMA synchronous = FULL")
         try:
+            self.run("BEGIN IMMEDIATE")
             yield
             self.run("COMMIT")
+            self.counts = (self.counts[0] + 1, self.counts[1] + lasts)
         except BaseException:
             if self._db.in_transaction:  # some failures of the disk have rolled it back already
                 self.run("ROLLBACK")
@@ -111,6 +118,14 @@ class SqliteConnection:
             raise
         finally:
             self._undo.clear()
+            if lasts:
+                self._checkpoint()
+
+    def _checkpoint(self) -> None:
+        """Has all that was committed in the file itself. When the disk does not do it now, it is done later."""
+        with contextlib.suppress(sqlite3.Error):
+            self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        self._db.execute("PRAGMA synchronous = NORMAL")
 
     def _wait_at_most(self, milliseconds: int) -> None:
         self._db.execute(f"PRAGMA busy_timeout = {milliseconds}")

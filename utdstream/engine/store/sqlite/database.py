@@ -7,11 +7,13 @@ files beside this one.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 from utdstream.engine.store.contract import StoreFailed
 from utdstream.engine.store.sqlite.bans import SqliteBans
 from utdstream.engine.store.sqlite.calls import SqliteCalls
 from utdstream.engine.store.sqlite.connection import SqliteConnection
+from utdstream.engine.store.sqlite.good_copy import GoodCopy, mend
 from utdstream.engine.store.sqlite.keys import SqliteKeys
 from utdstream.engine.store.sqlite.logins import SqliteLogins
 from utdstream.engine.store.sqlite.moments import SqliteMoments
@@ -20,11 +22,20 @@ from utdstream.engine.store.sqlite.rooms import SqlitePeople, SqliteRooms, Sqlit
 SCHEMA_VERSION = 7
 
 
+def open_store(path: str) -> SqliteStore:
+    """The store at `path`, made or mended before it is opened, with a good copy to take. Raises: StoreFailed."""
+    mend(Path(path), lambda draft: SqliteStore(str(draft)).close())
+    store = SqliteStore(path)
+    store.copy = GoodCopy(Path(path), lambda: store.connection.counts)
+    return store
+
+
 class SqliteStore:
     """The open file. Raises: StoreFailed for a file of a newer engine, and whenever the disk fails."""
 
     def __init__(self, path: str) -> None:
         self.connection = SqliteConnection(path)
+        self.copy: GoodCopy | None = None
         version = self.connection.number("PRAGMA user_version")
         if version > SCHEMA_VERSION:
             self.connection.close()
@@ -48,7 +59,8 @@ class SqliteStore:
         self.keys = SqliteKeys(self.connection)  # since 4
         self.logins = SqliteLogins(self.connection)  # since 5
         self.moments = SqliteMoments(self.connection)
-        self.connection.run(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        if version != SCHEMA_VERSION:
+            self.connection.run(f"PRAGMA user_version = {SCHEMA_VERSION}")
         self.connection.opened()
 
     def _add_column(self, table: str, name: str, type: str) -> None:
@@ -57,9 +69,9 @@ class SqliteStore:
         if not self.connection.number(columns, (table, name)):
             self.connection.run(f"ALTER TABLE {table} ADD COLUMN {name} {type}")
 
-    def transaction(self) -> AbstractContextManager[None]:
-        """All or nothing, on the disk and in memory."""
-        return self.connection.transaction()
+    def transaction(self, *, lasts: bool = False) -> AbstractContextManager[None]:
+        """All or nothing, on the disk and in memory; what `lasts` outlives a power cut from here on."""
+        return self.connection.transaction(lasts=lasts)
 
     def close(self) -> None:
         """Closes the file; the store is of no use afterwards."""
