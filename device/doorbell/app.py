@@ -195,10 +195,10 @@ class Doorbell(DeviceApp[logic.DoorbellEvent | Numbered]):
     def _snapshot(self, camera: SnapshotCamera) -> None:
         picture = camera.snapshot()
         settings = self._config.doorbell
+        if self._home is not None:
+            self._home.snapshot(picture)  # first: it needs no card, which may be full
         if settings.snapshot_folder is not None:
             snapshots.keep(picture, settings.snapshot_folder, settings.snapshot_keep)
-        if self._home is not None:
-            self._home.snapshot(picture)
 
     # -- what else is opened and closed
 

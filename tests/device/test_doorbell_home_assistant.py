@@ -13,6 +13,7 @@ from home_listener import Listener
 from mosquitto import Mosquitto
 from people import People
 
+from device.camera.synthetic import SyntheticCamera
 from utdstream import Devices
 from utdstream.testing import LocalStack
 
@@ -55,3 +56,27 @@ def test_visitor_when_nobody_answers_is_told_to_home_assistant(
         home.client.publish(f"{base}/cmd/ring", "PRESS", qos=1)
         eventually(lambda: len(rings) == 2, "the button in Home Assistant rings the house")
     home.wait(f"{base}/availability", b"offline")
+
+
+def test_picture_when_its_folder_cannot_be_written_reaches_home_assistant_all_the_same(
+    stack: LocalStack, people: People, home: Listener, tmp_path: Path
+) -> None:
+    """A full card costs what needs the card, and nothing else."""
+    house = people("house", devices=Devices())
+    house.inbox().ringing.subscribe(lambda incoming: incoming.reject())
+    (tmp_path / "no folder").write_text("here no picture can be kept")
+    config = config_of(
+        stack,
+        tmp_path,
+        "bell-22",
+        doorbell={
+            "callees": [house.identity],
+            "media": "audio",
+            "snapshot_folder": str(tmp_path / "no folder"),
+        },
+        home_assistant={"enabled": True, "host": "127.0.0.1", "port": home.port},
+    )
+    with bell(config, devices=Devices(camera=SyntheticCamera(320, 240, 15))) as door:
+        home.wait("utdstream/bell-22/availability", b"online")
+        door.press()
+        assert home.wait("utdstream/bell-22/snapshot").startswith(b"\xff\xd8")
