@@ -36,15 +36,21 @@ def told(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Manager]]:
 
 
 def test_engine_up_when_a_service_manager_started_it_tells_its_state(
-    told: tuple[subprocess.Popen[str], Manager],
+    told: tuple[subprocess.Popen[str], Manager], tmp_path: Path
 ) -> None:
-    """Ready when all parts answer; a part that died changes the status; it is alive meanwhile; it says goodbye."""
+    """Ready when all parts answer; a part that died changes the status; it is alive meanwhile; it says goodbye.
+
+    What was put aside as damaged is named as long as it is there.
+    """
+    (tmp_path / "data").mkdir(exist_ok=True)
+    (tmp_path / "data" / "stack.toml.bad-20260101-000000-0000").write_text("")
     process, manager = told
     eventually(lambda: "READY=1" in manager.hear(), "it is ready", within_s=20)
     assert manager.told[:2] == ["STATUS=starting", "READY=1"]
     assert process.stdout is not None
     facts = json.loads(process.stdout.readline())
-    ready = f"STATUS=ready at {facts['base_url']}"
+    aside = "damaged and put aside: stack.toml.bad-20260101-000000-0000"
+    ready = f"STATUS=ready at {facts['base_url']}; {aside}"
     assert manager.told[2] == ready
 
     os.kill(facts["pids"]["mqtt"], signal.SIGKILL)

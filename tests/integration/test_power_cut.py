@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -185,6 +186,38 @@ def test_stack_when_its_disk_is_full_refuses_in_a_sentence_and_heals(house: Hous
         filler.unlink()
         eventually(lambda: house.ring(up).status_code == 201, "calls are written down again", 10.0)
         eventually(lambda: rings(house, up), "the broker is back, with its logins", 20.0)
+        house.check(up)
+        up.signal(signal.SIGTERM)
+
+
+@pytest.mark.parametrize("how", ["full", "read-only"])
+def test_stack_when_its_disk_takes_nothing_does_not_start_and_says_so_in_one_sentence(
+    house: House, small_disk: Path, how: str
+) -> None:
+    """And what it says can be done: after it the stack starts as if nothing had been."""
+    data = small_disk / "data"
+    shutil.copytree(house.data, data)
+    if how == "full":
+        fill(small_disk)
+    else:
+        subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    command = ["engine", "up", "--data", str(data), *house.options]
+    ended = subprocess.run(
+        [sys.executable, "-m", "utdstream.cli", *command],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    said = [line for line in ended.stderr.splitlines() if line.startswith("utdstream: ")]
+    assert (ended.returncode, len(said), "Traceback" in ended.stderr) == (1, 1, False)
+    assert str(data) in said[0]
+    assert "make room there" in said[0]
+    if how == "full":
+        (small_disk / "filler").unlink()
+    else:
+        subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
+    with EngineUp(data, *house.options) as up:
         house.check(up)
         up.signal(signal.SIGTERM)
 

@@ -9,6 +9,7 @@ import pytest
 
 from utdstream._command import doctor
 from utdstream.checks import Check, name_of, requirements
+from utdstream.whole_files import put_aside
 
 
 def only(name: str, checks: list[Check]) -> Check:
@@ -79,3 +80,23 @@ def test_port_when_another_program_has_it_is_named(monkeypatch: pytest.MonkeyPat
         (check,) = doctor._ports()
     assert check.state == "warn"
     assert f"{port}/tcp (engine)" in check.found
+
+
+def test_data_folder_when_files_were_put_aside_names_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As long as they lie there; without a data folder there is nothing to look at."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    monkeypatch.setattr(doctor, "_SERVICE_FOLDER", tmp_path / "none")
+    assert not list(doctor._data_folder())
+    folder = tmp_path / "utdstream"
+    (folder / "mqtt").mkdir(parents=True)
+    assert only("data folder", list(doctor._data_folder())).state == "ok"
+    (folder / "mqtt" / "mosquitto.db").write_text("damaged")
+    aside = put_aside(folder / "mqtt" / "mosquitto.db")
+    assert aside is not None
+    found = only("data folder", list(doctor._data_folder()))
+    assert found.state == "warn"
+    assert aside.name in found.found
+    monkeypatch.setattr(doctor, "_LEAST_FREE_MB", 10**9)
+    assert "MB are free" in only("data folder", list(doctor._data_folder())).found

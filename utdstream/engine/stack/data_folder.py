@@ -16,6 +16,7 @@ import logging
 import os
 import re
 import secrets
+import shutil
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,7 +25,7 @@ from typing import Any
 from utdstream import settings
 from utdstream.engine.stack import good_copies
 from utdstream.engine.stack.ports import DEFAULT_PORTS, LOOPBACK, PORT_KINDS, is_free, lan_address
-from utdstream.engine.stack.private_files import private_folder, write_private, write_tables
+from utdstream.engine.stack.private_files import private_folder, write_private, write_tables, writing
 from utdstream.engine.stack.settings import Ports, StackFile, StackSection, StackSettings, TlsSection
 from utdstream.errors import InvalidConfig
 
@@ -32,6 +33,7 @@ _log = logging.getLogger(__name__)
 
 NAME = "stack.toml"
 _LOCK = ".lock"
+_LEAST_FREE_KB = 1000
 ROTATED: Mapping[str, tuple[str, int]] = {
     "token_secret": ("secrets", 32),
     "app_key": ("project", 16),
@@ -80,6 +82,7 @@ def load(
     private_folder(folder)
     handle = _lock(folder)
     try:
+        _must_have_room(folder)
         is_lan = lan or stack.lan
         used, node_ip = _address(is_lan, address or stack.address, tls=encryption.is_on)
         kept = _kept(folder, "0.0.0.0" if is_lan else LOOPBACK)
@@ -146,7 +149,8 @@ def reread(running: StackSettings, config: Path | None) -> StackSettings:
 
 
 def _lock(folder: Path) -> int:
-    handle = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    with writing(folder / _LOCK):
+        handle = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -208,6 +212,15 @@ def _damage(content: bytes, kept: bytes | None) -> str | None:
     if kept is not None and _FOOTER.encode() in kept and _FOOTER.encode() not in content:
         return "has lost its end"
     return None
+
+
+def _must_have_room(folder: Path) -> None:
+    """Raises: InvalidConfig where the database could not even be opened: its log needs some room."""
+    free_kb = shutil.disk_usage(folder).free // 1000
+    if free_kb < _LEAST_FREE_KB:
+        raise InvalidConfig(
+            f"the disk of {folder} is full, {free_kb} kB are free; make room there, and start again"
+        )
 
 
 def _must_be_new(folder: Path) -> None:

@@ -24,6 +24,7 @@ from utdstream.engine.stack.private_files import private_folder, write_private, 
 from utdstream.engine.stack.proxy import haproxy_command, proxy_folder, put_files
 from utdstream.engine.stack.settings import ENGINE_LOGIN, StackSettings
 from utdstream.engine.stack.users import hand_over
+from utdstream.whole_files import sync_names
 
 _BROKER_PACKET_BYTES = 128 * 1024
 """The largest packet, before a login too; a call event has 16 KiB at most, a batch of logins 104."""
@@ -205,3 +206,4 @@ def _move_database(settings: StackSettings) -> None:
             for end in ("-wal", "-shm", ".good", ""):
                 with contextlib.suppress(FileNotFoundError):
                     Path(f"{old}{end}").replace(f"{settings.database}{end}")
+            sync_names(settings.database.parent)
