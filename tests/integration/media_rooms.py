@@ -136,7 +136,7 @@ def lose_room(session: UTDSession) -> None:
         life.loop.spawn(room.disconnect())
 
     life.loop.call(end, deadline=Deadline(PATIENCE_S, PATIENCE_S, "losing the room"))
-    assert session.connection.value.state is ConnectionState.DISCONNECTED
+    assert session.connection.value.state is ConnectionState.RECONNECTING
 
 
 class CountedMicrophone(ToneMicrophone):

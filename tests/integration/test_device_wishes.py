@@ -12,7 +12,9 @@ from media_rooms import CountedMicrophone, MediaRoom, hear
 from relay import Relay
 
 from utdstream import DeadlineExceeded, Devices, SessionClosed, UTDRoom
+from utdstream._session.rejoin import Rejoin
 from utdstream._threads.deadline import Deadline
+from utdstream._threads.lanes import WorkLane
 from utdstream.models import Connection, ConnectionState
 from utdstream.synthetic import PatternCamera, ToneMicrophone
 from utdstream.testing import LocalStack
@@ -103,11 +105,26 @@ def test_mute_when_its_call_gave_up_is_taken_back(hall: MediaRoom) -> None:
 # -- a room that is away ----------------------------------------------------------------------------
 
 
+def by_hand() -> Rejoin:
+    """A session that would join the room again, whose own attempts never come."""
+    lane = WorkLane("no work")
+    lane.close()
+    return Rejoin(
+        lane,
+        "hall",
+        enter=lambda _: None,
+        is_wanted=lambda: True,
+        gave_up=lambda _: None,
+        reasons=frozenset({"PARTICIPANT_REMOVED"}),
+    )
+
+
 def lose(hall: MediaRoom, room: UTDRoom, identity: str, *, comes_back: bool = True) -> None:
-    """The room is lost; its session would join it again, as audio rooms and live streams do."""
-    room._media.comes_back = lambda: comes_back
+    """The room is lost; its session would join it again, as those of calls and of rooms with a name do."""
+    room._media.rejoin = by_hand() if comes_back else None
+    state = ConnectionState.RECONNECTING if comes_back else ConnectionState.DISCONNECTED
     hall.ask("RemoveParticipant", room=hall.name, identity=identity)
-    room.connection.wait_for(lambda now: now.state is ConnectionState.DISCONNECTED, timeout=PATIENCE_S)
+    room.connection.wait_for(lambda now: now.state is state, timeout=PATIENCE_S)
 
 
 def join_again(hall: MediaRoom, room: UTDRoom, identity: str) -> None:

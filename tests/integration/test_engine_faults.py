@@ -205,18 +205,29 @@ def _can_log_in(stack: LocalStack, identity: str) -> bool:
         return device.granted == [True]
 
 
-def test_webhook_when_lost_is_repaired_by_the_poll(fragile: LocalStack, site: Site) -> None:
-    """The engine is down while the leg leaves: nobody tells it, it finds out."""
-    door, house = site.person(fresh("door")), site.person(fresh("house"))
+@pytest.fixture
+def impatient(programs: None) -> Iterator[Site]:
+    """Askers of a stack whose engine does not wait long for a party that vanished."""
+    with LocalStack(project={"call_away_s": 2.0}) as running:
+        asking = Site(running)
+        yield asking
+        asking.close()
+
+
+@pytest.mark.parametrize("parties", [1, 2])
+def test_webhook_when_lost_is_repaired_by_the_poll(impatient: Site, parties: int) -> None:
+    """The engine is down while one party leaves, or both: nobody tells it, it finds out, and waits for them."""
+    door, house = impatient.person(fresh("door")), impatient.person(fresh("house"))
     call = door.call(house.identity)
     accepted = house.act(call.call_id, "accept")
     with UTDRoom() as at_door, UTDRoom() as at_house:
         at_door.connect(call.url or "", call.token or "")
         at_house.connect(accepted.url or "", accepted.token or "")
-        fragile.kill("engine")
-        at_house.disconnect()
-        fragile.start("engine")
-        eventually(lambda: door.get(call.call_id).status is S.ENDED, "the poll found the lost leg", 12.0)
+        impatient.stack.kill("engine")
+        for room in (at_house, at_door)[:parties]:
+            room.disconnect()
+        impatient.stack.start("engine")
+        eventually(lambda: door.get(call.call_id).status is S.ENDED, "the poll found the lost leg", 15.0)
         assert door.get(call.call_id).end_reason == "participant_left"
 
 

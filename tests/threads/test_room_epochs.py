@@ -131,12 +131,7 @@ def test_ended_when_the_viewers_own_link_is_away_is_not_told(
     monkeypatch.setattr(live_stream, "HOST_RETURN_S", 0.05)
     facts = watching.session._media.facts
     watching.host_comes()
-    if state is ConnectionState.DISCONNECTED:
-        facts.show_disconnected("SIGNAL_CLOSE")
-    else:
-        facts.connection.set(Connection(state))
-        facts.connected.set(False)
-        facts.remote_participants.set(())
+    facts.show_away("SIGNAL_CLOSE", comes_back=state is ConnectionState.RECONNECTING)
     watching.work_is_done()
     assert watching.told == []
     watching.join()

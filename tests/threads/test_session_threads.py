@@ -36,6 +36,7 @@ from utdstream._livekit.loop import loop_thread
 from utdstream._rest.api import Actor
 from utdstream._rings.inbox import PollingOnly
 from utdstream._rooms.session import Joining
+from utdstream._session.base import UTDSession
 from utdstream._session.connect import RoomLife
 from utdstream._threads.deadline import Deadline
 from utdstream._threads.facts import Fact, Occurrences
@@ -341,9 +342,9 @@ def test_close_when_called_by_a_callback_does_not_wait_for_itself(client: UTDStr
     assert took[0] < 8.0
 
 
-def lost_room(session: UTDCallSession) -> RoomLife:
-    """A connect of the session's room that is over."""
-    room = RoomLife(
+def made_room(session: UTDSession) -> RoomLife:
+    """A connect of the session's room, without a media server."""
+    return RoomLife(
         session._media.facts,
         loop_thread(),
         auto_subscribe=True,
@@ -351,8 +352,6 @@ def lost_room(session: UTDCallSession) -> RoomLife:
         open_early=False,
         on_end=session._media.end,
     )
-    room.over = True
-    return room
 
 
 def test_wish_when_the_room_is_being_joined_stands() -> None:
@@ -408,7 +407,8 @@ def test_work_when_the_room_is_lost_and_the_engine_answers_nothing_goes_on(
     session.ringing("c1")
     life = session._present.life
     assert life is not None
-    life.room = lost_room(session)
+    life.room = made_room(session)
+    life.room.over = True
     tries: list[float] = []
 
     def deaf(request: Request) -> Answer:
@@ -485,9 +485,9 @@ def test_rejoin_when_the_room_is_left_while_it_asks_joins_nothing(
     session = UTDAudioRoomSession(client._parts(Devices()), joining)
     seen: list[ConnectionState] = []
     session.connection.subscribe(lambda change: seen.append(change.new.state))
-    connection = session._media.facts.connection
-    connection.set(Connection(ConnectionState.CONNECTED))
-    connection.set(Connection(ConnectionState.DISCONNECTED, "SIGNAL_CLOSE"))
+    room = made_room(session)
+    room.on_connection(Connection(ConnectionState.CONNECTED))
+    room.on_connection(Connection(ConnectionState.DISCONNECTED, "SIGNAL_CLOSE"))
     assert asked.wait(5)
     session.leave()
     left.set()
@@ -495,7 +495,7 @@ def test_rejoin_when_the_room_is_left_while_it_asks_joins_nothing(
     session._work.post(done.set)
     assert done.wait(10), "the rejoin goes on"
     session.dispose()
-    assert seen == [ConnectionState.CONNECTED, ConnectionState.DISCONNECTED]
+    assert seen == [ConnectionState.CONNECTED, ConnectionState.RECONNECTING, ConnectionState.DISCONNECTED]
 
 
 def test_start_when_the_call_is_over_before_the_room_is_joined_joins_nothing(

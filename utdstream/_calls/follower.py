@@ -41,7 +41,8 @@ HINT_GRACE_S = 0.25
 ACTIVE_POLL_S = 10.0
 JOINING_POLL_S = 0.4
 """While the caller's room is being joined it tells nothing: a slow machine would miss that it rings."""
-SILENT_ENGINE_S = 60.0
+SILENT_ENGINE_S = 180.0
+"""Longer than the engine waits for a party that is away (`rules.calls.AWAY_S`): a cut ends on both sides alike."""
 _IN_THE_ROOM = (ConnectionState.CONNECTED, ConnectionState.RECONNECTING)
 
 
@@ -107,7 +108,7 @@ class CallFollower:
             self._hint(life)
 
     def take_connection(self, change: Change[Connection]) -> None:
-        """Ends the call with a room that ended by itself, with the engine's word for it. Any thread."""
+        """Ends the call with a room that ended for good, with the engine's word for it. Any thread."""
         life = self._present.life
         if (
             life is not None

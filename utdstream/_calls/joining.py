@@ -1,9 +1,11 @@
 """From the engine's call to a joined room with what there is on air; or back, as if it had never been.
 
-Owns: `CallJoining`. Thread: the caller's, in `start`, `start_any` and `accept`.
+Owns: `CallJoining`. Thread: an errand's, in `start`, `start_any` and `accept`; the work thread for a room that
+was lost.
 
 1. Whatever fails after the call exists ends it on the engine: no call stays open because of us.
 2. A life that ended meanwhile, here or there, is told as what it was.
+3. A room that is lost is joined again for as long as the engine says that the call is open; wishes stand.
 """
 
 from __future__ import annotations
@@ -14,26 +16,41 @@ from utdstream._calls.ending import end_in_background
 from utdstream._calls.follower import CallFollower
 from utdstream._calls.life import CallLife, PresentCall
 from utdstream._rest.api import EngineApi
+from utdstream._session import rejoin
 from utdstream._session.media_room import MediaRoom
+from utdstream._session.rejoin import Rejoin
 from utdstream._threads.deadline import Deadline
+from utdstream._threads.lanes import WorkLane
 from utdstream.errors import EngineUnreachable, MediaError, SessionClosed, UTDStreamException
 from utdstream.models import UTDCall, UTDCallStatus
+from utdstream.observe import CallbackError, Report
 
 _log = logging.getLogger(__name__)
 
 S = UTDCallStatus
+
+CALL_REASONS = rejoin.REASONS | {"PARTICIPANT_REMOVED"}
+"""Whoever removes a party for good has the engine end the call first, or refuse that party a token."""
 
 
 class CallJoining:
     """Joins the calls of one session."""
 
     def __init__(
-        self, present: PresentCall, follower: CallFollower, media: MediaRoom, api: EngineApi
+        self,
+        present: PresentCall,
+        follower: CallFollower,
+        media: MediaRoom,
+        api: EngineApi,
+        work: WorkLane,
+        report: Report,
     ) -> None:
         self._present = present
         self._follower = follower
         self._media = media
         self._api = api
+        self._work = work
+        self._report = report
 
     def join(self, life: CallLife, call: UTDCall, deadline: Deadline, doing: str) -> UTDCall:
         """Joins the call's room and publishes; any failure ends the call on the engine too.
@@ -45,6 +62,7 @@ class CallJoining:
         try:
             if call.token is None or call.url is None:
                 raise EngineUnreachable(f"{doing}: the engine's answer holds no token and url to join with")
+            self._media.rejoin = self._rejoin(life, call.call_id)
             self._media.join(
                 call.url,
                 call.token,
@@ -59,6 +77,34 @@ class CallJoining:
         except BaseException as error:
             raise self._failed(life, error, doing) from error
         return life.call or call
+
+    def _rejoin(self, life: CallLife, call_id: str) -> Rejoin:
+        return Rejoin(
+            self._work,
+            f"call {call_id}",
+            enter=lambda deadline: self._return_to(life, call_id, deadline),
+            is_wanted=lambda: not life.over,
+            gave_up=lambda error: self._given_up(life, call_id, error),
+            reasons=CALL_REASONS,
+        )
+
+    def _return_to(self, life: CallLife, call_id: str, deadline: Deadline) -> None:
+        """Joins the room of the call again, if the engine says that it is open. Work thread."""
+        life.wake = deadline.cut
+        call = self._api.get_call(call_id, deadline)
+        self._follower.learn(life, call)
+        if life.over:
+            raise SessionClosed("rejoining: the call is over")
+        if call.token is None or call.url is None:
+            raise EngineUnreachable("rejoining: the engine's answer holds no token and url to join with")
+        self._media.join(call.url, call.token, deadline, wanted=lambda room: self._present.enter(life, room))
+
+    def _given_up(self, life: CallLife, call_id: str, error: UTDStreamException) -> None:
+        """Ends a call that the engine does not let us return to. Work thread."""
+        self._report(CallbackError(error, "rejoining"))
+        self._present.close(life, S.ENDED)
+        self._media.stay_away(type(error).__name__)
+        end_in_background(self._api, call_id)
 
     def _adopt(self, life: CallLife, call: UTDCall) -> None:
         """Takes the engine's call as ours to end from now on. Raises: SessionClosed when it was ended here."""

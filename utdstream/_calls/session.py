@@ -74,7 +74,9 @@ class UTDCallSession(UTDSession):
             config=parts.config,
             report=parts.report,
         )
-        self._joining = CallJoining(self._present, self._follower, self._media, parts.api)
+        self._joining = CallJoining(
+            self._present, self._follower, self._media, parts.api, self._work, parts.report
+        )
         self._ending = CallEnding(self._present, self._media, parts.api)
 
     @property

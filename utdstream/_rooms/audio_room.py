@@ -300,7 +300,7 @@ class UTDAudioRoomSession(SeatHost):
         super()._on_connection(change)
         if change.new.state is ConnectionState.RECONNECTING:
             self._place_wish.begin()
-        elif change.old.state is ConnectionState.RECONNECTING:
+        elif self._is_reconnected(change):
             self._work.post(
                 lambda: self._check_place(
                     Deadline.after(self._config.rest_timeout_s, "asking about the seat")

@@ -296,7 +296,7 @@ class UTDLiveStreamSession(RoomSession):
         self._mind_the_host(change.new.state)
         if change.new.state is ConnectionState.RECONNECTING:
             self._stage_wish.begin()
-        elif change.old.state is ConnectionState.RECONNECTING:
+        elif self._is_reconnected(change):
             self._work.post(
                 lambda: self._check_place(
                     Deadline.after(self._config.rest_timeout_s, "asking about the stage")

@@ -6,16 +6,14 @@ thread asks and rejoins.
 1. A message that begins with an underscore and has a sender is forged, but for the host's `_live_ended`. One
    without may be: for some seconds nobody is told of a participant who may not publish. So it is a hint that the
    engine is asked about, and whoever is told to go stays until the media server removes it.
-2. A room that is lost for a reason that may pass is joined again with a fresh token, until it is left.
+2. A room that is lost for a reason that may pass is joined again with a fresh token, until it is left (`Rejoin`).
 3. What a connect of the room brought (a push, an order to go) acts on that connect alone; once the room was left,
    nothing acts any more.
 """
 
 from __future__ import annotations
 
-import logging
 import threading
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -23,15 +21,13 @@ from utdstream._rest.api import Actor
 from utdstream._rest.rooms import RoomApi
 from utdstream._session.base import SessionParts, UTDSession
 from utdstream._session.connect import RoomLife
+from utdstream._session.rejoin import Rejoin
 from utdstream._threads.deadline import Deadline
 from utdstream._threads.errands import finish_errand
 from utdstream._threads.facts import Fact
-from utdstream._threads.lanes import Timer
 from utdstream._wire import codec, messages
-from utdstream.backoff import Backoff
 from utdstream.errors import (
     NotFound,
-    PermissionDenied,
     SessionClosed,
     TransportError,
     UTDStreamException,
@@ -45,25 +41,9 @@ from utdstream.models import (
 )
 from utdstream.observe import CallbackError, Change, Watched
 
-_log = logging.getLogger(__name__)
+S = ConnectionState
 
-REJOIN_REASONS = frozenset(
-    {
-        "UNKNOWN_REASON",
-        "SERVER_SHUTDOWN",
-        "STATE_MISMATCH",
-        "JOIN_FAILURE",
-        "MIGRATION",
-        "SIGNAL_CLOSE",
-        "CONNECTION_TIMEOUT",
-        "MEDIA_FAILURE",
-    }
-)
-"""LiveKit's reasons that may pass; not another device with our identity, removal, or a deleted room."""
 _NOTICES = {messages.REMOVED: "REMOVED", messages.BANNED: "BANNED"}
-BETWEEN_REJOINS = Backoff(first_s=0.3, most_s=15.0)
-"""The first attempt comes within 0.3 s: most losses are short."""
-REJOIN_TIMEOUT_S = 20.0
 END_CHECKS, END_CHECK_S = 4, 0.4
 LEAVE_S = 0.05
 """For leaving when the good-bye used the deadline up; the rest goes on in the background."""
@@ -96,13 +76,16 @@ class RoomSession(UTDSession):
         self._rooms = RoomApi(parts.api, joining.room_name)
         self._wanted = True
         """False once it was left: nothing rejoins then."""
-        self._lost = False
-        """It was lost for a reason that may pass, and is joined again until that is given up."""
-        self._media.comes_back = lambda: self._lost and self._is_wanted()
+        self._media.rejoin = Rejoin(
+            self._work,
+            f"room {self._room_name}",
+            enter=self._enter,
+            is_wanted=self._is_wanted,
+            gave_up=self._rejoin_failed,
+        )
         self._waits: list[Deadline] = []
         """Of joins under way."""
         self._turn = threading.Lock()  # of what changes the own place in the room: errands hold it
-        self._rejoining: Timer | None = None
         self._roles: Fact[dict[str, str]] = Fact({}, self._lane)
         self.roles: Watched[dict[str, str]] = self._roles
         """Role by identity, as the engine wrote it into everybody's metadata."""
@@ -247,38 +230,15 @@ class RoomSession(UTDSession):
 
     # -- rejoining -------------------------------------------------------------------------------
 
-    def _on_connection(self, change: Change[Connection]) -> None:
-        if (
-            change.new.state is ConnectionState.DISCONNECTED
-            and change.old.state is not ConnectionState.CONNECTING
-        ):
-            self._lost = self._is_wanted() and change.new.reason in REJOIN_REASONS
-            if self._lost:
-                self._rejoin_later(0)
-
     def _is_wanted(self) -> bool:
         return self._wanted and not self._disposed
 
-    def _rejoin_later(self, attempt: int) -> None:
-        pause_s = BETWEEN_REJOINS.pause_s(attempt)
-        self._rejoining = self._work.call_later(pause_s, lambda: self._rejoin(attempt))
+    def _is_reconnected(self, change: Change[Connection]) -> bool:
+        """Returns whether an interruption ended that no rejoin mended: that one looks at everything by itself."""
+        states = (change.old.state, change.new.state)
+        return states == (S.RECONNECTING, S.CONNECTED) and not self._media.comes_back
 
-    def _rejoin(self, attempt: int) -> None:
-        """Work thread. Tries for ever, slower and slower; stops at what will not pass by itself."""
-        if not self._is_wanted():
-            return
-        began = time.monotonic()
-        try:
-            self._enter(Deadline.after(REJOIN_TIMEOUT_S, "rejoining"))
-        except UTDStreamException as error:
-            if not self._is_wanted():
-                _log.info("room %s: rejoining has ended, the room was left", self._room_name)
-            elif isinstance(error, (PermissionDenied, NotFound, SessionClosed)):
-                self._lost = False
-                _log.warning("room %s: rejoining is given up: %s", self._room_name, error)
-                self._parts.report(CallbackError(error, "rejoining"))
-            else:
-                _log.info("room %s: rejoining failed, trying again: %s", self._room_name, error)
-                self._rejoin_later(attempt + 1)
-        else:
-            _log.info("room %s: joined again after %.1f s", self._room_name, time.monotonic() - began)
+    def _rejoin_failed(self, error: UTDStreamException) -> None:
+        """Work thread: the engine does not let this participant in again."""
+        self._media.stay_away(type(error).__name__)
+        self._parts.report(CallbackError(error, "rejoining"))

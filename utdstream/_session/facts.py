@@ -68,14 +68,17 @@ class RoomFacts:
         self.events: Occurrences[RoomEvent] = Occurrences(lane)
         self.messages: Occurrences[DataMessage] = Occurrences(lane)
 
-    def show_disconnected(self, reason: str) -> None:
-        """Shows that all that needs a connection is over. The caller holds `lock`."""
+    def show_away(self, reason: str, *, comes_back: bool) -> None:
+        """Shows that all that needs a connection is over, or away for a while. The caller holds `lock`."""
         self.remote_participants.set(())
         self.microphone_on.set(False)
         self.camera_on.set(False)
         self.can_publish.set(False)
         self.connected.set(False)
-        self.connection.set(Connection(ConnectionState.DISCONNECTED, reason))
+        if comes_back:
+            self.connection.set(Connection(ConnectionState.RECONNECTING))
+        elif self.connection.value.state is not ConnectionState.DISCONNECTED:
+            self.connection.set(Connection(ConnectionState.DISCONNECTED, reason))
 
     def close(self) -> None:
         """Ends all waits: nothing will change any more."""

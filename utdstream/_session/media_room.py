@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from utdstream._session.connect import RoomLife
 from utdstream._session.facts import RoomFacts
+from utdstream._session.rejoin import Rejoin
 from utdstream._threads.deadline import Deadline
 from utdstream._threads.wishes import Wish, Wishes
 from utdstream.errors import (
@@ -40,8 +41,8 @@ class MediaRoom:
     def __init__(self, facts: RoomFacts) -> None:
         self.facts = facts
         self.wishes = Wishes()
-        self.comes_back: Callable[[], bool] = lambda: False
-        """Whether the session joins a room that was lost again. Asked under `facts.lock`; must not block."""
+        self.rejoin: Rejoin | None = None
+        """How the session joins a room again that was lost; None: it does not."""
         # Under `facts.lock`, held for reads and writes of these fields only:
         self._life: RoomLife | None = None
         self._freeing: RoomLife | None = None
@@ -110,13 +111,18 @@ class MediaRoom:
                 self.wishes.begin(publish)
         try:
             with self.facts.lock:
-                if not life.over:  # left in between: the end was shown, and nothing shows it again
+                if not life.over and not self.comes_back:  # left in between: its end was shown
                     self.facts.connection.set(Connection(ConnectionState.CONNECTING))
             loop.finish(lambda: life.join(url, token), deadline=deadline, undo=life.give_up)
         except BaseException as error:
             loop.post(life.give_up)  # KeyboardInterrupt may come anywhere, also before `finish` waits
             self.end(life, error.message if isinstance(error, UTDStreamException) else type(error).__name__)
             raise
+
+    @property
+    def comes_back(self) -> bool:
+        """Whether the room was lost, and is joined again by the session."""
+        return self.rejoin is not None and self.rejoin.is_under_way
 
     def end(self, life: RoomLife, reason: str) -> None:
         """Ends this life: the facts say so, unless that was said before."""
@@ -125,7 +131,14 @@ class MediaRoom:
                 return
             life.over = True
             self._life, self._freeing = None, life
-            self.facts.show_disconnected(reason)
+            lost = life.joined and self.rejoin is not None and self.rejoin.begins(reason)
+            self.facts.show_away(reason, comes_back=lost or self.comes_back)
+
+    def stay_away(self, reason: str = "CLIENT_INITIATED") -> None:
+        """Shows that a room that was lost is not joined again after all. Any thread, does not block."""
+        with self.facts.lock:
+            if self._life is None and not self.comes_back:
+                self.facts.show_away(reason, comes_back=False)
 
     def disconnect(self, deadline: Deadline) -> bool:
         """Leaves the present life, or waits for what the last one still frees; False when that goes on.
@@ -134,7 +147,10 @@ class MediaRoom:
         """
         with self.facts.lock:
             life = self._life or self._freeing
-        return life is None or self.leave(life, deadline)
+        if life is not None:
+            return self.leave(life, deadline)
+        self.stay_away()
+        return True
 
     def leave(self, life: RoomLife, deadline: Deadline, reason: str = "CLIENT_INITIATED") -> bool:
         """Leaves this life; a newer one is not touched. What fails is reported.
@@ -150,6 +166,7 @@ class MediaRoom:
             self.facts.report(CallbackError(error, "disconnect"))
         finally:
             self.end(life, reason)
+            self.stay_away(reason)
             with self.facts.lock:
                 if freed and self._freeing is life:
                     self._freeing = None
@@ -161,6 +178,7 @@ class MediaRoom:
         Any thread, does not block.
         """
         life.loop.post(life.begin_leaving)
+        self.stay_away()
 
     def dispose(self, deadline: Deadline) -> None:
         """Leaves for ever and ends all waits. Idempotent. Blocks: to the deadline."""
@@ -213,7 +231,7 @@ class MediaRoom:
         try:
             with self.facts.lock:
                 life = self._life
-                if life is None and not self.comes_back():
+                if life is None and not self.comes_back:
                     raise SessionClosed(f"{doing}: the room is not connected; connect first")
                 number = make()
                 connection = life.connection if life is not None and life.joined else None
@@ -238,7 +256,7 @@ class MediaRoom:
     def _is_away(self) -> bool:
         """The room was lost, or is being joined, and will be there again by itself."""
         with self.facts.lock:
-            return self.comes_back() if self._life is None else not self._life.joined
+            return self.comes_back if self._life is None else not self._life.joined
 
     def refuse_publishing(self, kind: str, deadline: Deadline, doing: str) -> None:
         """Raises: PublishRefused when the media server does not allow this kind of device now."""

@@ -92,7 +92,15 @@ class Engine:
             if config.limits.enabled
             else None,
         )
-        self.watch = CallWatch(self.calls, self.store, self.sfu, call_rooms, self.timers, answered)
+        self.watch = CallWatch(
+            self.calls,
+            self.store,
+            self.sfu,
+            call_rooms,
+            self.timers,
+            answered,
+            away_s=config.project.call_away_s,
+        )
         self.follower = RoomFollower(app_id, self.store, self.sfu, self.lanes, self.timers)
         self.desk = RoomDesk(app_id, self.store, self.follower)
         self.rooms = RoomService(

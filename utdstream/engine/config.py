@@ -64,6 +64,10 @@ class ProjectSection:
         "not set: true while all of the engine's addresses are loopback",
     ] = None
     call_ring_timeout_s: Annotated[Seconds, "a call that is not answered for this long is missed"] = 30.0
+    call_away_s: Annotated[
+        Seconds,
+        "a party that vanished from an answered call is waited for this long; half of it when both did",
+    ] = 120.0
     max_call_duration_s: Annotated[Seconds, "a call is ended after this long"] = 3600.0
     calls_enabled: Annotated[bool, "false: calls are refused (`feature_disabled`)"] = True
     video_enabled: Annotated[bool, "false: video calls are refused (`feature_disabled`)"] = True

@@ -197,6 +197,27 @@ def test_a_leg_is_missing_when_it_was_there_or_should_be(
     assert calls.absent_leg(record, frozenset(present), must_have_joined=must) == lost
 
 
+@pytest.mark.parametrize(
+    ("status", "seen", "present", "left", "seconds"),
+    [
+        (S.ACTIVE, (True, True), {"door"}, set(), 120.0),
+        (S.ACTIVE, (True, True), {"house"}, set(), 120.0),
+        (S.ACTIVE, (True, True), set(), set(), 60.0),
+        (S.ACTIVE, (True, True), {"door"}, {"house"}, calls.LEFT_GRACE_S),
+        (S.ACTIVE, (True, True), {"house"}, {"house"}, 120.0),  # came back after its good-bye
+        (S.ACTIVE, (True, False), {"door"}, set(), 0.0),
+        (S.RINGING, (True, False), set(), set(), calls.RINGING_AWAY_S),
+        (S.RINGING, (True, False), set(), {"door"}, calls.LEFT_GRACE_S),
+    ],
+)
+def test_party_when_missed_is_waited_for_by_how_it_went(
+    status: S, seen: tuple[bool, bool], present: set[str], left: set[str], seconds: float
+) -> None:
+    """Good-bye is an end; one that vanished comes back; nobody waits for anybody when both did."""
+    record = replace(call_in(status), caller_seen=seen[0], callee_seen=seen[1])
+    assert calls.patience_s(record, frozenset(present), left, 120.0) == seconds
+
+
 def test_participant_when_seen_is_remembered_and_the_call_is_unchanged() -> None:
     """Being seen is remembered and no change of the call."""
     record = call_in()

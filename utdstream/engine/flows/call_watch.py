@@ -1,16 +1,19 @@
 """The parties really in the room of a call: webhooks, and the poll that repairs a lost one.
 
-Owns: turning facts of the media server into "a leg is lost". Runs on the loop thread. A webhook is
-never believed alone: after a short grace the room is looked at (a reconnect of the same identity
-also reports a leave).
+Owns: turning facts of the media server into "a leg is lost". Runs on the loop thread.
 
-The poll asks only for rooms of calls that are open or closing; without a call the media server is
-not asked anything.
+1. A webhook is never believed alone: after a short grace the room is looked at (a reconnect of the same identity
+   also reports a leave).
+2. A party that said good-bye is gone. One that vanished is away: it is waited for (`rules.calls.patience_s`),
+   for its device joins again by itself. A room that the media server has finished, or lost, is made again.
+3. The poll asks only for rooms of calls that are open or closing; without a call the media server is not asked
+   anything.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 
 from utdstream.backoff import Backoff
 from utdstream.engine import clock
@@ -25,8 +28,9 @@ from utdstream.engine.store.contract import Store
 POLL_S = 5.0
 WHILE_DOWN = Backoff(first_s=0.5, most_s=1.0)
 """Between polls of a media server that does not answer."""
-REJOIN_WITHIN_S = 15.0
-"""After the media server lost a room (restart) it is made again, and the parties may come back."""
+
+_CLOCK_S = 0.05
+"""A timer may be early by this."""
 
 _log = logging.getLogger(__name__)
 
@@ -42,14 +46,21 @@ class CallWatch:
         rooms: CallRooms,
         timers: Timers,
         answered: Occasion[[str]],
+        *,
+        away_s: float,
     ) -> None:
+        """`away_s`: how long a party that vanished is waited for."""
+        self._away_s = away_s
         self._service = service
         self._store = store
         self._sfu = sfu
         self._rooms = rooms
         self._timers = timers
         self._checks: set[tuple[str, float]] = set()
-        self._rejoining: set[str] = set()
+        self._away: dict[str, float] = {}
+        """Since when a party is missed, by call."""
+        self._left: dict[str, set[str]] = {}
+        """The parties that said good-bye, by call."""
         self._polling = Repeated(timers, "poll", self._poll, every_s=POLL_S, after_failure=WHILE_DOWN)
         answered.listen(self.answered)
 
@@ -67,10 +78,14 @@ class CallWatch:
     def webhook(self, hook: Webhook) -> None:
         """Takes one event of the media server about the room of a call."""
         if hook.event == "participant_joined":
+            self._left.get(hook.room, set()).discard(hook.identity)
             self._arrived(hook.room, frozenset({hook.identity}))
         elif hook.event == "participant_left":
             self._service.seen(hook.room, frozenset({hook.identity}))
             self._rooms.somebody_left(hook.room)
+            self._away.setdefault(hook.room, time.monotonic())
+            if hook.left_on_purpose:
+                self._left.setdefault(hook.room, set()).add(hook.identity)
             grace_s = calls.LEFT_GRACE_S if hook.left_on_purpose else calls.LEG_GRACE_S
             self._check_in(grace_s, hook.room)
         elif hook.event == "room_finished":
@@ -92,43 +107,47 @@ class CallWatch:
         self._checks.discard(check)
         call_id = check[0]
         record = self._store.calls.get(call_id)
-        if record is None or not record.is_open or call_id in self._rejoining:
+        if record is None or not record.is_open:
             return
         try:
             if call_id not in await self._sfu.rooms([call_id]):
-                return  # the poll tells a restart of the media server from an end
+                return  # the poll makes it again
             present = await self._sfu.identities(call_id)
         except SfuUnavailable:
             return  # the poll looks again
         self._judge(call_id, present)
 
     def _judge(self, call_id: str, present: frozenset[str]) -> None:
+        """Ends the call when a party is missed for too long."""
         record = self._service.seen(call_id, present)
         if record is None:
             return
         lost = calls.absent_leg(record, present, must_have_joined=self._is_join_over(record))
-        if lost is not None:
-            _log.info("call %s: %s has left the room", call_id, lost)
-            self._service.leg_lost(call_id)
+        if lost is None:
+            self._away.pop(call_id, None)
+            return
+        now = time.monotonic()
+        away_s = now - self._away.setdefault(call_id, now)
+        patience_s = calls.patience_s(record, present, self._left.get(call_id, set()), self._away_s)
+        if away_s + _CLOCK_S < patience_s:
+            _log.debug("call %s: %s is away for %.1f s", call_id, lost, away_s)
+            return
+        _log.info("call %s: %s has left the room", call_id, lost)
+        self._service.leg_lost(call_id)
 
     async def _finished(self, call_id: str) -> None:
-        record = self._store.calls.get(call_id)
-        if record is None or not record.is_open:
-            return
         try:
-            if call_id in await self._sfu.rooms([call_id]):
-                return
-            if record.is_unanswered and not record.caller_seen:
-                await self._rooms.make(call_id)
-                return
+            if call_id not in await self._sfu.rooms([call_id]):
+                await self._make_again(call_id)
         except SfuUnavailable:
             return  # it is shutting down: the poll makes the room again when it is back
-        _log.info("call %s: the media server closed its room", call_id)
-        self._service.leg_lost(call_id)
 
     async def _poll(self) -> bool:
         """Looks at the rooms of calls once; False when the media server did not answer."""
         records = self._store.calls.with_room()
+        for known in (self._away, self._left):
+            for call_id in known.keys() - {record.call_id for record in records if record.is_open}:
+                del known[call_id]
         if not records:
             return True
         try:
@@ -153,11 +172,8 @@ class CallWatch:
         if state.participant_count == seen and (seen == _parties(record) or not self._is_join_over(record)):
             return
         present = await self._sfu.identities(call_id)
-        after = self._arrived(call_id, present)
-        if after is None or call_id in self._rejoining:
-            return
-        if calls.absent_leg(after, present, must_have_joined=self._is_join_over(after)) is not None:
-            self._check_in(calls.LEFT_GRACE_S, call_id)
+        self._arrived(call_id, present)
+        self._judge(call_id, present)
 
     async def _make_again(self, call_id: str) -> None:
         record = self._store.calls.get(call_id)
@@ -165,13 +181,7 @@ class CallWatch:
             return
         _log.warning("call %s: the media server lost its room; it is made again", call_id)
         await self._rooms.make(call_id)
-        if call_id not in self._rejoining:
-            self._rejoining.add(call_id)
-            self._timers.after(REJOIN_WITHIN_S, call_id, lambda: self._rejoined(call_id))
-
-    async def _rejoined(self, call_id: str) -> None:
-        self._rejoining.discard(call_id)
-        self._check_in(0.0, call_id)
+        self._judge(call_id, frozenset())
 
     def _is_join_over(self, record: CallRecord) -> bool:
         """Whether the time is up in which both must come: since the answer, and since there is a room."""

@@ -17,13 +17,16 @@ from __future__ import annotations
 import logging
 
 from utdstream.engine.background import Repeated, Timers
-from utdstream.engine.flows.call_watch import POLL_S, REJOIN_WITHIN_S, WHILE_DOWN
+from utdstream.engine.flows.call_watch import POLL_S, WHILE_DOWN
 from utdstream.engine.flows.room_states import RoomDesk
 from utdstream.engine.media.room_follower import RoomFollower
 from utdstream.engine.media.sfu import Participant, Sfu, SfuRoom, SfuUnavailable, Webhook
 from utdstream.engine.rules import calls, roles, room_views, rooms
 from utdstream.engine.rules.rooms import MICROPHONE, Room
 from utdstream.engine.store.contract import Presence, Store
+
+REJOIN_WITHIN_S = 15.0
+"""After the media server lost a room (restart) the participants may come back to what they hold."""
 
 _log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ no asyncio; `now` is given. Imports vocabulary, the message names of `_wire` and
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -25,9 +25,11 @@ S = UTDCallStatus
 JOIN_WITHIN_S = 15.0
 """Both parties must have joined the room this long after the answer."""
 LEG_GRACE_S = 3.0
-"""How long a leg may be away from the room before its call is over (a full reconnect takes 0.2 s)."""
+"""After this a party that vanished is looked for (a full reconnect takes 0.2 s)."""
 LEFT_GRACE_S = 1.0
-"""The same for a party that left on purpose: a rejoin with a fresh token is faster than this."""
+"""So long a party that left on purpose may be away: a rejoin with a fresh token is faster than this."""
+RINGING_AWAY_S = 15.0
+"""So long a caller may have vanished while it rings: nobody should run to a door that is dead."""
 RING_AGAIN_S = 3.0
 """Between publications of the ring, until a device of the callee says that it rings."""
 
@@ -268,6 +270,23 @@ def absent_leg(record: CallRecord, present: frozenset[str], *, must_have_joined:
     if record.status is not S.ACTIVE or record.callee in present:
         return None
     return record.callee if record.callee_seen or must_have_joined else None
+
+
+def patience_s(record: CallRecord, present: frozenset[str], left: Collection[str], away_s: float) -> float:
+    """How long the parties that are missed may be away before the call is over.
+
+    `left`: those that said good-bye. `away_s`: for one party that vanished from an answered call; half of it when
+    both did, for then nobody waits for anybody.
+    """
+    was_seen = {record.caller: record.caller_seen, record.callee: record.callee_seen}
+    missing = was_seen.keys() - present
+    if not missing.isdisjoint(left):
+        return LEFT_GRACE_S
+    if record.is_unanswered:
+        return RINGING_AWAY_S
+    if not all(was_seen[party] for party in missing):
+        return 0.0  # it had its time to come
+    return away_s if len(missing) == 1 else away_s / 2
 
 
 def may_join(record: CallRecord, identity: str) -> bool:

@@ -1,0 +1,131 @@
+"""A room that was lost: when it is joined again, how often, and what makes an end of it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+from facts import eventually
+
+from utdstream import ConnectFailed, EngineUnreachable, NotFound, UTDStreamException
+from utdstream._session import rejoin
+from utdstream._session.rejoin import Rejoin
+from utdstream._threads.deadline import Deadline
+from utdstream._threads.lanes import WorkLane
+from utdstream.backoff import Backoff
+
+
+class Lost:
+    """A room of which `enter` is what the test says; it notes the attempts."""
+
+    def __init__(self, work: WorkLane) -> None:
+        self.work = work
+        self.wanted = True
+        self.attempts = 0
+        self.given_up: list[UTDStreamException] = []
+        self.enter: Callable[[], object] = lambda: None
+        self.rejoin = Rejoin(
+            work, "room", enter=self._enter, is_wanted=lambda: self.wanted, gave_up=self.given_up.append
+        )
+
+    def _enter(self, deadline: Deadline) -> None:
+        self.attempts += 1
+        self.enter()
+
+    def work_is_done(self) -> None:
+        done = threading.Event()
+        self.work.call_later(0.1, done.set)
+        assert done.wait(5)
+
+
+@pytest.fixture
+def lost(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lost]:
+    """Nothing is lost yet; attempts follow each other at once."""
+    monkeypatch.setattr(rejoin, "BETWEEN_ATTEMPTS", Backoff(first_s=0.001, most_s=0.001))
+    work = WorkLane("test-work")
+    yield Lost(work)
+    work.close()
+
+
+def fail(times: list[UTDStreamException]) -> Callable[[], None]:
+    """Raises these, one an attempt, then no more."""
+
+    def enter() -> None:
+        if times:
+            raise times.pop(0)
+
+    return enter
+
+
+def test_rejoin_when_attempts_fail_goes_on_until_one_succeeds(lost: Lost) -> None:
+    """It is under way from the loss to the join, and then it is not."""
+    lost.enter = fail([EngineUnreachable("no answer"), ConnectFailed("refused"), EngineUnreachable("again")])
+    assert not lost.rejoin.is_under_way
+    assert lost.rejoin.begins("SERVER_SHUTDOWN")
+    assert lost.rejoin.is_under_way
+    eventually(lambda: not lost.rejoin.is_under_way, "it is joined")
+    assert (lost.attempts, lost.given_up) == (4, [])
+
+
+def test_rejoin_when_the_engine_knows_no_such_room_is_given_up(lost: Lost) -> None:
+    """What will not pass by itself is told once."""
+    lost.enter = fail([NotFound("no call has this id")])
+    assert lost.rejoin.begins("SIGNAL_CLOSE")
+    eventually(lambda: lost.given_up, "it is told")
+    lost.work_is_done()
+    assert (lost.attempts, lost.rejoin.is_under_way) == (1, False)
+
+
+@pytest.mark.parametrize("reason", ["CLIENT_INITIATED", "DUPLICATE_IDENTITY", "ROOM_DELETED", "ROOM_CLOSED"])
+def test_rejoin_when_the_room_ended_for_good_does_not_begin(lost: Lost, reason: str) -> None:
+    """Two devices of one identity would throw each other out for ever."""
+    assert not lost.rejoin.begins(reason)
+    lost.work_is_done()
+    assert lost.attempts == 0
+
+
+def test_rejoin_when_it_is_not_wanted_any_more_tries_no_more(lost: Lost) -> None:
+    """Left between two attempts: nothing is joined, nothing is told."""
+
+    def leave() -> None:
+        lost.wanted = False
+        raise EngineUnreachable("no answer")
+
+    lost.enter = leave
+    assert lost.rejoin.begins("SIGNAL_CLOSE")
+    lost.work_is_done()
+    assert (lost.attempts, lost.given_up, lost.rejoin.is_under_way) == (1, [], False)
+
+
+def test_rejoin_when_the_room_is_lost_again_in_the_moment_it_was_joined_begins_anew(lost: Lost) -> None:
+    """The second loss comes before the first attempt has returned: it is not taken for the first one's end."""
+    losses = iter(("SERVER_SHUTDOWN", None))
+
+    def joined_and_lost() -> None:
+        reason = next(losses)
+        if reason is not None:
+            assert lost.rejoin.begins(reason)
+
+    lost.enter = joined_and_lost
+    assert lost.rejoin.begins("SIGNAL_CLOSE")
+    eventually(lambda: not lost.rejoin.is_under_way, "it is joined")
+    lost.work_is_done()
+    assert lost.attempts == 2
+
+
+def test_rejoin_when_an_attempt_fails_and_its_room_was_lost_again_tries_once_at_a_time(lost: Lost) -> None:
+    """The attempts of the first loss end where those of the second begin."""
+    first = threading.Event()
+
+    def enter() -> None:
+        if not first.is_set():
+            first.set()
+            assert lost.rejoin.begins("SIGNAL_CLOSE")
+            raise EngineUnreachable("no answer")
+
+    lost.enter = enter
+    assert lost.rejoin.begins("SIGNAL_CLOSE")
+    eventually(lambda: not lost.rejoin.is_under_way, "it is joined")
+    lost.work_is_done()
+    assert lost.attempts == 2

@@ -1,0 +1,107 @@
+"""A media room that was lost, joined again with a fresh token: of calls and of rooms with a name alike.
+
+Owns: `Rejoin`, one for each thing that has a room to return to (a call, a room's session), and the reasons that
+may pass. Threads: whatever ends the room asks `begins`, under the facts' lock; the attempts run on the work lane.
+
+1. It begins when a room that was joined ends for a reason that may pass, and goes on for ever, slower and slower,
+   until it is joined, is not wanted any more, or the engine refuses it for good.
+2. Meanwhile the room is `reconnecting`, not `disconnected`: a program sees one interruption, however it is mended.
+3. What is wanted is asked before each step; what is joined for nobody is left (`MediaRoom.join`, `wanted`).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from utdstream._threads.deadline import Deadline
+from utdstream._threads.lanes import WorkLane
+from utdstream.backoff import Backoff
+from utdstream.errors import NotFound, PermissionDenied, SessionClosed, UTDStreamException
+
+_log = logging.getLogger(__name__)
+
+REASONS = frozenset(
+    {
+        "UNKNOWN_REASON",
+        "SERVER_SHUTDOWN",
+        "STATE_MISMATCH",
+        "JOIN_FAILURE",
+        "MIGRATION",
+        "SIGNAL_CLOSE",
+        "CONNECTION_TIMEOUT",
+        "MEDIA_FAILURE",
+    }
+)
+"""LiveKit's reasons that may pass; not another device with our identity, removal, or a deleted room."""
+BETWEEN_ATTEMPTS = Backoff(first_s=0.3, most_s=2.0)
+"""The first attempt comes within 0.3 s: most losses are short. What returns later is found within 2 s."""
+ATTEMPT_S = 20.0
+FINAL = (PermissionDenied, NotFound, SessionClosed)
+"""What will not pass by itself."""
+
+
+class Rejoin:
+    """Returns to one room again and again, as long as `is_wanted`.
+
+    `enter` asks for a token and joins. `gave_up` is told what will not pass by itself. Both run on the work lane.
+    `is_wanted` may be asked under a lock and must not block.
+    """
+
+    def __init__(
+        self,
+        work: WorkLane,
+        what: str,
+        *,
+        enter: Callable[[Deadline], None],
+        is_wanted: Callable[[], bool],
+        gave_up: Callable[[UTDStreamException], None],
+        reasons: frozenset[str] = REASONS,
+    ) -> None:
+        self._work = work
+        self._what = what
+        self._enter = enter
+        self._is_wanted = is_wanted
+        self._gave_up = gave_up
+        self._reasons = reasons
+        # Both only grow: a room that is lost again, before the work lane has noted that it was joined, stays lost.
+        self._losses = 0
+        self._settled = 0
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether the room is away, and will be there again by itself."""
+        return self._losses > self._settled and self._is_wanted()
+
+    def begins(self, reason: str) -> bool:
+        """Hears why a room that was joined has ended; returns whether it is joined again. Does not block."""
+        if reason not in self._reasons or not self._is_wanted():
+            return False
+        self._losses += 1
+        self._later(0, self._losses, time.monotonic())
+        return True
+
+    def _later(self, attempt: int, loss: int, lost_at: float) -> None:
+        pause_s = BETWEEN_ATTEMPTS.pause_s(attempt)
+        self._work.call_later(pause_s, lambda: self._try(attempt, loss, lost_at))
+
+    def _try(self, attempt: int, loss: int, lost_at: float) -> None:
+        """Work thread. One attempt, unless the room was joined and lost anew since."""
+        if loss != self._losses or not self._is_wanted():
+            return
+        try:
+            self._enter(Deadline.after(ATTEMPT_S, "rejoining"))
+        except UTDStreamException as error:
+            if not self._is_wanted():
+                _log.info("%s: rejoining has ended, it was left", self._what)
+            elif isinstance(error, FINAL):
+                self._settled = loss
+                _log.warning("%s: rejoining is given up: %s", self._what, error)
+                self._gave_up(error)
+            else:
+                _log.info("%s: rejoining failed, trying again: %s", self._what, error)
+                self._later(attempt + 1, loss, lost_at)
+        else:
+            self._settled = loss
+            _log.info("%s: joined again after %.1f s", self._what, time.monotonic() - lost_at)
