@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import resource
+import shutil
 import struct
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,8 +17,11 @@ from pathlib import Path
 import pytest
 from damage import KINDS
 
+from utdstream.engine import clock
+from utdstream.engine.rules.bans import Ban
 from utdstream.engine.stack import broker_files, certificates, data_folder, programs
 from utdstream.engine.stack.settings import StackSettings, TlsSection, put_aside_in
+from utdstream.engine.store.sqlite.database import open_store
 from utdstream.errors import InvalidConfig
 from utdstream.whole_files import put_aside, write_whole
 
@@ -200,3 +206,50 @@ def test_damaged_files_when_many_were_put_aside_are_the_newest_few(tmp_path: Pat
         (tmp_path / "x").write_text(str(number))
         put_aside(tmp_path / "x")
     assert len(put_aside_in(tmp_path)) == 3
+
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def plain_user() -> Iterator[Path]:
+    """A folder of a user that root is not, as whom the test goes on."""
+    folder = Path(tempfile.mkdtemp(prefix="utdstream-nobody-"))
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.chown(folder, NOBODY, NOBODY)
+        os.setegid(NOBODY)
+        os.seteuid(NOBODY)
+    yield folder
+    if is_root:
+        os.seteuid(0)
+        os.setegid(0)
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("wrong", ["mode", "owner"])
+def test_files_when_their_user_may_not_read_them_come_back_from_their_good_copies(
+    plain_user: Path, wrong: str
+) -> None:
+    """As after a copy by another user, or a command run as root."""
+    if wrong == "owner" and os.geteuid() == os.getuid():
+        pytest.skip("a file is given to another owner by root alone: run the tests as root")
+    first = load(plain_user)
+    database = plain_user / "engine.db"
+    with contextlib.closing(open_store(str(database))) as store:
+        with store.transaction(lasts=True):
+            store.bans.put(Ban(0, "mallory", None, clock.now(), None))
+        assert store.copy is not None
+        store.copy.take()
+    for file in (plain_user / "stack.toml", database):
+        file.chmod(0o000)
+        if wrong == "owner":
+            user = os.geteuid()
+            os.seteuid(0)
+            os.chown(file, 0, 0)
+            os.seteuid(user)
+    assert load(plain_user).project == first.project
+    with contextlib.closing(open_store(str(database))) as store:
+        assert store.bans.of("mallory", clock.now())
+    aside = {path.name.split(".bad-")[0] for path in put_aside_in(plain_user)}
+    assert aside == ({"stack.toml", "engine.db"} if wrong == "owner" else {"stack.toml"})

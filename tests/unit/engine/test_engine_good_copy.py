@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import random
+import signal
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,10 +17,12 @@ import pytest
 from damage import KINDS
 
 from utdstream.engine import clock
+from utdstream.engine.background import Timers
+from utdstream.engine.flows.good_copies import GoodCopies
 from utdstream.engine.rules import calls
 from utdstream.engine.rules.bans import Ban
 from utdstream.engine.rules.keys import AppKey
-from utdstream.engine.store.contract import StoreFailed
+from utdstream.engine.store.contract import CallFilter, StoreFailed
 from utdstream.engine.store.sqlite import good_copy
 from utdstream.engine.store.sqlite.database import SqliteStore, open_store
 from utdstream.models import UTDStreamType
@@ -206,3 +210,46 @@ def test_good_copy_when_the_database_is_damaged_meanwhile_stays_as_it_was(path: 
     assert good_copy.copy_of(path).read_bytes() == good
     with opened(path) as again:
         assert holds(again, keys=1, banned="mallory")
+
+
+def test_database_when_damaged_while_it_is_open_says_so(path: Path) -> None:
+    """Whoever opens it again has it mended; until then nothing of it can be relied on."""
+    with opened(path) as store:
+        write(store, key=1, banned="mallory")
+        with store.transaction():
+            for number in range(300):
+                store.calls.insert(replace(calls.end(a_call(number), "door", clock.now()), room_open=False))
+        assert take_when_due(store)
+    with opened(path) as store:
+        assert not store.is_damaged
+        with path.open("r+b") as file:
+            file.seek(4096)
+            file.write(random.Random(1).randbytes(path.stat().st_size - 4096))
+        with pytest.raises(StoreFailed):
+            store.calls.page(CallFilter(), page=1, per_page=100)
+        assert store.is_damaged
+    with opened(path) as again:
+        assert holds(again, keys=1, banned="mallory")
+
+
+def test_engine_when_its_database_is_damaged_stops_in_good_order(path: Path) -> None:
+    """Whatever runs it starts it again, with the good copy."""
+    stopped = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: stopped.append(number))
+
+    async def run() -> None:
+        timers = Timers()
+        with opened(path) as store:
+            store.connection.is_damaged = True
+            GoodCopies(store, timers).start()
+            timers.start()
+            async with asyncio.timeout(5):
+                while not stopped:
+                    await asyncio.sleep(0.01)
+            await timers.stop()
+
+    try:
+        asyncio.run(run())
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert stopped == [signal.SIGTERM]

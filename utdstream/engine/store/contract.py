@@ -292,6 +292,10 @@ class Store(Protocol):
     def moments(self) -> MomentStore: ...
 
     @property
+    def is_damaged(self) -> bool:
+        """Whether it was found damaged since it was opened: another opening mends it."""
+
+    @property
     def copy(self) -> Copy | None:
         """The good copy that can be taken of it; None for one that has none."""
 

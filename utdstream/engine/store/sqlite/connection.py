@@ -29,12 +29,20 @@ BUSY_MS = 50
 Values = Sequence[object] | Mapping[str, object]
 
 
+def tells_damage(error: sqlite3.Error) -> bool:
+    """Whether this error says that the file itself is damaged."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
 class SqliteConnection:
     """An open file. Raises: StoreFailed whenever the disk does not do its part."""
 
     def __init__(self, path: str) -> None:
         self._undo: list[Callable[[], None]] = []
         self._is_held = False
+        self.is_damaged = False
+        """SQLite has said so of the file; what is read from now on may be anything."""
         self.counts = (0, 0)
         """The transactions that were carried out, and those among them that must last. Any thread may read it."""
         try:
@@ -65,9 +73,9 @@ class SqliteConnection:
             if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY and not self._is_held:
                 self._is_held = True
                 self._wait_at_most(0)
-            raise StoreFailed(str(error)) from error
+            raise self._failed(error) from error
         except sqlite3.Error as error:
-            raise StoreFailed(str(error)) from error
+            raise self._failed(error) from error
         if self._is_held:
             self._is_held = False
             self._wait_at_most(BUSY_MS)
@@ -78,14 +86,14 @@ class SqliteConnection:
         try:
             self._db.executescript(sql)
         except sqlite3.Error as error:
-            raise StoreFailed(str(error)) from error
+            raise self._failed(error) from error
 
     def one(self, sql: str, values: Values = ()) -> Row | None:
         """The first row, or None."""
         try:
             row: Row | None = self._db.execute(sql, values).fetchone()
         except sqlite3.Error as error:
-            raise StoreFailed(str(error)) from error
+            raise self._failed(error) from error
         return row
 
     def many(self, sql: str, values: Values = ()) -> list[Row]:
@@ -93,7 +101,7 @@ class SqliteConnection:
         try:
             return self._db.execute(sql, values).fetchall()
         except sqlite3.Error as error:
-            raise StoreFailed(str(error)) from error
+            raise self._failed(error) from error
 
     def number(self, sql: str, values: Values = ()) -> int:
         """The one number that a statement such as `SELECT count(*)` asks for."""
@@ -126,6 +134,10 @@ class SqliteConnection:
         with contextlib.suppress(sqlite3.Error):
             self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         self._db.execute("PRAGMA synchronous = NORMAL")
+
+    def _failed(self, error: sqlite3.Error) -> StoreFailed:
+        self.is_damaged = self.is_damaged or tells_damage(error)
+        return StoreFailed(str(error))
 
     def _wait_at_most(self, milliseconds: int) -> None:
         self._db.execute(f"PRAGMA busy_timeout = {milliseconds}")

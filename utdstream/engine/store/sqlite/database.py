@@ -69,6 +69,11 @@ class SqliteStore:
         if not self.connection.number(columns, (table, name)):
             self.connection.run(f"ALTER TABLE {table} ADD COLUMN {name} {type}")
 
+    @property
+    def is_damaged(self) -> bool:
+        """Whether the file was found damaged since it was opened: another opening mends it."""
+        return self.connection.is_damaged
+
     def transaction(self, *, lasts: bool = False) -> AbstractContextManager[None]:
         """All or nothing, on the disk and in memory; what `lasts` outlives a power cut from here on."""
         return self.connection.transaction(lasts=lasts)

@@ -23,6 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from utdstream.engine.store.contract import StoreFailed
+from utdstream.engine.store.sqlite.connection import tells_damage
 from utdstream.whole_files import put_aside, sync_names, write_whole
 
 _log = logging.getLogger(__name__)
@@ -30,7 +31,6 @@ _log = logging.getLogger(__name__)
 EVERY_S = 3600.0
 MOST_BYTES = 32 * 1024 * 1024
 _ENDS = ("-wal", "-shm")
-_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def copy_of(path: Path) -> Path:
@@ -78,12 +78,13 @@ def damage(path: Path) -> str | None:
     try:
         if path.stat().st_size == 0:
             return "is empty"
+        if not os.access(path, os.R_OK | os.W_OK, effective_ids=True):
+            return "may not be read and written by this user"
         with contextlib.closing(sqlite3.connect(path, isolation_level=None, timeout=0.0)) as database:
             said = database.execute("PRAGMA quick_check(1)").fetchone()[0]
             version = database.execute("PRAGMA user_version").fetchone()[0]
     except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        return f"is damaged ({error})" if code in _DAMAGED else None
+        return f"is damaged ({error})" if tells_damage(error) else None
     except OSError:
         return None
     if said != "ok":
