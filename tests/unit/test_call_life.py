@@ -79,7 +79,7 @@ def test_accept_when_under_way_here_is_no_news() -> None:
 def test_accept_when_it_has_ended_says_at_once_whose_the_call_is(ours: bool) -> None:
     """That it is active is news from then on: of the call here, or of another device's."""
     lane = EventsLane("test")
-    present = PresentCall(threading.RLock(), Fact(None, lane), Fact(None, lane))
+    present = PresentCall(threading.RLock(), Fact(None, lane), Fact(None, lane), Fact(None, lane))
     life = CallLife(S.INITIATING, "call_1")
     present.replace(life)
     present.begin_answer(life)

@@ -72,7 +72,9 @@ class CallEnding:
             if self._present.take_debt(life) and not silently:
                 self._tell(life, deadline)
         finally:
-            if life.room is not None:
+            if life.room is None:
+                self._media.stay_away()  # it was waiting for the media server
+            else:
                 self._media.leave(life.room, Deadline.after(max(LEAVE_S, deadline.remaining()), "end"))
 
     def end_unwanted(self, life: CallLife) -> None:

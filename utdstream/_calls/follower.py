@@ -77,7 +77,9 @@ class CallFollower:
 
     def _leave_room_of(self, life: CallLife) -> None:
         """Leaves at once, within the engine's grace: a room deleted under its participant leaks threads."""
-        if life.room is not None:
+        if life.room is None:
+            self._media.stay_away()  # it was waiting for the media server
+        else:
             self._media.begin_leaving(life.room)
 
     def take_metadata(self, metadata: str) -> None:

@@ -6,6 +6,8 @@ was lost.
 1. Whatever fails after the call exists ends it on the engine: no call stays open because of us.
 2. A life that ended meanwhile, here or there, is told as what it was.
 3. A room that is lost is joined again for as long as the engine says that the call is open; wishes stand.
+4. A room that the media server cannot have yet keeps no bell silent: the call goes on, and the room is joined like
+   one that was lost.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from utdstream._session.media_room import MediaRoom
 from utdstream._session.rejoin import Rejoin
 from utdstream._threads.deadline import Deadline
 from utdstream._threads.lanes import WorkLane
-from utdstream.errors import EngineUnreachable, MediaError, SessionClosed, UTDStreamException
+from utdstream.errors import ConnectFailed, EngineUnreachable, MediaError, SessionClosed, UTDStreamException
 from utdstream.models import UTDCall, UTDCallStatus
 from utdstream.observe import CallbackError, Report
 
@@ -29,6 +31,7 @@ _log = logging.getLogger(__name__)
 
 S = UTDCallStatus
 
+_ON_AIR = {"microphone": True, "camera": True}
 CALL_REASONS = rejoin.REASONS | {"PARTICIPANT_REMOVED"}
 """Whoever removes a party for good has the engine end the call first, or refuse that party a token."""
 
@@ -55,6 +58,7 @@ class CallJoining:
     def join(self, life: CallLife, call: UTDCall, deadline: Deadline, doing: str) -> UTDCall:
         """Joins the call's room and publishes; any failure ends the call on the engine too.
 
+        While the media server is away it returns at once, and the room is joined when that is back.
         Blocks: to the deadline. Raises: CallNotAnswered when it was refused meanwhile, SessionClosed when it was
         ended here, EngineUnreachable, ConnectFailed, DeadlineExceeded.
         """
@@ -63,11 +67,15 @@ class CallJoining:
             if call.token is None or call.url is None:
                 raise EngineUnreachable(f"{doing}: the engine's answer holds no token and url to join with")
             self._media.rejoin = self._rejoin(life, call.call_id)
+            if call.media_ready is False:
+                _log.warning("call %s: no sound and no picture yet, the media server is away", call.call_id)
+                self._media.come_later(_ON_AIR)
+                return life.call or call
             self._media.join(
                 call.url,
                 call.token,
                 deadline,
-                publish={"microphone": True, "camera": True},
+                publish=_ON_AIR,
                 open_early=True,
                 wanted=lambda room: self._present.enter(life, room),
             )
@@ -97,6 +105,8 @@ class CallJoining:
             raise SessionClosed("rejoining: the call is over")
         if call.token is None or call.url is None:
             raise EngineUnreachable("rejoining: the engine's answer holds no token and url to join with")
+        if call.media_ready is False:
+            raise ConnectFailed("rejoining: the engine says that the media server is away; it is tried again")
         self._media.join(call.url, call.token, deadline, wanted=lambda room: self._present.enter(life, room))
 
     def _given_up(self, life: CallLife, call_id: str, error: UTDStreamException) -> None:

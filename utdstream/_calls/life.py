@@ -115,10 +115,12 @@ class PresentCall:
         lock: threading.RLock,
         status: Fact[UTDCallStatus | None],
         call_id: Fact[str | None],
+        media_ready: Fact[bool | None],
     ) -> None:
         self._lock = lock
         self._status = status
         self._call_id = call_id
+        self._media_ready = media_ready
         self.life: CallLife | None = None
         self.epoch = 0
         """Grows with every hang-up; may be read without the lock."""
@@ -131,6 +133,7 @@ class PresentCall:
             self.life = life
             self._status.set(None)
             self._call_id.set(life.call_id)
+            self._media_ready.set(None)
             return True
 
     def name(self, life: CallLife, call_id: str) -> bool:
@@ -153,6 +156,8 @@ class PresentCall:
         """Takes the engine's word on where the call stands. True when that ended it."""
         with self._lock:
             shown = life.take(news) if self.life is life else None
+            if self.life is life and not life.over and news.media_ready is not None:
+                self._media_ready.set(news.media_ready)
             if shown is not None:
                 self._status.set(shown)
             return shown is not None and life.over

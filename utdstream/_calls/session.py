@@ -63,7 +63,10 @@ class UTDCallSession(UTDSession):
         """Where the call stands; None before the first."""
         self.call_id: Watched[str | None] = self._call_id
         """The engine's id of the present (or last) call."""
-        self._present = PresentCall(self._lock, self._status, self._call_id)
+        self._media_ready: Fact[bool | None] = Fact(None, self._lane)
+        self.media_ready: Watched[bool | None] = self._media_ready
+        """Whether there can be sound and picture, by the engine's last word: False while media is away."""
+        self._present = PresentCall(self._lock, self._status, self._call_id, self._media_ready)
         self._turn = threading.Lock()  # rule 1; errands hold it, never a thread of the program's
         self._follower = CallFollower(
             self._present,
@@ -101,14 +104,15 @@ class UTDCallSession(UTDSession):
         """Creates the call, joins its room and publishes what devices there are; it rings there now.
 
         Does not wait for ringing or an answer (`wait_for_answer` does). A device that fails is reported on
-        `client.errors`; the call goes on without it.
+        `client.errors`; the call goes on without it. While the media server is away this returns all the same,
+        `media_ready` False and `connection` RECONNECTING, and the room is joined when it can be.
         Blocks: to the deadline (default 20 s). Raises: Conflict when the callee is busy (status BUSY),
         CallNotAnswered when it was refused while we joined, NotAuthenticated, PermissionDenied, NotFound,
         InvalidRequest, RateLimited, EngineUnreachable, ConnectFailed, DeadlineExceeded, SessionClosed when it was
         ended or disposed meanwhile, InvalidCallTransition when this session is in a call.
         """
         deadline = Deadline(timeout, self._config.join_timeout_s, "start")
-        if not isinstance(callee_identity, str) or not callee_identity:
+        if not (isinstance(callee_identity, str) and callee_identity):
             raise InvalidConfig("start: callee_identity must be a non-empty text")
         life = CallLife(None, epoch=self._present.epoch)
 
@@ -222,7 +226,7 @@ class UTDCallSession(UTDSession):
         finish_errand(ringing, deadline, "ringing", turn=self._turn)
 
     def accept(self, call_id: str, *, timeout: float | None = None) -> UTDCall:
-        """Answers: joins the call's room and publishes what devices there are. After ringing, or at once.
+        """Answers: joins the call's room and publishes, as `start` does. After ringing, or at once.
 
         Blocks: to the deadline (default 20 s). Raises: NotFound, PermissionDenied, Conflict when it is over
         or was answered elsewhere, InvalidRequest, RateLimited, InvalidCallTransition, EngineUnreachable,
@@ -345,8 +349,8 @@ class UTDCallSession(UTDSession):
         self.leave(timeout=deadline.remaining())
 
     def _close_facts(self) -> None:
-        self._status.close()
-        self._call_id.close()
+        for fact in (self._status, self._call_id, self._media_ready):
+            fact.close()
 
     def _end_late(self, call: UTDCall) -> None:
         """Ends a call that was created or accepted after its caller had gone. A REST thread of ours."""

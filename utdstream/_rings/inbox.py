@@ -92,7 +92,10 @@ class InboxCounters:
 
 @dataclass(frozen=True, slots=True)
 class IncomingCall:
-    """A verified call that rings now. `caller_identity` is empty when the engine does not tell it."""
+    """A verified call that rings now. `caller_identity` is empty when the engine does not tell it.
+
+    `media_ready` False: there is no sound and no picture yet, the media server is away; None: that is not known.
+    """
 
     call_id: str
     type: UTDStreamType
@@ -101,10 +104,13 @@ class IncomingCall:
     created_at: datetime | None = None
     expires_at: datetime | None = None
     metadata: Mapping[str, object] | None = field(default=None, hash=False)
+    media_ready: bool | None = None
     _answers: CallAnswers = field(kw_only=True, repr=False, compare=False)
 
     def accept(self, *, timeout: float | None = None) -> UTDCallSession:
-        """Answers; returns the session, connected. The same as `client.call_session(type).accept(call_id)`.
+        """Answers; returns the session, connected if the media server is there.
+
+        The same as `client.call_session(type).accept(call_id)`.
 
         Blocks: to `timeout` (None: `config.join_timeout_s`). May be called from the ring callback.
         Raises: Conflict when the call is over or was answered elsewhere; TransportError; MediaError.
@@ -300,6 +306,7 @@ class IncomingCallInbox:
                 created_at=call.created_at,
                 expires_at=call.expires_at,
                 metadata=call.metadata,
+                media_ready=call.media_ready,
                 _answers=self._answers,
             )
         )

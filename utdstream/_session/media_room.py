@@ -119,9 +119,21 @@ class MediaRoom:
             self.end(life, error.message if isinstance(error, UTDStreamException) else type(error).__name__)
             raise
 
+    def come_later(self, publish: Mapping[str, bool]) -> None:
+        """Has a room joined that cannot be joined yet, by `rejoin`, which meets these wishes then.
+
+        Does not block. Raises: SessionClosed when disposed.
+        """
+        with self.facts.lock:
+            if self._disposed:
+                raise SessionClosed("connect: the room was disposed; make a new one")
+            self.wishes.begin(publish)
+            if self.rejoin is not None and self.rejoin.begins("JOIN_FAILURE"):
+                self.facts.show_away("JOIN_FAILURE", comes_back=True)
+
     @property
     def comes_back(self) -> bool:
-        """Whether the room was lost, and is joined again by the session."""
+        """Whether the room was lost, or could not be joined yet, and is joined by the session."""
         return self.rejoin is not None and self.rejoin.is_under_way
 
     def end(self, life: RoomLife, reason: str) -> None:
