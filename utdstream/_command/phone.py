@@ -1,7 +1,8 @@
 """`utdstream call` and `utdstream answer`: a telephone for scripts.
 
 Owns: what the two verbs do, what they print, their exit statuses. It uses the SDK as any customer would.
-Thread: the main one (SIGTERM hangs up); lines about states come from the session's events thread.
+Threads: the work has its own (`foreground`), while the main one waits for the signal that hangs up; lines about
+states come from the session's events thread.
 """
 
 from __future__ import annotations
@@ -9,13 +10,13 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import signal
+import select
 import sys
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import TextIO
 
 from utdstream import (
@@ -32,6 +33,7 @@ from utdstream import (
     UTDStreamClient,
     UTDStreamException,
     UTDStreamType,
+    foreground,
 )
 from utdstream.config import DEFAULT_BASE_URL, ClientConfig
 from utdstream.one_line import one_line
@@ -46,6 +48,8 @@ _ENDS = {
 """What the engine's words for an end mean that was no hang-up."""
 _LEFT = (None, "CLIENT_INITIATED", "ROOM_DELETED")
 """Why a media room is left when a call is over; another reason: it was lost."""
+LOOK_S = 0.2
+"""The person at the terminal is waited for in steps of this: a signal may end it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +99,12 @@ def credentials(
 
 def call(phone: Phone, callee: str, *, video: bool, patience_s: float) -> int:
     """Calls `callee`, talks, hangs up. Returns the exit status. Ctrl-C and SIGTERM hang up."""
-    _hang_up_on_sigterm()
+    return _until_a_signal(
+        phone, lambda handset: _call(handset, phone, callee, video=video, patience_s=patience_s)
+    )
+
+
+def _call(handset: _Handset, phone: Phone, callee: str, *, video: bool, patience_s: float) -> int:
     kind = UTDStreamType.VIDEO_CALL if video else UTDStreamType.AUDIO_CALL
     facts: dict[str, object] = {
         "callee_identity": callee,
@@ -105,7 +114,7 @@ def call(phone: Phone, callee: str, *, video: bool, patience_s: float) -> int:
     }
     statuses: list[str] = []
     problems: list[str] = []
-    with _signed_in(phone) as client, client.call_session(kind) as session:
+    with handset.signed_in() as client, client.call_session(kind) as session:
         _follow(session, statuses, phone)
         with contextlib.suppress(CallNotAnswered, Conflict):
             session.start(callee_identity=callee)
@@ -132,10 +141,17 @@ def answer(phone: Phone, *, how: str, once: bool, ring_s: float, wait_s: float |
     `how`: accept, reject, busy, or ask (the person at the terminal). `once`: ends after the first call.
     `wait_s`: the longest wait for a call.
     """
-    _hang_up_on_sigterm()
     if how == "ask" and not sys.stdin.isatty():
         raise InvalidConfig("there is no terminal to ask at; give --auto, --reject or --busy")
-    with _signed_in(phone) as client, client.incoming_calls() as inbox:
+    return _until_a_signal(
+        phone, lambda handset: _answer(handset, phone, how=how, once=once, ring_s=ring_s, wait_s=wait_s)
+    )
+
+
+def _answer(
+    handset: _Handset, phone: Phone, *, how: str, once: bool, ring_s: float, wait_s: float | None
+) -> int:
+    with handset.signed_in() as client, client.incoming_calls() as inbox:
         inbox.connected.wait_for(True)
         print(f"waiting for calls to {phone.identity}", file=phone.progress, flush=True)
         while True:
@@ -145,9 +161,9 @@ def answer(phone: Phone, *, how: str, once: bool, ring_s: float, wait_s: float |
                 print(f"utdstream: no call came within {wait_s:g} s", file=sys.stderr)
                 return NOT_ANSWERED
             try:
-                status = _take(client, incoming, phone, how, ring_s)
+                status = _take(handset, client, incoming, phone, how, ring_s)
             except UTDStreamException as error:
-                if once:
+                if once or handset.hung_up.is_set():
                     raise
                 print(f"utdstream: {error}", file=sys.stderr)
                 continue
@@ -155,7 +171,9 @@ def answer(phone: Phone, *, how: str, once: bool, ring_s: float, wait_s: float |
                 return status
 
 
-def _take(client: UTDStreamClient, incoming: IncomingCall, phone: Phone, how: str, ring_s: float) -> int:
+def _take(
+    handset: _Handset, client: UTDStreamClient, incoming: IncomingCall, phone: Phone, how: str, ring_s: float
+) -> int:
     """Takes one incoming call, from its ring to its end. Returns what the exit status would be."""
     caller = incoming.caller_name or incoming.caller_identity
     print(f"{one_line(caller)} is calling ({incoming.type.wire})", file=phone.progress, flush=True)
@@ -174,7 +192,7 @@ def _take(client: UTDStreamClient, incoming: IncomingCall, phone: Phone, how: st
             session.ringing(incoming.call_id)
             if how == "accept":
                 _let_it_ring(session, ring_s)
-            wish = _ask(caller) if how == "ask" else how
+            wish = handset.ask(caller) if how == "ask" else how
             if wish == "reject":
                 session.reject(incoming.call_id)
             elif wish == "busy":
@@ -186,19 +204,73 @@ def _take(client: UTDStreamClient, incoming: IncomingCall, phone: Phone, how: st
                 facts["cut_off"] = _cut_off(client, session, phone, "caller")
                 session.end()
         except (Conflict, CallNotAnswered, SessionClosed):
+            if handset.hung_up.is_set():
+                raise
             facts["cut_off"] = _cut_off(client, session, phone, "caller")
             print("the call was over before it was answered", file=phone.progress, flush=True)
     return _done(facts, statuses, problems, phone)
 
 
-def _signed_in(phone: Phone) -> UTDStreamClient:
-    """Returns a client that is signed in, with the devices of the options. Raises: UTDStreamException."""
+class _Handset:
+    """The client of one run of the command, and the end that a signal puts to it."""
+
+    def __init__(self, phone: Phone) -> None:
+        self._phone = phone
+        self._client: UTDStreamClient | None = None
+        self.hung_up = threading.Event()
+
+    def signed_in(self) -> UTDStreamClient:
+        """Returns the client, with the devices of the options. Raises: UTDStreamException."""
+        client = self._client = _client_of(self._phone)
+        client.errors.subscribe(lambda error: print(f"utdstream: {error.error}", file=sys.stderr))
+        try:
+            self._must_go_on()
+            client.authenticate(identity=self._phone.identity, name=self._phone.name)
+        except BaseException:
+            client.dispose()
+            raise
+        return client
+
+    def hang_up(self) -> None:
+        """Ends the call and all waits, soon. Any thread."""
+        self.hung_up.set()
+        if self._client is not None:
+            self._client.dispose()
+
+    def ask(self, caller: str) -> str:
+        """Asks the person at the terminal what to do with this call."""
+        words = {"y": "accept", "n": "reject", "b": "busy"}
+        given = None
+        while given not in words:
+            print(f"answer {caller}? [y]es, [n]o, [b]usy: ", end="", flush=True)
+            while not select.select([sys.stdin], [], [], LOOK_S)[0]:
+                self._must_go_on()
+            said = sys.stdin.readline()
+            if not said:
+                raise InvalidConfig("the terminal has gone; give --auto, --reject or --busy")
+            given = said.strip().lower()[:1]
+        return words[given]
+
+    def _must_go_on(self) -> None:
+        if self.hung_up.is_set():
+            raise SessionClosed("a signal has ended it")
+
+
+def _until_a_signal(phone: Phone, work: Callable[[_Handset], int]) -> int:
+    """Returns what `work` does, or the exit status that stands for the signal which hung up."""
+    handset = _Handset(phone)
+    status: list[int] = []
+    came = foreground.run(lambda: status.append(work(handset)), stop=handset.hang_up)
+    return status[-1] if came is None else 128 + came
+
+
+def _client_of(phone: Phone) -> UTDStreamClient:
     microphone: Microphone | None = None
     if phone.microphone == "tone":
         microphone = ToneMicrophone()
     elif phone.microphone != "none":
         microphone = FileMicrophone(phone.microphone)
-    client = UTDStreamClient(
+    return UTDStreamClient(
         phone.app_id,
         phone.app_key,
         base_url=phone.base_url,
@@ -209,13 +281,6 @@ def _signed_in(phone: Phone) -> UTDStreamClient:
             camera=PatternCamera() if phone.camera == "pattern" else None,
         ),
     )
-    client.errors.subscribe(lambda error: print(f"utdstream: {error.error}", file=sys.stderr))
-    try:
-        client.authenticate(identity=phone.identity, name=phone.name)
-    except BaseException:
-        client.dispose()
-        raise
-    return client
 
 
 def _follow(session: UTDCallSession, statuses: list[str], phone: Phone) -> None:
@@ -233,13 +298,6 @@ def _let_it_ring(session: UTDCallSession, seconds: float) -> None:
     except DeadlineExceeded:
         return
     raise Conflict("the caller gave up")
-
-
-def _ask(caller: str) -> str:
-    words = {"y": "accept", "n": "reject", "b": "busy"}
-    while (given := input(f"answer {caller}? [y]es, [n]o, [b]usy: ").strip().lower()[:1]) not in words:
-        pass
-    return words[given]
 
 
 def _talk(session: UTDCallSession, phone: Phone, problems: list[str]) -> float:
@@ -297,10 +355,3 @@ def _done(facts: dict[str, object], statuses: list[str], problems: list[str], ph
     if not facts["answered"]:
         return NOT_ANSWERED
     return FAILED if problems else ANSWERED
-
-
-def _hang_up_on_sigterm() -> None:
-    def stop(number: int, frame: FrameType | None) -> None:
-        sys.exit(128 + number)
-
-    signal.signal(signal.SIGTERM, stop)
