@@ -40,6 +40,8 @@ from utdstream.trust import let_media_core_trust
 
 RoomSessionT = TypeVar("RoomSessionT", UTDLiveStreamSession, UTDAudioRoomSession)
 
+INBOX_S = 8.0
+"""For making an inbox, which imports its transport and starts it."""
 LOGIN_WITHIN_S = 3.0
 """For a broker login in place of one that was refused; the engine waits two seconds for the broker to know it."""
 
@@ -84,6 +86,7 @@ class UTDStreamClient:
         self.errors: Signal[CallbackError] = self._errors
         """Everything that went wrong in the background: raising callbacks, failing devices."""
         self._lock = threading.RLock()
+        self._turn = threading.Lock()  # of signing in and of making inboxes: errands hold it
         self._mint: SessionMint | None = None
         self._sessions: weakref.WeakSet[UTDSession] = weakref.WeakSet()
         """Those that the program may still use: what has anything to free is held by what it runs on."""
@@ -113,8 +116,18 @@ class UTDStreamClient:
         """
         deadline = Deadline(timeout, self._config.rest_timeout_s, "authenticate")
         actor = self._actor_for("authenticate", identity, name, device_id)
-        self._mint = self._api.mint_session(actor, deadline)
-        return self._mint.user_token
+        before = self._mint
+
+        def sign_in() -> str:
+            self._mint = self._api.mint_session(actor, deadline)
+            return self._mint.user_token
+
+        def undo(_: object) -> None:
+            if before is None:  # nobody was signed in, and nobody is
+                self._mint = None
+                self._api.sign_out()
+
+        return run_errand(sign_in, deadline, "authenticate", turn=self._turn, undo=undo)
 
     def engine_time(self) -> datetime:
         """Returns the engine's clock (UTC) as its last answer told it, this machine's before. Does not block."""
@@ -237,28 +250,41 @@ class UTDStreamClient:
         mint, identity = self._mint, self.identity
         if mint is None or identity is None:
             raise NotAuthenticated("incoming_calls: call authenticate(identity=...) first")
-        if transport is None:
-            if mint.mqtt is not None:
-                from utdstream.mqtt import MqttIncomingCalls
+        deadline = Deadline.after(INBOX_S, "incoming_calls")
 
-                transport = MqttIncomingCalls.from_login(
-                    mint.mqtt, ca_file=self._config.ca_file, renewed=self._broker_login
-                )
-            else:
-                _log.info("the engine gave no broker login: it is asked for calls every few seconds")
-                transport = PollingOnly()
-        inbox = IncomingCallInbox(
-            app_id=self._api.app_id,
-            identity=identity,
-            transport=transport,
-            engine=self._api,
-            answers=RingAnswers(self.call_session, self._api, self._answering, self._config.rest_timeout_s),
-            config=self._config,
-            report=self._errors.emit,
+        def listen() -> IncomingCallInbox:
+            inbox = IncomingCallInbox(
+                app_id=self._api.app_id,
+                identity=identity,
+                transport=transport or self._transport(mint),
+                engine=self._api,
+                answers=RingAnswers(
+                    self.call_session, self._api, self._answering, self._config.rest_timeout_s
+                ),
+                config=self._config,
+                report=self._errors.emit,
+            )
+            with self._lock:
+                self._inboxes.add(inbox)
+            return inbox
+
+        def undo(inbox: IncomingCallInbox) -> None:
+            inbox.dispose()
+            with self._lock:
+                self._inboxes.discard(inbox)
+
+        return run_errand(listen, deadline, "incoming_calls", turn=self._turn, undo=undo)
+
+    def _transport(self, mint: SessionMint) -> IncomingCalls:
+        """Returns the one for this engine, not started. Raises: InvalidConfig when a package is missing."""
+        if mint.mqtt is None:
+            _log.info("the engine gave no broker login: it is asked for calls every few seconds")
+            return PollingOnly()
+        from utdstream.mqtt import MqttIncomingCalls
+
+        return MqttIncomingCalls.from_login(
+            mint.mqtt, ca_file=self._config.ca_file, renewed=self._broker_login
         )
-        with self._lock:
-            self._inboxes.add(inbox)
-        return inbox
 
     def _broker_login(self, is_refused: bool) -> MqttLogin | None:
         """The newest broker login; when that was refused, one of a new mint. Blocks: 3 s at most."""

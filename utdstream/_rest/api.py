@@ -102,6 +102,11 @@ class EngineApi:
         bearer = self._bearer
         return bearer.actor if bearer is not None else None
 
+    def sign_out(self) -> None:
+        """Forgets who is signed in."""
+        with self._lock:
+            self._bearer, self.login = None, None
+
     # -- mints -----------------------------------------------------------------------------------
 
     def mint_session(self, actor: Actor, deadline: Deadline) -> SessionMint:
