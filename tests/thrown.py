@@ -21,8 +21,31 @@ class Thrown(BaseException):
 def thrown_at(line: int, call: Callable[[], object]) -> tuple[object, bool]:
     """Runs `call()` and throws at the `line`th line of the SDK; returns its result, and whether it has so many.
 
-    The result is the `Thrown` itself when that came out. A `with` is left out when its block ends: between that
-    and the release of its lock the interpreter looks for no signal.
+    The result is the `Thrown` itself when that came out.
+    """
+
+    def throw(where: str) -> None:
+        raise Thrown(f"at {where}")
+
+    try:
+        return _traced(line, call, throw)
+    except Thrown as thrown:
+        return thrown, True
+
+
+def done_at(line: int, call: Callable[[], object], act: Callable[[], object]) -> tuple[object, bool]:
+    """Runs `call()` and, as a signal handler would, `act()` at the `line`th line; returns as `thrown_at`."""
+
+    def handle(_: str) -> None:
+        sys.settrace(None)
+        act()
+
+    return _traced(line, call, handle)
+
+
+def _traced(line: int, call: Callable[[], object], at_line: Callable[[str], None]) -> tuple[object, bool]:
+    """A `with` is left out when its block ends: between that and the release of its lock the interpreter looks for
+    no signal.
     """
     lines = 0
     entered: set[tuple[FrameType, int]] = set()
@@ -38,15 +61,13 @@ def thrown_at(line: int, call: Callable[[], object]) -> tuple[object, bool]:
                 entered.add((frame, frame.f_lineno))
             lines += 1
             if lines == line:
-                raise Thrown(f"at {frame.f_code.co_filename}:{frame.f_lineno}")
+                at_line(f"{frame.f_code.co_filename}:{frame.f_lineno}")
         return trace
 
     before = sys.gettrace()
     sys.settrace(trace)
     try:
         got = call()
-    except Thrown as thrown:
-        got = thrown
     finally:
         sys.settrace(before)
     return got, lines >= line

@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
+import time
 from collections.abc import Callable
 
 import pytest
 import requests
 from facts import eventually
+from media_rooms import MediaRoom
 from people import People, Person
-from thrown import Thrown, thrown_at
+from thrown import Thrown, done_at, thrown_at
 
-from utdstream import ConnectionState, Devices, UTDCallSession, UTDCallStatus, UTDStreamType
+from utdstream import (
+    ConnectionState,
+    Devices,
+    UTDCallSession,
+    UTDCallStatus,
+    UTDRoom,
+    UTDStreamClient,
+    UTDStreamException,
+    UTDStreamType,
+)
 from utdstream.synthetic import ToneMicrophone
+from utdstream.testing import LocalStack
 
 pytestmark = pytest.mark.integration
 
 S = UTDCallStatus
 SETTLED_S = 10.0
 """Within two seconds on a machine that has time; this one may have other work."""
+DISPOSE_S = 8.0
+STEPS = {"mute": 6, "wait": 11, "subscribe": 4}
+"""From one line that is tried to the next."""
 
 
 def open_calls(people: People, person: Person) -> list[str]:
@@ -157,3 +174,73 @@ def test_take_seat_when_an_exception_is_thrown_at_any_line_leaves_the_seat_free(
     assert at_every_line(lambda: lambda: room.take_seat(1), settle, step=2) >= 30
     assert room.seat.value == 1
     assert room.microphone_on.value
+
+
+def test_authenticate_when_an_exception_is_thrown_at_any_line_leaves_nobody_signed_in(people: People) -> None:
+    """Another identity may sign in at once: the first one was never told that it had."""
+    made: list[UTDStreamClient] = []
+
+    def begin() -> Callable[[], object]:
+        client = UTDStreamClient(people.stack.app_id, people.stack.app_key, base_url=people.stack.base_url)
+        people.keep(client)
+        made.append(client)
+        return lambda: client.authenticate(identity="interrupted-first")
+
+    def settle(line: int) -> None:
+        eventually(lambda: not made[-1]._turn.locked(), f"line {line} left no errand", SETTLED_S)
+        assert made[-1].identity is None, f"line {line}"
+        if line % 9 == 0:
+            made[-1].authenticate(identity="interrupted-second")
+
+    assert at_every_line(begin, settle, step=2) >= 20
+    assert made[-1].identity == "interrupted-first"
+
+
+def test_incoming_calls_when_an_exception_is_thrown_at_any_line_leaves_no_inbox(people: People) -> None:
+    """Nothing listens or asks on for an inbox that nobody has."""
+    client = people("house", Devices()).client
+
+    def listeners() -> list[str]:
+        return [
+            thread.name
+            for thread in threading.enumerate()
+            if thread.name.startswith(("utdstream-mqtt", "utdstream-work-inbox"))
+        ]
+
+    def settle(line: int) -> None:
+        eventually(
+            lambda: not client._inboxes and not listeners(), f"line {line} left {listeners()}", SETTLED_S
+        )
+
+    assert at_every_line(lambda: client.incoming_calls, settle, step=2) >= 15
+    (inbox,) = client._inboxes
+    inbox.connected.wait_for(True, timeout=10)
+
+
+@pytest.mark.parametrize("act", STEPS)
+def test_dispose_when_a_signal_handler_calls_it_at_any_line_does_not_wait_for_the_loop_that_waits(
+    stack: LocalStack, act: str
+) -> None:
+    """No thread of the program's holds a lock that the loop needs; 3 s before, for as long as it may take."""
+    acts: dict[str, Callable[[UTDRoom], object]] = {
+        "mute": lambda room: room.set_microphone(False, timeout=2),
+        "wait": lambda room: room.microphone_on.wait_for(False, timeout=0.02),
+        "subscribe": lambda room: room.microphone_on.subscribe(print),
+    }
+    with MediaRoom(stack) as hall:
+        for line in range(1, 200, STEPS[act]):
+            room = hall.join("talker", Devices(microphone=ToneMicrophone()))
+            room.set_microphone(True)
+            took: list[float] = []
+
+            def dispose(room: UTDRoom = room, took: list[float] = took) -> None:
+                began = time.monotonic()
+                room.dispose(timeout=DISPOSE_S)
+                took.append(time.monotonic() - began)
+
+            with contextlib.suppress(UTDStreamException):
+                done_at(line, lambda room=room: acts[act](room), dispose)
+            if not took:
+                return
+            assert took[0] < DISPOSE_S, f"line {line}: it waited for what it had interrupted"
+    raise AssertionError("it has no end")

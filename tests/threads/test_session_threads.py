@@ -361,9 +361,10 @@ def test_wish_when_the_room_is_being_joined_stands() -> None:
         with pytest.raises(SessionClosed):
             room.set_microphone(False)
         assert not media.wishes.of("microphone").published
+        media._loop = loop_thread()
         media._life = RoomLife(
             media.facts,
-            loop_thread(),
+            media._loop,
             auto_subscribe=True,
             wishes=media.wishes,
             open_early=True,

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import random
+import sys
+import threading
 
 import pytest
 
@@ -89,3 +92,42 @@ def test_wish_when_calls_of_many_threads_end_in_any_order_is_the_newest_that_did
                 (wishes.settle if outcome[number] else wishes.take_back)(made[number])
             stands = [number for number in range(4) if outcome[number]]
             assert wishes.of("microphone").muted is (bool(stands) and bool(stands[-1] % 2))
+
+
+def test_wish_when_threads_wish_at_once_is_the_newest_that_stands(wishes: Wishes) -> None:
+    """There is no lock: what a reader sees is always a wish that was made, in the end the newest that stands."""
+    stands: list[tuple[int, bool]] = []
+    over = threading.Event()
+    seen: set[Wish] = set()
+    wishes.begin({"microphone": True})
+
+    def wish(seed: int) -> None:
+        dice = random.Random(seed)
+        for _ in range(300):
+            muted = dice.random() < 0.5
+            number = wishes.make({"microphone": Wish(True, muted=muted)})
+            if dice.random() < 0.5:
+                wishes.settle(number)
+                stands.append((number, muted))
+            else:
+                wishes.take_back(number)
+
+    def read() -> None:
+        while not over.is_set():
+            seen.add(wishes.of("microphone"))
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        writers = [threading.Thread(target=wish, args=(seed,)) for seed in range(4)]
+        reader = threading.Thread(target=read)
+        for thread in (*writers, reader):
+            thread.start()
+        for writer in writers:
+            writer.join()
+    finally:
+        over.set()
+        reader.join()
+        sys.setswitchinterval(before)
+    assert wishes.of("microphone").muted is max(stands)[1]
+    assert seen <= {ON, MUTED}

@@ -8,6 +8,8 @@ loop touches what belongs to LiveKit. Must not import REST; the media core is re
    Only `disconnect` means the present one: it is for the program itself, and for the end of the session.
 3. Wishes outlive a life. While the room is away (lost and coming back, being joined, reconnecting) a wish is made
    and stands; the call that made it returns at once. Without a room, and none that comes back, it is refused.
+4. A thread of the program's that makes a wish takes no lock that the loop takes: a signal handler may dispose
+   between any two of its lines, and would wait for a loop that waits for it.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from utdstream.observe import CallbackError
 
 if TYPE_CHECKING:
     from utdstream._livekit.connection import RoomConnection
+    from utdstream._livekit.loop import LoopThread
 
 
 class MediaRoom:
@@ -43,6 +46,8 @@ class MediaRoom:
         self.wishes = Wishes()
         self.rejoin: Rejoin | None = None
         """How the session joins a room again that was lost; None: it does not."""
+        self._loop: LoopThread | None = None
+        """Since the first join."""
         # Under `facts.lock`, held for reads and writes of these fields only:
         self._life: RoomLife | None = None
         self._freeing: RoomLife | None = None
@@ -90,7 +95,7 @@ class MediaRoom:
             raise InvalidConfig("connect: token must be the text that the engine gave")
         from utdstream._livekit.loop import loop_thread
 
-        loop = loop_thread()
+        loop = self._loop = loop_thread()
         with self.facts.lock:
             if self._disposed:
                 raise SessionClosed("connect: the room was disposed; make a new one")
@@ -206,15 +211,15 @@ class MediaRoom:
 
         Blocks: to the deadline; then the wish is taken back. Raises: PublishRefused, DeviceError, SessionClosed.
         """
-        doing = f"set_{kind}"
         life = self._life
         if enabled and life is not None and life.connection is not None and life.joined:
             try:
                 life.loop.call(life.connection.require_permission, kind, deadline=deadline)
             except PublishRefused:
-                if not self._is_away():
+                if not self._is_away(deadline):
                     raise
-        self._meet(lambda: self.wishes.make({kind: Wish(True, muted=not enabled)}), [kind], deadline, doing)
+        wish = {kind: Wish(True, muted=not enabled)}
+        self._meet(lambda number: self.wishes.make(wish, number), [kind], deadline, f"set_{kind}")
 
     def publish(self, kinds: Iterable[str], deadline: Deadline, doing: str, *, unmuted: bool = False) -> None:
         """Publishes several devices and waits until each is; missing ones are left out.
@@ -227,48 +232,61 @@ class MediaRoom:
         for kind in present:
             self.refuse_publishing(kind, deadline, doing)
 
-        def make() -> int:
-            return (
-                self.wishes.make(dict.fromkeys(present, Wish(True)))
-                if unmuted
-                else self.wishes.publish(present)
-            )
+        def make(number: int) -> int:
+            if unmuted:
+                return self.wishes.make(dict.fromkeys(present, Wish(True)), number)
+            return self.wishes.publish(present, number)
 
         self._meet(make, present, deadline, doing)
 
-    def _meet(self, make: Callable[[], int], kinds: list[str], deadline: Deadline, doing: str) -> None:
-        """Makes a wish and waits until it is met, or stands because the room is away."""
-        number: int | None = None
-        connection: RoomConnection | None = None
-        try:
+    def _meet(self, make: Callable[[int], int], kinds: list[str], deadline: Deadline, doing: str) -> None:
+        """Makes a wish and waits until it is met, or stands because the room is away.
+
+        The loop looks whether it is (rule 4); the wish is made here: those of one thread are in its order.
+        """
+        closed = SessionClosed(f"{doing}: the room is not connected; connect first")
+        loop = self._loop
+        if loop is None:
+            raise closed
+
+        def look() -> RoomConnection | None:
             with self.facts.lock:
                 life = self._life
                 if life is None and not self.comes_back:
-                    raise SessionClosed(f"{doing}: the room is not connected; connect first")
-                number = make()
-                connection = life.connection if life is not None and life.joined else None
-            if life is not None and connection is not None:
-                connected = connection
-                life.loop.run(lambda: connected.met(kinds), deadline=deadline)
-        except BaseException as error:
-            gave_up = not isinstance(error, UTDStreamException) or isinstance(error, DeadlineExceeded)
-            if gave_up and number is not None:
-                self._take_back(number, connection)
-            if gave_up or number is None or not self._is_away():
-                raise
-        if number is not None:
-            self.wishes.settle(number)
+                    raise closed
+                return life.connection if life is not None and life.joined else None
 
-    def _take_back(self, number: int, connection: RoomConnection | None) -> None:
+        number, looked = self.wishes.number(), False
+        try:
+            make(number)
+            connection = loop.call(look, deadline=deadline)
+            looked = True
+            if connection is not None:
+                loop.run(lambda: connection.met(kinds), deadline=deadline)
+        except BaseException as error:
+            stays = (
+                looked and isinstance(error, UTDStreamException) and not isinstance(error, DeadlineExceeded)
+            )
+            if not stays:
+                self._take_back(number)
+            if not stays or not self._is_away(deadline):
+                raise
+        self.wishes.settle(number)
+
+    def _take_back(self, number: int) -> None:
         self.wishes.take_back(number)
         life = self._life
-        if life is not None and connection is not None:
-            life.loop.post(connection.reconcile)
+        if life is not None and life.connection is not None:
+            life.loop.post(life.connection.reconcile)
 
-    def _is_away(self) -> bool:
-        """The room was lost, or is being joined, and will be there again by itself."""
-        with self.facts.lock:
-            return self.comes_back if self._life is None else not self._life.joined
+    def _is_away(self, deadline: Deadline) -> bool:
+        """The room was lost, or is being joined, and will be there again by itself. Blocks: to the deadline."""
+
+        def look() -> bool:
+            with self.facts.lock:
+                return self.comes_back if self._life is None else not self._life.joined
+
+        return self._loop is not None and self._loop.call(look, deadline=deadline)
 
     def refuse_publishing(self, kind: str, deadline: Deadline, doing: str) -> None:
         """Raises: PublishRefused when the media server does not allow this kind of device now."""

@@ -59,7 +59,9 @@ class Fact(Watched[T]):
         self._lock = threading.RLock()
         self._value = value
         self._lane = lane
-        self._callbacks: tuple[_Callback[Change[T]], ...] = ()
+        # Appended to and removed from in single steps, without the lock: a signal handler may dispose between
+        # any two lines of a thread that subscribes or waits, and the loop, which sets, must not wait for it.
+        self._callbacks: list[_Callback[Change[T]]] = []
         self._waiters: list[_Waiter[T]] = []
         self._watchers: tuple[Callable[[Change[T]], None], ...] = ()
         self._closed = False
@@ -71,13 +73,12 @@ class Fact(Watched[T]):
     def subscribe(self, callback: Callable[[Change[T]], object]) -> Subscription:
         _check_callback(callback)
         entry = _Callback(callback)
-        with self._lock:
-            self._callbacks = (*self._callbacks, entry)
+        self._callbacks.append(entry)
 
         def remove() -> None:
             entry.active = False
-            with self._lock:
-                self._callbacks = tuple(other for other in self._callbacks if other is not entry)
+            with contextlib.suppress(ValueError):  # removed before
+                self._callbacks.remove(entry)
 
         return Subscription(remove)
 
@@ -96,13 +97,15 @@ class Fact(Watched[T]):
             def holds(value: T) -> bool:
                 return value == wanted
 
-        with self._lock:
-            waiter = _Waiter((self._value,), self._closed)
-            self._waiters.append(waiter)
+        waiter: _Waiter[T] = _Waiter((), closed=False)
         try:
+            self._waiters.append(waiter)  # before looking: what is set since is pushed, or seen here
+            waiter.push(self._value)
+            if self._closed:
+                waiter.close()
             return waiter.wait(holds, deadline)
         finally:
-            with self._lock:
+            with contextlib.suppress(ValueError):  # an exception thrown into this thread came first
                 self._waiters.remove(waiter)
 
     def __repr__(self) -> str:
@@ -117,8 +120,8 @@ class Fact(Watched[T]):
             if old == value:
                 return False
             self._value = value
-            callbacks = self._callbacks
-            for waiter in self._waiters:
+            callbacks = tuple(self._callbacks)
+            for waiter in tuple(self._waiters):
                 waiter.push(value)
             change = Change(old, value)
             # Posting under the lock keeps the order of the lane equal to the order of the values;
@@ -137,7 +140,7 @@ class Fact(Watched[T]):
         """Ends present and future waits that would never come true with SessionClosed."""
         with self._lock:
             self._closed = True
-            for waiter in self._waiters:
+            for waiter in tuple(self._waiters):
                 waiter.close()
 
 

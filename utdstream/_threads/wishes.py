@@ -1,18 +1,21 @@
 """What a program wants published, through every connection of its session.
 
-Owns: `Wish`, `Wishes`. Threads: any; the lock is held for one look or one change. Imports nothing of ours.
+Owns: `Wish`, `Wishes`. Threads: any. Imports nothing of ours.
 
 1. A wish belongs to the session: a connection reads it whenever it looks, and takes none of it along when it ends.
 2. Each has a number, and the newest wins, whatever the order in which the calls that made them return.
 3. A call that gives up takes back its own wish: what was wished before counts again, unless a newer wish came.
+4. There is no lock: the loop reads what a program's thread writes, and that thread may be in a signal handler,
+   between any two lines, that waits for the loop. Each table is written in single steps of the interpreter, what
+   stands before what is pending; a reader looks the other way round.
 """
 
 from __future__ import annotations
 
 import itertools
-import threading
+import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,73 +34,109 @@ class Wish:
 NOTHING = Wish()
 
 
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """What one call wants of one kind; None: as it was wished before."""
+
+    published: bool | None = None
+    muted: bool | None = None
+
+    def of(self, before: Wish) -> Wish:
+        return Wish(
+            before.published if self.published is None else self.published,
+            before.muted if self.muted is None else self.muted,
+        )
+
+
 class Wishes:
     """The wishes of one session, by kind of device."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._numbers = itertools.count(1)
-        self._wishes: dict[str, list[tuple[int, Wish]]] = {}
-        """Of each kind the one that stands, and those of calls under way behind it, the newest last."""
+        self._pending: dict[tuple[str, int], _Change] = {}
+        """Those that a call waits for, or that came before one that does."""
+        self._standing: dict[tuple[str, int], Wish] = {}
+        """Those that cannot be taken back; of each kind the newest counts."""
+        self._since = 0
+        """What is older was forgotten."""
 
     def of(self, kind: str) -> Wish:
         """Returns what is wanted now."""
-        with self._lock:
-            return self._newest(kind)
+        return self._newest(kind)
 
-    def make(self, wishes: Mapping[str, Wish]) -> int:
+    def number(self) -> int:
+        """Returns the number of a wish that is about to be made: to take back also one that was interrupted."""
+        return next(self._numbers)
+
+    def make(self, wishes: Mapping[str, Wish], number: int | None = None) -> int:
         """Wants this from now on; returns the number to `settle` or `take_back`."""
-        with self._lock:
-            return self._make(wishes)
+        return self._make(
+            {kind: _Change(wish.published, wish.muted) for kind, wish in wishes.items()}, number
+        )
 
-    def publish(self, kinds: Iterable[str]) -> int:
+    def publish(self, kinds: Iterable[str], number: int | None = None) -> int:
         """Wants these published, muted as they were wished before; returns the number."""
-        with self._lock:
-            return self._make({kind: replace(self._newest(kind), published=True) for kind in kinds})
+        return self._make({kind: _Change(published=True) for kind in kinds}, number)
 
     def withdraw(self) -> None:
         """Wants nothing published. What was muted will be muted when it is published again."""
-        with self._lock:
-            self._settle(
-                self._make({kind: replace(self._newest(kind), published=False) for kind in self._wishes})
-            )
+        kinds = {kind for kind, _ in (*tuple(self._pending), *tuple(self._standing))}
+        self.settle(self._make({kind: _Change(published=False) for kind in kinds}))
 
     def change(self, kind: str, *, muted: bool) -> None:
         """Wants it muted or not when it is published: a word that nobody waits for."""
-        with self._lock:
-            self._settle(self._make({kind: replace(self._newest(kind), muted=muted)}))
+        self.settle(self._make({kind: _Change(muted=muted)}))
 
     def settle(self, number: int) -> None:
         """Lets this wish stand: it cannot be taken back, nor what was before it."""
-        with self._lock:
-            self._settle(number)
+        for key in tuple(self._pending):
+            kind, of = key
+            if of == number:
+                self._standing[key] = self._newest(kind, until=number)
+                self._forget(kind, before=number)
+                self._pending.pop(key, None)
 
     def take_back(self, number: int) -> None:
         """Forgets this wish and no other; does nothing when it stands."""
-        with self._lock:
-            for kind, made in self._wishes.items():
-                if len(made) > 1 or made[0][0] != number:
-                    self._wishes[kind] = [one for one in made if one[0] != number]
+        for key in tuple(self._pending):
+            if key[1] == number:
+                self._pending.pop(key, None)
 
     def begin(self, publish: Mapping[str, bool]) -> None:
         """Forgets every wish, then wants these kinds on (True) or muted (False): another call, another room."""
-        with self._lock:
-            self._wishes.clear()
-            self._settle(self._make({kind: Wish(True, muted=not on) for kind, on in publish.items()}))
+        number = self.number()
+        for kind, on in publish.items():
+            self._standing[kind, number] = Wish(True, muted=not on)
+        self._since = number
+        for kind, _ in (*tuple(self._pending), *tuple(self._standing)):
+            self._forget(kind, before=number)
 
-    # -- with the lock ---------------------------------------------------------------------------
+    # -- inside ----------------------------------------------------------------------------------
 
-    def _newest(self, kind: str) -> Wish:
-        made = self._wishes.get(kind)
-        return made[-1][1] if made else NOTHING
-
-    def _make(self, wishes: Mapping[str, Wish]) -> int:
-        number = next(self._numbers)
-        for kind, wish in wishes.items():
-            self._wishes.setdefault(kind, [(0, NOTHING)]).append((number, wish))
+    def _make(self, changes: Mapping[str, _Change], number: int | None = None) -> int:
+        number = self.number() if number is None else number
+        for kind, change in changes.items():
+            self._pending[kind, number] = change
         return number
 
-    def _settle(self, number: int) -> None:
-        for kind, made in self._wishes.items():
-            if any(one[0] == number for one in made):
-                self._wishes[kind] = [one for one in made if one[0] >= number]
+    def _newest(self, kind: str, *, until: float = math.inf) -> Wish:
+        """Returns the newest wish, or the newest of those up to a number."""
+        since = self._since
+        pending = sorted(
+            ((number, change) for (of, number), change in tuple(self._pending.items()) if of == kind),
+            key=lambda one: one[0],
+        )
+        stands, wish = 0, NOTHING
+        for (of, number), standing in tuple(self._standing.items()):
+            if of == kind and max(since, stands) <= number <= until:
+                stands, wish = number, standing
+        for number, change in pending:
+            if max(since, stands) < number <= until:
+                wish = change.of(wish)
+        return wish
+
+    def _forget(self, kind: str, *, before: int) -> None:
+        for key in (*tuple(self._pending), *tuple(self._standing)):
+            if key[0] == kind and key[1] < before:
+                self._pending.pop(key, None)
+                self._standing.pop(key, None)
