@@ -1,4 +1,4 @@
-"""A TCP relay in front of a server, whose present connections can go half-open: no data, no end."""
+"""A TCP relay in front of a server, whose connections can go half-open (no data, no end), or trickle."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ import contextlib
 import selectors
 import socket
 import threading
+import time
 from types import TracebackType
 from typing import Self
+
+TRICKLE_S = 0.05
+"""Between one byte and the next."""
 
 
 class Relay:
@@ -20,6 +24,7 @@ class Relay:
         self._other: dict[socket.socket, socket.socket] = {}
         self._silent: set[socket.socket] = set()
         self._shut = False
+        self._trickles = False
         self._waiting: list[socket.socket] = []
         self._selector = selectors.DefaultSelector()
         self._woken, self._wake = socket.socketpair()
@@ -38,9 +43,13 @@ class Relay:
         self._shut = True
 
     def open(self) -> None:
-        """Carries the connections that wait, and all that come."""
-        self._shut = False
+        """Carries the connections that wait, and all that come, as fast as it can."""
+        self._shut = self._trickles = False
         self._wake.send(b"x")
+
+    def trickle(self) -> None:
+        """Carries byte after byte from now on, slowly."""
+        self._trickles = True
 
     def _run(self) -> None:
         while not self._over:
@@ -74,7 +83,16 @@ class Relay:
                     self._other[ear].shutdown(socket.SHUT_WR)
         elif ear not in self._silent:
             with contextlib.suppress(OSError):
-                self._other[ear].sendall(heard)
+                self._send(self._other[ear], heard)
+
+    def _send(self, ear: socket.socket, heard: bytes) -> None:
+        if not self._trickles:
+            ear.sendall(heard)
+            return
+        for byte in heard:
+            ear.sendall(bytes([byte]))
+            if self._trickles and not self._over:
+                time.sleep(TRICKLE_S)
 
     def __enter__(self) -> Self:
         return self

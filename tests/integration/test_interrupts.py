@@ -61,7 +61,7 @@ def at_every_line(
     begin: Callable[[], Callable[[], object]], settle: Callable[[int], object], *, step: int = 1
 ) -> int:
     """Throws at each line, or each `step`th, of what `begin()` returns; the number of lines."""
-    for line in range(1, 400, step):
+    for line in range(1, 1000, step):
         got, thrown = thrown_at(line, begin())
         if not thrown:
             return line - 1
@@ -150,7 +150,7 @@ def test_join_when_an_exception_is_thrown_at_any_line_leaves_nobody_in_the_room(
     lines = at_every_line(
         lambda: lambda: client.join_audio_room(identity=host.identity, room_name="interrupted", as_host=True),
         settle,
-        step=3,
+        step=7,
     )
     assert lines >= 30
     (session,) = client._sessions

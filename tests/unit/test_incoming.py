@@ -699,6 +699,24 @@ def test_dispose_when_called_in_the_ring_callback_ends_the_inbox() -> None:
     eventually(lambda: rings == ["c1"], "only the first was told")
 
 
+def test_dispose_when_its_transport_takes_its_time_is_back_by_its_deadline() -> None:
+    """A transport may take two seconds to stop; nothing rings any more meanwhile."""
+    desk = Desk()
+    may_stop, stopped = threading.Event(), threading.Event()
+
+    def stop() -> None:
+        may_stop.wait(10)
+        stopped.set()
+
+    desk.transport.stop = stop  # type: ignore[method-assign]  # as slow as a name server can make it
+    desk.inbox.dispose(timeout=0.05)
+    assert not stopped.is_set()
+    desk.transport.tell(desk.engine.has("late"))
+    may_stop.set()
+    assert stopped.wait(5)
+    assert desk.rings == []
+
+
 def test_wait_when_the_inbox_is_disposed_ends() -> None:
     """Who waits for a ring is not left waiting."""
     desk = Desk()

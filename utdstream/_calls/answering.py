@@ -14,7 +14,6 @@ from utdstream._calls.session import UTDCallSession
 from utdstream._rest.api import EngineApi
 from utdstream._threads.deadline import Deadline
 from utdstream._threads.errands import start_thread
-from utdstream.errors import UTDStreamException
 from utdstream.models import UTDStreamType
 
 _log = logging.getLogger(__name__)
@@ -44,10 +43,7 @@ class RingAnswers:
         try:
             session.accept(call_id, timeout=timeout)
             return session
-        except UTDStreamException:
-            session.dispose()
-            raise
-        except BaseException:  # thrown into this thread, which shall not wait
+        except BaseException:  # its deadline has passed, or it shall not wait
             start_thread(session.dispose, "utdstream-dispose")
             raise
 

@@ -21,14 +21,17 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
 from utdstream._rings.book import MAX_LIVE, CancelReason, OwnAnswer
 from utdstream._rings.keeper import CallEngine, RingKeeper
 from utdstream._threads.deadline import Deadline
+from utdstream._threads.errands import free_once, start_thread
 from utdstream._threads.facts import Fact, Occurrences
 from utdstream._threads.lanes import EventsLane
 from utdstream.config import ClientConfig
@@ -258,12 +261,29 @@ class IncomingCallInbox:
         Raises: InvalidConfig for a wrong `timeout`.
         """
         deadline = Deadline(timeout, self._config.dispose_timeout_s, "dispose the inbox")
+        free_once(self._close_door, self._free, deadline, self._config.dispose_timeout_s)
+
+    def _close_door(self) -> bool:
+        """Lets nothing ring any more; False when that was so."""
         with self._lock:
-            if self._closed:
-                return
-            self._closed = True
+            was_open, self._closed = not self._closed, True
+            return was_open
+
+    def _free(self, deadline: Deadline) -> None:
+        """Ends the transport, the waits and the lanes; each step may be done twice."""
+        self._closed = True
         self._keeper.stop()
-        self._transport.stop()
+        stopped: SimpleQueue[None] = SimpleQueue()
+
+        def stop() -> None:  # it may take its two seconds: on a thread of its own
+            try:
+                self._transport.stop()
+            finally:
+                stopped.put(None)
+
+        start_thread(stop, "utdstream-dispose")
+        with suppress(Empty):
+            deadline.get(stopped)
         self._connected.set(False)
         for observable in (self._ringing, self._cancelled, self._connected):
             observable.close()
