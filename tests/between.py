@@ -41,6 +41,9 @@ class Between:
         self._after: dict[str, Callable[[], object]] = {}
         self._held: list[Held] = []
         self.is_silent_about_time = False
+
+        self.answers: list[bytes] = []
+        """What the engine answered, also what was lost."""
         self.url = self._engine.url
 
     def hold_requests(self, path_end: str) -> Held:
@@ -66,6 +69,14 @@ class Between:
         """Has a clock of its own from now on; `alone`: the engine's word on the time is not passed on."""
         self._engine.date = date
         self.is_silent_about_time = alone
+
+    def lose_requests(self, path_end: str) -> None:
+        """Lets no such request reach the engine, and the connection end without an answer."""
+
+        def lose() -> None:
+            raise Hangup
+
+        self._before[path_end] = lose
 
     def pass_all(self) -> None:
         """Does nothing more to what comes from now on."""
@@ -102,6 +113,7 @@ class Between:
             timeout=FORWARD_S,
             allow_redirects=False,
         )
+        self.answers.append(answer.content)
         _do(self._after, request)
         kept = {
             name: value

@@ -50,7 +50,7 @@ class SmallEngine:
                 except (ConnectionError, Hangup):
                     self.close_connection = True
 
-            do_GET = do_DELETE = do_POST  # noqa: N815 - the names http.server wants
+            do_GET = do_PUT = do_DELETE = do_POST  # noqa: N815 - the names http.server wants
 
             def date_time_string(self, timestamp: float | None = None) -> str:
                 return engine.date or super().date_time_string(timestamp)

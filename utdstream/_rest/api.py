@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from utdstream._rest.decisions import Decisions
 from utdstream._rest.http import Http, check_base_url
 from utdstream._rest.lost import LostAnswers
 from utdstream._threads.deadline import Deadline
@@ -79,6 +80,7 @@ class EngineApi:
         self._token_base_url = check_base_url("token_base_url", token_base_url)
         self._http = Http(ca_file)
         self._lost = LostAnswers(self)
+        self.decisions = Decisions(self)
         self._lock = threading.RLock()
         self._bearer: _Bearer | None = None
         self.login: MqttLogin | None = None

@@ -82,7 +82,7 @@ class UTDAudioRoomSession(SeatHost):
         self._check_index("take_seat", index)
         self._require_room("take_seat")
         self._claims.make(
-            lambda late: self._rooms.seat(index, "take", deadline, late),
+            lambda late: self._rooms.take_seat(index, deadline, late),
             then=lambda: self._speak(deadline, "take_seat", index),
             take_back=self._give_back,
             deadline=deadline,
@@ -98,7 +98,7 @@ class UTDAudioRoomSession(SeatHost):
         deadline = Deadline(timeout, self._config.set_timeout_s, "accept_invitation")
         self._require_room("accept_invitation")
         self._claims.make(
-            lambda late: self._rooms.answer_invitation(id, "accept", deadline, late),
+            lambda late: self._rooms.accept_invitation(id, deadline, late),
             then=lambda: self._speak(deadline, "accept_invitation", None),
             take_back=self._give_back,
             deadline=deadline,
@@ -217,7 +217,7 @@ class UTDAudioRoomSession(SeatHost):
         DeadlineExceeded.
         """
         deadline = Deadline(timeout, self._config.set_timeout_s, "decline_invitation")
-        self._rooms.answer_invitation(id, "decline", deadline)
+        self._rooms.decline_invitation(id, deadline)
 
     # -- inside ------------------------------------------------------------------------------------
 

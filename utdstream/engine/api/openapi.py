@@ -85,7 +85,7 @@ def _operation(operation: Operation) -> dict[str, object]:
         _parameter(name, "path", _PATH.get(name, TEXT)) for name in re.findall(r"{(\w+)}", operation.path)
     ]
     parameters += [_parameter(name, "query", _QUERY[name]) for name in operation.query]
-    if operation.idempotent_by_key:
+    if operation.changes:
         parameters.append(
             _parameter(routes.HEADER_IDEMPOTENCY_KEY, "header", {**TEXT, "maxLength": MAX_IDEMPOTENCY_KEY})
         )

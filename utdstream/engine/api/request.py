@@ -64,6 +64,8 @@ class Ask:
     idempotency_key: str | None
     last_event_id: str | None = None
     address: str = ""
+    body_hash: int = 0
+    """Tells one body from another, without holding it."""
 
     @property
     def counted_as(self) -> tuple[str, str] | None:

@@ -28,6 +28,7 @@ from utdstream.engine import clock
 from utdstream.engine.api import bodies
 from utdstream.engine.api.connections import CAME_FROM, SIGN_IN
 from utdstream.engine.api.fields import Fields, Query, checked_name, checked_text
+from utdstream.engine.api.first_answers import FirstAnswers
 from utdstream.engine.api.gate import Gate, address_of
 from utdstream.engine.api.operations import OPERATIONS
 from utdstream.engine.api.operations.table import Access, Operation, codes_of
@@ -53,12 +54,16 @@ def make_app(
     lifespan: Lifespan[Starlette],
 ) -> ASGIApp:
     """The application: every operation of the table, and the media server's webhook."""
+    first_answers = FirstAnswers()
     by_path: dict[str, dict[str, Operation]] = {}
     for operation in OPERATIONS:
         by_path.setdefault(operation.path, {})[operation.method] = operation
     paths = Paths(
         {
-            **{path: _endpoint(operations, handlers, gate) for path, operations in by_path.items()},
+            **{
+                path: _endpoint(operations, handlers, gate, first_answers)
+                for path, operations in by_path.items()
+            },
             WEBHOOK_PATH: _webhook_endpoint(webhook),
         }
     )
@@ -83,7 +88,10 @@ def make_app(
 
 
 def _endpoint(
-    operations: Mapping[str, Operation], handlers: Mapping[str, Handler], gate: Callable[[], Gate]
+    operations: Mapping[str, Operation],
+    handlers: Mapping[str, Handler],
+    gate: Callable[[], Gate],
+    first_answers: FirstAnswers,
 ) -> Callable[[Request], Awaitable[Response]]:
     allowed = ", ".join(sorted(operations))
 
@@ -95,7 +103,7 @@ def _endpoint(
             return error_response(refusal, {"Allow": allowed})
         try:
             ask = await _ask(request, operation, gate())
-            answer = await handlers[operation.id](ask)
+            answer = await first_answers.once(operation, ask, handlers[operation.id])
         except Refusal as refusal:
             if refusal.code not in codes_of(operation):
                 _log.error(UNDECLARED_CODE, operation.id, refusal.code)
@@ -120,7 +128,8 @@ async def _ask(request: Request, operation: Operation, gate: Gate) -> Ask:
     sign_in = request.scope.get("state", {}).get(SIGN_IN)
     if sign_in is not None:
         sign_in(asker.holder)
-    body = {} if operation.method == "GET" else bodies.read(await _body(request))
+    raw = b"" if operation.method == "GET" else await _body(request)
+    body = bodies.read(raw)
     ask = Ask(
         asker,
         {name: _segment(raw, name) for name, raw in request.path_params.items()},
@@ -129,6 +138,7 @@ async def _ask(request: Request, operation: Operation, gate: Gate) -> Ask:
         _key(request.headers.get(routes.HEADER_IDEMPOTENCY_KEY)),
         request.headers.get(HEADER_LAST_EVENT_ID),
         address_of(request),
+        hash(raw),
     )
     gate.check_key(ask, request, mints=operation.access is Access.MINT)
     if operation.access is Access.MINT:

@@ -42,7 +42,7 @@ def _step(action: str, summary: str, *, answer: str = "Call", codes: tuple[str, 
         answer,
         request="Actor",
         codes=codes,
-        idempotent_by_key=action == "accept",
+        keeps_key=action == "accept",
     )
 
 
@@ -66,7 +66,7 @@ OPERATIONS = (
             "unavailable",
             "limit_reached",
         ),
-        idempotent_by_key=True,
+        keeps_key=True,
         is_kept=True,
     ),
     Operation(

@@ -36,11 +36,22 @@ class Operation:
     replay_status: int | None = None
     codes: tuple[str, ...] = ()
     query: tuple[str, ...] = ()
-    idempotent_by_key: bool = False
+    keeps_key: bool = False
+    """Keeps its Idempotency-Key in the database, and answers a repeat itself."""
     is_stream: bool = False
     """Answers with server-sent events, and takes app id and user token from the query too."""
     is_kept: bool = False
     """Leaves something in the database for months: it is counted by the hour too."""
+
+    @property
+    def changes(self) -> bool:
+        """Whether it changes something; a mint does not, but for a room that it may make."""
+        return self.method != "GET" and self.access is not Access.MINT
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether a repeat with the same Idempotency-Key gets the first answer from `api/first_answers`."""
+        return self.changes and not self.keeps_key
 
 
 ON_CALL = ("forbidden", "identity_mismatch", "call_not_found", "validation_failed")
