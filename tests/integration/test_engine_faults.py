@@ -99,10 +99,11 @@ def test_call_when_the_media_server_is_away_rings_and_its_room_follows(
     health = door.ask("GET", routes.HEALTH).json()
     assert health["status"] == "ok"
     assert health["parts"]["livekit"] == "down"
+    house.act(call.call_id, "accept")  # a ring could run out meanwhile, on a slow machine
     fragile.start("livekit")
     eventually(lambda: door.get(call.call_id).media_ready, "there is a room", 8.0)
     assert rooms_of(fragile, call.call_id)
-    assert door.get(call.call_id).status is S.INITIATING
+    assert door.get(call.call_id).status is S.ACTIVE
     ended = door.act(call.call_id, "end")
     assert ended.media_ready is None
 
@@ -124,6 +125,22 @@ def test_call_when_answered_without_the_media_server_waits_for_both_to_come(
         at_house.connect(call.url or "", house.get(call.call_id).token or "")
         assert door.get(call.call_id).status is S.ACTIVE
         door.act(call.call_id, "end")
+
+
+def test_call_when_the_engine_restarts_without_the_media_server_gets_its_room_all_the_same(
+    fragile: LocalStack, site: Site
+) -> None:
+    """What the engine did not write down it finds out again: there is no room, and then there is one."""
+    door, house = site.person(fresh("door")), site.person(fresh("house"))
+    fragile.kill("livekit")
+    call = door.call(house.identity)
+    house.act(call.call_id, "accept")  # a ring would run out meanwhile
+    fragile.kill("engine")
+    fragile.start("engine")
+    eventually(lambda: house.get(call.call_id).media_ready is False, "it says that there is none", 8.0)
+    fragile.start("livekit")
+    eventually(lambda: house.get(call.call_id).media_ready, "there is a room", 8.0)
+    door.act(call.call_id, "end")
 
 
 @contextlib.contextmanager

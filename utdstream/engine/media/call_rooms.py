@@ -52,15 +52,18 @@ class CallRooms:
         self._timers = timers
         self._told: dict[str, int] = {}
         self._made_at: dict[str, float] = {}
+        self._being_made: set[str] = set()
         self._missing: set[str] = set()
         self._tried_again: set[str] = set()
         self._closing: dict[str, asyncio.Event] = {}
 
     def is_ready(self, call_id: str) -> bool | None:
         """Whether sound and picture can flow in the room of an open call; None: that is not known yet."""
-        if call_id in self._missing:
+        if call_id in self._being_made and call_id not in self._missing:
+            return None
+        if call_id in self._missing or self._sfu.is_up is False:
             return False
-        return self._sfu.is_up is not False if call_id in self._made_at else None
+        return True if call_id in self._made_at else None
 
     def age_s(self, call_id: str) -> float:
         """How long ago this engine made the room; infinite for a room of an engine before it."""
@@ -108,12 +111,15 @@ class CallRooms:
             finally:
                 done.set()
 
+        self._being_made.add(call_id)
         self._lanes.put(call_id, in_turn)
         try:
             async with asyncio.timeout(WAITED_FOR_S):
                 await done.wait()
         except TimeoutError:
             self._missing.add(call_id)
+        finally:
+            self._being_made.discard(call_id)
 
     async def _ensure(self, call_id: str) -> None:
         try:
