@@ -155,8 +155,11 @@ def test_new_database_when_the_power_goes_while_it_is_made_is_made_again(path: P
     assert {one.name for one in path.parent.iterdir()} == {"engine.db"}
 
 
-def test_good_copy_when_keys_change_is_due_at_once_else_within_the_hour(path: Path) -> None:
+def test_good_copy_when_keys_change_is_due_at_once_else_within_the_hour(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Idle, nothing is written; a busy hour writes one copy."""
+    monkeypatch.setattr(good_copy, "BYTES_A_S", 1e12)
     with opened(path) as store:
         assert take_when_due(store)
         assert not take_when_due(store)
@@ -170,6 +173,17 @@ def test_good_copy_when_keys_change_is_due_at_once_else_within_the_hour(path: Pa
         assert not take_when_due(store)
         write(store, key=1, banned="mallory")
         assert take_when_due(store)
+
+
+def test_good_copy_when_bans_come_all_the_time_spares_the_card(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next one waits for as long as its size is worth."""
+    monkeypatch.setattr(good_copy, "BYTES_A_S", 1)
+    with opened(path) as store:
+        assert take_when_due(store)
+        write(store, key=1, banned="mallory")
+        assert not take_when_due(store)
 
 
 def test_good_copy_when_the_history_is_long_leaves_it_out(

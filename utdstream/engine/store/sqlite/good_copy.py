@@ -6,7 +6,7 @@ runs before the file is opened; `take` on any thread, with a connection of its o
 1. A damaged file is put aside and its good copy takes its place; without one the engine refuses to start: an empty
    database would silently void every key and lift every ban.
 2. Keys and bans are in the copy some seconds after they changed; rooms, logins and calls within the hour, and only
-   when they changed. A card is written to no more often than that.
+   when they changed. Whatever happens, copies are `BYTES_A_S` at most: a card wears out.
 3. The copy is whole and checked before it takes its name, and no larger than `MOST_BYTES`: calls that are over are
    left out of a larger one.
 4. A new file is made beside and takes its name when it is whole: an empty one is never a new one.
@@ -30,6 +30,8 @@ _log = logging.getLogger(__name__)
 
 EVERY_S = 3600.0
 MOST_BYTES = 32 * 1024 * 1024
+BYTES_A_S = 100_000
+"""So a small database is copied each second at most, and one of 32 MB each six minutes."""
 _ENDS = ("-wal", "-shm")
 
 
@@ -99,11 +101,12 @@ class GoodCopy:
         self._path = path
         self._counts = counts
         self._seen = counts()
-        self._failed_at = -EVERY_S
+        self._failed_at = self._not_before = -EVERY_S
 
     def is_due(self) -> bool:
         """Whether it is time to take it. Does not block."""
-        if time.monotonic() - self._failed_at < EVERY_S / 60:
+        now = time.monotonic()
+        if now < self._not_before or now - self._failed_at < EVERY_S / 60:
             return False
         (changes, lasting), (seen, lasting_seen) = self._counts(), self._seen
         if lasting != lasting_seen:
@@ -127,6 +130,7 @@ class GoodCopy:
                 raise StoreFailed(
                     f"the copy {found}; the database may be: it is looked at when the engine starts"
                 )
+            size = draft.stat().st_size
             _put(draft, copy)
         except (OSError, sqlite3.Error, StoreFailed) as error:
             self._failed_at = time.monotonic()
@@ -134,6 +138,7 @@ class GoodCopy:
                 _remove(draft)
             raise StoreFailed(f"no good copy is taken now: {error}") from error
         self._seen = counts
+        self._not_before = time.monotonic() + size / BYTES_A_S
 
 
 def _copy(path: Path, draft: Path) -> None:
