@@ -1,4 +1,4 @@
-"""For tests against utdstream: the real servers, and twins in memory. Everything is reached late."""
+"""For tests against utdstream: the real servers, and faults of the links to them. Everything is reached late."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from utdstream.testing.faults import Faults
     from utdstream.testing.local_stack import LocalStack
 
-__all__ = ["LocalStack"]
+__all__ = ["Faults", "LocalStack"]
 
-_HOMES = {"LocalStack": "utdstream.testing.local_stack"}
+_HOMES = {"Faults": "utdstream.testing.faults", "LocalStack": "utdstream.testing.local_stack"}
 
 
 def __getattr__(name: str) -> object:

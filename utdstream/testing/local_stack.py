@@ -90,6 +90,11 @@ class LocalStack:
     # --- where it is
 
     @property
+    def is_started(self) -> bool:
+        """Whether it was entered, and not closed since."""
+        return self._supervisor is not None
+
+    @property
     def base_url(self) -> str:
         """The engine, without a path: what `UTDStreamClient(base_url=...)` takes."""
         return self._settings.base_url
@@ -143,6 +148,13 @@ class LocalStack:
     def mqtt_port(self) -> int:
         """The broker's port."""
         port = self._settings.mqtt_port
+        assert port is not None  # filled in by the start
+        return port
+
+    @property
+    def media_port(self) -> int:
+        """livekit-server's UDP port for media."""
+        port = self._settings.ports.livekit_udp
         assert port is not None  # filled in by the start
         return port
 
@@ -211,6 +223,13 @@ class LocalStack:
         except FileNotFoundError:
             return ""
 
+    def open_behind(self, address: str) -> None:
+        """Starts it behind a relay that has the same ports on this address of this machine: devices are told that.
+
+        What `with` does otherwise; `Faults` does it. Blocks: about 1 s, 20 s at most.
+        """
+        self._open(address)
+
     def close(self) -> None:
         """No process, port or file is left when this returns. Idempotent."""
         with self._lock:
@@ -230,8 +249,9 @@ class LocalStack:
 
     # --- behind it
 
-    def _open(self) -> None:
+    def _open(self, relayed_at: str | None = None) -> None:
         from utdstream.engine.config import LimitsSection
+        from utdstream.engine.stack.ports import LOOPBACK
         from utdstream.engine.stack.settings import StackSettings, TlsSection, new_project
         from utdstream.engine.stack.supervisor import Supervisor
         from utdstream.settings import changed
@@ -246,6 +266,7 @@ class LocalStack:
             self._folder_lock = _lock(self._folder)
             settings = StackSettings(
                 folder=self._folder,
+                address=relayed_at or LOOPBACK,
                 project=project,
                 limits=limits,
                 logs=None,
@@ -274,7 +295,7 @@ class LocalStack:
         """What the engine answers to this stack as its own server."""
         settings = self._settings
         # Not urllib: a proxy in the environment must never see a loopback request.
-        connection = http.client.HTTPConnection(settings.address, settings.ports.engine, timeout=10.0)
+        connection = http.client.HTTPConnection(settings.clear_host, settings.ports.engine, timeout=10.0)
         try:
             connection.request(
                 method,

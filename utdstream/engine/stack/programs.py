@@ -52,6 +52,8 @@ def livekit_config(settings: StackSettings) -> dict[str, object]:
         rtc["ips"] = {"includes": [f"{node_ip}/{128 if is_ipv6 else 32}"]}
     else:
         rtc["interfaces"] = {"includes": ["lo"]}
+        if node_ip != LOOPBACK:  # a relay stands before it: media must not look for a way past it
+            rtc["use_ice_lite"] = True
     return {
         "port": ports.livekit,
         "bind_addresses": [settings.clear_host],
