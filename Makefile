@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test quick test-python test-wheel test-clean-clone test-picamera2 test-systemd test-home-assistant lint format bench fuzz history docs
+.PHONY: setup demo test quick test-python test-wheel test-clean-clone test-picamera2 test-systemd test-home-assistant lint format bench fuzz history faults docs
 .DEFAULT_GOAL := test
 
 setup:
@@ -61,6 +61,10 @@ fuzz: setup
 # 24,000 random operations while keys are made, revoked and rotated; UTD_HISTORY_SEED repeats what was asked for.
 history: setup
 	@UTD_KEY_OPERATIONS=24000 $(BIN)/python -m pytest -s tests/integration/test_engine_key_history.py
+
+# Sixty faults in five phases with three seeds: two hours at most. ARGS="--seed 1 --only /active --json" chooses.
+faults: setup
+	@nice $(BIN)/python tests/faults/matrix.py $(ARGS)
 
 docs: setup
 	@$(BIN)/python docs/generate.py

@@ -1,0 +1,55 @@
+"""A sample of the fault matrix: a third of the faults, each in one phase. `make faults` runs all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from known import KNOWN
+from matrix import KNOWN_TO_FAIL, LATE, PASS, SEEDS, SIXTY, Cell, Ground, cells, ground, run
+from phases import PHASES
+
+EVERY = 3
+
+
+def sample() -> list[Cell]:
+    """Every third fault; the phase moves on with it, past those that the fault does not concern."""
+    chosen = []
+    for number, fault in enumerate(SIXTY[::EVERY]):
+        phases = [phase for phase in PHASES if phase not in fault.not_in]
+        if fault.missing is None and phases:
+            chosen.append(Cell(fault, phases[number % len(phases)], SEEDS[0]))
+    return chosen
+
+
+@pytest.fixture(scope="module")
+def shared(programs: None) -> Iterator[Ground]:
+    """A stack behind a relay, for all of these cells."""
+    with ground() as made:
+        made.faults()
+        yield made
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("cell", sample(), ids=lambda cell: cell.name)
+def test_call_when_a_fault_strikes_ends_alike_for_both_ends_and_the_engine(
+    cell: Cell, shared: Ground
+) -> None:
+    """Nobody hangs, nobody is told an untyped error; whether it is within 5 s is for `make faults` to say."""
+    outcome = run(cell, shared)
+    assert outcome.result in (PASS, LATE, KNOWN_TO_FAIL), outcome.why
+
+
+def test_matrix_when_counted_has_sixty_faults_five_phases_and_three_seeds() -> None:
+    """Each name once; what is left out says why."""
+    assert len({fault.name for fault in SIXTY}) == len(SIXTY) == 60
+    assert len(list(cells())) == 60 * 5 * 3
+    for fault in SIXTY:
+        assert all(fault.not_in.values())
+        assert fault.strike or fault.course or fault.missing or len(fault.not_in) == len(PHASES)
+
+
+def test_known_failures_when_listed_are_cells_that_are_run() -> None:
+    """A cell that is not applicable cannot be known to fail."""
+    run_cells = {(cell.fault.name, cell.phase) for cell in cells() if cell.phase not in cell.fault.not_in}
+    assert set(KNOWN) <= run_cells
