@@ -16,7 +16,18 @@ DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 sys.path[:0] = [str(ROOT), str(DOCS)]
 
-from generators import architecture, calls, commands, drawings, engine, errors, flutter, names, settings  # noqa: E402
+from generators import (  # noqa: E402
+    architecture,
+    calls,
+    commands,
+    drawings,
+    engine,
+    errors,
+    flutter,
+    names,
+    settings,
+    survival,
+)
 
 from device import examples as device_examples  # noqa: E402
 
@@ -42,6 +53,9 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "sdk-private-modules": architecture.private_modules,
     "engine-modules": architecture.engine_modules,
     "device-modules": architecture.device_modules,
+    "survival": survival.survival,
+    "survival-run": survival.survival_run,
+    "survival-reasons": survival.survival_reasons,
     "import-rules": architecture.import_rules,
 }
 

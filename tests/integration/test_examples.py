@@ -142,3 +142,15 @@ def test_ctrl_c_hangs_up_when_the_readmes_program_waits_for_an_answer(
             caller.process.send_signal(signal.SIGINT)
             assert cancelled.get(timeout=PATIENCE_S).call_id == incoming.call_id
     assert caller.ended() != 0
+
+
+def test_link_cut_example_when_run_keeps_its_call(programs: None, tmp_path: Path) -> None:
+    """It starts servers of its own."""
+    run = subprocess.run(
+        [sys.executable, str(EXAMPLES / "link_cut.py")],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert run.stdout.split("\n")[-2:] == ["the call went on", ""], run.stderr
