@@ -21,11 +21,16 @@ from utdstream import settings
 from utdstream.config import DEFAULT_BASE_URL
 from utdstream.errors import InvalidConfig
 from utdstream.limits import MAX_SEATS
+from utdstream.secret_file import read_secret
 from utdstream.settings import Meta
 from utdstream.settings import without_secrets as without_secrets
 
 Address = Annotated[
-    str, Meta(pattern=r"^https?://[^\s/]+(/\S*)?$", title="an address like http://192.168.1.10:8080")
+    str,
+    Meta(
+        pattern=r"^https?://[^\s/]+(/\S*)?$",
+        title="an address like http://192.168.1.10:8080 or https://192.168.1.10:8443",
+    ),
 ]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 
@@ -260,15 +265,9 @@ class MachineConfig:
                 return None
             source = Path(folder) / name
         try:
-            text = source.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(
-                f"{self.path}: [{section}] {key}: {source} cannot be read ({error}); "
-                "give a readable file with the secret and nothing else"
-            ) from error
-        if not text:
-            raise ConfigError(f"{self.path}: [{section}] {key}: {source} is empty")
-        return text
+            return read_secret(source, f"the {name.replace('_', ' ')}")
+        except InvalidConfig as error:
+            raise ConfigError(f"{self.path}: [{section}] {key}: {error.message}") from error.__cause__
 
 
 SECTIONS = settings.sections(MachineConfig)

@@ -12,12 +12,22 @@ import platform
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib import util
 from pathlib import Path
 
 from device import registry
 from device.config import MachineConfig, without_secrets
-from utdstream import AuthenticationFailed, ClientConfig, UTDStreamClient, UTDStreamException
+from device.link import in_settings, refusal_remedy
+from utdstream import (
+    AuthenticationFailed,
+    ClientConfig,
+    InvalidRequest,
+    PermissionDenied,
+    RateLimited,
+    UTDStreamClient,
+    UTDStreamException,
+)
 from utdstream.checks import Check, CheckState, engine_checks, machine_checks, package_check
 
 OK, WARN, FAIL = CheckState.OK, CheckState.WARN, CheckState.FAIL
@@ -176,7 +186,8 @@ def _groups(config: MachineConfig) -> Iterator[Check]:
 
 def _engine(config: MachineConfig) -> Iterator[Check]:
     """Checks the engine without the key: a wrong key and a wrong address must not look alike."""
-    yield from engine_checks(config.engine.base_url, config.engine.ca_file)
+    for check in engine_checks(config.engine.base_url, config.engine.ca_file):
+        yield replace(check, remedy=in_settings(check.remedy, config))
 
 
 def _sign_in(config: MachineConfig) -> Iterator[Check]:
@@ -187,7 +198,7 @@ def _sign_in(config: MachineConfig) -> Iterator[Check]:
         key = config.secret("engine", "app_key", path) or config.app_key
     except UTDStreamException as error:
         denied = isinstance(error.__cause__, PermissionError)
-        remedy = "sudo utd-device doctor ..." if denied else "put the key into the file; mode 0600"
+        remedy = "sudo utd-device doctor ..." if denied else "put the app key alone into the file; mode 0600"
         yield Check("app key", FAIL, error.message, remedy)
         return
     yield _app_key(path)
@@ -199,11 +210,13 @@ def _sign_in(config: MachineConfig) -> Iterator[Check]:
         ) as client:
             client.authenticate(identity=identity, timeout=ANSWER_S)
             yield Check("sign-in", OK, f"the engine signed {identity} in")
-            yield _broker(client)
+            yield _broker(client, config)
     except UTDStreamException as error:
-        refused = isinstance(error, AuthenticationFailed)
-        remedy = "check [engine] app_id and the app key" if refused else "see the line of the engine"
-        yield Check("sign-in", FAIL, without_secrets(error.message), remedy)
+        refused = isinstance(error, (AuthenticationFailed, PermissionDenied, InvalidRequest))
+        remedy = refusal_remedy(config, error) if refused else "see the line of the engine"
+        if isinstance(error, RateLimited):
+            remedy = f"try again in {error.retry_after_s or 60:.0f} s"
+        yield Check("sign-in", FAIL, without_secrets(in_settings(error.message, config)), remedy)
 
 
 def _app_key(path: Path | None) -> Check:
@@ -212,14 +225,14 @@ def _app_key(path: Path | None) -> Check:
     return Check("app key", OK, "found (not shown)")
 
 
-def _broker(client: UTDStreamClient) -> Check:
+def _broker(client: UTDStreamClient, config: MachineConfig) -> Check:
     found = "does not answer"
     try:
         inbox = client.incoming_calls()
         try:
             inbox.connected.wait_for(True, timeout=ANSWER_S)
         finally:
-            found = inbox.problem or found
+            found = in_settings(inbox.problem or found, config)
     except (UTDStreamException, TimeoutError) as error:
         timed_out = isinstance(error, TimeoutError)
         return Check(

@@ -6,6 +6,7 @@ Owns: the client, `utd-connect`. Threads: `client()` and `problem` from any; cal
 from __future__ import annotations
 
 import logging
+import shlex
 import threading
 import time
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from utdstream import (
     UTDStreamException,
 )
 from utdstream.backoff import Backoff
+from utdstream.trust import worded_for
 
 _log = logging.getLogger(__name__)
 
@@ -36,6 +38,26 @@ REFUSED_S = 30.0
 SIGN_IN_S = 6.0
 BROKER_GRACE_S = 3.0
 """A connection to the broker that is made, or made anew, within this is no news. It is looked at each second."""
+
+
+def in_settings(sentence: str, config: MachineConfig) -> str:
+    """Returns a sentence of the SDK in the words of the configuration."""
+    return worded_for(sentence, f"[engine] ca_file in {config.path}")
+
+
+def refusal_remedy(config: MachineConfig, error: UTDStreamException) -> str:
+    """Says what to do when the engine lets this device in under no circumstances."""
+    identity = config.device.identity
+    new_key = f"on the engine's machine `utdstream engine key add {shlex.quote(identity)}` makes one for it"
+    if error.code == "key_revoked":
+        return f"give {identity} a new app key: {new_key}"
+    if error.is_banned:
+        return f"{identity} is banned: the engine's owner lifts it"
+    if isinstance(error, PermissionDenied):
+        return f"give {identity} an app key of its own, or set [device] identity to the key's: {new_key}"
+    if isinstance(error, InvalidRequest):
+        return f"change [device] identity in {config.path}"
+    return "check [engine] app_id and the app key: both are of the engine at this address"
 
 
 class Link:
@@ -88,7 +110,9 @@ class Link:
         if time.monotonic() < self._heard_at + BROKER_GRACE_S:
             return None
         why = inbox.problem
-        found = "there is no connection to the message broker" + (f" ({why})" if why is not None else "")
+        found = "there is no connection to the message broker"
+        if why is not None:
+            found += f" ({in_settings(why, self._config)})"
         return f"ready, but {found}: calls to this device come late"
 
     def client(self) -> UTDStreamClient:
@@ -126,7 +150,7 @@ class Link:
                 self._listen()
             except (AuthenticationFailed, PermissionDenied) as error:
                 pause_s = REFUSED_S
-                self._problem = f"{self._refused(error)}; check app_id and the app key"
+                self._problem = f"{self._refused(error)}; {refusal_remedy(self._config, error)}"
             except InvalidRequest as error:  # an identity that is none
                 pause_s = REFUSED_S
                 self._problem = self._refused(error)
@@ -134,7 +158,7 @@ class Link:
                 pause_s = max(pause_s, error.retry_after_s or 0.0)
                 self._problem = self._refused(error)
             except TlsFailed as error:  # no waiting mends it: somebody must read what to do
-                self._problem = error.message
+                self._problem = in_settings(error.message, self._config)
             except UTDStreamException as error:
                 self._problem = self._absent
                 _log.debug("signing in: %s", error)

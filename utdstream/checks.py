@@ -218,7 +218,7 @@ def engine_checks(base_url: str, ca_file: str | Path | None = None) -> list[Chec
             clock_check(time.time()),
         ]
     except (OSError, http.client.HTTPException) as error:
-        refused = ONLY_TLS if only_tls(error, base_url) else tls_problem(error)
+        refused = ONLY_TLS if only_tls(error, base_url) else tls_problem(error, ca_file)
         if refused:
             found, _, remedy = refused.partition(": ")
             found = f"{shown} was reached, and {found}"
@@ -229,7 +229,7 @@ def engine_checks(base_url: str, ca_file: str | Path | None = None) -> list[Chec
     except ValueError:  # last: a refused certificate is one too
         found = f"{shown!r} is no address"
         return [
-            Check("engine", CheckState.FAIL, found, "write it as http://host:port"),
+            Check("engine", CheckState.FAIL, found, how_to_write(shown)),
             clock_check(time.time()),
         ]
     return [
@@ -237,6 +237,13 @@ def engine_checks(base_url: str, ca_file: str | Path | None = None) -> list[Chec
         *_key_checks(urlsplit(base_url).hostname or "", health),
         clock_check(time.time(), date),
     ]
+
+
+def how_to_write(address: str) -> str:
+    """Says how to write an engine's address that is none; one without its scheme is given both."""
+    if re.fullmatch(r"[\w.-]+(:\d+)?(/\S*)?|\[[0-9A-Fa-f:]+\](:\d+)?(/\S*)?", address):
+        return f"write https://{address}, or http://{address} where the engine has no TLS"
+    return "write it as https://host:port, or http://host:port where the engine has no TLS"
 
 
 def _key_checks(host: str, health: bytes) -> Iterator[Check]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from utdstream import __version__
 from utdstream._command import engine
-from utdstream._command.options import add_ca_file
+from utdstream._command.options import add_ca_file, in_options
 from utdstream.errors import UTDStreamException
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (UTDStreamException, OSError) as error:
-        print(f"utdstream: {error}", file=sys.stderr)
+        print(f"utdstream: {in_options(error)}", file=sys.stderr)
         return 1
     except ImportError as error:
         if error.name != "msgspec":

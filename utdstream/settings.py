@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from utdstream.errors import InvalidConfig
+from utdstream.secret_file import why
 
 try:
     import msgspec
@@ -155,7 +156,7 @@ def tables(path: Path) -> Mapping[str, object]:
     except FileNotFoundError as error:
         raise InvalidConfig(f"{path}: there is no such file") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidConfig(f"{path}: cannot be read ({error})") from error
+        raise InvalidConfig(f"{path}: cannot be read ({why(error)})") from error
     except tomllib.TOMLDecodeError as error:
         raise InvalidConfig(f"{path}: is not TOML: {error}") from error
 
@@ -234,6 +235,8 @@ def shown(value: str) -> str:
 
 def _place(address: re.Match[str]) -> str:
     scheme, rest = address[1], address[2]
+    if not rest.strip(".,;:)'\"`>"):  # of a sentence: "write http:// instead of https://"
+        return address[0]
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
     tail = rest[len(authority) :]
     _, at, place = authority.rpartition("@")

@@ -23,16 +23,20 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from utdstream.errors import InvalidConfig
+from utdstream.secret_file import why
 
 _log = logging.getLogger(__name__)
 
-UNKNOWN_AUTHORITY = (
-    "its certificate is of an authority that is not trusted here: give the engine's own as ca_file "
-    "(ClientConfig(ca_file=...), [engine] ca_file)"
-)
+UNKNOWN_AUTHORITY = "its certificate is of an authority that is not trusted here"
+IN_PYTHON = "ClientConfig(ca_file=...), or UTD_CA_FILE with UTDStreamClient.from_environment"
+"""How a program names its CA file; see `worded_for`."""
+GIVE_CA_FILE = f"give a copy of the ca_file that `engine up` prints as {IN_PYTHON}"
 EXPIRED = "its certificate has expired: renew it on the engine's machine, and check the clock of this one"
 NOT_YET_VALID = "its certificate is not valid yet: check the clock of this machine"
-OTHER_NAME = "its certificate is for another name: use a name or address that stands in it"
+OTHER_NAME = (
+    "its certificate is for another name: use a name or address that stands in it, or add this one to [tls] names "
+    "of the engine"
+)
 NO_TLS = "nothing there speaks TLS: check the port, or write http:// instead of https://"
 ONLY_TLS = "it speaks TLS there: write https:// instead of http://"
 HANDSHAKE = "the TLS handshake was broken off: check the address and the port"
@@ -65,21 +69,38 @@ def tls_context(ca_file: str | Path | None = None) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
     except (OSError, ValueError) as error:
+        # OpenSSL's own error has words for nobody, and is an OSError too.
+        found = "it holds no certificate" if isinstance(error, (ssl.SSLError, ValueError)) else why(error)
         raise InvalidConfig(
-            f"the CA file {ca_file} cannot be used ({error}); give certificates as PEM"
+            f"the CA file {ca_file} cannot be used: {found}; give the engine's ca_file, as PEM"
         ) from error
 
 
-def tls_problem(error: BaseException) -> str:
-    """Says why a TLS handshake failed and what to do; empty when `error` tells of nothing like it."""
+def tls_problem(error: BaseException, ca_file: str | Path | None = None) -> str:
+    """Says why a TLS handshake failed and what to do; empty when `error` tells of nothing like it.
+
+    `ca_file` is the one that was given, None: none was.
+    """
     for each in _causes(error):
         if isinstance(each, ssl.SSLCertVerificationError):
-            return _BY_VERIFY_CODE.get(
+            found = _BY_VERIFY_CODE.get(
                 each.verify_code, f"its certificate was refused ({each.verify_message})"
             )
+            return f"{found}: {_remedy(ca_file)}" if found is UNKNOWN_AUTHORITY else found
         if isinstance(each, ssl.SSLError):
             return NO_TLS if each.reason in _CLEAR_TEXT else HANDSHAKE
     return ""
+
+
+def _remedy(ca_file: str | Path | None) -> str:
+    if ca_file is None:
+        return GIVE_CA_FILE
+    return f"{ca_file} holds another one, put a copy of the ca_file that `engine up` prints in its place"
+
+
+def worded_for(message: str, place: str) -> str:
+    """Returns a sentence with the words of where the CA file is named: an option, a key of a configuration."""
+    return message.replace(IN_PYTHON, place)
 
 
 def only_tls(error: BaseException, url: str) -> bool:
@@ -131,7 +152,7 @@ def let_media_core_trust(ca_file: str | Path) -> None:
         if present == wanted:
             return
         if present:
-            _log.warning("SSL_CERT_FILE was %s: the media core trusts %s in its place", present, wanted)
+            _log.info("SSL_CERT_FILE was %s: the media core trusts %s in its place", present, wanted)
         os.environ.setdefault("SSL_CERT_DIR", ssl.get_default_verify_paths().openssl_capath)
         os.environ["SSL_CERT_FILE"] = wanted
 

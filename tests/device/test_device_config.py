@@ -167,6 +167,9 @@ def test_text_when_it_holds_no_secret_is_shown_as_it_is() -> None:
     """Addresses of engines, files, sentences."""
     for plain in ("/dev/video0", "http://192.168.1.10:7880", "http://[::1]:7880/", "me@home: hello"):
         assert without_secrets(plain) == plain
+        assert without_secrets(f"write {plain}, or http:// instead of https://.").endswith(
+            "http:// instead of https://."
+        )
         assert shown(plain) == plain
     assert (
         without_secrets("waiting for http://10.0.0.2:7880, since 3.")

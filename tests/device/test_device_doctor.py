@@ -180,6 +180,22 @@ def test_doctor_when_the_engine_is_away_or_refuses_says_which(stack: LocalStack,
 
 
 @pytest.mark.integration
+@pytest.mark.usefixtures("programs")
+def test_doctor_when_the_engine_refuses_the_identity_names_the_next_step(tmp_path: Path) -> None:
+    """A key of another identity, a blank in one: the engine itself is well, and its line has no remedy."""
+    with LocalStack(open_key=False) as closed:
+        for identity, step in (
+            ("patient-5", "`utdstream engine key add patient-5`"),
+            ("patient 6", "change [device] identity in"),
+        ):
+            config = config_of(closed, tmp_path, identity)
+            (tmp_path / "app_key").write_text(closed.issue_key("house"))
+            found = {item.name: item for item in doctor.examine(config)}
+            assert (found["engine"].state, found["sign-in"].state) == ("ok", "fail")
+            assert step in found["sign-in"].remedy
+
+
+@pytest.mark.integration
 def test_doctor_when_run_as_a_command_prints_a_table_or_json(
     stack: LocalStack, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -130,8 +130,16 @@ def test_engine_when_it_is_none_or_not_there_fails() -> None:
     refused = engine_checks(url)[0]
     assert refused.state is CheckState.FAIL
     assert "engine up" in refused.remedy
-    for wrong in ("ftp://host", "nonsense", "http://host:port"):
+    for wrong in ("ftp://host", "http://host:port"):
         assert "http://host:port" in engine_checks(wrong)[0].remedy
+
+
+@pytest.mark.parametrize("address", ["192.0.2.10:8080", "engine.home", "[2001:db8::1]:8080"])
+def test_engine_when_its_address_has_no_scheme_is_shown_with_both(address: str) -> None:
+    """An engine that encrypts, as one for a network should, is not to be asked in clear."""
+    remedy = engine_checks(address)[0].remedy
+    assert f"https://{address}" in remedy
+    assert f"http://{address}" in remedy
 
 
 def test_engine_when_its_address_has_a_login_does_not_show_it() -> None:

@@ -19,6 +19,7 @@ from small_engine import SmallEngine, reply
 from utdstream import ClientConfig, EngineUnreachable, InvalidConfig, TlsFailed, UTDStreamClient, trust
 from utdstream._livekit.errors import translate
 from utdstream.checks import CheckState, engine_checks
+from utdstream.cli import main
 
 KEY = "app-key-that-nobody-may-see"
 MINT = {"user_token": "bearer", "ws_url": None}
@@ -83,10 +84,26 @@ def test_certificate_when_it_is_refused_is_said_in_one_sentence(
         with pytest.raises(TlsFailed) as caught:
             sign_in(f"https://localhost:{port}", ca_file)
         check = engine_checks(f"https://localhost:{port}", ca_file)[0]
-    assert str(caught.value) == f"asking the engine at localhost:{port} failed: {sentence}"
+    assert str(caught.value).startswith(f"asking the engine at localhost:{port} failed: {sentence}")
     assert check.state is CheckState.FAIL
-    assert f"{check.found.rpartition(' and ')[2]}: {check.remedy}" == sentence
+    assert f"{check.found.rpartition(' and ')[2]}: {check.remedy}".startswith(sentence)
     assert engine.requests == []
+
+
+def test_authority_when_it_is_not_the_engines_is_told_where_it_was_named(
+    engine: SmallEngine, authority: Authority, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A program, a command line and a configuration name the file in their own words; a wrong file by its path."""
+    with behind_tls(engine, Authority(tmp_path, "own").issue()) as port:
+        url = f"https://localhost:{port}"
+        with pytest.raises(TlsFailed, match=r"prints as ClientConfig\(ca_file=...\)"):
+            sign_in(url)
+        wrong = authority.ca_file
+        assert f"{wrong} holds another one" in engine_checks(url, wrong)[0].remedy
+        main(["doctor", "--base-url", url])
+    said = capsys.readouterr().out
+    assert "prints as --ca-file" in said
+    assert "ClientConfig" not in said
 
 
 def test_tls_when_spoken_to_a_clear_port_is_said(engine: SmallEngine) -> None:

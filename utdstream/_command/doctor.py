@@ -10,8 +10,10 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+from utdstream._command.options import CA_FILE
 from utdstream.checks import (
     Check,
     CheckState,
@@ -22,6 +24,7 @@ from utdstream.checks import (
     package_check,
     requirements,
 )
+from utdstream.trust import worded_for
 
 _SERVICE_FOLDER = Path("/var/lib/utd-engine")
 _LEAST_FREE_MB = 50
@@ -38,7 +41,10 @@ _EXTRAS = {
 def examine(*, base_url: str | None = None, ca_file: Path | None = None) -> list[Check]:
     """Returns all checks, in order; `base_url` adds those of an engine. Blocks: some seconds at most."""
     checks = [*machine_checks(), *_packages(), *_programs(), *_ports(), *_data_folder()]
-    return checks + ([clock_check(time.time())] if base_url is None else engine_checks(base_url, ca_file))
+    if base_url is None:
+        return [*checks, clock_check(time.time())]
+    asked = engine_checks(base_url, ca_file)
+    return checks + [replace(check, remedy=worded_for(check.remedy, CA_FILE)) for check in asked]
 
 
 def _packages() -> Iterator[Check]:

@@ -19,6 +19,7 @@ from utdstream._rest.http import Http, check_base_url
 from utdstream._threads.deadline import Deadline
 from utdstream._wire import codec, routes
 from utdstream.errors import InvalidConfig
+from utdstream.secret_file import read_secret
 
 if TYPE_CHECKING:
     Actions = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -182,7 +183,10 @@ def _list(arguments: argparse.Namespace) -> int:
         may = f"{'hosts' if row['may_host'] else 'enters'} {' '.join(map(str, _listed(row['rooms'])))}"
         breaks_in = " ".join(map(str, _listed(row.get("allow_break_in"))))
         rung = f"  rung while talking by {breaks_in}" if breaks_in else ""
-        print(f"{row['key_id']}  {row['identity']}  {row['name']}  {may}{rung}  {state}")
+        shown = (
+            f"  shown as {json.dumps(row['display_name'], ensure_ascii=False)}" if row["display_name"] else ""
+        )
+        print(f"{row['key_id']}  {row['identity']}  {row['name']}{shown}  {may}{rung}  {state}")
     return 0
 
 
@@ -219,11 +223,8 @@ def _site(arguments: argparse.Namespace) -> Site:
         return _site_here(arguments.data)
     if arguments.app_id is None or arguments.app_secret_file is None:
         raise InvalidConfig("--base-url needs --app-id and --app-secret-file")
-    try:
-        secret = arguments.app_secret_file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidConfig(f"the app secret cannot be read from {arguments.app_secret_file}") from error
-    if not secret.isascii() or not secret.isprintable() or not secret:
+    secret = read_secret(arguments.app_secret_file, "the app secret")
+    if not secret.isascii():
         raise InvalidConfig(f"{arguments.app_secret_file} must hold the app secret alone")
     return Site(check_base_url("--base-url", arguments.base_url), arguments.app_id, secret, arguments.ca_file)
 

@@ -1,6 +1,6 @@
 """Options that several verbs of the command share.
 
-Owns: their names and meanings. Standard library only. Main thread.
+Owns: their names and meanings, and errors in their words. Main thread.
 """
 
 from __future__ import annotations
@@ -8,6 +8,19 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
+
+from utdstream.errors import AuthenticationFailed
+from utdstream.trust import worded_for
+
+CA_FILE = "--ca-file (or UTD_CA_FILE)"
+
+
+def in_options(error: BaseException) -> str:
+    """Says an error of the SDK in the words of a command line, with what to do."""
+    words = worded_for(str(error), CA_FILE)
+    if isinstance(error, AuthenticationFailed) and error.code != "key_revoked":
+        words += "; compare app id and app key (or secret) with those of the engine at this address"
+    return words
 
 
 def add_ca_file(parser: argparse.ArgumentParser) -> None:

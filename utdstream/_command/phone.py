@@ -35,8 +35,10 @@ from utdstream import (
     UTDStreamType,
     foreground,
 )
+from utdstream._command.options import in_options
 from utdstream.config import DEFAULT_BASE_URL, ClientConfig
 from utdstream.one_line import one_line
+from utdstream.secret_file import read_secret
 from utdstream.synthetic import FileMicrophone, PatternCamera, RecordingSpeaker, ToneMicrophone
 
 ANSWERED, FAILED, NOT_ANSWERED, CUT_OFF = 0, 1, 3, 4
@@ -85,13 +87,9 @@ def credentials(
     app_id = given_id or environ.get("UTD_APP_ID")
     if not app_id:
         raise InvalidConfig("there is no app id; give --app-id, or set UTD_APP_ID")
+    app_key = environ.get("UTD_APP_KEY", "")
     if key_file is not None:
-        try:
-            app_key = key_file.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InvalidConfig(f"the app key cannot be read from {key_file}: {error}") from error
-    else:
-        app_key = environ.get("UTD_APP_KEY", "")
+        app_key = read_secret(key_file, "the app key")
     if not app_key:
         raise InvalidConfig("there is no app key; set UTD_APP_KEY, or name a file that holds it alone")
     return base_url, app_id, app_key
@@ -222,7 +220,7 @@ class _Handset:
     def signed_in(self) -> UTDStreamClient:
         """Returns the client, with the devices of the options. Raises: UTDStreamException."""
         client = self._client = _client_of(self._phone)
-        client.errors.subscribe(lambda error: print(f"utdstream: {error.error}", file=sys.stderr))
+        client.errors.subscribe(lambda error: print(f"utdstream: {in_options(error.error)}", file=sys.stderr))
         try:
             self._must_go_on()
             client.authenticate(identity=self._phone.identity, name=self._phone.name)
@@ -325,7 +323,7 @@ def _cut_off(client: UTDStreamClient, session: UTDCallSession, phone: Phone, oth
     try:
         client.authenticate(identity=phone.identity, name=phone.name)
     except UTDStreamException as error:  # the key was revoked, the identity is banned, the engine is away
-        return error.message
+        return in_options(error)
     if reason is not None:
         return _ENDS.get(reason, f"it was ended for {phone.identity}, but not here ({reason})")
     return None if lost in _LEFT else f"the media room was lost ({lost})"

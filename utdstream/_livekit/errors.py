@@ -46,8 +46,8 @@ _SECRET = re.compile(r"(access_token=[^&\s\"')]+|eyJ[A-Za-z0-9._-]+)")
 
 _HINTS = (
     # rustls' words; first, because a refused certificate is told with times in seconds that may hold any number
-    ("unknownissuer", trust.UNKNOWN_AUTHORITY),
-    ("causedasendentity", trust.UNKNOWN_AUTHORITY),
+    ("unknownissuer", f"{trust.UNKNOWN_AUTHORITY}: {trust.GIVE_CA_FILE}"),
+    ("causedasendentity", f"{trust.UNKNOWN_AUTHORITY}: {trust.GIVE_CA_FILE}"),
     ("certificate expired", trust.EXPIRED),
     ("certificate not valid yet", trust.NOT_YET_VALID),
     ("certificate not valid for name", trust.OTHER_NAME),

@@ -273,7 +273,7 @@ class Http:
         except requests.RequestException as error:
             if only_tls(error, job.url):
                 raise TlsFailed(f"asking the engine at {host} failed: {ONLY_TLS}") from error
-            raise map_error(error, host) from error
+            raise map_error(error, host, None if self._verify is True else str(self._verify)) from error
         except UTDStreamException:
             raise
         except OSError as error:  # `requests` looks for the file before each connection
@@ -342,7 +342,7 @@ def _keep_headers(request: requests.PreparedRequest) -> requests.PreparedRequest
     return request
 
 
-def map_error(error: Exception, host: str) -> UTDStreamException:
+def map_error(error: Exception, host: str, ca_file: str | None = None) -> UTDStreamException:
     """Returns the SDK's error for one of `requests`: one sentence, no key, no traceback of a library."""
     import requests
 
@@ -357,7 +357,7 @@ def map_error(error: Exception, host: str) -> UTDStreamException:
     if isinstance(error, (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)):
         return InvalidConfig(f"base_url is not usable: {host}")
     if isinstance(error, requests.exceptions.SSLError):
-        return TlsFailed(f"asking the engine at {host} failed: {tls_problem(error) or HANDSHAKE}")
+        return TlsFailed(f"asking the engine at {host} failed: {tls_problem(error, ca_file) or HANDSHAKE}")
     for kind, found in table:
         if isinstance(error, kind):
             return EngineUnreachable(f"asking the engine at {host} failed: {found}")

@@ -18,6 +18,7 @@ from typing import cast
 
 from utdstream.errors import InvalidConfig
 from utdstream.models import MqttLogin
+from utdstream.secret_file import why
 from utdstream.trust import speaks_tls, tls_context
 
 CONNECT_TIMEOUT_S = 3.0
@@ -53,7 +54,7 @@ class Broker:
             return self.password_file.read_text(encoding="utf-8").rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as error:
             raise InvalidConfig(
-                f"the MQTT password file {self.password_file} cannot be read: {error}"
+                f"the MQTT password file {self.password_file} cannot be read: {why(error)}"
             ) from error
 
     def is_the_same_as(self) -> Hashable:
