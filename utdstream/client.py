@@ -8,9 +8,10 @@ Threads: any may call. Imports stay light: requests, livekit and paho are reache
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from functools import partial
@@ -92,6 +93,28 @@ class UTDStreamClient:
         """Those that the program may still use: what has anything to free is held by what it runs on."""
         self._inboxes: set[IncomingCallInbox] = set()
         self._disposed = False
+
+    @classmethod
+    def from_environment(
+        cls, *, devices: Devices | None = None, environ: Mapping[str, str] = os.environ
+    ) -> Self:
+        """Makes a client of UTD_APP_ID and UTD_APP_KEY, and of UTD_BASE_URL and UTD_CA_FILE where they are set.
+
+        Raises: InvalidConfig when a variable is missing or cannot be used.
+        """
+        app_id, app_key = (environ.get(name, "") for name in ("UTD_APP_ID", "UTD_APP_KEY"))
+        if not app_id or not app_key:
+            missing = "UTD_APP_KEY" if app_id else "UTD_APP_ID"
+            raise InvalidConfig(
+                f"there is no {missing} in the environment: export it, `engine up` prints where app id and key are"
+            )
+        return cls(
+            app_id,
+            app_key,
+            base_url=environ.get("UTD_BASE_URL") or DEFAULT_BASE_URL,
+            devices=devices,
+            config=ClientConfig(ca_file=environ.get("UTD_CA_FILE") or None),
+        )
 
     @property
     def identity(self) -> str | None:

@@ -1,8 +1,9 @@
 """A door: press Enter, and the house rings. `q` and Enter ends it."""
 
 import os
+import sys
 
-from utdstream import CallNotAnswered, Conflict, Devices, UTDStreamClient, UTDStreamType
+from utdstream import CallNotAnswered, Conflict, Devices, UTDStreamClient, UTDStreamException, UTDStreamType
 from utdstream.synthetic import NullSpeaker, PatternCamera, ToneMicrophone
 
 TALK_S = float(os.environ.get("TALK_S", "60"))
@@ -28,9 +29,10 @@ def ring_the_house(client: UTDStreamClient) -> None:
             call.end()
 
 
-with UTDStreamClient(
-    os.environ["UTD_APP_ID"], os.environ["UTD_APP_KEY"], base_url=os.environ["UTD_BASE_URL"], devices=devices
-) as client:
-    client.authenticate(identity="door", name="Front door")
-    while input("press Enter to ring: ") != "q":
-        ring_the_house(client)
+try:
+    with UTDStreamClient.from_environment(devices=devices) as client:
+        client.authenticate(identity="door", name="Front door")
+        while input("press Enter to ring: ") != "q":
+            ring_the_house(client)
+except UTDStreamException as error:
+    sys.exit(str(error))  # one sentence: what was found, what to do

@@ -1,6 +1,6 @@
 """A house: answers every call, keeps a picture of the visitor. Ctrl-C ends it."""
 
-import os
+import sys
 import threading
 
 from utdstream import CallCancelled, Devices, IncomingCall, UTDStreamClient, UTDStreamException
@@ -28,13 +28,16 @@ def on_cancel(cancelled: CallCancelled) -> None:
     print("it stopped ringing:", cancelled.reason)
 
 
-with UTDStreamClient(
-    os.environ["UTD_APP_ID"], os.environ["UTD_APP_KEY"], base_url=os.environ["UTD_BASE_URL"], devices=devices
-) as client:
-    client.authenticate(identity="house", name="House")
-    inbox = client.incoming_calls()
-    inbox.ringing.subscribe(on_ring)
-    inbox.cancelled.subscribe(on_cancel)
-    inbox.connected.wait_for(True)
-    print("waiting for the door", flush=True)
-    threading.Event().wait()
+try:
+    with UTDStreamClient.from_environment(devices=devices) as client:
+        client.authenticate(identity="house", name="House")
+        inbox = client.incoming_calls()
+        inbox.ringing.subscribe(on_ring)
+        inbox.cancelled.subscribe(on_cancel)
+        inbox.connected.wait_for(True)
+        print("waiting for the door", flush=True)
+        threading.Event().wait()
+except UTDStreamException as error:
+    sys.exit(str(error))  # one sentence: what was found, what to do
+except KeyboardInterrupt:
+    print("the house is closed")

@@ -3,9 +3,10 @@
 import json
 import os
 import secrets
+import sys
 from queue import Empty, SimpleQueue
 
-from utdstream import Devices, IncomingCall, UTDCallSession, UTDStreamClient
+from utdstream import Devices, IncomingCall, UTDCallSession, UTDStreamClient, UTDStreamException
 
 
 def open_door(call: UTDCallSession, pin: str | None = None) -> str:
@@ -24,17 +25,15 @@ def open_door(call: UTDCallSession, pin: str | None = None) -> str:
     return "no answer"
 
 
-with UTDStreamClient(
-    os.environ["UTD_APP_ID"],
-    os.environ["UTD_APP_KEY"],
-    base_url=os.environ["UTD_BASE_URL"],
-    devices=Devices(),
-) as client:
-    client.authenticate(identity="house", name="House")
-    inbox = client.incoming_calls()
-    rings: SimpleQueue[IncomingCall] = SimpleQueue()
-    inbox.ringing.subscribe(rings.put)
-    inbox.connected.wait_for(True)
-    print("waiting for the door", flush=True)
-    with rings.get().accept() as call:
-        print("the door:", open_door(call, os.environ.get("DOOR_PIN")))
+try:
+    with UTDStreamClient.from_environment(devices=Devices()) as client:
+        client.authenticate(identity="house", name="House")
+        inbox = client.incoming_calls()
+        rings: SimpleQueue[IncomingCall] = SimpleQueue()
+        inbox.ringing.subscribe(rings.put)
+        inbox.connected.wait_for(True)
+        print("waiting for the door", flush=True)
+        with rings.get().accept() as call:
+            print("the door:", open_door(call, os.environ.get("DOOR_PIN")))
+except UTDStreamException as error:
+    sys.exit(str(error))  # one sentence: what was found, what to do

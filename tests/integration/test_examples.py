@@ -9,8 +9,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+from authority import Authority, TlsDoor
 
 from utdstream import CallCancelled, Devices, UTDStreamClient
 from utdstream.synthetic import ToneMicrophone
@@ -60,6 +62,33 @@ class Program:
         rest, _ = self.process.communicate(timeout=PATIENCE_S)
         self.said += rest
         return self.process.returncode
+
+
+@pytest.fixture
+def encrypted(stack: LocalStack, authority: Authority) -> Iterator[str]:
+    """The stack's engine behind a certificate of an authority that the programs do not know."""
+    with TlsDoor(urlsplit(stack.base_url).port or 0, authority.issue()) as door:
+        yield f"https://localhost:{door.port}"
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.py")))
+def test_program_when_what_it_is_given_is_wrong_ends_with_one_sentence(
+    stack: LocalStack, encrypted: str, tmp_path: Path, name: str
+) -> None:
+    """What a beginner meets first: no traceback, and what to do."""
+    faults = (
+        ({"UTD_APP_KEY": ""}, "there is no UTD_APP_KEY"),
+        ({"UTD_APP_KEY": "wrong"}, "Invalid credentials"),
+        ({"UTD_BASE_URL": "http://127.0.0.1:9"}, "127.0.0.1:9 failed: it cannot be reached"),
+        ({"UTD_BASE_URL": "127.0.0.1:8080"}, "base_url must look like"),
+        ({"UTD_BASE_URL": encrypted, "SSL_CERT_FILE": ""}, "or UTD_CA_FILE"),
+        ({"UTD_CA_FILE": str(tmp_path / "nowhere.pem")}, "no such file or directory"),
+    )
+    started = [(Program(name, tmp_path, stack, **wrong), sentence) for wrong, sentence in faults]
+    for program, sentence in started:
+        assert program.ended() == 1, program.said
+        assert sentence in program.said
+        assert program.said.count("\n") == 1, program.said
 
 
 @pytest.fixture
