@@ -383,9 +383,10 @@ def test_command_when_run_adds_lists_and_revokes(
     assert key not in listed
     assert any(row["key_id"] in line and "revoked" in line for line in listed.splitlines())
     assert "rung while talking by door side-*" in listed
+    assert 'shown as "Gate"' in listed
     assert code_of(mint(site, key, "gate")) == (401, "key_revoked")
     assert main(["engine", "key", "revoke", "key_none", *where]) == 1
-    assert "No app key has this id" in capsys.readouterr().err
+    assert "No app key has this id; `utdstream engine key list` shows the ids" in capsys.readouterr().err
 
 
 def test_key_when_it_goes_into_a_file_is_there_for_its_owner_alone(

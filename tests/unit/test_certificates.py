@@ -216,6 +216,13 @@ def test_certificate_when_the_key_is_another_ones_is_refused(
         prepare(given(settings, (one[0], other[1])))
 
 
+def test_certificate_when_given_without_a_name_says_so(settings: StackSettings, authority: Authority) -> None:
+    """There is nothing in it to give to --address."""
+    with pytest.raises(InvalidConfig, match="names no host") as caught:
+        prepare(given(settings, authority.issue([])))
+    assert "--address" not in caught.value.message
+
+
 @pytest.mark.parametrize("which", ["--tls-cert", "--tls-key"])
 @pytest.mark.parametrize("content", [None, "", "x", "another kind"])
 def test_file_when_it_is_nothing_of_the_kind_is_refused_by_its_option(

@@ -108,7 +108,9 @@ class KeyService:
         with self._store.transaction(lasts=True):
             key = self._store.keys.revoke(key_id, clock.now())
         if key is None:
-            raise Refusal("key_not_found", "No app key has this id")
+            raise Refusal(
+                "key_not_found", "No app key has this id; `utdstream engine key list` shows the ids"
+            )
         _log.info("%s of %s revoked", key.id, key.identity)
         self._on_revoked(key)
         self._end_calls(key)

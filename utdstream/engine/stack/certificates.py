@@ -248,9 +248,14 @@ def _given(file: Path, certificate_file: Path, key_file: Path, hosts: Sequence[s
     names = _names_in(leaf)
     for host in map(_canonical, hosts):
         if not _is_named(host, names):
+            if not names:
+                raise InvalidConfig(
+                    f"--tls-cert: {certificate_file} names no host (it has no subjectAltName), and no device "
+                    f"takes it so; have it made for {host}"
+                )
             raise InvalidConfig(
-                f"--tls-cert: {certificate_file} does not name {host}, it names "
-                f"{', '.join(sorted(names)) or 'nothing'}; give one of these with --address, or as public_url"
+                f"--tls-cert: {certificate_file} does not name {host}, it names {', '.join(sorted(names))}; "
+                "give one of these with --address, or as public_url"
             )
     if leaf.not_valid_after_utc - now < _WARNED_AT:
         _log.warning("%s expires on %s; renew it", certificate_file, f"{leaf.not_valid_after_utc:%Y-%m-%d}")

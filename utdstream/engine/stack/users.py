@@ -59,11 +59,8 @@ def find(parts: Iterable[Part]) -> dict[Part, User]:
         found[part] = user
     if missing:
         _log.warning(
-            "started by root: %s run as root too; give each a user of its own, and start again: %s",
+            "%s run as root; 'By hand as root' in docs/how-to/self-hosting.md gives each a user of its own",
             " and ".join(missing),
-            "; ".join(
-                f"useradd --system --user-group --shell /usr/sbin/nologin utd-{part}" for part in missing
-            ),
         )
     return found
 
