@@ -77,8 +77,13 @@ def mosquitto_config(settings: StackSettings, plugin: Path) -> str:
 
     It writes its state once a minute and at its end: written at each change, one device that changes its retained
     message is a burden for everybody. What must last is elsewhere: logins are written by the plugin at once, calls
-    are in the engine's database, and a device that connects again asks the engine for them. No `memory_limit`:
-    together with `max_queued_bytes` three tests of restarts failed with mosquitto 2.0.11, for a reason not known.
+    are in the engine's database, and a device that connects again asks the engine for them.
+
+    No `memory_limit`. Before 2.0.22 the plugin takes the size of its file off mosquitto's count of memory at each
+    save (`dynsec__config_save` frees with `mosquitto_free` what cJSON took from `malloc`): it falls below zero,
+    is unsigned, and everything is refused. With 20 MB and ten new logins no device came in, and the heap's maximum
+    was told as 2^64 - 56. Where the count is right (without the plugin, kill -9 and a start under 19.8 MB of 20
+    work), a full broker puts out who publishes: the engine. `max_queued_bytes` bounds what a device holds there.
     """
     folder = settings.file("mqtt")
     lines = [
