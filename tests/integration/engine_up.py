@@ -8,13 +8,25 @@ import sys
 from pathlib import Path
 from typing import Self
 
-from utdstream.engine.stack.ports import Part
+from utdstream.engine.stack.ports import DEFAULT_PORTS, LOOPBACK, PORT_KINDS, Part, reserve
+
+
+def own_ports(folder: Path, settings: str = "") -> list[str]:
+    """The options of `engine up` for a port of its own of each kind: the customary ones may be another stack's."""
+    held = {name: reserve(PORT_KINDS[name][1], LOOPBACK) for name in DEFAULT_PORTS}
+    file = folder / "own-ports.toml"
+    file.write_text("\n".join([settings, "[ports]", *(f"{name} = {one.port}" for name, one in held.items())]))
+    for one in held.values():
+        one.release()
+    return ["--config", str(file)]
 
 
 class EngineUp:
-    """A running `utdstream engine up`, and what it announced."""
+    """A running `utdstream engine up` with ports of its own, and what it announced; `settings` are of its file."""
 
-    def __init__(self, data: Path, *more: str) -> None:
+    def __init__(self, data: Path, *more: str, settings: str = "") -> None:
+        if settings or not data.exists():  # else it keeps those that it has
+            more = (*more, *own_ports(data.parent, settings))
         self.process = subprocess.Popen(
             [sys.executable, "-m", "utdstream.cli", "engine", "up", "--json", "--data", str(data), *more],
             stdout=subprocess.PIPE,

@@ -323,10 +323,8 @@ def test_keys_when_the_engine_encrypts_are_made_from_here_and_from_another_machi
     proxy: None, authority: Authority, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """By the data folder over loopback; by address with the `ca_file`, and with no other. The doctor agrees."""
-    config = tmp_path / "stack.toml"
-    config.write_text(f'[tls]\nenabled = true\nauthority = "{authority.folder}"\n')
     data = tmp_path / "data"
-    with EngineUp(data, "--config", str(config)) as up:
+    with EngineUp(data, settings=f'[tls]\nenabled = true\nauthority = "{authority.folder}"') as up:
         assert main(["engine", "key", "add", "door", "--data", str(data)]) == 0
         kept = tomllib.loads((data / "stack.toml").read_text())["project"]
         secret = tmp_path / "secret"

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from engine_up import own_ports
 from facts import eventually
 from notified import Manager
 
@@ -22,7 +23,11 @@ def told(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Manager]]:
     """A running stack with a watchdog of a second and a half, and what it tells."""
     manager = Manager(str(tmp_path / "notify"))
     process = subprocess.Popen(
-        [sys.executable, "-m", "utdstream.cli", "engine", "up", "--json", "--data", str(tmp_path / "data")],
+        [
+            *(sys.executable, "-m", "utdstream.cli", "engine", "up", "--json"),
+            *("--data", str(tmp_path / "data")),
+            *own_ports(tmp_path),
+        ],
         env={**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "1500000"},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

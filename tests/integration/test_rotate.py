@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import signal
-import socket
 import subprocess
 import sys
 import tomllib
@@ -18,6 +17,7 @@ from typing import Any
 import pytest
 import requests
 from engine_site import EventReader
+from engine_up import own_ports
 from facts import eventually
 from people import small_devices
 
@@ -42,21 +42,12 @@ S = UTDCallStatus
 WITHIN_S = 20.0
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class Up:
     """A running `utdstream engine up`, its data folder, and a house that waits for calls."""
 
     def __init__(self, data: Path) -> None:
         self.data = data
-        ports = data.parent / "ports.toml"  # the customary ones are other stacks' while a part is down
-        names = ("engine", "livekit", "livekit_udp", "stun", "mqtt", "mqtt_engine")
-        ports.write_text("\n".join(["[ports]", *(f"{name} = {free_port()}" for name in names)]))
-        command = ["engine", "up", "--json", "--data", str(data), "--config", str(ports)]
+        command = ["engine", "up", "--json", "--data", str(data), *own_ports(data.parent)]
         with (data.parent / "up.log").open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "utdstream.cli", *command],

@@ -21,7 +21,7 @@ from pathlib import Path
 import livekit.api
 import pytest
 import requests
-from engine_up import EngineUp
+from engine_up import EngineUp, own_ports
 
 from utdstream.engine.config import LimitsSection
 from utdstream.engine.stack import programs, ready
@@ -346,9 +346,14 @@ def test_a_second_engine_up_is_one_sentence_when_the_data_folder_is_in_use(
 
 def test_nothing_is_left_when_engine_up_is_interrupted_while_it_starts(tmp_path: Path) -> None:
     """Ctrl-C before it was ready, at whatever moment."""
+    ports = own_ports(tmp_path)
     for pause_s in (0.05, 0.15, 0.25, 0.35):
         process = subprocess.Popen(
-            [sys.executable, "-m", "utdstream.cli", "engine", "up", "--json", "--data", str(tmp_path / "d")],
+            [
+                *(sys.executable, "-m", "utdstream.cli", "engine", "up", "--json"),
+                *("--data", str(tmp_path / "d")),
+                *ports,
+            ],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
