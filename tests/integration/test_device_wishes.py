@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 import pytest
@@ -213,18 +214,25 @@ def test_mute_by_the_server_when_we_unmute_later_is_over(hall: MediaRoom) -> Non
         hear(listener, 700)
 
 
-def test_wishes_when_the_signal_connection_was_half_open_reach_the_server(
-    hall: MediaRoom, stack: LocalStack
-) -> None:
-    """A mute and an unmute were told to nobody: they are told again as soon as somebody listens."""
+@contextmanager
+def behind_a_relay(hall: MediaRoom, stack: LocalStack) -> Iterator[tuple[Relay, UTDRoom]]:
+    """Somebody with microphone and camera who talks, and whose connection to the SFU is in the test's hands."""
     server = urlsplit(stack.livekit_url)
     assert server.hostname is not None
     assert server.port is not None
     with Relay(server.hostname, server.port) as relay:
-        devices = Devices(CountedMicrophone(700), camera=PatternCamera(320, 240, 15))
-        talker = hall.make(devices)
+        talker = hall.make(Devices(CountedMicrophone(700), camera=PatternCamera(320, 240, 15)))
         talker.connect(f"ws://127.0.0.1:{relay.port}", hall.token("talker"))
         talker.set_microphone(True)
+        yield relay, talker
+        talker.disconnect()
+
+
+def test_wishes_when_the_signal_connection_was_half_open_reach_the_server(
+    hall: MediaRoom, stack: LocalStack
+) -> None:
+    """A mute and an unmute were told to nobody: they are told again as soon as somebody listens."""
+    with behind_a_relay(hall, stack) as (relay, talker):
         talker.set_camera(False)
         listener = hall.join("listener")
         hear(listener, 700)
@@ -241,21 +249,13 @@ def test_wishes_when_the_signal_connection_was_half_open_reach_the_server(
         hear(listener)
         assert len(listener.snapshot(timeout=PATIENCE_S)) > 100
         assert (talker.microphone_on.value, talker.camera_on.value) == (False, True)
-        talker.disconnect()
 
 
 def test_wishes_when_the_room_reconnects_stand_and_are_met_behind_it(
     hall: MediaRoom, stack: LocalStack
 ) -> None:
     """No call waits for a server that cannot be reached; what was wished last is so when it can."""
-    server = urlsplit(stack.livekit_url)
-    assert server.hostname is not None
-    assert server.port is not None
-    with Relay(server.hostname, server.port) as relay:
-        devices = Devices(CountedMicrophone(700), camera=PatternCamera(320, 240, 15))
-        talker = hall.make(devices)
-        talker.connect(f"ws://127.0.0.1:{relay.port}", hall.token("talker"))
-        talker.set_microphone(True)
+    with behind_a_relay(hall, stack) as (relay, talker):
         listener = hall.join("listener")
         hear(listener, 700)
         relay.shut()
@@ -270,4 +270,3 @@ def test_wishes_when_the_room_reconnects_stand_and_are_met_behind_it(
         eventually(lambda: muted(hall, "talker") is True, "the mute has arrived", PATIENCE_S)
         hear(listener)
         assert len(listener.snapshot(timeout=PATIENCE_S)) > 100
-        talker.disconnect()
