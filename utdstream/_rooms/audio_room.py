@@ -10,7 +10,7 @@ import contextlib
 
 from utdstream._rooms.changes import Changes
 from utdstream._rooms.followed import Followed
-from utdstream._rooms.place_wish import PlaceWish, sit_again
+from utdstream._rooms.place_wish import sit_again
 from utdstream._rooms.seat_host import SeatHost
 from utdstream._rooms.session import Joining
 from utdstream._session.base import SessionParts
@@ -20,14 +20,12 @@ from utdstream._threads.facts import Fact, Occurrences
 from utdstream._wire import codec, messages
 from utdstream.errors import PublishRefused, UTDStreamException
 from utdstream.models import (
-    Connection,
-    ConnectionState,
     SeatGrid,
     SeatInvitation,
     SpeakRequest,
     UTDStreamType,
 )
-from utdstream.observe import CallbackError, Change, Signal, Watched
+from utdstream.observe import CallbackError, Signal, Watched
 
 _EMPTY = SeatGrid(count=0)
 
@@ -52,7 +50,6 @@ class UTDAudioRoomSession(SeatHost):
         """Whether the host closed the chat to others."""
         self.invitations: Signal[SeatInvitation] = self._invitations
         """Invitations to speak, for this participant."""
-        self._place_wish = PlaceWish()
         self._claims = Changes(self._turn)
         self._requests = Changes(self._turn)
         self._grid = Followed(
@@ -295,17 +292,6 @@ class UTDAudioRoomSession(SeatHost):
         ):  # lost again: the next connection brings us here
             self._place_wish.drop()
             self._parts.report(CallbackError(refusal, "taking the seat again"))
-
-    def _on_connection(self, change: Change[Connection]) -> None:
-        super()._on_connection(change)
-        if change.new.state is ConnectionState.RECONNECTING:
-            self._place_wish.begin()
-        elif self._is_reconnected(change):
-            self._work.post(
-                lambda: self._check_place(
-                    Deadline.after(self._config.rest_timeout_s, "asking about the seat")
-                )
-            )
 
     def _close_facts(self) -> None:
         for fact in (self._seats, self._seat, self._speak_requests, self._chat_locked, self._roles):

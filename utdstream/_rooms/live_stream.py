@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from utdstream._rest.rooms import members_of
 from utdstream._rooms.changes import Changes
 from utdstream._rooms.followed import Followed
-from utdstream._rooms.place_wish import PlaceWish
 from utdstream._rooms.session import Joining, RoomSession
 from utdstream._session.base import SessionParts
 from utdstream._session.connect import RoomLife
@@ -74,7 +73,6 @@ class UTDLiveStreamSession(RoomSession):
         """The stream is over; said once a life, never to the host itself."""
         self._is_live = False
         self._on_stage = False
-        self._stage_wish = PlaceWish()
         self._end_said = False
         self._host_seen = False
         self._host_gone: Timer | None = None
@@ -176,7 +174,7 @@ class UTDLiveStreamSession(RoomSession):
         """
         deadline = Deadline(timeout, self._config.set_timeout_s, "leave_stage")
         self._media.require("leave_stage")
-        self._stage_wish.drop()
+        self._place_wish.drop()
 
         def leave() -> None:
             self._media.withdraw()
@@ -189,7 +187,7 @@ class UTDLiveStreamSession(RoomSession):
     # -- inside ------------------------------------------------------------------------------------
 
     def _begin_life(self) -> None:
-        self._stage_wish.begin()
+        self._place_wish.begin()
         self._members.forget()
         self._comments.forget()
         self._end_said = False
@@ -255,19 +253,19 @@ class UTDLiveStreamSession(RoomSession):
         )
         if was_on_stage and not self._on_stage and not self._is_host:
             self._media.withdraw()
-        self._stage_wish.take_news(0 if self._on_stage else None, here=self._room.connected.value)
+        self._place_wish.take_news(0 if self._on_stage else None, here=self._room.connected.value)
 
     def _check_place(self, deadline: Deadline) -> None:
         """Asks what became of the place on stage while the room was away."""
-        if self._stage_wish.index is not None:
+        if self._place_wish.index is not None:
             with contextlib.suppress(UTDStreamException):
                 self._members.refresh(deadline)
-        if self._stage_wish.is_lost(0 if self._on_stage else None) and not self._is_host:
+        if self._place_wish.is_lost(0 if self._on_stage else None) and not self._is_host:
             self._work.post(self._raise_hand_again)
 
     def _raise_hand_again(self) -> None:
         """Work thread: the place on stage went while the room was away: asks for it, or tells why it cannot."""
-        self._stage_wish.drop()
+        self._place_wish.drop()
         try:
             self.request_stage()
         except UTDStreamException as error:
@@ -294,14 +292,6 @@ class UTDLiveStreamSession(RoomSession):
     def _on_connection(self, change: Change[Connection]) -> None:
         super()._on_connection(change)
         self._mind_the_host(change.new.state)
-        if change.new.state is ConnectionState.RECONNECTING:
-            self._stage_wish.begin()
-        elif self._is_reconnected(change):
-            self._work.post(
-                lambda: self._check_place(
-                    Deadline.after(self._config.rest_timeout_s, "asking about the stage")
-                )
-            )
         if change.new.state is ConnectionState.DISCONNECTED and change.new.reason in (
             "ROOM_DELETED",
             "ROOM_CLOSED",

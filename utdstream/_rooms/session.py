@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from utdstream._rest.api import Actor
 from utdstream._rest.rooms import RoomApi
+from utdstream._rooms.place_wish import PlaceWish
 from utdstream._session.base import SessionParts, UTDSession
 from utdstream._session.connect import RoomLife
 from utdstream._session.rejoin import Rejoin
@@ -74,6 +75,7 @@ class RoomSession(UTDSession):
         self._is_host = joining.as_host
         self._mint_with = joining.mint_with
         self._rooms = RoomApi(parts.api, joining.room_name)
+        self._place_wish = PlaceWish()
         self._wanted = True
         """False once it was left: nothing rejoins then."""
         self._media.rejoin = Rejoin(
@@ -232,6 +234,21 @@ class RoomSession(UTDSession):
 
     def _is_wanted(self) -> bool:
         return self._wanted and not self._disposed
+
+    def _on_connection(self, change: Change[Connection]) -> None:
+        super()._on_connection(change)
+        if change.new.state is S.RECONNECTING:
+            self._place_wish.begin()
+        elif self._is_reconnected(change):
+            self._work.post(
+                lambda: self._check_place(
+                    Deadline.after(self._config.rest_timeout_s, "asking about the own place")
+                )
+            )
+
+    def _check_place(self, deadline: Deadline) -> None:
+        """Work thread: asks what became of the own place while the connection was interrupted."""
+        raise NotImplementedError
 
     def _is_reconnected(self, change: Change[Connection]) -> bool:
         """Returns whether an interruption ended that no rejoin mended: that one looks at everything by itself."""
