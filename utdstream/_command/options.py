@@ -18,7 +18,7 @@ CA_FILE = "--ca-file (or UTD_CA_FILE)"
 def in_options(error: BaseException) -> str:
     """Says an error of the SDK in the words of a command line, with what to do."""
     words = worded_for(str(error), CA_FILE)
-    if isinstance(error, AuthenticationFailed) and error.code != "key_revoked":
+    if isinstance(error, AuthenticationFailed) and ";" not in words:  # an engine of another maker
         words += "; compare app id and app key (or secret) with those of the engine at this address"
     return words
 

@@ -25,6 +25,7 @@ from utdstream._rest.clock import EngineClock
 from utdstream._threads.deadline import Deadline
 from utdstream._threads.errands import start_thread
 from utdstream._wire import codec
+from utdstream.checks import how_to_write
 from utdstream.errors import (
     EngineUnreachable,
     InvalidConfig,
@@ -53,7 +54,9 @@ def check_base_url(name: str, url: str) -> str:
     """Returns `url` without a trailing slash. Raises: InvalidConfig when it is no http(s) address."""
     parts = urlsplit(url) if isinstance(url, str) else None
     if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
-        raise InvalidConfig(f"{name} must look like https://engine.example.com, not {url!r}")
+        raise InvalidConfig(
+            f"{name} must look like https://engine.example.com, not {url!r}; {how_to_write(str(url))}"
+        )
     if parts.username or parts.password:
         raise InvalidConfig(f"{name} must not carry a user name or password")
     return url.rstrip("/")

@@ -60,7 +60,7 @@ def find(parts: Iterable[Part]) -> dict[Part, User]:
     if missing:
         _log.warning(
             "%s run as root; 'By hand as root' in docs/how-to/self-hosting.md gives each a user of its own",
-            " and ".join(missing),
+            " and ".join(filter(None, (", ".join(missing[:-1]), missing[-1]))),
         )
     return found
 
