@@ -38,6 +38,10 @@ SENT_AWAY = {
     "BANNED": "{identity} is banned from it",
 }
 """Why a kiosk stays out for long, by the reason of the connection (LiveKit's and the SDK's names)."""
+_ON_THE_WAY = {
+    ConnectionState.RECONNECTING: KioskEvent.LOST,
+    ConnectionState.CONNECTED: KioskEvent.RETURNED,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +149,8 @@ class Kiosk(DeviceApp[RoomReport]):
             self.put(RoomReport(KioskEvent.JOINED, room))
 
     def _connection(self, room: UTDAudioRoomSession, change: Change[Connection]) -> None:
+        if change.new.state in _ON_THE_WAY:
+            self.put(RoomReport(_ON_THE_WAY[change.new.state], room))
         if change.new.state is not ConnectionState.DISCONNECTED or room is not self.room:
             return
         reason = change.new.reason or "ended"
@@ -192,6 +198,9 @@ class Kiosk(DeviceApp[RoomReport]):
             return link.problem
         if state.phase is not KioskPhase.INSIDE:
             return self._reason or f"joining the room {settings.room}"
+        room = self.room
+        if room is not None and room.connection.value.state is ConnectionState.RECONNECTING:
+            return f"the room {settings.room} was lost on the way: it is joined again by itself"
         words = f"in the room {settings.room}"
         return words if settings.seat is None else f"{words}, {self._seat_words(state, settings.seat)}"
 

@@ -4,7 +4,8 @@ Owns: every decision. Standard library and vocabulary only.
 
 1. It rejoins for ever, with growing pauses; a kiosk that was sent away (removed, banned, another device with this
    identity) waits longest.
-2. It wants its seat whenever it is in the room without one. A kick is obeyed until the next join.
+2. It wants its seat whenever it is in the room without one. A kick is obeyed until the next join; a seat that
+   went while the room was lost on the way is no kick.
 3. With push-to-talk the microphone is open only while the button is held, and never before the seat is there.
 """
 
@@ -38,13 +39,16 @@ class KioskRules:
 
 @dataclass(frozen=True, slots=True)
 class KioskState:
-    """`seated`: it has its seat; `kicked`: the seat was taken away, and stays so until the next join."""
+    """`seated`: it has its seat; `kicked`: the seat was taken away, and stays so until the next join; `lost`: the
+    room was lost while it sat, and nobody has said since that it still does.
+    """
 
     phase: KioskPhase = KioskPhase.AWAY
     failures: int = 0
     seat_failures: int = 0
     seated: bool = False
     kicked: bool = False
+    lost: bool = False
     held: bool = False
 
 
@@ -56,6 +60,8 @@ class KioskEvent(Enum):
     JOIN_FAILED = "join failed"
     REFUSED = "refused"
     LEFT = "left"
+    LOST = "lost"
+    RETURNED = "returned"
     SEATED = "seated"
     SEAT_FAILED = "seat failed"
     SEAT_LOST = "seat lost"
@@ -137,12 +143,16 @@ def _away(state: KioskState, *, refused: bool) -> Outcome:
 
 def _inside(state: KioskState, event: KioskEvent, rules: KioskRules) -> Outcome:
     if event is KioskEvent.SEATED:
-        return replace(state, seated=True, seat_failures=0), (_microphone(state, rules),)
+        return replace(state, seated=True, lost=False, seat_failures=0), (_microphone(state, rules),)
     if event is KioskEvent.SEAT_FAILED:
         pause = WaitBetween(SEAT_RETRY, state.seat_failures)
         return replace(state, seat_failures=state.seat_failures + 1), (pause,)
+    if event is KioskEvent.LOST:
+        return replace(state, lost=state.lost or state.seated), ()
+    if event is KioskEvent.RETURNED and state.lost:
+        return state, (Do.TAKE_SEAT,)
     if event is KioskEvent.SEAT_LOST and state.seated:
-        return replace(state, seated=False, kicked=True), ()
+        return replace(state, seated=False, kicked=not state.lost), (Do.TAKE_SEAT,) if state.lost else ()
     return state, ()
 
 

@@ -79,6 +79,23 @@ def test_seat_when_taken_away_is_not_taken_back_before_the_next_join() -> None:
     assert step(state, KioskEvent.JOINED, SEATED)[1] == (Do.TAKE_SEAT,)
 
 
+def test_seat_when_it_went_while_the_room_was_lost_is_taken_again() -> None:
+    """That was no kick: whichever is told first, that the room is back or that the seat is gone."""
+    inside = (KioskEvent.BEGIN, KioskEvent.JOINED, KioskEvent.SEATED, KioskEvent.LOST)
+    assert follow(SEATED, *inside, KioskEvent.SEAT_LOST)[1][-1] is Do.TAKE_SEAT
+    state, done = follow(SEATED, *inside, KioskEvent.RETURNED, KioskEvent.SEAT_LOST)
+    assert done[-2:] == [Do.TAKE_SEAT, Do.TAKE_SEAT]
+    assert step(state, KioskEvent.SEAT_FAILED, SEATED)[1] == (WaitBetween(SEAT_RETRY, 0),)
+
+
+def test_kick_when_the_room_is_lost_afterwards_is_still_obeyed() -> None:
+    """A short loss of the link is no way around the host; one that comes later than the return is a kick again."""
+    kicked = (KioskEvent.BEGIN, KioskEvent.JOINED, KioskEvent.SEATED, KioskEvent.SEAT_LOST)
+    assert follow(SEATED, *kicked, KioskEvent.LOST, KioskEvent.RETURNED)[1][-1] is Do.MICROPHONE_ON
+    returned = (*kicked[:3], KioskEvent.LOST, KioskEvent.RETURNED, KioskEvent.SEATED, KioskEvent.SEAT_LOST)
+    assert follow(SEATED, *returned)[0].kicked
+
+
 def test_microphone_when_push_to_talk_is_open_only_while_held() -> None:
     """Never before the seat is there, and not by a press of before."""
     state, done = follow(
