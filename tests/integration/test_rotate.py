@@ -134,7 +134,7 @@ def lets_in(login: MqttLogin) -> bool:
 @pytest.mark.parametrize("name", NAMES)
 def test_house_when_a_secret_is_rotated_talks_on_and_is_rung_as_before(up: Up, name: str) -> None:
     """The call under way goes on with sound, the inbox hears again, the next call is made and answered; nobody
-    touched any of the devices, which have keys of their own. A new media key ends the call, on both sides.
+    touched any of the devices, which have keys of their own. After a new media key the call is joined again.
     """
     with ExitStack() as people:
         house, door, guest = (
@@ -153,13 +153,9 @@ def test_house_when_a_secret_is_rotated_talks_on_and_is_rung_as_before(up: Up, n
         rotated(up, name)
         assert up.process.poll() is None
         eventually(lambda: inbox.connected.value, "the inbox hears again", WITHIN_S)
-        if name == "livekit_api_secret":
-            for session in (calling, answering):
-                session.status.wait_for(UTDCallStatus.ENDED, timeout=WITHIN_S)
-        else:
-            eventually(lambda: hears(answering) and hears(calling), "they talk on", WITHIN_S)
-            assert (calling.status.value, answering.status.value) == (S.ACTIVE, S.ACTIVE)
-            calling.end()
+        eventually(lambda: hears(answering) and hears(calling), "they talk on", 3 * WITHIN_S)
+        assert (calling.status.value, answering.status.value) == (S.ACTIVE, S.ACTIVE)
+        calling.end()
         with guest.call_session(UTDStreamType.AUDIO_CALL) as session:
             session.start(callee_identity=f"house-{name}")
             eventually(lambda: len(rings) > 1, "it rings again", WITHIN_S)

@@ -114,7 +114,7 @@ def add_actions(actions: Actions) -> None:
         "programs again that know it. token_secret: signs all devices out, which sign in again by themselves. "
         "app_key: the open key, devices that have it need the new one. app_secret: your servers need the new one. "
         "mqtt_password: the broker passwords of the engine and of all devices, which fetch theirs by themselves. "
-        "livekit_api_secret: ends the calls that are under way.",
+        "livekit_api_secret: calls and rooms are silent for some seconds, until they are joined again.",
         epilog="examples:\n  utdstream engine rotate token_secret\n"
         "  sudo utdstream engine rotate app_secret --data /var/lib/utd-engine\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
