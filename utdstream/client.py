@@ -33,7 +33,7 @@ from utdstream._threads.lanes import EventsLane
 from utdstream._wire import names
 from utdstream.config import DEFAULT_BASE_URL, DEFAULT_TOKEN_BASE_URL, ClientConfig
 from utdstream.errors import InvalidConfig, NotAuthenticated, SessionClosed, UsageError, UTDStreamException
-from utdstream.limits import MAX_IDENTITY, RESERVED_ROOM_NAMES
+from utdstream.limits import MAX_IDENTITY
 from utdstream.media import Devices
 from utdstream.models import MqttLogin, SessionMint, UTDStreamType
 from utdstream.observe import CallbackError, Signal
@@ -195,7 +195,7 @@ class UTDStreamClient:
         return self._enter(
             UTDLiveStreamSession(
                 self._parts(devices or self._devices),
-                Joining(actor, _check_room_name(room_name), as_host, _role(as_host, identity)),
+                Joining.wanted(actor, room_name, as_host=as_host),
             ),
             deadline,
         )
@@ -223,11 +223,10 @@ class UTDStreamClient:
             raise InvalidConfig("join_audio_room: only a host may give seat_count and seat_mode")
         actor = self._actor_for("join_audio_room", identity, name, device_id)
         given = devices or self._devices
-        mint_with = _role(as_host, identity) | {"seat_count": seat_count, "seat_mode": seat_mode}
         return self._enter(
             UTDAudioRoomSession(
                 self._parts(Devices(microphone=given.microphone, speaker=given.speaker)),
-                Joining(actor, _check_room_name(room_name), as_host, mint_with),
+                Joining.wanted(actor, room_name, as_host=as_host, seat_count=seat_count, seat_mode=seat_mode),
             ),
             deadline,
         )
@@ -395,18 +394,3 @@ def _check_identity(doing: str, identity: str) -> None:
     fault = names.identity_fault(identity)
     if fault is not None:
         raise InvalidConfig(f"{doing}: identity {fault}")
-
-
-def _check_room_name(room_name: str) -> str:
-    if not isinstance(room_name, str) or not room_name:
-        raise InvalidConfig("room_name must be a non-empty text")
-    if room_name in RESERVED_ROOM_NAMES:
-        raise InvalidConfig(
-            f"room_name must not be {room_name!r}: the engine's paths give it another meaning"
-        )
-    return room_name
-
-
-def _role(as_host: bool, identity: str) -> dict[str, object]:
-    """Returns what a host claims at the mint; the engine grants it to the room's verified owner only."""
-    return {"role": "host", "room_owner_id": identity} if as_host else {}

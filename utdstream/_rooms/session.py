@@ -16,6 +16,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Self
 
 from utdstream._rest.api import Actor
 from utdstream._rest.rooms import RoomApi
@@ -28,11 +29,13 @@ from utdstream._threads.errands import finish_errand
 from utdstream._threads.facts import Fact
 from utdstream._wire import codec, messages
 from utdstream.errors import (
+    InvalidConfig,
     NotFound,
     SessionClosed,
     TransportError,
     UTDStreamException,
 )
+from utdstream.limits import RESERVED_ROOM_NAMES
 from utdstream.models import (
     Connection,
     ConnectionState,
@@ -58,6 +61,20 @@ class Joining:
     room_name: str
     as_host: bool
     mint_with: Mapping[str, object]
+
+    @classmethod
+    def wanted(cls, actor: Actor, room_name: str, *, as_host: bool, **seats: object) -> Self:
+        """What a program asks for. A host claims so at the mint; the engine grants it to the room's verified owner
+        only. Raises: InvalidConfig for a name that no room can have.
+        """
+        if not isinstance(room_name, str) or not room_name:
+            raise InvalidConfig("room_name must be a non-empty text")
+        if room_name in RESERVED_ROOM_NAMES:
+            raise InvalidConfig(
+                f"room_name must not be {room_name!r}: the engine's paths give it another meaning"
+            )
+        role = {"role": "host", "room_owner_id": actor.identity} if as_host else {}
+        return cls(actor, room_name, as_host, role | seats)
 
 
 def enter(session: RoomSession, deadline: Deadline) -> None:
