@@ -8,10 +8,9 @@ Threads: any may call. Imports stay light: requests, livekit and paho are reache
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from functools import partial
@@ -31,7 +30,7 @@ from utdstream._threads.errands import free_once, run_errand, start_thread
 from utdstream._threads.facts import Occurrences
 from utdstream._threads.lanes import EventsLane
 from utdstream._wire import names
-from utdstream.config import DEFAULT_BASE_URL, DEFAULT_TOKEN_BASE_URL, ClientConfig
+from utdstream.config import DEFAULT_BASE_URL, DEFAULT_TOKEN_BASE_URL, ClientConfig, read_environment
 from utdstream.errors import InvalidConfig, NotAuthenticated, SessionClosed, UsageError, UTDStreamException
 from utdstream.limits import MAX_IDENTITY
 from utdstream.media import Devices
@@ -95,26 +94,13 @@ class UTDStreamClient:
         self._disposed = False
 
     @classmethod
-    def from_environment(
-        cls, *, devices: Devices | None = None, environ: Mapping[str, str] = os.environ
-    ) -> Self:
+    def from_environment(cls, *, devices: Devices | None = None) -> Self:
         """Makes a client of UTD_APP_ID and UTD_APP_KEY, and of UTD_BASE_URL and UTD_CA_FILE where they are set.
 
         Raises: InvalidConfig when a variable is missing or cannot be used.
         """
-        app_id, app_key = (environ.get(name, "") for name in ("UTD_APP_ID", "UTD_APP_KEY"))
-        if not app_id or not app_key:
-            missing = "UTD_APP_KEY" if app_id else "UTD_APP_ID"
-            raise InvalidConfig(
-                f"there is no {missing} in the environment: export it, `engine up` prints where app id and key are"
-            )
-        return cls(
-            app_id,
-            app_key,
-            base_url=environ.get("UTD_BASE_URL") or DEFAULT_BASE_URL,
-            devices=devices,
-            config=ClientConfig(ca_file=environ.get("UTD_CA_FILE") or None),
-        )
+        app_id, app_key, base_url, config = read_environment()
+        return cls(app_id, app_key, base_url=base_url, devices=devices, config=config)
 
     @property
     def identity(self) -> str | None:

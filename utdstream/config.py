@@ -1,10 +1,11 @@
 """Settings of a client: time limits and the like, with the defaults the reference promises.
 
-Owns: `ClientConfig`, the default hosts. Imports the standard library only.
+Owns: `ClientConfig`, the default hosts, what the environment says. Imports the standard library only.
 """
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -49,3 +50,18 @@ class ClientConfig:
                 raise InvalidConfig(f"ClientConfig.{item.name} must be a positive number, not {value!r}")
         if self.ca_file is not None and not (isinstance(self.ca_file, (str, Path)) and str(self.ca_file)):
             raise InvalidConfig(f"ClientConfig.ca_file must be the path of a PEM file, not {self.ca_file!r}")
+
+
+def read_environment() -> tuple[str, str, str, ClientConfig]:
+    """Returns app id, app key, base URL and configuration of the variables UTD_... that the commands read too.
+
+    Raises: InvalidConfig when the app id or the app key is missing, or UTD_CA_FILE is no path.
+    """
+    app_id, app_key = (os.environ.get(name, "") for name in ("UTD_APP_ID", "UTD_APP_KEY"))
+    if not app_id or not app_key:
+        missing = "UTD_APP_KEY" if app_id else "UTD_APP_ID"
+        raise InvalidConfig(
+            f"there is no {missing} in the environment; `engine up` prints the app id, and the file with the keys"
+        )
+    config = ClientConfig(ca_file=os.environ.get("UTD_CA_FILE") or None)
+    return app_id, app_key, os.environ.get("UTD_BASE_URL") or DEFAULT_BASE_URL, config
