@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from typing import Any, Literal
 
 import pytest
@@ -77,6 +79,21 @@ def test_call_when_the_media_server_restarts_goes_on(
     assert two.at_door == two.at_house == INTERRUPTED_ONCE
     two.calling.end()
     two.answering.status.wait_for(S.ENDED, timeout=10)
+
+
+def test_call_when_the_media_server_is_frozen_says_so_at_once_and_goes_on(own_people: People) -> None:
+    """Nothing comes, and no connection ends: what a cut of the link looks like. The core says it after 15 s."""
+    two = TwoInACall(own_people)
+    server = two.stack.pid("livekit")
+    assert server is not None
+    os.kill(server, signal.SIGSTOP)
+    try:
+        for session in (two.calling, two.answering):
+            session.connection.wait_for(lambda now: now.state is ConnectionState.RECONNECTING, timeout=10)
+    finally:
+        os.kill(server, signal.SIGCONT)
+    two.hear_each_other()
+    assert two.is_active()
 
 
 @pytest.mark.parametrize("whose", ["door", "house"])

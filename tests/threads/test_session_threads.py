@@ -493,7 +493,7 @@ def test_rejoin_when_the_room_is_left_while_it_asks_joins_nothing(
     session.leave()
     left.set()
     done = threading.Event()
-    session._work.post(done.set)
+    session._returning.post(done.set)
     assert done.wait(10), "the rejoin goes on"
     session.dispose()
     assert seen == [ConnectionState.CONNECTED, ConnectionState.RECONNECTING, ConnectionState.DISCONNECTED]

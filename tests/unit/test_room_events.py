@@ -47,6 +47,9 @@ class Listener:
     def on_data(self, message: DataMessage) -> None:
         self.told.append(message)
 
+    def on_silence(self, silent: bool) -> None:
+        self.told.append(silent)
+
     def wants_events(self) -> bool:
         return True
 

@@ -1,7 +1,7 @@
 """From the engine's call to a joined room with what there is on air; or back, as if it had never been.
 
-Owns: `CallJoining`. Thread: an errand's, in `start`, `start_any` and `accept`; the work thread for a room that
-was lost.
+Owns: `CallJoining`. Thread: an errand's, in `start`, `start_any` and `accept`; the rejoin thread for a room
+that was lost.
 
 1. Whatever fails after the call exists ends it on the engine: no call stays open because of us.
 2. A life that ended meanwhile, here or there, is told as what it was.
@@ -97,7 +97,7 @@ class CallJoining:
         )
 
     def _return_to(self, life: CallLife, call_id: str, deadline: Deadline) -> None:
-        """Joins the room of the call again, if the engine says that it is open. Work thread."""
+        """Joins the room of the call again, if the engine says that it is open. Rejoin thread."""
         life.wake = deadline.cut
         call = self._api.get_call(call_id, deadline)
         self._follower.learn(life, call)
@@ -110,7 +110,7 @@ class CallJoining:
         self._media.join(call.url, call.token, deadline, wanted=lambda room: self._present.enter(life, room))
 
     def _given_up(self, life: CallLife, call_id: str, error: UTDStreamException) -> None:
-        """Ends a call that the engine does not let us return to. Work thread."""
+        """Ends a call that the engine does not let us return to. Rejoin thread."""
         self._report(CallbackError(error, "rejoining"))
         self._present.close(life, S.ENDED)
         self._media.stay_away(type(error).__name__)

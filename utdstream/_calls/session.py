@@ -78,7 +78,7 @@ class UTDCallSession(UTDSession):
             report=parts.report,
         )
         self._joining = CallJoining(
-            self._present, self._follower, self._media, parts.api, self._work, parts.report
+            self._present, self._follower, self._media, parts.api, self._returning, parts.report
         )
         self._ending = CallEnding(self._present, self._media, parts.api)
 

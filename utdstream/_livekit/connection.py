@@ -21,6 +21,7 @@ from livekit import rtc
 from utdstream._livekit import joining
 from utdstream._livekit.errors import translate
 from utdstream._livekit.events import RoomEvents, RoomListener
+from utdstream._livekit.link import LinkWatch
 from utdstream._livekit.listening import Listening
 from utdstream._livekit.loop import LoopThread, bounded
 from utdstream._livekit.publishing import Publisher
@@ -43,6 +44,8 @@ SETTLE_S = 0.25
 """A room is not left earlier than this after joining it. The core closes its socket without reading what has come,
 the system then resets the connection, and the leave is lost with it: the server shows a ghost for 21 s."""
 FREE_S = 3.0
+LINK_LOST = "CONNECTION_TIMEOUT"
+"""LiveKit's name of the reason for which a connection is given up that hears nothing."""
 
 
 class RoomConnection:
@@ -60,7 +63,9 @@ class RoomConnection:
         dynacast: bool,
         auto_subscribe: bool,
         linger_s: float,
+        rejoins: bool = False,
     ) -> None:
+        """`rejoins`: the room is joined again when it ends, so that one that hears nothing may be given up."""
         self._loop = loop
         self._listener = listener
         self._devices = devices
@@ -82,6 +87,15 @@ class RoomConnection:
             listener,
             report,
             disconnected=self._disconnected,
+            core_reconnects=self._core_reconnects,
+        )
+        self._link = LinkWatch(
+            loop,
+            tell=self._link_found,
+            others=listener.on_silence,
+            publishes=self._publishes,
+            expects_media=lambda: self._subscriber.expects_media,
+            give_up=self._drop if rejoins else None,
         )
         self._listening: Listening | None = None
         self._given_up: asyncio.Future[None] = loop.asyncio_loop.create_future()
@@ -122,6 +136,8 @@ class RoomConnection:
             if self._abandoned:
                 raise SessionClosed("connect: left before the room was joined")
             await self._connect(url, token)
+            assert self.room is not None
+            self._link.start(self.room, url)
 
     async def _connect(self, url: str, token: str) -> None:
         room = rtc.Room(loop=self._loop.asyncio_loop)
@@ -203,6 +219,7 @@ class RoomConnection:
             await asyncio.wait(set(self._freeing), timeout=FREE_S)
 
     async def _take_leave(self, room: rtc.Room) -> None:
+        self._link.stop()
         self._close_speaker()
         await bounded(self._publisher.close(unpublish=not self._publisher.reconnecting), UNPUBLISH_ALL_S)
         await self._subscriber.close()
@@ -214,6 +231,13 @@ class RoomConnection:
         if not await bounded(self._loop.spawn(room.disconnect()), DISCONNECT_S):
             _log.warning("the media server did not confirm the disconnect within %g s", DISCONNECT_S)
 
+    def _drop(self) -> None:
+        """Gives this connection up: a new one is joined sooner than this one would hear anything again."""
+        room = self.room
+        if room is not None and self._leaving is None and not self._end_of_room.has_come:
+            self._end(LINK_LOST)
+            self._free(self._loop.spawn(self._disconnect(room)))
+
     def _disconnected(self, reason: str) -> None:
         if self._leaving is None:
             self._end(reason)
@@ -223,6 +247,7 @@ class RoomConnection:
         if self._end_of_room.has_come:
             return
         self._loop.live.discard(self)
+        self._link.stop()
         self._close_speaker()
         self._free(self._loop.spawn(self._subscriber.close()))
         freeing = self._publisher.end(reason)
@@ -240,6 +265,21 @@ class RoomConnection:
 
     def _publishing_changed(self) -> None:
         self._events.tell_publishing()
+
+    # -- the link --------------------------------------------------------------------------------
+
+    def _core_reconnects(self, reconnects: bool) -> None:
+        self._link.core_reconnects(reconnects)
+
+    def _link_found(self, heard: bool) -> None:
+        if not heard:
+            self._events.interrupted()
+        else:
+            self._events.mended()
+            self._events.tell_people()
+
+    def _publishes(self) -> bool:
+        return self.room is not None and bool(self.room.local_participant.track_publications)
 
     # -- while it lives --------------------------------------------------------------------------
 

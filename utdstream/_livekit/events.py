@@ -45,6 +45,9 @@ class RoomListener(Protocol):
 
     def on_data(self, message: DataMessage) -> None: ...
 
+    def on_silence(self, silent: bool) -> None:
+        """Hears that what others publish does not come any more, though the media server is heard; or comes."""
+
     def wants_events(self) -> bool:
         """Says whether anybody listens to `on_event`; without, no payload is made."""
 
@@ -76,8 +79,12 @@ class RoomEvents:
         report: Report,
         *,
         disconnected: Callable[[str], None],
+        core_reconnects: Callable[[bool], None] = lambda _: None,
     ) -> None:
-        """`current_room`: None before it is joined and after its end. `disconnected` hears LiveKit's reason."""
+        """`current_room`: None before it is joined and after its end. `disconnected` hears LiveKit's reason,
+        `core_reconnects` that the core reconnects by itself (True), and has done it.
+        """
+        self._core_reconnects = core_reconnects
         self._current_room = current_room
         self._publisher = publisher
         self._subscriber = subscriber
@@ -145,11 +152,21 @@ class RoomEvents:
     # -- reactions -------------------------------------------------------------------------------
 
     def reconnecting(self) -> None:
+        self._core_reconnects(True)
+        self.interrupted()
+
+    def reconnected(self) -> None:
+        self._core_reconnects(False)
+        self.mended()
+
+    def interrupted(self) -> None:
+        """Media does not flow now, and will again."""
         self._publisher.reconnect_began()
         if self._current_room() is not None:
             self._listener.on_connection(Connection(ConnectionState.RECONNECTING))
 
-    def reconnected(self) -> None:
+    def mended(self) -> None:
+        """Media flows again; what was asked for meanwhile may be lost."""
         self._tell_permission()
         self._publisher.reconnected()
         self._subscriber.reconnected()

@@ -101,6 +101,15 @@ class Subscriber:
         return self._auto and not self._adaptive
 
     @property
+    def expects_media(self) -> bool:
+        """Whether somebody publishes what is subscribed to here, and has not muted it."""
+        return self._room is not None and any(
+            publication.subscribed and not publication.muted
+            for participant in self._room.remote_participants.values()
+            for publication in participant.track_publications.values()
+        )
+
+    @property
     def underruns(self) -> int:
         return self._past_underruns + sum(
             consumer.mixer.underruns for consumer in self._consumers if isinstance(consumer, AudioConsumer)

@@ -96,7 +96,7 @@ class RoomSession(UTDSession):
         self._wanted = True
         """False once it was left: nothing rejoins then."""
         self._media.rejoin = Rejoin(
-            self._work,
+            self._returning,
             f"room {self._room_name}",
             enter=self._enter,
             is_wanted=self._is_wanted,
@@ -273,6 +273,6 @@ class RoomSession(UTDSession):
         return states == (S.RECONNECTING, S.CONNECTED) and not self._media.comes_back
 
     def _rejoin_failed(self, error: UTDStreamException) -> None:
-        """Work thread: the engine does not let this participant in again."""
+        """Rejoin thread: the engine does not let this participant in again."""
         self._media.stay_away(type(error).__name__)
         self._parts.report(CallbackError(error, "rejoining"))

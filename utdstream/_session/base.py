@@ -66,6 +66,8 @@ class UTDSession:
         self._config = parts.config
         self._lane = EventsLane(f"utdstream-events-{name}", parts.report)
         self._work = WorkLane(f"utdstream-work-{name}", parts.report)
+        self._returning = WorkLane(f"utdstream-rejoin-{name}", parts.report)
+        """For the room that was lost (`Rejoin`), which must not wait behind a poll that no answer comes to."""
         facts = RoomFacts(
             devices=parts.devices,
             config=parts.config,
@@ -233,6 +235,7 @@ class UTDSession:
         self._room.dispose(timeout=deadline.remaining())
         self._close_facts()
         self._work.close(min(1.0, deadline.remaining()))
+        self._returning.close(min(1.0, deadline.remaining()))
         self._lane.close(min(1.0, deadline.remaining()))
         self._parts.forget(self)
 

@@ -46,8 +46,12 @@ class RoomLife:
         wishes: Wishes,
         open_early: bool,
         on_end: Callable[[RoomLife, str], None],
+        rejoins: bool = False,
     ) -> None:
-        """`open_early`: see `MediaRoom.join`. `on_end` is told the end, by whatever it came."""
+        """`open_early`: see `MediaRoom.join`. `on_end` is told the end, by whatever it came. `rejoins`: another
+        life follows it then.
+        """
+        self._rejoins = rejoins
         self._facts = facts
         self.loop = loop
         self._auto_subscribe = auto_subscribe
@@ -81,6 +85,7 @@ class RoomLife:
             dynacast=facts.dynacast,
             auto_subscribe=self._auto_subscribe,
             linger_s=facts.config.video_linger_s,
+            rejoins=self._rejoins,
         )
         if self._given_up:
             connection.give_up()
@@ -114,8 +119,7 @@ class RoomLife:
         with self._facts.lock:
             if not self.over:
                 self.joined = True
-                self._facts.connection.set(connection)
-                self._facts.connected.set(connection.state is ConnectionState.CONNECTED)
+                self._facts.show(connection)
 
     def on_permission(self, can_publish: bool) -> None:
         with self._facts.lock:
@@ -143,6 +147,10 @@ class RoomLife:
             return
         if self._facts.on_message is None or not self._facts.on_message(message):
             self._facts.messages.emit(message)
+
+    def on_silence(self, silent: bool) -> None:
+        if not self.over and self._facts.on_silence is not None:
+            self._facts.on_silence(silent)
 
     def wants_events(self) -> bool:
         return not self.over and self._facts.events.has_listeners

@@ -42,10 +42,12 @@ class RoomFacts:
         dynacast: bool = True,
         on_metadata: Callable[[str], None] | None = None,
         on_message: Callable[[DataMessage], bool] | None = None,
+        on_silence: Callable[[bool], None] | None = None,
     ) -> None:
         """`on_metadata` hears the room's metadata, `on_message` each message; True: it was not the program's.
+        `on_silence` hears that what others publish does not come any more, and that it does.
 
-        Both are called on the loop thread and must not block.
+        All are called on the loop thread and must not block.
         """
         self.devices = devices
         self.config = config
@@ -55,6 +57,7 @@ class RoomFacts:
         self.dynacast = dynacast
         self.on_metadata = on_metadata
         self.on_message = on_message
+        self.on_silence = on_silence
         # Re-entrant, as all locks on the way of `dispose`: a signal handler may dispose in the middle of any line
         # of the main thread.
         self.lock = threading.RLock()
@@ -67,6 +70,11 @@ class RoomFacts:
         self.remote_participants: Fact[tuple[RemoteParticipant, ...]] = Fact((), lane)
         self.events: Occurrences[RoomEvent] = Occurrences(lane)
         self.messages: Occurrences[DataMessage] = Occurrences(lane)
+
+    def show(self, connection: Connection) -> None:
+        """Shows how the room stands. The caller holds `lock`."""
+        self.connection.set(connection)
+        self.connected.set(connection.state is ConnectionState.CONNECTED)
 
     def show_away(self, reason: str, *, comes_back: bool) -> None:
         """Shows that all that needs a connection is over, or away for a while. The caller holds `lock`."""

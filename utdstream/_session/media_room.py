@@ -108,6 +108,7 @@ class MediaRoom:
                 wishes=self.wishes,
                 open_early=open_early,
                 on_end=self.end,
+                rejoins=self.rejoin is not None,
             )
             if not wanted(life):  # whoever leaves it from now on finds it
                 raise SessionClosed("connect: the room was left meanwhile")
@@ -117,7 +118,7 @@ class MediaRoom:
         try:
             with self.facts.lock:
                 if not life.over and not self.comes_back:  # left in between: its end was shown
-                    self.facts.connection.set(Connection(ConnectionState.CONNECTING))
+                    self.facts.show(Connection(ConnectionState.CONNECTING))
             loop.finish(lambda: life.join(url, token), deadline=deadline, undo=life.give_up)
         except BaseException as error:
             loop.post(life.give_up)  # KeyboardInterrupt may come anywhere, also before `finish` waits

@@ -1,7 +1,8 @@
 """A media room that was lost, joined again with a fresh token: of calls and of rooms with a name alike.
 
 Owns: `Rejoin`, one for each thing that has a room to return to (a call, a room's session), and the reasons that
-may pass. Threads: whatever ends the room asks `begins`, under the facts' lock; the attempts run on the work lane.
+may pass. Threads: whatever ends the room asks `begins`, under the facts' lock; the attempts run on a lane of
+their own (`utdstream-rejoin-…`).
 
 1. It begins when a room that was joined ends for a reason that may pass, and goes on for ever, slower and slower,
    until it is joined, is not wanted any more, or the engine refuses it for good.
@@ -45,7 +46,7 @@ FINAL = (PermissionDenied, NotFound, SessionClosed)
 class Rejoin:
     """Returns to one room again and again, as long as `is_wanted`.
 
-    `enter` asks for a token and joins. `gave_up` is told what will not pass by itself. Both run on the work lane.
+    `enter` asks for a token and joins. `gave_up` is told what will not pass by itself. Both run on the lane.
     `is_wanted` may be asked under a lock and must not block.
     """
 
@@ -65,7 +66,7 @@ class Rejoin:
         self._is_wanted = is_wanted
         self._gave_up = gave_up
         self._reasons = reasons
-        # Both only grow: a room that is lost again, before the work lane has noted that it was joined, stays lost.
+        # Both only grow: a room that is lost again, before the lane has noted that it was joined, stays lost.
         self._losses = 0
         self._settled = 0
 
@@ -87,7 +88,7 @@ class Rejoin:
         self._work.call_later(pause_s, lambda: self._try(attempt, loss, lost_at))
 
     def _try(self, attempt: int, loss: int, lost_at: float) -> None:
-        """Work thread. One attempt, unless the room was joined and lost anew since."""
+        """One attempt, unless the room was joined and lost anew since."""
         if loss != self._losses or not self._is_wanted():
             return
         try:

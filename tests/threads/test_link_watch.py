@@ -1,0 +1,169 @@
+"""The watch over a link: what it tells, and when it gives a connection up."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from facts import eventually
+from livekit import rtc
+from livekit.rtc._proto import stats_pb2
+
+from utdstream._livekit import link
+from utdstream._livekit.link import LinkWatch
+from utdstream._livekit.loop import loop_thread
+from utdstream._threads.deadline import Deadline
+
+
+class MediaServer:
+    """A port that answers, or does not; and a room of the core whose packets come, or do not."""
+
+    def __init__(self) -> None:
+        self.is_open = True
+        self.sends = True
+        self.packets = 0
+        self._ear = socket.create_server(("127.0.0.1", 0))
+        self.url = f"ws://127.0.0.1:{self._ear.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                caller = self._ear.accept()[0]
+            except OSError:
+                return
+            with caller:
+                if self.is_open:
+                    caller.recv(100)
+                    caller.sendall(b"HTTP/1.0 200 OK\r\n\r\n")
+
+    async def get_rtc_stats(self) -> rtc.RtcStats:
+        self.packets += 50 if self.sends else 0
+        figures = stats_pb2.RtcStats()
+        pair = figures.candidate_pair.candidate_pair
+        pair.nominated = True
+        pair.packets_received = self.packets
+        now = time.time()
+        figures.candidate_pair.rtc.timestamp = int(now * 1e6)
+        pair.last_packet_received_timestamp = now * 1e3 - (0 if self.sends else 60_000)
+        return rtc.RtcStats(publisher_stats=[figures], subscriber_stats=[])
+
+    def close(self) -> None:
+        self._ear.shutdown(socket.SHUT_RDWR)
+        self._ear.close()
+        self._thread.join(5)
+
+
+class Watched:
+    """A watch over it, and what it told."""
+
+    def __init__(self, server: MediaServer, *, rejoins: bool) -> None:
+        self.told: list[bool] = []
+        self.given_up = 0
+        self._loop = loop_thread()
+        self.watch = LinkWatch(
+            self._loop,
+            tell=self.told.append,
+            others=lambda silent: None,
+            publishes=lambda: True,
+            expects_media=lambda: False,
+            give_up=self._give_up if rejoins else None,
+        )
+        self.do(lambda: self.watch.start(server, server.url))  # type: ignore[arg-type]  # what it needs of a room
+
+    def _give_up(self) -> None:
+        self.given_up += 1
+
+    def do(self, what: object) -> None:
+        assert callable(what)
+        self._loop.call(what, deadline=Deadline(5.0, 5.0, "on the loop"))
+
+
+@pytest.fixture
+def server() -> Iterator[MediaServer]:
+    """All is well."""
+    made = MediaServer()
+    yield made
+    made.close()
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tenth of all times."""
+    for name in ("LOOK_S", "QUICK_S", "JUST_NOW_S", "FLOWING_S", "FEEDBACK_S", "BLOCKED_S", "MENDS_ITSELF_S"):
+        monkeypatch.setattr(link, name, getattr(link, name) / 10)
+
+
+@pytest.fixture
+def watched(server: MediaServer) -> Iterator[Watched]:
+    """Of a session that joins again."""
+    made = Watched(server, rejoins=True)
+    eventually(lambda: server.packets > 100, "it looks")
+    yield made
+    made.do(made.watch.stop)
+
+
+def test_link_when_nothing_comes_and_nobody_answers_is_lost_until_something_comes(
+    watched: Watched, server: MediaServer
+) -> None:
+    """A short loss: the connection is heard again, and is not given up."""
+    server.sends = server.is_open = False
+    eventually(lambda: watched.told == [False], "the loss is told")
+    server.sends = True
+    eventually(lambda: watched.told == [False, True], "the end of it is told")
+    assert watched.given_up == 0
+
+
+def test_link_when_it_is_there_again_and_the_connection_hears_nothing_is_given_up_once(
+    watched: Watched, server: MediaServer
+) -> None:
+    """A new connection comes sooner."""
+    server.sends = server.is_open = False
+    eventually(lambda: watched.told == [False], "the loss is told")
+    time_to_mend = server.packets
+    server.is_open = True
+    eventually(lambda: watched.given_up == 1, "it is given up")
+    assert server.packets == time_to_mend
+    assert watched.told == [False]
+
+
+def test_link_when_media_alone_is_blocked_is_lost_too(watched: Watched, server: MediaServer) -> None:
+    """The media server's door is open all the time."""
+    server.sends = False
+    eventually(lambda: watched.told == [False], "the loss is told")
+
+
+def test_link_when_the_core_reconnects_by_itself_is_told_by_the_core_alone(
+    watched: Watched, server: MediaServer
+) -> None:
+    """Twice the same interruption would be two for the program."""
+    watched.do(lambda: watched.watch.core_reconnects(True))
+    server.sends = server.is_open = False
+    before = server.packets
+    eventually(lambda: watched.watch._is_lost, "it is noticed")
+    watched.do(lambda: watched.watch.core_reconnects(False))
+    server.sends = True
+    eventually(lambda: server.packets > before + 100, "it looks on")
+    assert watched.told == []
+
+
+def test_link_when_the_session_does_not_join_again_is_never_given_up(server: MediaServer) -> None:
+    """A plain room is the program's: the core brings it back, or ends it."""
+    plain = Watched(server, rejoins=False)
+    eventually(lambda: server.packets > 100, "it looks")
+    server.sends = False
+    eventually(lambda: plain.told == [False], "the loss is told")
+    server.sends = True
+    eventually(lambda: plain.told == [False, True], "the end of it is told")
+    plain.do(plain.watch.stop)
+
+
+def test_knock_when_a_frozen_process_accepts_and_says_nothing_is_not_answered() -> None:
+    """The system accepts in its name."""
+    with socket.create_server(("127.0.0.1", 0)) as frozen:
+        door = link.Door(loop_thread(), f"ws://127.0.0.1:{frozen.getsockname()[1]}")
+        assert loop_thread().run(door.knock, deadline=Deadline(5.0, 5.0, "knocking")) is False

@@ -1,0 +1,277 @@
+"""Whether the media server is heard: a watch of our own, for the core says that it is not after 15 s only.
+
+Owns: `Hearing`, what the figures of a connection say (pure), `LinkWatch`, one a connection, and the knock at the
+media server's door. Thread: the loop. Must not import sessions.
+
+1. Any packet is heard, media or not: whoever publishes gets the media server's feedback once a second, and a room
+   in which nobody speaks still has its STUN checks, every 2 s.
+2. Silence beyond what is usual is a question: the media server's door is knocked at. Nobody there: the link is
+   lost. Somebody there: silence is borne for a while longer, then it is a loss too (media alone may be blocked).
+3. A short loss mends itself: the same connection is heard again. After a longer one the core needs seconds to
+   notice that the link is back: the connection is given up when the door opens, and a new one is joined.
+4. The others may be silent though the media server is heard: a party that is frozen, or whose link is lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from livekit import rtc
+
+from utdstream._livekit.loop import LoopThread
+
+_log = logging.getLogger(__name__)
+
+LOOK_S = 1.0
+"""Between two looks while all is well: 3 ms of work each on the machine that the project is tested on."""
+QUICK_S = 0.25
+JUST_NOW_S = 0.2
+FIGURES_S = 0.5
+KNOCK_S = 0.5
+FLOWING = 5
+"""So many packets between two looks are media."""
+FLOWING_S, FEEDBACK_S, CHECKS_S = 0.6, 1.2, 2.4
+"""Silence is a question after this: while media flows, while we publish, and when there are STUN checks alone."""
+BLOCKED_S, BLOCKED_LISTENER_S = 2.5, 5.0
+"""... and an answer after this, though the door is open: when we publish, and when we do not."""
+MENDS_ITSELF_S = 4.0
+"""A loss that was shorter than this is left to the connection: ICE finds the link again within a second."""
+OPEN_FOR_S = 0.3
+"""So long the door has been open, when a connection that hears nothing is given up."""
+PEER_SILENT_S = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What has been heard since the join."""
+
+    packets: int
+    checks: int
+    media: int
+    """Packets of the tracks that are received."""
+    age_s: float
+    """How long ago the newest packet came."""
+
+
+def figures(stats: rtc.RtcStats) -> Figures:
+    """Reads the core's figures, of both lists: with one peer connection everything is in the publisher's."""
+    packets = checks = media = 0
+    age_s = 0.0
+    for entry in (*stats.publisher_stats, *stats.subscriber_stats):
+        kind = entry.WhichOneof("stats")
+        if kind == "candidate_pair" and entry.candidate_pair.candidate_pair.nominated:
+            pair = entry.candidate_pair.candidate_pair
+            packets += pair.packets_received
+            checks += pair.requests_received + pair.responses_received
+            age_s = entry.candidate_pair.rtc.timestamp / 1e6 - pair.last_packet_received_timestamp / 1e3
+        elif kind == "inbound_rtp":
+            media += entry.inbound_rtp.received.packets_received
+    return Figures(packets, checks, media, max(0.0, age_s))
+
+
+class Hearing:
+    """How long nothing has been heard, and whether that is usual. Times are the loop's, in seconds."""
+
+    def __init__(self, now: float) -> None:
+        self._last: Figures | None = None
+        self._heard_at = now
+        self._media_at = now
+        self._is_flowing = False
+
+    def take(self, heard: Figures, now: float) -> None:
+        """Takes the figures of now. They begin at nothing when the core begins a session anew: no packet came."""
+        last, self._last = self._last, heard
+        if last is None:
+            return
+        if heard.checks > last.checks:
+            self._heard_at = now
+        if heard.packets > last.packets:
+            self._heard_at = max(self._heard_at, now - heard.age_s)
+            self._is_flowing = heard.packets - last.packets >= FLOWING
+        if heard.media > last.media:
+            self._media_at = now
+
+    def silent_s(self, now: float) -> float:
+        """How long nothing at all has come."""
+        return now - self._heard_at
+
+    def left_s(self, now: float, *, publishes: bool) -> float:
+        """How long the silence may go on before it is something to ask about."""
+        usual_s = FLOWING_S if self._is_flowing else FEEDBACK_S if publishes else CHECKS_S
+        return usual_s - self.silent_s(now)
+
+    def next_look_s(self, now: float, *, publishes: bool) -> float:
+        """When to look again, while there is nothing to ask about."""
+        if self.silent_s(now) < JUST_NOW_S:
+            return LOOK_S
+        return min(LOOK_S, max(QUICK_S, self.left_s(now, publishes=publishes)))
+
+    def is_blocked(self, now: float, *, publishes: bool) -> bool:
+        """Whether it is a loss whatever else can be reached."""
+        return self.silent_s(now) >= (BLOCKED_S if publishes else BLOCKED_LISTENER_S)
+
+    def others_silent_s(self, now: float) -> float:
+        """How long no media of others has come."""
+        return now - self._media_at
+
+    def excuse_others(self, now: float) -> None:
+        """Begins to count anew: no media of others could be expected until now."""
+        self._media_at = now
+
+
+class Door:
+    """The port of the media server that this connection was joined by."""
+
+    def __init__(self, loop: LoopThread, url: str) -> None:
+        parts = urlsplit(url)
+        self._loop = loop
+        self._is_plain = parts.scheme in ("ws", "http")
+        self._host = parts.hostname or ""
+        self._port = parts.port or (80 if self._is_plain else 443)
+        self._address: str | None = None
+
+    async def look_up(self) -> None:
+        """Resolves the name once, while it can be: in a loss of the link names cannot."""
+        with contextlib.suppress(ValueError):
+            self._address = str(ipaddress.ip_address(self._host))
+            return
+        with contextlib.suppress(OSError):
+            found = await self._loop.in_thread(
+                lambda: socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM), "utdstream-name"
+            )
+            self._address = str(found[0][4][0])
+
+    async def knock(self) -> bool:
+        """Whether somebody is there; False within `KNOCK_S` when not."""
+        try:
+            async with asyncio.timeout(KNOCK_S):
+                reader, writer = await asyncio.open_connection(self._address or self._host, self._port)
+                try:
+                    if not self._is_plain:
+                        return True
+                    writer.write(
+                        b"GET / HTTP/1.0\r\n\r\n"
+                    )  # a process that is frozen accepts, and says nothing
+                    return bool(await reader.read(1))
+                finally:
+                    writer.close()
+        except (OSError, TimeoutError):
+            return False
+
+
+class LinkWatch:
+    """Watches one connection from `start` to `stop`.
+
+    `tell(heard)` is called when the link is lost (False) and when it is there again (True); `give_up` when the
+    connection will not hear it soon (None: it is left alone); `others(silent)` when they fall silent, and speak.
+    """
+
+    def __init__(
+        self,
+        loop: LoopThread,
+        *,
+        tell: Callable[[bool], None],
+        others: Callable[[bool], None],
+        publishes: Callable[[], bool],
+        expects_media: Callable[[], bool],
+        give_up: Callable[[], None] | None,
+    ) -> None:
+        self._loop = loop
+        self._tell = tell
+        self._others = others
+        self._publishes = publishes
+        self._expects_media = expects_media
+        self._give_up = give_up
+        self._is_lost = False
+        self._are_silent = False
+        self._open_since: float | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._core_reconnects = False
+        """The core itself has noticed, and tells the end of it too."""
+
+    def start(self, room: rtc.Room, url: str) -> None:
+        """Begins: the room is connected."""
+        self._task = self._loop.spawn(self._run(room, Door(self._loop, url)))
+
+    def stop(self) -> None:
+        """Ends. Idempotent."""
+        if self._task is not None:
+            self._task.cancel()
+
+    def core_reconnects(self, reconnects: bool) -> None:
+        """Hears that the core reconnects by itself, and that it has: nothing is lost any more then."""
+        self._core_reconnects = reconnects
+        self._is_lost = self._is_lost and reconnects
+
+    async def _run(self, room: rtc.Room, door: Door) -> None:
+        await door.look_up()
+        hearing = Hearing(self._now())
+        pause_s = LOOK_S
+        while True:
+            await asyncio.sleep(pause_s)
+            await self._look(room, hearing)
+            publishes = self._publishes()
+            if hearing.left_s(self._now(), publishes=publishes) > 0:
+                self._found(heard=True)
+                self._open_since = None
+                self._listen_for_others(hearing)
+                pause_s = hearing.next_look_s(self._now(), publishes=publishes)
+                continue
+            pause_s = QUICK_S
+            hearing.excuse_others(self._now())
+            if not await door.knock():
+                self._open_since = None
+                self._found(heard=False)
+            elif (
+                self._is_lost or self._core_reconnects or hearing.is_blocked(self._now(), publishes=publishes)
+            ):
+                self._found(heard=False)
+                if self._is_too_late(hearing):
+                    return
+
+    async def _look(self, room: rtc.Room, hearing: Hearing) -> None:
+        """Takes the figures, if the core has any now."""
+        asking = self._loop.spawn(room.get_rtc_stats())
+        await asyncio.wait({asking}, timeout=FIGURES_S)
+        if not asking.done():
+            asking.cancel()
+        elif not asking.cancelled() and asking.exception() is None:
+            hearing.take(figures(asking.result()), self._now())
+
+    def _found(self, *, heard: bool) -> None:
+        if self._is_lost is heard:
+            self._is_lost = not heard
+            if not self._core_reconnects:
+                self._tell(heard)
+
+    def _listen_for_others(self, hearing: Hearing) -> None:
+        if not self._expects_media():
+            hearing.excuse_others(self._now())
+        silent = hearing.others_silent_s(self._now()) >= PEER_SILENT_S
+        if silent is not self._are_silent:
+            self._are_silent = silent
+            self._others(silent)
+
+    def _is_too_late(self, hearing: Hearing) -> bool:
+        """Gives the connection up, when a new one comes sooner than it would hear anything again."""
+        now = self._now()
+        self._open_since = self._open_since if self._open_since is not None else now
+        if (
+            self._give_up is None
+            or now - self._open_since < OPEN_FOR_S
+            or hearing.silent_s(now) < MENDS_ITSELF_S
+        ):
+            return False
+        _log.info("nothing was heard for %.1f s and the media server can be reached", hearing.silent_s(now))
+        self._give_up()
+        return True
+
+    def _now(self) -> float:
+        return self._loop.asyncio_loop.time()
