@@ -193,7 +193,10 @@ class ConnectionState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """State of a media room; `reason` says why it is disconnected (LiveKit's reason name)."""
+    """State of a media room; `reason` says why it is disconnected (LiveKit's reason name).
+
+    Of a call that is `RECONNECTING` it is `PEER_AWAY` when this side stands and the other one is away.
+    """
 
     state: ConnectionState
     reason: str | None = None

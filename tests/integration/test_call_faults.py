@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -13,9 +14,18 @@ from pathlib import Path
 import pytest
 import requests
 from facts import eventually
+from media_rooms import hear
 from people import People
 
-from utdstream import CallNotAnswered, DeadlineExceeded, Devices, UTDCallStatus, UTDStreamType
+from utdstream import (
+    CallNotAnswered,
+    Connection,
+    ConnectionState,
+    DeadlineExceeded,
+    Devices,
+    UTDCallStatus,
+    UTDStreamType,
+)
 from utdstream.synthetic import NullSpeaker
 from utdstream.testing import LocalStack
 
@@ -156,18 +166,40 @@ def doomed_callee(impatient: People) -> Iterator[tuple[subprocess.Popen[str], st
 def test_call_when_the_callee_is_killed_and_does_not_come_back_ends(
     impatient: People, doomed_callee: tuple[subprocess.Popen[str], str]
 ) -> None:
-    """`kill -9` of the other side: the SFU needs 20 s to notice, the engine waits for as long as it is set to."""
+    """`kill -9`: the caller is told soon, the SFU needs 20 s, the engine waits for as long as it is set to."""
     process, identity = doomed_callee
     calling = impatient("door").call()
     calling.start(callee_identity=identity)
     calling.wait_for_answer(timeout=15)
     assert process.stdout is not None
     assert process.stdout.readline() == "answered\n"
+    hear(calling.room, 1000)
     process.kill()
     killed = time.monotonic()
+    away = Connection(ConnectionState.RECONNECTING, "PEER_AWAY")
+    calling.connection.wait_for(away, timeout=20)
+    assert calling.status.value is S.ACTIVE
     calling.status.wait_for(S.ENDED, timeout=40)
     assert time.monotonic() - killed < 20.0 + AWAY_S + 10.0
     eventually(lambda: not calling.connected.value, "the room was left")
+
+
+@pytest.mark.slow
+def test_callee_when_it_is_frozen_is_shown_as_away_until_it_goes_on(
+    impatient: People, doomed_callee: tuple[subprocess.Popen[str], str]
+) -> None:
+    """The caller's own connection stands, so the other side is to be waited for."""
+    process, identity = doomed_callee
+    calling = impatient("door").call()
+    calling.start(callee_identity=identity)
+    calling.wait_for_answer(timeout=15)
+    hear(calling.room, 1000)
+    process.send_signal(signal.SIGSTOP)
+    calling.connection.wait_for(Connection(ConnectionState.RECONNECTING, "PEER_AWAY"), timeout=20)
+    assert not calling.connected.value
+    process.send_signal(signal.SIGCONT)
+    calling.connected.wait_for(True, timeout=20)
+    hear(calling.room, 1000)
 
 
 def test_end_when_the_engine_is_down_ends_the_call_here_and_later_there(own_people: People) -> None:

@@ -13,7 +13,7 @@ from facts import eventually
 from media_rooms import hear, lose_room
 from people import People, Person, small_devices
 
-from utdstream import ConnectionState, UTDCallSession, UTDCallStatus, UTDStreamType
+from utdstream import Change, Connection, ConnectionState, UTDCallSession, UTDCallStatus, UTDStreamType
 
 pytestmark = pytest.mark.integration
 
@@ -55,9 +55,14 @@ class TwoInACall:
 
 
 def states(session: UTDCallSession) -> list[ConnectionState]:
-    """The states of its room from now on, as a list that grows."""
+    """The states of its room from now on, each once in a row, as a list that grows."""
     seen: list[ConnectionState] = []
-    session.connection.subscribe(lambda change: seen.append(change.new.state))
+
+    def note(change: Change[Connection]) -> None:
+        if change.new.state is not change.old.state:
+            seen.append(change.new.state)
+
+    session.connection.subscribe(note)
     return seen
 
 

@@ -16,6 +16,7 @@ import time
 
 from utdstream._calls.ending import end_in_background
 from utdstream._calls.life import CallLife, PresentCall
+from utdstream._calls.peer import PeerWatch
 from utdstream._rest.api import EngineApi
 from utdstream._session.media_room import MediaRoom
 from utdstream._threads.deadline import Deadline
@@ -67,6 +68,7 @@ class CallFollower:
         self._work = work
         self._config = config
         self._report = report
+        self._peer = PeerWatch(present, media, work)
 
     # -- learning --------------------------------------------------------------------------------
 
@@ -102,6 +104,7 @@ class CallFollower:
 
     def take_people(self, change: Change[tuple[RemoteParticipant, ...]]) -> None:
         """Hears that a participant came or went; the engine knows what it means. Loop thread."""
+        self._peer.take_people()
         life = self._present.life
         if life is None or life.over:
             return
@@ -109,8 +112,13 @@ class CallFollower:
         if before != now:
             self._hint(life)
 
+    def take_silence(self, silent: bool) -> None:
+        """Hears that what the other side publishes does not come any more, or comes. Loop thread."""
+        self._peer.take_silence(silent)
+
     def take_connection(self, change: Change[Connection]) -> None:
         """Ends the call with a room that ended for good, with the engine's word for it. Any thread."""
+        self._peer.take_connection(change)
         life = self._present.life
         if (
             life is not None

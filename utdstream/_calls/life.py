@@ -47,6 +47,8 @@ class CallLife:
         self.wake: Callable[[], None] = _nothing
         """Ends the waits of the operation that sets it up."""
         self.was_active = False
+        self.peer_seen = False
+        """The other side was in the room."""
         self.ours = call_id is None
         """To be ended by us: our own call, or one that this device accepted."""
         self.answering = False

@@ -27,6 +27,9 @@ from utdstream.models import (
 )
 from utdstream.observe import Report
 
+PEER_AWAY = "PEER_AWAY"
+"""The reason of a call that reconnects while its own connection stands."""
+
 
 class RoomFacts:
     """The facts of one room, its devices and settings, and the session that hears metadata and messages."""
@@ -58,12 +61,16 @@ class RoomFacts:
         self.on_metadata = on_metadata
         self.on_message = on_message
         self.on_silence = on_silence
+        self.is_peer_missing: Callable[[], bool] = lambda: False
+        """Whether the other side of a call was in the room and is not. Asked under `lock`; must not block."""
         # Re-entrant, as all locks on the way of `dispose`: a signal handler may dispose in the middle of any line
         # of the main thread.
         self.lock = threading.RLock()
         self.local: LocalParticipant | None = None
         self.connected = Fact(False, lane)
         self.connection = Fact(Connection(ConnectionState.DISCONNECTED), lane)
+        self._own = self.connection.value
+        self._peer_away = False
         self.can_publish = Fact(False, lane)
         self.microphone_on = Fact(False, lane)
         self.camera_on = Fact(False, lane)
@@ -72,9 +79,23 @@ class RoomFacts:
         self.messages: Occurrences[DataMessage] = Occurrences(lane)
 
     def show(self, connection: Connection) -> None:
-        """Shows how the room stands. The caller holds `lock`."""
-        self.connection.set(connection)
-        self.connected.set(connection.state is ConnectionState.CONNECTED)
+        """Shows how the own connection stands. The caller holds `lock`."""
+        is_up = connection.state is ConnectionState.CONNECTED
+        was_away = self._own.state is ConnectionState.RECONNECTING
+        self._peer_away = is_up and (self.is_peer_missing() if was_away else self._peer_away)
+        self._own = connection
+        self._show()
+
+    def show_peer(self, *, away: bool) -> None:
+        """Shows whether the other side of a call is away, while this one stands. The caller holds `lock`."""
+        self._peer_away = away and self._own.state is ConnectionState.CONNECTED
+        self._show()
+
+    def _show(self) -> None:
+        self.connection.set(
+            Connection(ConnectionState.RECONNECTING, PEER_AWAY) if self._peer_away else self._own
+        )
+        self.connected.set(self.connection.value.state is ConnectionState.CONNECTED)
 
     def show_away(self, reason: str, *, comes_back: bool) -> None:
         """Shows that all that needs a connection is over, or away for a while. The caller holds `lock`."""
@@ -84,9 +105,9 @@ class RoomFacts:
         self.can_publish.set(False)
         self.connected.set(False)
         if comes_back:
-            self.connection.set(Connection(ConnectionState.RECONNECTING))
+            self.show(Connection(ConnectionState.RECONNECTING))
         elif self.connection.value.state is not ConnectionState.DISCONNECTED:
-            self.connection.set(Connection(ConnectionState.DISCONNECTED, reason))
+            self.show(Connection(ConnectionState.DISCONNECTED, reason))
 
     def close(self) -> None:
         """Ends all waits: nothing will change any more."""
