@@ -195,7 +195,7 @@ def test_callee_when_it_is_frozen_is_shown_as_away_until_it_goes_on(
     calling.wait_for_answer(timeout=15)
     hear(calling.room, 1000)
     process.send_signal(signal.SIGSTOP)
-    calling.connection.wait_for(Connection(ConnectionState.RECONNECTING, "PEER_AWAY"), timeout=20)
+    calling.connection.wait_for(Connection(ConnectionState.RECONNECTING, "PEER_AWAY"), timeout=40)
     assert not calling.connected.value
     process.send_signal(signal.SIGCONT)
     calling.connected.wait_for(True, timeout=20)

@@ -112,10 +112,6 @@ class CallFollower:
         if before != now:
             self._hint(life)
 
-    def take_silence(self, silent: bool) -> None:
-        """Hears that what the other side publishes does not come any more, or comes. Loop thread."""
-        self._peer.take_silence(silent)
-
     def take_connection(self, change: Change[Connection]) -> None:
         """Ends the call with a room that ended for good, with the engine's word for it. Any thread."""
         self._peer.take_connection(change)

@@ -29,6 +29,7 @@ class PeerWatch:
         self._work = work
         self._is_silent = False
         media.facts.is_peer_missing = self._is_missing
+        media.facts.on_silence = self.take_silence
 
     def take_people(self) -> None:
         """Hears that a participant came or went. Any thread, with the facts' lock."""

@@ -370,9 +370,6 @@ class UTDCallSession(UTDSession):
     def _on_people(self, change: Change[tuple[RemoteParticipant, ...]]) -> None:
         self._follower.take_people(change)
 
-    def _on_silence(self, silent: bool) -> None:
-        self._follower.take_silence(silent)
-
     # -- beginning ---------------------------------------------------------------------------------
 
     def _begin(self, life: CallLife, doing: str, deadline: Deadline) -> CallLife:

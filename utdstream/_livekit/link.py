@@ -43,8 +43,8 @@ BLOCKED_S, BLOCKED_LISTENER_S = 2.5, 5.0
 """... and an answer after this, though the door is open: when we publish, and when we do not."""
 MENDS_ITSELF_S = 4.0
 """A loss that was shorter than this is left to the connection: ICE finds the link again within a second."""
-OPEN_FOR_S = 0.3
-"""So long the door has been open, when a connection that hears nothing is given up."""
+AGAIN_S = 0.1
+"""Between two knocks at a door that was closed, or has just opened."""
 PEER_SILENT_S = 4.0
 
 
@@ -191,7 +191,7 @@ class LinkWatch:
         self._give_up = give_up
         self._is_lost = False
         self._are_silent = False
-        self._open_since: float | None = None
+        self._was_open = False
         self._task: asyncio.Task[None] | None = None
         self._core_reconnects = False
         """The core itself has noticed, and tells the end of it too."""
@@ -216,18 +216,19 @@ class LinkWatch:
         pause_s = LOOK_S
         while True:
             await asyncio.sleep(pause_s)
+            knock = self._loop.spawn(door.knock()) if self._is_lost else None
             await self._look(room, hearing)
             publishes = self._publishes()
             if hearing.left_s(self._now(), publishes=publishes) > 0:
                 self._found(heard=True)
-                self._open_since = None
+                self._was_open = False
                 self._listen_for_others(hearing)
                 pause_s = hearing.next_look_s(self._now(), publishes=publishes)
                 continue
-            pause_s = QUICK_S
+            pause_s = AGAIN_S if self._is_lost else QUICK_S
             hearing.excuse_others(self._now())
-            if not await door.knock():
-                self._open_since = None
+            if not await (knock or door.knock()):
+                self._was_open = False
                 self._found(heard=False)
             elif (
                 self._is_lost or self._core_reconnects or hearing.is_blocked(self._now(), publishes=publishes)
@@ -261,13 +262,9 @@ class LinkWatch:
 
     def _is_too_late(self, hearing: Hearing) -> bool:
         """Gives the connection up, when a new one comes sooner than it would hear anything again."""
+        was_open, self._was_open = self._was_open, True  # in between something might have been heard
         now = self._now()
-        self._open_since = self._open_since if self._open_since is not None else now
-        if (
-            self._give_up is None
-            or now - self._open_since < OPEN_FOR_S
-            or hearing.silent_s(now) < MENDS_ITSELF_S
-        ):
+        if self._give_up is None or not was_open or hearing.silent_s(now) < MENDS_ITSELF_S:
             return False
         _log.info("nothing was heard for %.1f s and the media server can be reached", hearing.silent_s(now))
         self._give_up()

@@ -75,7 +75,6 @@ class UTDSession:
             report=parts.report,
             on_metadata=self._on_metadata,
             on_message=self._on_message,
-            on_silence=self._on_silence,
         )
         facts.connection.watch(self._on_connection)
         facts.remote_participants.watch(self._on_people)
@@ -250,9 +249,6 @@ class UTDSession:
     def _on_message(self, message: DataMessage) -> bool:
         """Loop thread, must not block. True when the message is not the program's."""
         return False
-
-    def _on_silence(self, silent: bool) -> None:
-        """Loop thread, must not block: what others publish does not come any more (True), or comes."""
 
     def _on_connection(self, change: Change[Connection]) -> None:
         """Any thread, must not block."""

@@ -149,7 +149,7 @@ class RoomLife:
             self._facts.messages.emit(message)
 
     def on_silence(self, silent: bool) -> None:
-        if not self.over and self._facts.on_silence is not None:
+        if not self.over:
             self._facts.on_silence(silent)
 
     def wants_events(self) -> bool:

@@ -45,12 +45,10 @@ class RoomFacts:
         dynacast: bool = True,
         on_metadata: Callable[[str], None] | None = None,
         on_message: Callable[[DataMessage], bool] | None = None,
-        on_silence: Callable[[bool], None] | None = None,
     ) -> None:
         """`on_metadata` hears the room's metadata, `on_message` each message; True: it was not the program's.
-        `on_silence` hears that what others publish does not come any more, and that it does.
 
-        All are called on the loop thread and must not block.
+        Both are called on the loop thread and must not block.
         """
         self.devices = devices
         self.config = config
@@ -60,7 +58,8 @@ class RoomFacts:
         self.dynacast = dynacast
         self.on_metadata = on_metadata
         self.on_message = on_message
-        self.on_silence = on_silence
+        self.on_silence: Callable[[bool], None] = lambda _: None
+        """Hears that what others publish does not come any more, and that it does. Loop thread, must not block."""
         self.is_peer_missing: Callable[[], bool] = lambda: False
         """Whether the other side of a call was in the room and is not. Asked under `lock`; must not block."""
         # Re-entrant, as all locks on the way of `dispose`: a signal handler may dispose in the middle of any line

@@ -36,8 +36,8 @@ REASONS = frozenset(
     }
 )
 """LiveKit's reasons that may pass; not another device with our identity, removal, or a deleted room."""
-BETWEEN_ATTEMPTS = Backoff(first_s=0.3, most_s=2.0)
-"""The first attempt comes within 0.3 s: most losses are short. What returns later is found within 2 s."""
+BETWEEN_ATTEMPTS = Backoff(first_s=0.1, most_s=2.0)
+"""The first attempt comes within 0.1 s: most losses are short. What returns later is found within 2 s."""
 ATTEMPT_S = 20.0
 FINAL = (PermissionDenied, NotFound, SessionClosed)
 """What will not pass by itself."""
