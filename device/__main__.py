@@ -1,4 +1,4 @@
-"""The command `utd-device`: doorbell, kiosk, doctor, install-service, press, relay-off, config.
+"""The command `utd-device`: doorbell, kiosk, doctor, pair, install-service, press, relay-off, config.
 
 Owns: the command line, the exit statuses, the log's form. What a verb needs is imported when it runs.
 Exit statuses: 0 all is well, 1 it failed or something is missing, 2 the command or the configuration is wrong.
@@ -35,6 +35,14 @@ _VERBS = {
     "doctor": (
         "check what this device needs, and name the remedy for what is missing",
         ("utd-device doctor --config doorbell.toml", "utd-device doctor --app kiosk --json"),
+    ),
+    "pair": (
+        "get this device's key, with a code of `utdstream engine pair`",
+        (
+            "sudo utd-device pair 'https://192.168.1.10:8443/pair#7BH6-J0WX-DYAK-RKN8-390T'",
+            "utd-device pair 7BH6-J0WX-DYAK-RKN8-390T --base-url https://192.168.1.10:8443 --write doorbell.toml",
+            "utd-device pair --write doorbell.toml      asks for the code, which no list of processes then shows",
+        ),
     ),
     "press": ("press the button of the running device", ("utd-device press --config doorbell.toml",)),
     "relay-off": (
@@ -92,6 +100,8 @@ def _run(chosen: argparse.Namespace) -> int:
 
         print(example(chosen.example), end="")
         return OK
+    if chosen.verb == "pair":
+        return _pair(chosen)
     if chosen.verb == "relay-off":
         return _relay_off(chosen.config)
     app = chosen.verb if chosen.verb in configuration.DEFAULT_PATHS else getattr(chosen, "app", "doorbell")
@@ -130,6 +140,30 @@ def find_config(given: Path | None, app: str) -> Path:
     folders = [folder for folder in os.environ.get("CONFIGURATION_DIRECTORY", "").split(":") if folder]
     places = [Path(folder) / f"{app}.toml" for folder in folders] + [configuration.DEFAULT_PATHS[app]]
     return next((place for place in places if place.exists()), places[-1])
+
+
+def _pair(chosen: argparse.Namespace) -> int:
+    """Writes key, authority and configuration; the key where `install-service` looks for it."""
+    from device.examples import example
+    from utdstream.pairing import pair
+
+    if chosen.code is None and sys.stdin.isatty():
+        print("The code, or the address with it: ", end="", file=sys.stderr, flush=True)
+    file = chosen.write or find_config(None, chosen.app)
+    done = pair(
+        chosen.code or sys.stdin.readline(),
+        base_url=chosen.base_url,
+        app_key_file=file.with_name("app_key"),
+        ca_file=file.with_name("engine-ca.pem"),
+        settings_file=file,
+        new_settings=example(chosen.app),
+    )
+    if chosen.json:
+        print(json.dumps({**done.facts(), "settings_file": str(file.absolute())}))
+        return OK
+    print(f"paired as {one_line(done.identity)}; {file} says how, the key is in {done.app_key_file}")
+    print(f"`utd-device doctor --config {file}` says what else is missing")
+    return OK
 
 
 def _relay_off(given: Path | None) -> int:
@@ -241,7 +275,9 @@ def _parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         added.add_argument("-v", "--verbose", action="store_true", help="log every step")
-        if verb != "install-service":
+        if verb == "pair":
+            _add_pair(added)
+        elif verb != "install-service":
             added.add_argument("--config", type=Path, metavar="FILE", help="the configuration (TOML)")
         if verb in ("doctor", "config"):
             added.add_argument("--json", action="store_true", help="print JSON, for programs")
@@ -286,6 +322,19 @@ def _parser() -> argparse.ArgumentParser:
                 help="install into the image that is mounted there",
             )
     return parser
+
+
+def _add_pair(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("code", metavar="CODE-OR-URL", nargs="?", help="the code, or the address with it")
+    verb.add_argument("--base-url", metavar="URL", help="the engine, for a code alone")
+    verb.add_argument(
+        "--write",
+        type=Path,
+        metavar="FILE",
+        help="the configuration that gets the lines; app_key and engine-ca.pem go beside it (default: the app's)",
+    )
+    verb.add_argument("--app", choices=("doorbell", "kiosk"), default="doorbell", help="whose configuration")
+    verb.add_argument("--json", action="store_true", help="print JSON, for programs")
 
 
 if __name__ == "__main__":

@@ -78,6 +78,14 @@ class Between:
 
         self._before[path_end] = lose
 
+    def before(self, path_end: str, action: Callable[[], object]) -> None:
+        """Does `action` before the engine sees such a request; it may raise `Hangup`."""
+        self._before[path_end] = action
+
+    def after(self, path_end: str, action: Callable[[], object]) -> None:
+        """Likewise when the engine has answered."""
+        self._after[path_end] = action
+
     def pass_all(self) -> None:
         """Does nothing more to what comes from now on."""
         self._before.clear()

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utdstream import __version__
-from utdstream._command import engine
+from utdstream._command import engine, pairing
 from utdstream._command.options import add_ca_file, in_options
 from utdstream.errors import UTDStreamException
 
@@ -34,6 +34,7 @@ examples:
   utdstream engine up                  engine, media server and broker for this machine
   utdstream engine up --lan            the same for all devices on this network
   utdstream engine key add door        an app key for one device
+  utdstream engine pair --identity door    the same by a code: nothing is copied
   utdstream engine install             the media server that `engine up` needs
   utdstream engine serve --config FILE the engine alone, beside your own livekit-server
 """
@@ -267,6 +268,7 @@ _VERBS: tuple[Callable[[Verbs], None], ...] = (
     _add_call,
     _add_answer,
     engine.add_verb,
+    pairing.add_verb,
     _add_doctor,
 )
 

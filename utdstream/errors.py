@@ -138,6 +138,17 @@ class RateLimited(EngineError):
         self.retry_after_s = retry_after_s
 
 
+class PairingFailed(EngineError):
+    """No device was paired: `code` says whether the pairing code is wrong, over, or somebody stands in between.
+
+    You see this when `pair` is given a code that is wrong, was used, withdrawn, has run out or was ended by wrong
+    attempts (`pairing_code_...`), or when what answers does not prove that it made the code (`engine_not_proven`).
+    At fault: whoever typed the code, nobody when its time is over, or somebody on the network.
+    What to do: have another code made by `utdstream engine pair`; when the engine is not proven, find out what
+    answers at that address first.
+    """
+
+
 class CallNotAnswered(EngineError):
     """The call ended without an answer; `status` is rejected, busy, missed or ended.
 
@@ -332,4 +343,6 @@ def error_from_answer(
         return FeatureDisabled(message, status_code, code)
     if status_code >= 500:
         return EngineUnreachable(message, status_code, code)
+    if code is not None and code.startswith("pairing_code_"):
+        return PairingFailed(message, status_code, code)
     return _BY_STATUS.get(status_code, EngineError)(message, status_code, code)

@@ -14,10 +14,12 @@ from functools import partial
 
 import pytest
 
+from utdstream._wire.pairing import CodeSecrets
 from utdstream.engine.rules import bans, calls
 from utdstream.engine.rules.bans import Ban
 from utdstream.engine.rules.calls import CallRecord
-from utdstream.engine.rules.keys import AppKey, Login
+from utdstream.engine.rules.keys import AppKey, KeyTerms, Login
+from utdstream.engine.rules.pairing import KEPT_FOR, Pairing
 from utdstream.engine.rules.refusals import Refusal
 from utdstream.engine.rules.room_state import RoomState, SeatState, new_state
 from utdstream.engine.rules.rooms import Room
@@ -76,6 +78,17 @@ def found_in(store: Store, wanted: CallFilter, page: int = 1, per_page: int = 10
     return [record.call_id for record in store.calls.page(wanted, page=page, per_page=per_page)[0]]
 
 
+def a_pairing(number: int = 1) -> Pairing:
+    return Pairing(
+        secrets=CodeSecrets(f"id {number}", "engine's", "device's"),
+        nonce="n",
+        terms=KeyTerms("kitchen", "Küche", False, ("lobby", "show-*"), "Die Küche", ("door",)),
+        made_under="mark",
+        created_at=NOW,
+        expires_at=NOW + timedelta(minutes=10),
+    )
+
+
 class StoreContract(ABC):
     """Subclasses say how the one database of this test is opened."""
 
@@ -92,7 +105,7 @@ class StoreContract(ABC):
     # -- transactions
 
     def test_transaction_when_it_raises_leaves_nothing(self, store: Store) -> None:
-        """Rule 1: calls, rooms, states, people, bans and keys are as if nothing had been written."""
+        """Rule 1: calls, rooms, states, people, bans, keys and pairings are as if nothing had been written."""
 
         def write_and_refuse() -> None:
             with store.transaction():
@@ -104,6 +117,7 @@ class StoreContract(ABC):
                 store.keys.insert(a_key())
                 store.keys.revoke("key_1", NOW)
                 store.logins.see(Login("bob"), NOW)
+                store.pairings.put(a_pairing())
                 raise Refusal("callee_busy", "no")
 
         with pytest.raises(Refusal):
@@ -116,6 +130,7 @@ class StoreContract(ABC):
         assert store.bans.of("bob", NOW, room="lobby") == []
         assert store.keys.all() == []
         assert store.logins.of() == []
+        assert store.pairings.all() == []
         assert store.keys.by_digest(a_key().digest) is None
 
     def test_transaction_when_it_raises_leaves_the_memory_as_the_database(self, store: Store) -> None:
@@ -492,6 +507,58 @@ class StoreContract(ABC):
         with pytest.raises(Refusal):
             revoke_and_refuse()
         assert store.keys.by_digest("digest 1") == a_key()
+
+    # -- pairings
+
+    def test_pairing_when_written_again_is_as_it_was_written_last(self, store: Store) -> None:
+        """All that it says, also after another opening; newest first."""
+        store.pairings.put(a_pairing(1))
+        store.pairings.put(a_pairing(2))
+        used = replace(
+            a_pairing(1),
+            ended="used",
+            wrong=4,
+            key_id="key_1",
+            digest="d",
+            paired_at=NOW,
+            device_name="Küche",
+            address="192.0.2.1",
+        )
+        store.pairings.put(used)
+        again = self.open()
+        for each in (store, again):
+            assert {pairing.id: pairing for pairing in each.pairings.all()} == {
+                "id 1": used,
+                "id 2": a_pairing(2),
+            }
+            assert each.pairings.get("id 1") == used
+            assert each.pairings.get("id 3") is None
+        again.close()
+
+    def test_pairing_when_over_for_a_day_is_forgotten(self, store: Store) -> None:
+        """And not before: its device may ask again, and who comes late is told why not."""
+        store.pairings.put(a_pairing())
+        end = a_pairing().expires_at + KEPT_FOR
+        store.pairings.forget_old(end - timedelta(milliseconds=1))
+        assert store.pairings.all() == [a_pairing()]
+        store.pairings.forget_old(end)
+        again = self.open()
+        assert store.pairings.all() == again.pairings.all() == []
+        again.close()
+
+    def test_pairing_when_its_change_is_taken_back_is_as_before(self, store: Store) -> None:
+        """Rule 1: the memory is as the database."""
+        store.pairings.put(a_pairing())
+
+        def use_and_refuse() -> None:
+            with store.transaction():
+                store.pairings.put(replace(a_pairing(), ended="used"))
+                store.pairings.forget_old(NOW + timedelta(days=9))
+                raise Refusal("callee_busy", "no")
+
+        with pytest.raises(Refusal):
+            use_and_refuse()
+        assert store.pairings.all() == [a_pairing()]
 
     # -- broker logins
 

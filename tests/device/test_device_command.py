@@ -40,7 +40,9 @@ def test_help_when_asked_has_examples_and_imports_no_driver() -> None:
     assert loaded.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("verb", ["doorbell", "kiosk", "doctor", "press", "config", "install-service"])
+@pytest.mark.parametrize(
+    "verb", ["doorbell", "kiosk", "doctor", "pair", "press", "config", "install-service"]
+)
 def test_help_of_a_verb_when_asked_has_examples(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A reader of help wants something to copy."""
     with pytest.raises(SystemExit) as ended:

@@ -218,6 +218,7 @@ def test_operation_when_answered_is_as_the_document_says(
         "request_id": "1",
         "invitation_id": "1",
         "key_id": "key_1",
+        "pairing_id": "0123456789abcdef",
     }
     bodies: list[object] = [None, {}, {"identity": house.identity, "callee_identity": fresh("other")}]
     for method, path, described in operations:

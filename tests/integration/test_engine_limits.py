@@ -32,6 +32,7 @@ def narrow(programs: None) -> Iterator[LocalStack]:
         "mints_per_minute_each": 10_000,
         "takeover_cooldown_s": 2.0,
         "unanswered_calls": 3,
+        "pairings_per_minute_each": 4,
     }
     with LocalStack(project=project, limits=limits) as running:
         yield running
@@ -233,3 +234,16 @@ def mqtt_login(site: Site, identity: str) -> dict[str, str]:
     answer = site.app().ask("POST", routes.AUTH_SESSION, {"identity": identity})
     assert answer.status_code == 200, answer.text
     return answer.json()["mqtt"]
+
+
+def test_codes_when_tried_again_and_again_are_refused_by_address(site: Site) -> None:
+    """Both steps count together, whatever id is asked for; who signs in is not concerned."""
+    codes = []
+    for number in range(6):
+        path = routes.pairing_action(f"{number:016x}", "complete" if number % 2 else "meet")
+        body = {"nonce": "0" * 32, "key_digest": "0" * 64, "proof": "0" * 64}
+        answer = site.with_headers().ask("POST", path, body)
+        codes.append(answer.json()["code"])
+    assert codes == ["pairing_code_wrong"] * 4 + ["rate_limited"] * 2
+    assert "Retry-After" in answer.headers
+    assert site.app().ask("POST", routes.AUTH_SESSION, {"identity": "signs-in"}).status_code == 200

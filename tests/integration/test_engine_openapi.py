@@ -121,6 +121,7 @@ class Fuzz:
             "request_id": "1",
             "invitation_id": "1",
             "key_id": "key_1",
+            "pairing_id": "0123456789abcdef",
         }
         is_fatal = case.operation.label in ("DELETE /api/v1/rooms/{room}", "POST /api/v1/rooms/ban")
         for name in case.path_parameters or {}:

@@ -27,6 +27,7 @@ def test_the_version_is_printed_when_asked(capsys: pytest.CaptureFixture[str]) -
         [], ["demo"], ["call"], ["answer"], ["doctor"],
         ["engine"], ["engine", "up"], ["engine", "serve"], ["engine", "install"],
         ["engine", "rotate"],
+        ["pair"], ["engine", "pair"],
         ["engine", "key"], ["engine", "key", "add"], ["engine", "key", "list"], ["engine", "key", "revoke"],
     ],
 )  # fmt: skip
@@ -50,6 +51,9 @@ def test_help_has_examples_when_asked(verb: list[str], capsys: pytest.CaptureFix
         ["engine", "key", "revoke"],
         ["engine", "rotate"],
         ["engine", "rotate", "nonsense"],
+        ["engine", "pair"],
+        ["engine", "pair", "--identity", "kitchen", "--minutes", "0"],
+        ["engine", "pair", "--identity", "kitchen", "--minutes", "61"],
         ["doctor", "--what"],
         ["demo", "--seconds", "1"],
         ["demo", "--seconds", "nan"],

@@ -23,6 +23,8 @@ from utdstream.models import UTDCallStatus
         (409, "callee_busy", "busy", errors.Conflict),
         (413, None, "too large", errors.InvalidRequest),
         (422, "validation_failed", "bad", errors.InvalidRequest),
+        (403, "pairing_code_wrong", "no", errors.PairingFailed),
+        (410, "pairing_code_used", "no", errors.PairingFailed),
         (429, None, "slow down", errors.RateLimited),
         (418, None, "teapot", errors.EngineError),
         (500, "internal", "oops", errors.EngineUnreachable),

@@ -1,7 +1,7 @@
-"""`utdstream engine up|serve|install|key|rotate`: the arguments of the self-hosted engine's actions.
+"""`utdstream engine up|serve|install|key|pair|rotate`: the arguments of the self-hosted engine's actions.
 
-Owns: what these actions take and print (those of keys and secrets are in `keys`). The engine is imported when an
-action runs. Main thread.
+Owns: what these actions take and print (keys and secrets are in `keys`, codes in `pairing`). The
+engine is imported when an action runs. Main thread.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from utdstream._command import keys
+from utdstream._command import keys, pairing
 from utdstream.errors import InvalidConfig
 from utdstream.one_line import OneLineFormatter
 
@@ -81,6 +81,7 @@ def add_verb(verbs: Verbs) -> None:
     serve.set_defaults(run=_serve)
 
     keys.add_actions(actions)
+    pairing.add_action(actions)
 
     install = actions.add_parser(
         "install",

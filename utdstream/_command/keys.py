@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 ANSWER_S = 10.0
 _PAGE = 100
 _SECRETS = ("token_secret", "app_key", "app_secret", "mqtt_password", "livekit_api_secret")
-_WHICH = (
+WHICH = (
     "The engine is the one of `engine up` on this machine, by its data folder, or the one of --base-url, --app-id "
     "and --app-secret-file."
 )
@@ -49,7 +49,7 @@ def add_actions(actions: Actions) -> None:
         "key",
         help="the app keys of devices",
         description="The app keys of devices: each is for one identity, or for those that begin alike. "
-        + _WHICH,
+        + WHICH,
         epilog="examples:\n  utdstream engine key add door --display-name 'Front door'\n"
         "  utdstream engine key list\n  utdstream engine key revoke key_1f0c5a7be2d94c36\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -59,7 +59,7 @@ def add_actions(actions: Actions) -> None:
     add = verbs.add_parser(
         "add",
         help="make a key",
-        description="Make a key and print it: it is shown this once. " + _WHICH,
+        description="Make a key and print it: it is shown this once. " + WHICH,
         epilog="examples:\n  utdstream engine key add door --display-name 'Front door' --out door.key\n"
         "  utdstream engine key add 'kiosk-*' --room lobby\n"
         "  utdstream engine key add anna --host --room 'anna-*' --json\n"
@@ -69,16 +69,7 @@ def add_actions(actions: Actions) -> None:
     add.add_argument("identity", metavar="IDENTITY", help="who it is for; kiosk-* is for all that begin so")
     add.add_argument("--name", metavar="TEXT", help="what you call this key (default: the identity)")
     add.add_argument("--display-name", metavar="TEXT", help="what others are shown, whatever the device says")
-    add.add_argument("--host", action="store_true", help="it may make rooms and host them")
-    add.add_argument(
-        "--room", metavar="NAME", action="append", help="a room it enters; show-* too (default: every room)"
-    )
-    add.add_argument(
-        "--allow-break-in",
-        metavar="CALLER",
-        action="append",
-        help="a caller that rings at IDENTITY also while it talks; door-* too (default: nobody)",
-    )
+    add_rights(add)
     add.add_argument(
         "--out",
         metavar="FILE",
@@ -90,7 +81,7 @@ def add_actions(actions: Actions) -> None:
     listing = verbs.add_parser(
         "list",
         help="show all keys",
-        description="Show all keys, newest first, but never a key itself. " + _WHICH,
+        description="Show all keys, newest first, but never a key itself. " + WHICH,
         epilog="examples:\n  utdstream engine key list\n  utdstream engine key list --json\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -100,7 +91,7 @@ def add_actions(actions: Actions) -> None:
         "revoke",
         help="end a key",
         description="End a key and all that was got with it; a device with it is turned away at once. "
-        + _WHICH,
+        + WHICH,
         epilog="examples:\n  utdstream engine key revoke key_1f0c5a7be2d94c36\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -130,12 +121,31 @@ def add_actions(actions: Actions) -> None:
     rotate.set_defaults(run=_rotate)
 
     for verb in (add, listing, revoke):
-        verb.add_argument("--data", metavar="DIR", type=Path, help="data folder of `engine up`")
-        verb.add_argument("--base-url", metavar="URL", help="another engine")
-        verb.add_argument("--app-id", metavar="ID", help="its project")
-        verb.add_argument("--app-secret-file", metavar="FILE", type=Path, help="holds its app secret alone")
-        add_ca_file(verb)
+        add_site(verb)
         verb.add_argument("--json", action="store_true", help="print JSON")
+
+
+def add_rights(verb: argparse.ArgumentParser) -> None:
+    """Adds what a new key may do."""
+    verb.add_argument("--host", action="store_true", help="it may make rooms and host them")
+    verb.add_argument(
+        "--room", metavar="NAME", action="append", help="a room it enters; show-* too (default: every room)"
+    )
+    verb.add_argument(
+        "--allow-break-in",
+        metavar="CALLER",
+        action="append",
+        help="a caller that rings at IDENTITY also while it talks; door-* too (default: nobody)",
+    )
+
+
+def add_site(verb: argparse.ArgumentParser) -> None:
+    """Adds which engine is asked, and with which secret (`site`)."""
+    verb.add_argument("--data", metavar="DIR", type=Path, help="data folder of `engine up`")
+    verb.add_argument("--base-url", metavar="URL", help="another engine")
+    verb.add_argument("--app-id", metavar="ID", help="its project")
+    verb.add_argument("--app-secret-file", metavar="FILE", type=Path, help="holds its app secret alone")
+    add_ca_file(verb)
 
 
 def _add(arguments: argparse.Namespace) -> int:
@@ -149,14 +159,14 @@ def _add(arguments: argparse.Namespace) -> int:
     }
     if arguments.out is not None and not os.access(arguments.out.absolute().parent, os.W_OK):
         raise InvalidConfig(f"--out: {arguments.out} cannot be written; name a file in a folder of yours")
-    made = dict(_ask(_site(arguments), "POST", routes.KEYS, wanted))
+    made = dict(ask(site(arguments), "POST", routes.KEYS, wanted))
     if arguments.out is not None:
         from utdstream.engine.stack.private_files import write_private
 
         try:
             write_private(arguments.out, f"{made.pop('app_key')}\n")
         except InvalidConfig:  # a full disk: a key that nobody has is of no use
-            _ask(_site(arguments), "DELETE", routes.key(str(made.get("key_id"))))
+            ask(site(arguments), "DELETE", routes.key(str(made.get("key_id"))))
             raise
         made["app_key_file"] = str(arguments.out)
     if arguments.json:
@@ -167,11 +177,11 @@ def _add(arguments: argparse.Namespace) -> int:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    site = _site(arguments)
+    engine = site(arguments)
     rows: list[Mapping[str, object]] = []
     while True:
         page = len(rows) // _PAGE + 1
-        found = _ask(site, "GET", f"{routes.KEYS}?page={page}&per_page={_PAGE}")["data"]
+        found = ask(engine, "GET", f"{routes.KEYS}?page={page}&per_page={_PAGE}")["data"]
         rows += found if isinstance(found, list) else []
         if not isinstance(found, list) or len(found) < _PAGE:
             break
@@ -191,7 +201,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _revoke(arguments: argparse.Namespace) -> int:
-    ended = _ask(_site(arguments), "DELETE", routes.key(arguments.key_id))
+    ended = ask(site(arguments), "DELETE", routes.key(arguments.key_id))
     print(
         json.dumps(ended)
         if arguments.json
@@ -215,8 +225,8 @@ def _listed(value: object) -> list[object]:
     return value if isinstance(value, list) else []
 
 
-def _site(arguments: argparse.Namespace) -> Site:
-    """The engine that the options name. Raises: InvalidConfig."""
+def site(arguments: argparse.Namespace) -> Site:
+    """Returns the engine that the options name. Raises: InvalidConfig."""
     if arguments.base_url is None:
         if arguments.app_id is not None or arguments.app_secret_file is not None:
             raise InvalidConfig("give --base-url with --app-id and --app-secret-file, or none of the three")
@@ -246,7 +256,8 @@ def _site_here(data: Path | None) -> Site:
     return Site(f"http://{LOOPBACK}:{kept.ports.engine}", kept.project.app_id, kept.project.app_secret)
 
 
-def _ask(site: Site, method: str, path: str, body: Mapping[str, object] | None = None) -> codec.JsonObject:
+def ask(site: Site, method: str, path: str, body: Mapping[str, object] | None = None) -> codec.JsonObject:
+    """Returns what this engine answers. Blocks: to ANSWER_S. Raises: UTDStreamException."""
     http = Http(site.ca_file)
     try:
         return http.request(

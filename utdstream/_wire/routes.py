@@ -33,6 +33,10 @@ PROJECT = f"{PREFIX}/project"
 KEYS = f"{PREFIX}/keys"
 KEY = f"{KEYS}/{{key_id}}"
 
+PAIRINGS = f"{PREFIX}/pairings"
+PAIRING = f"{PAIRINGS}/{{pairing_id}}"
+PAIRING_ACTIONS = _actions(PAIRING, "meet", "complete")
+
 CALLS = f"{PREFIX}/calls"
 CALL_EVENTS = f"{CALLS}/events"
 CALL = f"{CALLS}/{{call_id}}"
@@ -80,12 +84,20 @@ def key(key_id: str) -> str:
     return at(KEY, key_id=key_id)
 
 
+def pairing(pairing_id: str) -> str:
+    return at(PAIRING, pairing_id=pairing_id)
+
+
+def pairing_action(pairing_id: str, action: str) -> str:
+    """`action` is a key of `PAIRING_ACTIONS`; likewise in the functions below."""
+    return at(PAIRING_ACTIONS[action], pairing_id=pairing_id)
+
+
 def call(call_id: str) -> str:
     return at(CALL, call_id=call_id)
 
 
 def call_action(call_id: str, action: str) -> str:
-    """`action` is a key of `CALL_ACTIONS`; likewise in the functions below."""
     return at(CALL_ACTIONS[action], call_id=call_id)
 
 

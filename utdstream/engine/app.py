@@ -22,6 +22,7 @@ from utdstream.engine.api.gate import Gate
 from utdstream.engine.api.keys import KeyHandlers
 from utdstream.engine.api.openapi import document
 from utdstream.engine.api.operations import OPERATIONS
+from utdstream.engine.api.pairings import PairingHandlers
 from utdstream.engine.api.people import PeopleHandlers
 from utdstream.engine.api.quotas import Quotas
 from utdstream.engine.api.request import Answer, Ask, Handler
@@ -39,6 +40,7 @@ from utdstream.engine.flows.good_copies import GoodCopies
 from utdstream.engine.flows.keep_out import KeepOut
 from utdstream.engine.flows.keys import KeyService
 from utdstream.engine.flows.old_logins import OldLogins
+from utdstream.engine.flows.pairing import PairingService
 from utdstream.engine.flows.room_states import RoomDesk
 from utdstream.engine.flows.room_watch import RoomWatch
 from utdstream.engine.flows.rooms import RoomService
@@ -135,6 +137,9 @@ class Engine:
             is_key_open=config.is_key_open,
             on_revoked=self._revoked,
         )
+        self.pairing = PairingService(
+            config, self.tokens.secrets_mark, self.store, self.keys, self.timers, self.steady
+        )
         self.old_logins = OldLogins(self.store.logins, self.timers, now=self.steady.now, end=self._end_logins)
         self.keep_out = KeepOut(self.sfu, self.lanes, self._is_kept_out)
         self.gate = Gate(
@@ -175,6 +180,7 @@ class Engine:
         self.room_watch.start()
         self.bans.start()
         self.keys.start()
+        self.pairing.start()
         self.old_logins.start()
         GoodCopies(self.store, self.timers).start()
         self.timers.start()
@@ -216,6 +222,7 @@ class Engine:
             PeopleHandlers(desk, self.rooms),
             BanHandlers(self.bans, self.rooms, config.project.app_id),
             KeyHandlers(self.keys),
+            PairingHandlers(self.pairing),
             EventHandlers(self.events, quotas),
         )
         found: dict[str, Handler] = {"health": self.health, "openapi": _openapi}

@@ -22,6 +22,13 @@ Count = Annotated[int, Meta(ge=1, lt=10**9, title="a positive whole number")]
 Seconds = Annotated[float, Meta(gt=0, lt=1e9, title="a positive number")]
 AppId = Annotated[str, Meta(pattern=r"^[0-9]{10}$", title="a text of 10 digits")]
 MediaUrl = Annotated[str, Meta(pattern="^https?://", title="an address that begins with http:// or https://")]
+PublicUrl = Annotated[
+    str,
+    Meta(
+        pattern=r"^https?://[^\s/@]+/?$",
+        title="an address without a path, like https://engine.example.com",
+    ),
+]
 PublicMediaUrl = Annotated[str, Meta(pattern="^wss?://", title="an address that begins with ws:// or wss://")]
 
 WEBHOOK_PATH = "/internal/livekit"
@@ -44,6 +51,29 @@ class EngineSection:
         "true: a proxy on this machine writes each client's address into X-Forwarded-For; limits by address count "
         "the last one there",
     ] = False
+    public_url: Annotated[
+        PublicUrl | None,
+        "where devices reach the engine: told with a pairing code; not set: `host` and `port`",
+    ] = None
+    public_ca_file: Annotated[
+        Path | None,
+        "PEM file of the authority of the certificate there, handed to devices that pair; not set: a public one",
+    ] = None
+
+    @property
+    def base_url(self) -> str:
+        """Where devices reach the engine."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return (self.public_url or f"http://{host}:{self.port}").rstrip("/")
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether that is of this machine alone."""
+        return is_loopback(urlsplit(self.base_url).hostname or "")
+
+    def public_ca(self) -> str | None:
+        """Returns what `public_ca_file` holds. Raises: InvalidConfig when it cannot be read or is no PEM."""
+        return _read_ca(self.public_ca_file)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +144,7 @@ class MqttSection:
 
     def public_ca(self) -> str | None:
         """Returns what `public_ca_file` holds. Raises: InvalidConfig when it cannot be read or is no PEM."""
-        if self.public_ca_file is None:
-            return None
-        tls_context(self.public_ca_file)
-        return self.public_ca_file.read_text(encoding="ascii")
+        return _read_ca(self.public_ca_file)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +167,9 @@ class LimitsSection:
     logins_each: Annotated[
         Count, "identities with a broker login by one key; one that is not minted for 90 days ends"
     ] = 200
+    pairings_per_minute_each: Annotated[
+        Count, "requests with a pairing code from one address, the right ones counted too"
+    ] = 20
     open_calls_each: Annotated[Count, "calls of one key at a time, the ringing ones counted"] = 50
     rooms_each: Annotated[Count, "rooms that one key has made, at a time"] = 20
     event_streams_each: Annotated[Count, "streams of `GET /calls/events` with one key at a time"] = 50
@@ -168,7 +198,7 @@ class EngineConfig:
         hosts = [self.engine.host, urlsplit(self.livekit.public_url).hostname or ""]
         if self.mqtt is not None:
             hosts.append(self.mqtt.public_host)
-        return all(map(_is_loopback, hosts))
+        return all(map(is_loopback, hosts))
 
     @property
     def is_key_open(self) -> bool:
@@ -181,8 +211,16 @@ def load(path: str | Path) -> EngineConfig:
     return settings.read(Path(path), EngineConfig)
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a name or an address is of this machine alone."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _read_ca(file: Path | None) -> str | None:
+    if file is None:
+        return None
+    tls_context(file)
+    return file.read_text(encoding="ascii")

@@ -312,3 +312,17 @@ def test_requests_when_each_is_in_another_name_are_limited_by_key_and_address(
     for number in range(9):
         gate.count(ask(Asker(f"user-{number}", is_vouched=True)))
         gate.count(ask(Asker(trusted=True)))
+
+
+def test_codes_when_tried_one_after_the_other_are_slowed_down_by_address(
+    made_gate: Callable[..., Gate],
+) -> None:
+    """Right or wrong, each request with a pairing code counts; another address is not concerned."""
+    gate = made_gate(config.LimitsSection(pairings_per_minute_each=2))
+    for _ in range(2):
+        gate.count_pairing(request())
+    with pytest.raises(Refusal) as refusal:
+        gate.count_pairing(request())
+    assert refusal.value.code == "rate_limited"
+    elsewhere = Request({"type": "http", "method": "POST", "headers": [], "client": ("192.0.2.2", 1)})
+    gate.count_pairing(elsewhere)

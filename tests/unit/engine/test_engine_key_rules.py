@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from utdstream._wire import app_keys
 from utdstream.engine import config
 from utdstream.engine.clock import EPOCH
 from utdstream.engine.rules import keys
@@ -60,7 +61,7 @@ def test_room_pattern_when_no_room_could_match_is_refused() -> None:
 
 def test_digest_when_the_project_is_another_is_another() -> None:
     """A database that outlived its project lets no old key in."""
-    assert keys.digest_of("key", "1") != keys.digest_of("key", "2")
+    assert app_keys.digest_of("key", "1") != app_keys.digest_of("key", "2")
 
 
 @pytest.mark.parametrize(

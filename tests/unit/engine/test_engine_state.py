@@ -35,6 +35,24 @@ def test_bearer_when_not_this_engines_is_refused() -> None:
         assert refusal.value.code == "invalid_token"
 
 
+def test_mark_when_the_project_or_what_its_codes_hang_on_is_another_is_another() -> None:
+    """Pairing codes that are open end with it; the devices' open key has no part in it."""
+
+    engine, project = SETTINGS.engine, SETTINGS.project
+    marks = [
+        Tokens(replace(SETTINGS, engine=changed[0], project=changed[1])).secrets_mark
+        for changed in (
+            (engine, project),
+            (engine, replace(project, app_key="another")),
+            (replace(engine, token_secret="another"), project),
+            (engine, replace(project, app_secret="another")),
+            (engine, replace(project, app_id="7")),
+        )
+    ]
+    assert marks[0] == marks[1]
+    assert len(set(marks)) == 4
+
+
 def test_bearer_when_it_ran_out_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """A bearer that ran out says so."""
     tokens = Tokens(SETTINGS)

@@ -53,6 +53,7 @@ class Gate:
         self._mints_each = Buckets(limits.mints_per_minute_each)
         self._calls_each = Buckets(limits.calls_per_hour_each, 3600.0)
         self._strangers = Buckets(limits.requests_per_minute)
+        self._pairings = Buckets(limits.pairings_per_minute_each)
 
     def asker(self, request: Request, access: Access, *, in_query: bool = False) -> Asker:
         """The asker. Raises: Refusal; a client that guesses credentials is slowed down by its address.
@@ -85,6 +86,10 @@ class Gate:
         except Refusal:
             self._take(self._strangers, address_of(request))
             raise
+
+    def count_pairing(self, request: Request) -> None:
+        """Counts one request with a pairing code, right or wrong. Raises: Refusal (`rate_limited`)."""
+        self._take(self._pairings, address_of(request))
 
     def count(self, ask: Ask) -> None:
         """Counts one request with this user token, and with this key. Raises: Refusal (`rate_limited`)."""

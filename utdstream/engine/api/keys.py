@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from utdstream._wire import answers
-from utdstream.engine.api.fields import checked_identity, checked_text
+from utdstream.engine.api.fields import Fields, checked_identity, checked_text
 from utdstream.engine.api.request import Answer, Ask, Handler
 from utdstream.engine.flows.keys import KeyService
 from utdstream.engine.rules import keys
+from utdstream.engine.rules.keys import KeyTerms
 from utdstream.engine.rules.refusals import invalid
 from utdstream.limits import MAX_IDENTITY
 
@@ -29,18 +30,7 @@ class KeyHandlers:
 
     async def add(self, ask: Ask) -> Answer:
         """POST /keys."""
-        fields = ask.fields
-        identity = fields.identity("identity")
-        if identity is None:
-            raise invalid("identity is required: one, or the beginning of several and a *")
-        key, secret = self._service.issue(
-            identity,
-            name=fields.name("name") or identity,
-            may_host=fields.flag("may_host") or False,
-            rooms=_rooms(fields.raw("rooms")),
-            display_name=fields.name("display_name"),
-            allow_break_in=_callers(fields.raw("allow_break_in")),
-        )
+        key, secret = self._service.issue(terms(ask.fields))
         return Answer({**keys.row(key), "app_key": secret}, 201)
 
     async def list(self, ask: Ask) -> Answer:
@@ -53,6 +43,21 @@ class KeyHandlers:
     async def revoke(self, ask: Ask) -> Answer:
         """DELETE /keys/{key_id}."""
         return Answer(keys.row(self._service.revoke(ask.path["key_id"])))
+
+
+def terms(fields: Fields) -> KeyTerms:
+    """What a key is wanted for. Raises: Refusal."""
+    identity = fields.identity("identity")
+    if identity is None:
+        raise invalid("identity is required: one, or the beginning of several and a *")
+    return KeyTerms(
+        identity=identity,
+        name=fields.name("name") or identity,
+        may_host=fields.flag("may_host") or False,
+        rooms=_rooms(fields.raw("rooms")),
+        display_name=fields.name("display_name"),
+        allow_break_in=_callers(fields.raw("allow_break_in")),
+    )
 
 
 def _callers(value: object) -> tuple[str, ...]:

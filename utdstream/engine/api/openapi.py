@@ -38,6 +38,7 @@ _PATH: dict[str, Schema] = {"index": NUMBER, "request_id": NUMBER, "invitation_i
 _APP_ID, _KEY, _SECRET, _BEARER = "appId", "appKey", "appSecret", "userToken"
 _SECURITY: dict[Access, list[dict[str, list[str]]]] = {
     Access.PUBLIC: [],
+    Access.CODE: [],
     Access.MINT: [{_APP_ID: [], _KEY: []}, {_APP_ID: [], _SECRET: []}],
     Access.ANY: [{_APP_ID: [], name: []} for name in (_KEY, _BEARER, _SECRET)],
     Access.USER: [{_APP_ID: [], name: []} for name in (_BEARER, _SECRET)],

@@ -124,13 +124,28 @@ def _endpoint(
 async def _ask(request: Request, operation: Operation, gate: Gate) -> Ask:
     if operation.access is Access.PUBLIC:
         return Ask(Asker(), {}, Query({}), Fields({}), None)
+    if operation.access is Access.CODE:
+        gate.count_pairing(request)
+        return await _read(request, operation, Asker())
     asker = gate.asker(request, operation.access, in_query=operation.is_stream)
     sign_in = request.scope.get("state", {}).get(SIGN_IN)
     if sign_in is not None:
         sign_in(asker.holder)
+    ask = await _read(request, operation, asker)
+    gate.check_key(ask, request, mints=operation.access is Access.MINT)
+    if operation.access is Access.MINT:
+        gate.count_mint(ask)
+    else:
+        gate.count(ask)
+        if operation.is_kept:
+            gate.count_call(ask)
+    return ask
+
+
+async def _read(request: Request, operation: Operation, asker: Asker) -> Ask:
     raw = b"" if operation.method == "GET" else await _body(request)
     body = bodies.read(raw)
-    ask = Ask(
+    return Ask(
         asker,
         {name: _segment(raw, name) for name, raw in request.path_params.items()},
         Query(request.query_params),
@@ -140,14 +155,6 @@ async def _ask(request: Request, operation: Operation, gate: Gate) -> Ask:
         address_of(request),
         hash(raw),
     )
-    gate.check_key(ask, request, mints=operation.access is Access.MINT)
-    if operation.access is Access.MINT:
-        gate.count_mint(ask)
-    else:
-        gate.count(ask)
-        if operation.is_kept:
-            gate.count_call(ask)
-    return ask
 
 
 async def _body(request: Request) -> bytes:

@@ -2,7 +2,8 @@
 
 Owns: making and revoking keys. Runs on the loop thread. The rules are in `rules/keys`, the keys in the store.
 
-1. The key itself is answered once, where it is made, and kept nowhere: the store has its digest.
+1. The key itself is answered once, where it is made, and kept nowhere: the store has its digest. That of a device
+   that is paired is made there (`flows/pairing`).
 2. A revocation is committed first: from then on the key and every user token that names it are refused.
 3. What was got with a key ends with it, at once: event streams, calls, places in media rooms. Whoever comes back
    with a media token from before is removed by `keep_out`; a poll makes up for lost webhooks, for as long as such
@@ -17,6 +18,7 @@ import secrets
 from collections.abc import Callable
 from datetime import timedelta
 
+from utdstream._wire import app_keys
 from utdstream.engine import clock
 from utdstream.engine.background import Lanes, Timers
 from utdstream.engine.flows.calls import CallService
@@ -24,7 +26,7 @@ from utdstream.engine.media.sfu import Participant, Sfu, SfuUnavailable
 from utdstream.engine.media.tokens import KEY_ATTRIBUTE, REFRESHED_FOR_S
 from utdstream.engine.rules import calls, keys
 from utdstream.engine.rules.identities import identity_fault
-from utdstream.engine.rules.keys import AppKey
+from utdstream.engine.rules.keys import AppKey, KeyTerms
 from utdstream.engine.rules.refusals import Refusal
 from utdstream.engine.store.contract import Store
 
@@ -71,37 +73,24 @@ class KeyService:
                 _log.warning("%s is for an identity that %s; revoke it and make another", key.id, fault)
         self._timers.after(0.0, "keys", self._look_and_again)
 
-    def issue(
-        self,
-        identity: str,
-        *,
-        name: str,
-        may_host: bool,
-        rooms: tuple[str, ...],
-        display_name: str | None,
-        allow_break_in: tuple[str, ...],
-    ) -> tuple[AppKey, str]:
+    def issue(self, terms: KeyTerms) -> tuple[AppKey, str]:
         """A new key: its record, and the key itself. Raises: Refusal (`invalid_state`) when there are too many."""
+        secret = app_keys.key_of(secrets.token_bytes(app_keys.KEY_BYTES))
+        key = self.new(terms, app_keys.digest_of(secret, self._app_id))
+        with self._store.transaction(lasts=True):
+            self._store.keys.insert(key)
+        _log.info("%s made for %s%s", key.id, key.identity, ", which may host" if key.may_host else "")
+        return key, secret
+
+    def new(self, terms: KeyTerms, digest: str) -> AppKey:
+        """The record of a key that is not kept yet. Raises: Refusal (`invalid_state`)."""
         if len(self._store.keys.all()) >= keys.MAX_KEYS:
             raise Refusal(
                 "invalid_state", f"There are {keys.MAX_KEYS} keys already, the revoked ones counted"
             )
-        secret = f"utd_{secrets.token_hex(24)}"
-        key = AppKey(
-            id=f"key_{secrets.token_hex(8)}",
-            name=name,
-            digest=keys.digest_of(secret, self._app_id),
-            identity=identity,
-            may_host=may_host,
-            rooms=rooms,
-            created_at=clock.now(),
-            display_name=display_name,
-            allow_break_in=allow_break_in,
-        )
-        with self._store.transaction(lasts=True):
-            self._store.keys.insert(key)
-        _log.info("%s made for %s%s", key.id, identity, ", which may host" if may_host else "")
-        return key, secret
+        if self._store.keys.by_digest(digest) is not None:
+            raise Refusal("invalid_state", "This app key is known already; make another")
+        return terms.key(f"key_{secrets.token_hex(8)}", digest, clock.now())
 
     def revoke(self, key_id: str) -> AppKey:
         """The key, of no use from now on; one that was revoked before stays so. Raises: Refusal."""

@@ -19,6 +19,7 @@ import jwt
 from livekit import api
 from livekit.api.access_token import Claims
 
+from utdstream._wire import app_keys
 from utdstream.engine.config import EngineConfig
 from utdstream.engine.rules import keys
 from utdstream.engine.rules.keys import Login
@@ -57,6 +58,10 @@ class Tokens:
         # Each secret is rotated for itself: what signs user tokens has no part in what the broker knows.
         self._broker_secret = token_secret if config.mqtt is None else config.mqtt.password.encode()
         self._open_mark = hmac.digest(self._key, b"open", hashlib.sha256).hex()[:16]
+        self.secrets_mark = hmac.digest(
+            token_secret, b"pairing|" + self._app_id.encode() + b"|" + self._secret, hashlib.sha256
+        ).hex()[:16]
+        """Another one when the project, its secret or what signs user tokens is another."""
         self._known: OrderedDict[str, tuple[Bearer, float]] = OrderedDict()
 
     def is_app_id(self, value: str) -> bool:
@@ -69,7 +74,7 @@ class Tokens:
 
     def digest_of_key(self, key: str) -> str:
         """What the store has of an app key of this project."""
-        return keys.digest_of(key, self._app_id)
+        return app_keys.digest_of(key, self._app_id)
 
     def is_app_key(self, value: str) -> bool:
         """True for this project's own app key, the open one (constant time)."""

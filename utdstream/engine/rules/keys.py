@@ -15,7 +15,6 @@ Owns: `AppKey` and every decision about it. Pure: no I/O, the clock is given.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -47,16 +46,37 @@ class AppKey:
     allow_break_in: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class KeyTerms:
+    """What a key that is to be made is for."""
+
+    identity: str
+    name: str
+    may_host: bool
+    rooms: tuple[str, ...]
+    display_name: str | None
+    allow_break_in: tuple[str, ...]
+
+    def key(self, key_id: str, digest: str, now: datetime) -> AppKey:
+        """The key, made now."""
+        return AppKey(
+            id=key_id,
+            name=self.name,
+            digest=digest,
+            identity=self.identity,
+            may_host=self.may_host,
+            rooms=self.rooms,
+            created_at=now,
+            display_name=self.display_name,
+            allow_break_in=self.allow_break_in,
+        )
+
+
 class Login(NamedTuple):
     """One login at the broker: of an identity, by the key that it was minted with (empty: no key of its own)."""
 
     identity: str
     key_id: str = ""
-
-
-def digest_of(key: str, app_id: str) -> str:
-    """What is kept of a key of this project. It is random, 192 bits long: it needs no salt and no slow hash."""
-    return hashlib.sha256(f"{app_id}|{key}".encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def checked_room_pattern(pattern: str) -> str:

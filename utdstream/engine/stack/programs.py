@@ -130,7 +130,9 @@ def engine_config(settings: StackSettings) -> dict[str, Mapping[str, object]]:
             "token_secret": keys.token_secret,
             "log_level": settings.log_level,
             "forwarded_for": settings.tls.is_on or settings.public.forwarded_for,
-        },
+            "public_url": settings.base_url,
+        }
+        | ({} if settings.ca_file is None else {"public_ca_file": str(_engines_ca(settings).absolute())}),
         "project": dataclasses.asdict(settings.project),
         "livekit": {
             "url": f"http://{LOOPBACK}:{ports.livekit}",

@@ -1,8 +1,9 @@
 """What the engine must not forget, as a contract: which database keeps it is no affair of the engine's.
 
 Owns: the ports `Store`, `CallStore`, `RoomStore`, `StateStore`, `PeopleStore`, `BanStore`, `KeyStore`,
-`LoginStore`, `MomentStore`, and the values that are asked with and answered. Loop thread. No database and no I/O
-here; `store/sqlite` is one implementation, and `tests/contract/store_contract.py` holds for each.
+`PairingStore`, `LoginStore`, `MomentStore`, and the values that are asked with and answered. Loop thread. No
+database and no I/O here; `store/sqlite` is one implementation, and `tests/contract/store_contract.py` holds for
+each.
 
 1. Atomic. What is written inside `transaction()` is kept as a whole; when the block raises, nothing of it is,
    neither on the disk nor in any memory. A write outside of a transaction is one of its own.
@@ -36,6 +37,7 @@ from typing import Protocol
 from utdstream.engine.rules.bans import Ban
 from utdstream.engine.rules.calls import CallRecord
 from utdstream.engine.rules.keys import AppKey, Login
+from utdstream.engine.rules.pairing import Pairing
 from utdstream.engine.rules.room_state import RoomState
 from utdstream.engine.rules.rooms import Room
 from utdstream.models import UTDCallStatus, UTDStreamType
@@ -216,6 +218,22 @@ class KeyStore(Protocol):
         """Every key, newest first."""
 
 
+class PairingStore(Protocol):
+    """Pairing codes, those that are over too, for a day. Answered from memory."""
+
+    def put(self, pairing: Pairing) -> None:
+        """Writes a pairing, in the place of the one of this id."""
+
+    def get(self, pairing_id: str) -> Pairing | None:
+        """The pairing of this id, or None."""
+
+    def all(self) -> list[Pairing]:
+        """Every pairing, newest first."""
+
+    def forget_old(self, now: datetime) -> None:
+        """Deletes the pairings that nobody asks for any more."""
+
+
 class LoginStore(Protocol):
     """Broker logins: when each was minted last, which password the broker has, which are to end. From memory."""
 
@@ -284,6 +302,9 @@ class Store(Protocol):
 
     @property
     def keys(self) -> KeyStore: ...
+
+    @property
+    def pairings(self) -> PairingStore: ...
 
     @property
     def logins(self) -> LoginStore: ...

@@ -73,29 +73,29 @@ _KEY: Schema = {
     "revoked_at": {**MAYBE_TIME, "description": "null: in use."},
 }
 
+REQUESTED: Schema = {
+    "identity": {**IDENTITY, "description": "An identity; with a * at the end, all that begin so."},
+    "name": MAYBE_NAME,
+    "may_host": {**MAYBE_FLAG, "default": False},
+    "rooms": {
+        "type": ["array", "null"],
+        "items": {"type": "string", "minLength": 1},
+        "minItems": 1,
+        "maxItems": keys.MAX_ROOM_PATTERNS,
+        "default": [keys.ANY],
+    },
+    "display_name": MAYBE_NAME,
+    "allow_break_in": {
+        "type": ["array", "null"],
+        "items": IDENTITY,
+        "maxItems": keys.MAX_BREAK_IN_PATTERNS,
+        "default": [],
+    },
+}
+"""What a key is wanted for."""
+
 SCHEMAS: dict[str, Schema] = {
-    "KeyRequest": object_of(
-        {
-            "identity": {**IDENTITY, "description": "An identity; with a * at the end, all that begin so."},
-            "name": MAYBE_NAME,
-            "may_host": {**MAYBE_FLAG, "default": False},
-            "rooms": {
-                "type": ["array", "null"],
-                "items": {"type": "string", "minLength": 1},
-                "minItems": 1,
-                "maxItems": keys.MAX_ROOM_PATTERNS,
-                "default": [keys.ANY],
-            },
-            "display_name": MAYBE_NAME,
-            "allow_break_in": {
-                "type": ["array", "null"],
-                "items": IDENTITY,
-                "maxItems": keys.MAX_BREAK_IN_PATTERNS,
-                "default": [],
-            },
-        },
-        ("identity",),
-    ),
+    "KeyRequest": object_of(REQUESTED, ("identity",)),
     "Key": object_of(_KEY),
     "NewKey": object_of({**_KEY, "app_key": {**TEXT, "description": "The key itself, never shown again."}}),
     "KeyPage": page_of("Key"),

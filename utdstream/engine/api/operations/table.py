@@ -10,9 +10,10 @@ from enum import Enum
 
 
 class Access(Enum):
-    """Which credential an operation wants (the app id always comes with it)."""
+    """Which credential an operation wants (the app id comes with each that is sent)."""
 
     PUBLIC = "nothing"
+    CODE = "a pairing code, which is not sent"
     MINT = "app key or app secret"
     ANY = "app key, app secret or user token"
     USER = "user token or app secret"
@@ -65,6 +66,7 @@ BY_SOMEBODY = (*ON_STATE, "identity_mismatch")
 ALWAYS = ("internal",)
 BY_ACCESS: dict[Access, tuple[str, ...]] = {
     Access.PUBLIC: (),
+    Access.CODE: ("rate_limited",),
     Access.MINT: ("missing_credentials", "invalid_credentials", "key_revoked", "rate_limited"),
     Access.ANY: (
         "banned",

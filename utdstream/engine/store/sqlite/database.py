@@ -17,6 +17,7 @@ from utdstream.engine.store.sqlite.good_copy import GoodCopy, mend
 from utdstream.engine.store.sqlite.keys import SqliteKeys
 from utdstream.engine.store.sqlite.logins import SqliteLogins
 from utdstream.engine.store.sqlite.moments import SqliteMoments
+from utdstream.engine.store.sqlite.pairings import SqlitePairings
 from utdstream.engine.store.sqlite.rooms import SqlitePeople, SqliteRooms, SqliteStates
 
 SCHEMA_VERSION = 7
@@ -58,6 +59,7 @@ class SqliteStore:
         self.bans = SqliteBans(self.connection)
         self.keys = SqliteKeys(self.connection)  # since 4
         self.logins = SqliteLogins(self.connection)  # since 5
+        self.pairings = SqlitePairings(self.connection)
         self.moments = SqliteMoments(self.connection)
         if version != SCHEMA_VERSION:
             self.connection.run(f"PRAGMA user_version = {SCHEMA_VERSION}")
