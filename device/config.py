@@ -257,15 +257,19 @@ class MachineConfig:
 
     def secret(self, section: str, name: str, file: Path | None) -> str | None:
         """A secret from its file, else from the service manager's credential; None when there is neither."""
-        source = file
         key = f"{name.removeprefix(f'{section}_')}_file"
+        folder = os.environ.get("CREDENTIALS_DIRECTORY")
+        given = None if folder is None or not (Path(folder) / name).exists() else Path(folder) / name
+        source, what = file or given, f"the {name.replace('_', ' ')}"
         if source is None:
-            folder = os.environ.get("CREDENTIALS_DIRECTORY")
-            if folder is None or not (Path(folder) / name).exists():
-                return None
-            source = Path(folder) / name
+            return None
         try:
-            return read_secret(source, f"the {name.replace('_', ' ')}")
+            try:
+                return read_secret(source, what)
+            except InvalidConfig as error:
+                if given is None or not isinstance(error.__cause__, PermissionError):
+                    raise
+                return read_secret(given, what)  # systemd gives a service a copy of what is root's
         except InvalidConfig as error:
             raise ConfigError(f"{self.path}: [{section}] {key}: {error.message}") from error.__cause__
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 import tomllib
 from pathlib import Path
 
@@ -110,6 +113,32 @@ def test_configuration_when_missing_or_unreadable_says_so(tmp_path: Path) -> Non
         load(tmp_path / "none.toml")
     with pytest.raises(ConfigError, match="cannot be read"):
         load(tmp_path)
+
+
+def test_key_when_its_file_is_roots_is_the_copy_that_the_service_was_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One configuration is good for a program that is started by hand, and for the hardened service."""
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    folder = Path(tempfile.mkdtemp())  # pytest's own is its user's alone
+    was = os.geteuid()
+    try:
+        path = written(folder, HEAD.replace("[device]", 'app_key_file = "app_key"\n[device]'))
+        for name, key, mode in (("app_key", "root's", 0o000), ("credentials/app_key", "given", 0o644)):
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_text(key)
+            (folder / name).chmod(mode)
+        folder.chmod(0o755)
+        config = load(path)
+        if was == 0:
+            os.seteuid(65534)
+        with pytest.raises(ConfigError, match="permission denied"):
+            _ = config.app_key
+        monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(folder / "credentials"))
+        assert config.app_key == "given"
+    finally:
+        os.seteuid(was)
+        shutil.rmtree(folder)
 
 
 def test_key_when_it_is_a_file_or_a_credential_is_read_and_never_shown(
