@@ -35,6 +35,7 @@ class Wire:
         project = replace(new_project(), open_key=True)
         running = Supervisor(StackSettings(folder=folder, project=project, public=public, tls=tls))
         self._open.enter_context(running)
+        self.settings = running.settings
         self.base_url = running.settings.base_url
         self.app_id, self.app_key = project.app_id, project.app_key
         ports = running.settings.ports

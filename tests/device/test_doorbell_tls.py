@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from authority import DAY, Authority, TlsDoor
 from bell import bell, config_of
+from pairings import pair_on
 from people import People
 from test_doorbell_door import Asker, pressed
 from wire import Datagrams, Wire
@@ -85,31 +86,42 @@ def test_doorbell_when_the_certificate_is_refused_says_which_fault_it_has(
         assert words in f"{check.found}: {check.remedy}", "what was found, and what to do"
 
 
-def test_door_when_all_is_encrypted_is_opened_and_a_listener_on_the_wire_reads_nothing(
-    proxy: None, authority: Authority, tmp_path: Path
+@pytest.mark.parametrize("is_encrypted", [True, False], ids=["encrypted", "in clear"])
+def test_door_when_paired_and_opened_shows_a_listener_on_the_wire_nothing_but_in_clear(
+    proxy: None, authority: Authority, tmp_path: Path, *, is_encrypted: bool
 ) -> None:
-    """Sign-in, ring, call and opening: no key, bearer, password, media token, name, nor the word to open.
+    """Pairing, sign-in, ring, call and opening: no code, key, bearer, password, media token or name under TLS.
 
-    Only root may read datagrams from the network card: as somebody else the test listens to TCP alone.
+    In clear, where the same listener reads them all, it finds the code nowhere: that is never sent. What is said
+    in the call is media's, encrypted either way. Only root may read datagrams from the network card: as somebody
+    else the test listens to TCP alone.
     """
-    with Wire(tmp_path / "data", authority) as wire, ExitStack() as ears:
+    with Wire(tmp_path / "data", authority if is_encrypted else None) as wire, ExitStack() as ears:
         media = ears.enter_context(Datagrams(wire.media_port)) if os.geteuid() == 0 else None
+        paired, hidden, never = pair_on(wire, "secret-door", tmp_path)
         people = People(wire.stack)
         try:
-            house = people("secret-house", Devices(), ClientConfig(ca_file=authority.ca_file))
-            engine = {"ca_file": str(authority.ca_file)}
+            house = people("secret-house", Devices(), ClientConfig(ca_file=wire.ca_file))
+            engine = {"app_key_file": str(paired.app_key_file)}
+            if wire.ca_file is not None:
+                engine["ca_file"] = str(wire.ca_file)  # what was written holds the same; a process has one
             doorbell = {"callees": [house.identity], "media": "audio"}
-            config = config_of(wire.stack, tmp_path, "secret-door", engine=engine, doorbell=doorbell)
+            config = config_of(
+                wire.stack, tmp_path / "data", paired.identity, engine=engine, doorbell=doorbell
+            )
+            key = config.app_key
             with bell(config) as door, pressed(door, house) as call:
                 assert Asker(call).code() == "opened"
                 assert door.relay.pulses == 1
             mint = house.client._mint
             assert mint is not None
             assert mint.mqtt is not None
-            secrets = [wire.app_key, mint.user_token, mint.mqtt.password, "secret-", "eyJ", "open_door"]
+            secrets = [key, wire.app_key, mint.user_token, mint.mqtt.password, "secret-", "eyJ", *hidden]
         finally:
             people.close()
     assert all(len(tap.seen) > 1000 for tap in wire.taps)
     assert media is None or len(media.seen) > 1000
     heard = wire.seen + (b"" if media is None else bytes(media.seen))
-    assert not [secret for secret in secrets if secret.encode() in heard]
+    read = [secret for secret in secrets if secret.encode() in heard]
+    assert read == ([] if is_encrypted else secrets)
+    assert not [secret for secret in (*never, "open_door") if secret.encode() in heard]

@@ -13,7 +13,8 @@ import pytest
 from authority import Authority, TlsDoor
 from facts import eventually
 from media_rooms import MediaRoom
-from people import People, small_devices
+from pairings import pair_on
+from people import People, Person, small_devices
 from test_calls import connect_pair
 from wire import Wire
 
@@ -151,18 +152,29 @@ def test_stack_when_behind_a_proxy_is_not_reached_in_clear_from_the_network(
                 socket.create_connection((address, port), 5)
 
 
-def spoken(wire: Wire) -> list[str]:
-    """A call from door to house, answered and ended; returns what nobody on the wire may read."""
+def spoken(wire: Wire, folder: Path) -> tuple[list[str], list[str]]:
+    """A device is paired and signs in; it calls the house, which answers; the call is ended.
+
+    Returns what nobody on the wire may read, and what is never sent at all.
+    """
+    paired, hidden, never = pair_on(wire, "secret-door", folder)
+    key = paired.app_key_file.read_text().strip()
     people = People(wire.stack)
     try:
         config = ClientConfig(ca_file=wire.ca_file)
-        door, house = (people(f"secret-{name}", small_devices(), config) for name in ("door", "house"))
-        calling, _ = connect_pair(door, house)
+        house = people("secret-house", small_devices(), config)
+        client = UTDStreamClient(
+            paired.app_id, key, base_url=wire.base_url, devices=small_devices(), config=config
+        )
+        people.keep(client)
+        client.authenticate(identity=paired.identity)
+        calling, _ = connect_pair(Person(paired.identity, client, []), house)
         calling.end()
-        mints = [mint for person in (door, house) if (mint := person.client._mint) is not None]
+        mints = [mint for each in (client, house.client) if (mint := each._mint) is not None]
         passwords = [mint.mqtt.password for mint in mints if mint.mqtt is not None]
         assert len(passwords) == 2
-        return [wire.app_key, *(mint.user_token for mint in mints), *passwords, "secret-", "eyJ"]
+        bearers = [mint.user_token for mint in mints]
+        return [key, wire.app_key, *bearers, *passwords, "secret-", "eyJ", *hidden], never
     finally:
         people.close()
 
@@ -170,17 +182,21 @@ def spoken(wire: Wire) -> list[str]:
 def test_call_when_all_is_encrypted_shows_a_listener_on_the_wire_nothing(
     proxy: None, authority: Authority, tmp_path: Path
 ) -> None:
-    """From sign-in to the end of a call: no key, bearer, password, media token or name in all the bytes."""
+    """From pairing to the end of a call: no code, key, bearer, password, media token or name in all the bytes."""
     with Wire(tmp_path / "data", authority) as wire:
-        secrets = spoken(wire)
+        secrets, never = spoken(wire, tmp_path)
     assert all(len(tap.seen) > 1000 for tap in wire.taps), "rest, signalling and broker went by the wire"
-    assert not [secret for secret in secrets if secret.encode() in wire.seen]
+    assert not [secret for secret in (*secrets, *never) if secret.encode() in wire.seen]
 
 
 def test_call_when_nothing_is_encrypted_shows_a_listener_on_the_wire_everything(
     programs: None, tmp_path: Path
 ) -> None:
-    """The listener of the test above hears: in clear it has the key, the bearers, passwords and a media token."""
+    """The listener of the test above hears: in clear it has the key, the bearers, passwords and a media token.
+
+    All but the pairing code, and what is made of it to prove it with: these are on no wire.
+    """
     with Wire(tmp_path / "data", None) as wire:
-        secrets = spoken(wire)
+        secrets, never = spoken(wire, tmp_path)
     assert not [secret for secret in secrets if secret.encode() not in wire.seen]
+    assert not [secret for secret in never if secret.encode() in wire.seen]
