@@ -340,6 +340,17 @@ def test_clock_when_the_engine_tells_its_time_follows_it(http: Http, engine: Sma
     assert http.clock.now().year == 2030
 
 
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:1", "http://"])
+def test_proxy_when_the_environment_names_one_that_cannot_be_used_is_said(
+    http: Http, engine: SmallEngine, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    """Desktops and tools for VPNs set it: whoever reads that `base_url` is wrong edits the wrong thing."""
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    monkeypatch.setenv("NO_PROXY", "")
+    with pytest.raises(EngineUnreachable, match="the proxy in the environment"):
+        ask(http, engine)
+
+
 @pytest.mark.parametrize(
     "kind",
     sorted(

@@ -357,6 +357,11 @@ def map_error(error: Exception, host: str, ca_file: str | None = None) -> UTDStr
         (requests.exceptions.ChunkedEncodingError, "its answer was cut off"),
         (requests.exceptions.ContentDecodingError, "its answer could not be decoded"),
     )
+    if isinstance(error, requests.exceptions.InvalidProxyURL) or "SOCKS" in str(error):
+        return EngineUnreachable(
+            f"asking the engine at {host} failed: the proxy in the environment cannot be used: correct "
+            "HTTP_PROXY, HTTPS_PROXY and ALL_PROXY, or `pip install PySocks` for a socks:// one"
+        )
     if isinstance(error, (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)):
         return InvalidConfig(f"base_url is not usable: {host}")
     if isinstance(error, requests.exceptions.SSLError):
