@@ -156,6 +156,9 @@ def read_wav(path: Path, audio_format: PcmFormat) -> bytes:
         raise AudioFailed(f"the sound {path} cannot be read ({error}); give a WAV file") from error
     if width != 2:
         raise AudioFailed(f"the sound {path} has {8 * width} bits a sample; make it 16")
+    pcm = pcm[: len(pcm) // (2 * channels) * 2 * channels]  # a copy that was broken off ends within a sample
+    if not pcm:
+        raise AudioFailed(f"the sound {path} holds no sound; give a WAV file")
     mono = numpy.frombuffer(pcm, dtype=numpy.int16).reshape(-1, channels).mean(axis=1)
     count = int(len(mono) * audio_format.sample_rate_hz / rate)
     places = numpy.arange(count) * (rate / audio_format.sample_rate_hz)

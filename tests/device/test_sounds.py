@@ -113,6 +113,32 @@ def test_wav_when_of_another_rate_is_converted(tmp_path: Path) -> None:
     assert len(read_wav(path, FORMAT)) == 48_000 * 2
 
 
+@pytest.mark.parametrize(("channels", "cut"), [(1, 1), (2, 2), (2, 1)])
+def test_wav_when_it_is_cut_off_within_a_sample_sounds_to_the_last_whole_one(
+    tmp_path: Path, channels: int, cut: int
+) -> None:
+    """A copy that a power cut broke off: a press chimes all the same."""
+    path = written(tmp_path / "cut.wav", channels, 480)
+    path.write_bytes(path.read_bytes()[:-cut])
+    assert len(read_wav(path, FORMAT)) == 479 * 2
+
+
+def test_wav_when_it_holds_no_sound_is_one_sentence(tmp_path: Path) -> None:
+    """Not a fault in the middle of a press."""
+    with pytest.raises(AudioFailed, match="holds no sound"):
+        read_wav(written(tmp_path / "empty.wav", 1, 0), FORMAT)
+
+
+def written(path: Path, channels: int, frames: int) -> Path:
+    """A WAV file of silence at the rate of the tests."""
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(channels)
+        file.setsampwidth(2)
+        file.setframerate(48_000)
+        file.writeframes(bytes(2 * channels * frames))
+    return path
+
+
 @pytest.mark.parametrize(("content", "words"), [(b"no wave", "cannot be read"), (None, "cannot be read")])
 def test_wav_when_unreadable_is_one_sentence(tmp_path: Path, content: bytes | None, words: str) -> None:
     """The file is named."""
