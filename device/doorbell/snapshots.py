@@ -5,6 +5,7 @@ Owns: their names and their number. Any one thread at a time.
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -18,6 +19,10 @@ def keep(picture: bytes, folder: Path, most: int) -> Path:
     name = time.strftime("press-%Y%m%d-%H%M%S", time.localtime(moment / 1000))
     path = folder / f"{name}-{moment % 1000:03}.jpg"
     write_whole(path, picture, mode=0o640)
-    for old in sorted(folder.glob("press-*.jpg"))[:-most]:
+    pictures = {old: old.stat().st_mtime_ns for old in folder.glob("press-*.jpg") if old != path}
+    # The order is that of the presses, whatever the clock says: it may be behind at a boot, and be set later.
+    pictures[path] = max(time.time_ns(), max(pictures.values(), default=0) + 1)
+    os.utime(path, ns=(pictures[path], pictures[path]))
+    for old in sorted(pictures, key=lambda one: (pictures[one], one == path, one))[:-most]:
         old.unlink(missing_ok=True)
     return path
