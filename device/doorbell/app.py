@@ -241,7 +241,8 @@ class Doorbell(DeviceApp[logic.DoorbellEvent | Numbered]):
             ringing = rules.callees if rules.at_once else (rules.callees[self.state.turn],)
             return "calling " + ", ".join(ringing)
         if phase is DoorbellPhase.TALKING:
-            return f"in a call with {self.state.peer}"
+            away = ", who is away: the next press calls anew" if self.state.is_peer_away else ""
+            return f"in a call with {self.state.peer}{away}"
         if link is not None and link.problem:
             return link.problem
         if self._calls is not None and self._calls.fault:

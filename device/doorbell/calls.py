@@ -21,6 +21,7 @@ from device.link import Link
 from utdstream import (
     CallNotAnswered,
     Conflict,
+    Connection,
     DataMessage,
     DeadlineExceeded,
     IncomingCall,
@@ -37,6 +38,10 @@ _log = logging.getLogger(__name__)
 _FINAL = {UTDCallStatus.ENDED, UTDCallStatus.REJECTED, UTDCallStatus.BUSY, UTDCallStatus.MISSED}
 _ANSWERS = (CallNotAnswered, Conflict, SessionClosed, TransportError)
 """No fault of this device: no callee answered, the door hung up, the engine is away (`Link` says that)."""
+
+
+HANG_UP_S = 2.0
+"""A call waits so long for the end of the one before, at most: a press comes first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,10 @@ class Calls:
         self._lock = threading.Lock()  # the number of the present call and its session, as one; brief
         self._number = 0
         self._session: UTDCallSession | None = None
+        self._hung_up = (
+            threading.Event()
+        )  # the call before this one is over, as far as the engine can be told
+        self._hung_up.set()
         self.waiting: dict[str, IncomingCall] = {}
         """Calls to the door that were neither answered nor refused yet, by id."""
         self.fault: str | None = None
@@ -84,8 +93,17 @@ class Calls:
     def hang_up(self) -> None:
         """Ends the present call, whatever it has come to."""
         session = self._forget()
-        if session is not None:
-            aside(session.dispose, "hanging up")
+        if session is None:
+            return
+        self._hung_up = hung_up = threading.Event()
+
+        def end() -> None:
+            try:
+                session.dispose()
+            finally:
+                hung_up.set()
+
+        aside(end, "hanging up")
 
     def close(self) -> None:
         """Ends the present call. Blocks: to the SDK's deadline."""
@@ -130,6 +148,7 @@ class Calls:
 
     def _call(self, number: int, callees: tuple[str, ...]) -> None:
         session: UTDCallSession | None = None
+        self._hung_up.wait(HANG_UP_S)  # else a callee of the call before would be busy with it
         try:
             session = self._new_session(number, self._kind)
             peer = self._ring(session, callees)
@@ -188,11 +207,16 @@ class Calls:
         self._post(number, logic.Answered(peer, session.call_id.value or ""))  # before what its peer asks
         self._requests = 0
         session.messages.subscribe(lambda message: self._message(number, message))
+        session.connection.subscribe(lambda change: self._peer(number, change.new))
+        self._peer(number, session.connection.value)
         session.status.subscribe(
             lambda change: self._post(number, logic.Ended()) if change.new in _FINAL else None
         )
         if session.status.value in _FINAL:
             self._post(number, logic.Ended())
+
+    def _peer(self, number: int, connection: Connection) -> None:
+        self._post(number, logic.PeerAway(connection.reason == "PEER_AWAY"))
 
     def _message(self, number: int, message: DataMessage) -> None:
         """Takes a message of the call; one that asks for the door is judged. The media server names its sender.

@@ -2,7 +2,9 @@
 
 Owns: every decision but those about the door, which are `door.py`'s. Standard library and vocabulary only.
 
-1. A press always chimes. It calls only from REST: while a call rings or stands, a press starts no other.
+1. A press always chimes. It calls only from REST: while a call rings or stands, a press starts no other. A call
+   whose other side is away (its battery, its network) silences no bell: a press ends it and calls, and so does
+   that other side when it calls the door again.
 2. `do_not_disturb`: a press chimes and is told, and starts no call.
 3. The door opens for the peer of the call as `door.py` judges, and for commands of this device's owner (Home
    Assistant), who needs no PIN.
@@ -60,12 +62,14 @@ class DoorbellRules:
 class DoorbellState:
     """`turn` is the place in the list of the callee that rings now; `call` is the call that stands.
 
+    `is_peer_away`: the other side of the call was lost on the way, and is waited for.
     `waiting` is the call to the door that rings here, `caller` its caller.
     """
 
     phase: DoorbellPhase = DoorbellPhase.REST
     turn: int = 0
     call: StandingCall | None = None
+    is_peer_away: bool = False
     do_not_disturb: bool = False
     waiting: str | None = None
     caller: str | None = None
@@ -98,6 +102,13 @@ class NotAnswered:
     """The call that rang is over, or could not be made; `reason` is a word for people."""
 
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PeerAway:
+    """The other side of the call was lost on the way, or is back."""
+
+    is_away: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +154,7 @@ class Command(Enum):
     DO_NOT_DISTURB_OFF = "do_not_disturb_off"
 
 
-CallEvent = Answered | NotAnswered | Ended | CallGone | OpenRequest
+CallEvent = Answered | NotAnswered | PeerAway | Ended | CallGone | OpenRequest
 DoorbellEvent = Pressed | CallEvent | TimeUp | CallToDoor | CallWithdrawn | Command
 
 
@@ -253,12 +264,17 @@ def step(state: DoorbellState, event: DoorbellEvent, rules: DoorbellRules) -> Ou
         return _talking(state, call), (Limit(rules.call_limit_s),)
     if isinstance(event, NotAnswered) and state.phase is DoorbellPhase.CALLING:
         return _not_answered(state, event.reason, rules)
+    if isinstance(event, PeerAway) and state.phase is DoorbellPhase.TALKING:
+        return replace(state, is_peer_away=event.is_away), ()
     if isinstance(event, (Ended, CallGone)) and state.phase is not DoorbellPhase.REST:
         return _rest(state), (Limit(None),)
     return state, ()
 
 
 def _pressed(state: DoorbellState, rules: DoorbellRules) -> Outcome:
+    if state.is_peer_away and rules.callees and not state.do_not_disturb:
+        after, actions = _pressed(_rest(state), rules)
+        return after, (HangUp(), *actions)
     if state.phase is not DoorbellPhase.REST:
         return state, (Chime(),)
     if state.do_not_disturb or not rules.callees:
@@ -287,6 +303,9 @@ def _not_answered(state: DoorbellState, reason: str, rules: DoorbellRules) -> Ou
 
 
 def _called(state: DoorbellState, event: CallToDoor, rules: DoorbellRules) -> Outcome:
+    if state.is_peer_away and event.identity == state.peer:
+        after, actions = _called(_rest(state), event, rules)
+        return after, (HangUp(), Limit(None), *actions)
     if state.phase is not DoorbellPhase.REST or state.waiting is not None:
         return state, (Refuse(event.call_id, busy=True),)
     policy = rules.auto_answer
@@ -307,7 +326,13 @@ def _answer(state: DoorbellState, call: StandingCall, rules: DoorbellRules) -> O
 
 
 def _talking(state: DoorbellState, call: StandingCall) -> DoorbellState:
-    return replace(state, phase=DoorbellPhase.TALKING, call=call, door=state.door.for_a_new_call())
+    return replace(
+        state,
+        phase=DoorbellPhase.TALKING,
+        call=call,
+        is_peer_away=False,
+        door=state.door.for_a_new_call(),
+    )
 
 
 def _asked_for_the_door(state: DoorbellState, request: OpenRequest, rules: DoorbellRules) -> Outcome:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import signal
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -76,6 +80,45 @@ def test_press_when_answered_is_one_call_until_the_house_hangs_up(
         assert len(house.rings) == 1
         call.end()
         door.wait("ready")
+
+
+@pytest.mark.slow
+def test_press_when_the_house_of_the_call_is_frozen_calls_anew(
+    stack: LocalStack, people: People, tmp_path: Path
+) -> None:
+    """An empty battery keeps no bell silent: the status says that the house is away, and others are rung."""
+    victim = people("victim")
+    other = House(people, "other")
+    config = config_of(stack, tmp_path, "bell-away", doorbell={"callees": [victim.identity, other.identity]})
+    with frozen_when_asked(stack, victim.identity) as freeze, bell(config) as door:
+        door.press()
+        door.wait(f"in a call with {victim.identity}")
+        freeze()
+        door.wait("who is away", 40)
+        rung = len(other.rings)
+        door.press()
+        eventually(lambda: len(other.rings) > rung, "the other house rings", 15)
+        other.rings[-1].accept()
+        door.wait(f"in a call with {other.identity}")
+
+
+@contextlib.contextmanager
+def frozen_when_asked(stack: LocalStack, identity: str) -> Iterator[Callable[[], None]]:
+    """A house in a process of its own that answers the first ring; it is frozen when asked."""
+    program = Path(__file__).parents[1] / "integration" / "programs" / "callee.py"
+    with subprocess.Popen(
+        [sys.executable, str(program)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            settings = {"app_id": stack.app_id, "app_key": stack.app_key, "base_url": stack.base_url}
+            process.stdin.write(json.dumps({**settings, "identity": identity}) + "\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == "ready\n"
+            yield lambda: process.send_signal(signal.SIGSTOP)
+        finally:
+            process.kill()
 
 
 def test_press_when_it_comes_leaves_a_picture(stack: LocalStack, people: People, tmp_path: Path) -> None:

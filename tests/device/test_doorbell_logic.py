@@ -29,6 +29,7 @@ from device.doorbell.logic import (
     NobodyAnswered,
     NotAnswered,
     OpenDoor,
+    PeerAway,
     Pressed,
     Refuse,
     TakeCall,
@@ -50,7 +51,8 @@ CALLING = DoorbellState(DoorbellPhase.CALLING)
 TALKING = DoorbellState(DoorbellPhase.TALKING, call=StandingCall("anna", "c0", AnsweredBy.CALLEE))
 NONCE = "0123456789abcdef"
 EVENTS: tuple[DoorbellEvent, ...] = (
-    Pressed(), Answered("anna"), NotAnswered("busy"), Ended(), TimeUp(), CallToDoor("c1", "anna"),
+    Pressed(), Answered("anna"), NotAnswered("busy"), PeerAway(True), PeerAway(False), Ended(), TimeUp(),
+    CallToDoor("c1", "anna"),
     CallToDoor("c2", "stranger"), CallWithdrawn("c1"), CallGone("over"),
     OpenRequest("anna", "c1", NONCE), OpenRequest("ben"),
     *Command,
@@ -68,6 +70,24 @@ def test_press_when_at_rest_calls_before_anything_else() -> None:
 def test_press_when_a_call_is_on_only_chimes(busy: DoorbellState) -> None:
     """Ten presses are one call."""
     assert step(busy, Pressed(), AT_ONCE) == (busy, (Chime(),))
+
+
+def test_press_when_the_other_side_of_the_call_is_away_ends_it_and_calls() -> None:
+    """A handset with an empty battery silences no bell; one that is back in time is talked to."""
+    away, _ = step(TALKING, PeerAway(True), AT_ONCE)
+    state, actions = step(away, Pressed(), AT_ONCE)
+    assert (state.phase, state.is_peer_away) == (DoorbellPhase.CALLING, False)
+    assert actions == (HangUp(), Call(("anna", "ben")), Chime(), Tell(), Limit(40.0))
+    back, _ = step(away, PeerAway(False), AT_ONCE)
+    assert step(back, Pressed(), AT_ONCE) == (TALKING, (Chime(),))
+
+
+def test_call_to_the_door_when_its_caller_was_lost_from_a_call_is_answered() -> None:
+    """Whoever else calls finds it busy: a stranger ends no call by ringing."""
+    away, _ = step(TALKING, PeerAway(True), AT_ONCE)
+    assert step(away, CallToDoor("c1", "ben"), AT_ONCE) == (away, (Refuse("c1", busy=True),))
+    _, actions = step(away, CallToDoor("c1", "anna"), AT_ONCE)
+    assert actions == (HangUp(), Limit(None), TakeCall("c1"), Limit(300))
 
 
 def test_press_when_not_to_be_disturbed_chimes_and_tells() -> None:
