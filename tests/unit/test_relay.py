@@ -259,6 +259,19 @@ def test_narrow_stream_when_it_carries_more_takes_its_time(
         assert time.monotonic() - began > 0.45
 
 
+def test_narrow_stream_when_it_is_wide_again_delivers_what_waited(
+    loop: Loop, conditions: Conditions, listener: RelayedPort, client: socket.socket
+) -> None:
+    """A byte a second; behind it the rest comes at once."""
+    with holding(loop, conditions, listener, effect(bytes_per_s=1.0)):
+        client.sendall(b"far too much")
+        assert is_silent(client)
+    heard = b""
+    while len(heard) < 12:
+        heard += client.recv(100)
+    assert heard == b"far too much"
+
+
 def test_new_connection_when_turned_away_gets_the_answer_and_an_end(
     loop: Loop, conditions: Conditions, listener: RelayedPort, client: socket.socket
 ) -> None:

@@ -20,6 +20,7 @@ from utdstream.testing._relay import Loop
 _PIECE = 65_536
 _MOST_QUEUED = 512 * 1024
 _LONGEST_OPENING = 64 * 1024
+_PART_S = 0.05
 _RESET = struct.pack("ii", 1, 0)
 
 
@@ -137,10 +138,15 @@ class RelayedStream:
 
     def look_again(self) -> None:
         """The conditions of its link have changed."""
-        if self._now().is_refused:
+        now = self._now()
+        if now.is_refused:
             self.reset()
             return
         for way in (self._there, self._back):
+            if now.bytes_per_s is None:  # what waited for a narrow link need not any more
+                latest = time.monotonic() + now.delay_s + now.jitter_s
+                way.pieces = deque((min(at, latest), piece) for at, piece in way.pieces)
+                way.last_at = min(way.last_at, latest)
             self._push(way)
 
     # --- the carrying
@@ -206,11 +212,11 @@ class RelayedStream:
             self._turn_away(now.answer)
             return
         self._has_passed = True
-        at = time.monotonic() + self._home.conditions.late_by(now, is_stream=True)
-        if now.bytes_per_s:
-            at = max(at, way.last_at) + len(heard) / now.bytes_per_s
-        way.last_at = max(at, way.last_at)
-        way.pieces.append((way.last_at, heard))
+        way.last_at = max(time.monotonic() + self._home.conditions.late_by(now, is_stream=True), way.last_at)
+        for part in _parts(heard, now.bytes_per_s):
+            if now.bytes_per_s:
+                way.last_at += len(part) / now.bytes_per_s
+            way.pieces.append((way.last_at, part))
         way.queued += len(heard)
         self._push(way)
 
@@ -275,3 +281,11 @@ class RelayedStream:
             self._home.loop.watch(end, 0, self._near_ready)
             end.close()
         self._home.streams.discard(self)
+
+
+def _parts(heard: bytes, bytes_per_s: float | None) -> list[bytes]:
+    """What was read, as it leaves a narrow link: little by little. An end is one empty part."""
+    if not bytes_per_s or not heard:
+        return [heard]
+    size = max(1, int(bytes_per_s * _PART_S))
+    return [heard[at : at + size] for at in range(0, len(heard), size)]

@@ -70,8 +70,8 @@ class HeldRequests:
 class _Rule:
     path_end: str
     only: frozenset[str] | None
-    before: Callable[[_Passing], None] | None = None
-    after: Callable[[_Passing], None] | None = None
+    before: Callable[[_Passing], object] | None = None
+    after: Callable[[_Passing], object] | None = None
 
     def concerns(self, passing: _Passing) -> bool:
         path = passing.path.partition("?")[0]
@@ -146,6 +146,19 @@ class RequestGate:
             yield
 
     @contextmanager
+    def lose_requests(self, path_end: str, *, only: str | None = None) -> Iterator[None]:
+        """Lets no such request reach the engine; the connection ends without an answer.
+
+        Blocks: no time. Raises: nothing.
+        """
+
+        def lose(_passing: _Passing) -> None:
+            raise _Hangup
+
+        with self._holds(_Rule(path_end, _those(only), before=lose)):
+            yield
+
+    @contextmanager
     def answer(
         self, path_end: str, answer: RequestAnswer | Mapping[str, object], *, only: str | None = None
     ) -> Iterator[None]:
@@ -178,6 +191,11 @@ class RequestGate:
 
         with self._holds(_Rule(path_end, _those(only), after=put)):
             yield
+
+    def pass_all(self) -> None:
+        """Does nothing more to what comes from now on, also within blocks that go on; what is held stays so."""
+        with self._lock:
+            self._rules = ()
 
     def count(self, path_end: str) -> int:
         """Returns how many such requests have come so far."""
