@@ -116,6 +116,7 @@ def _run(chosen: argparse.Namespace) -> int:
         press(config)
         print("pressed")
         return OK
+    from device.memory import ANEW, start_anew
     from device.service import App, Service
 
     program: App
@@ -127,7 +128,10 @@ def _run(chosen: argparse.Namespace) -> int:
         from device.kiosk.app import Kiosk
 
         program = Kiosk(config)
-    return Service().run(program)
+    status = Service().run(program)
+    if status == ANEW:
+        start_anew()
+    return status
 
 
 def find_config(given: Path | None, app: str) -> Path:

@@ -8,6 +8,7 @@ adapter: they are reached through the registry.
    A program that runs already with this identity does, before a device is touched.
 2. An event that cannot be handled is logged, and the next one is taken.
 3. The end is bounded: what does not close within STOP_S is left to the end of the process.
+4. At rest and above its memory limit, it ends itself and starts anew (`memory`).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from device import registry
 from device.config import MachineConfig
 from device.errors import AlreadyRunning
 from device.link import Link
+from device.memory import ANEW, MemoryWatch
 from device.service import Heart, Service
 from device.trigger.port import Button
 from utdstream import Devices, UTDStreamException
@@ -61,6 +63,8 @@ class DeviceApp(ABC, Generic[EventT]):
         self._link: Link | None = None
         self._service: Service | None = None
         self._stopping = threading.Event()
+        self._memory = MemoryWatch(config.device.memory_limit_mib)
+        self._anew = False
 
     # -- for the service, buttons, callbacks: any thread, never waits
 
@@ -98,6 +102,10 @@ class DeviceApp(ABC, Generic[EventT]):
     def _state_words(self, link: Link | None) -> str:
         """Returns the state in plain words, without what is missing."""
 
+    def _at_rest(self) -> bool:
+        """Returns whether nobody would miss the program for some seconds."""
+        return False
+
     def _adopt(self, devices: Devices) -> Devices:
         """Returns the devices as they are used; opens what else this app needs."""
         return devices
@@ -109,7 +117,7 @@ class DeviceApp(ABC, Generic[EventT]):
     # -- the worker
 
     def run(self, service: Service) -> int:
-        """Works until `stop`. The exit status. Raises: AlreadyRunning."""
+        """Works until `stop`. The exit status, or ANEW. Raises: AlreadyRunning."""
         self._service = service
         service.watch(f"{self.name}'s worker", self._heart.alive)
         try:
@@ -121,7 +129,7 @@ class DeviceApp(ABC, Generic[EventT]):
                 self._turn()
         finally:
             self._close()
-        return 0
+        return ANEW if self._anew else 0
 
     def _turn(self) -> None:
         """Takes one event, or the time limit; looks at the status at least once a second."""
@@ -138,10 +146,18 @@ class DeviceApp(ABC, Generic[EventT]):
             if event is not None:
                 self._handle(event)
             self._show()
+            if self._queue.empty() and self._memory.is_time(at_rest=self._at_rest()):
+                self._start_anew()
         except Exception:  # noqa: BLE001 - the worker's outermost frame: the next press must still ring
             _log.exception("an event could not be handled; %s goes on", self.name)
         finally:
             self._heart.idle()
+
+    def _start_anew(self) -> None:
+        if self._service is not None:
+            self._service.status("starting anew, to give memory back")
+        self._anew = True
+        self._stopping.set()
 
     def _limit(self, seconds: float | None) -> None:
         """Calls `_time_up` after so many seconds, unless another limit is set before; None lifts it."""

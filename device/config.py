@@ -64,6 +64,12 @@ class DeviceSection:
 
     identity: Annotated[str, "the identity under which it calls and is called"]
     name: Annotated[str | None, "the name that people see"] = None
+    memory_limit_mib: Annotated[
+        int,
+        Meta(ge=0, le=65_536),
+        "memory of its own (MiB) above which the program, when at rest, closes everything and starts anew, for "
+        "what the media core has lost for good; a doorbell holds 60 to 150; 0: never",
+    ] = 300
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from dataclasses import replace
 from importlib import util
 from pathlib import Path
 
-from device import registry
+from device import memory, registry
 from device.config import MachineConfig, without_secrets
 from device.link import in_settings, refusal_remedy
 from utdstream import (
@@ -45,6 +45,7 @@ def examine(config: MachineConfig, app: str = "doorbell") -> list[Check]:
         _packages, _files, _door, _sound, _camera, _gpio, _groups, _engine, _sign_in, _home_assistant
     ]  # fmt: skip
     checks = [Check("configuration", OK, str(config.path)), *machine_checks()]
+    checks += memory.examine(config.device.memory_limit_mib)
     if app == "doorbell" and not config.doorbell.callees:
         remedy = 'set [doorbell] callees to a list, like ["house"]'
         checks.append(Check("callees", WARN, "a press calls no one", remedy))

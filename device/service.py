@@ -22,6 +22,7 @@ from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Protocol
 
+from device.memory import ANEW
 from utdstream.one_line import one_line
 from utdstream.service_manager import ServiceManager
 
@@ -36,7 +37,7 @@ class App(Protocol):
     """A program that `Service.run` runs."""
 
     def run(self, service: Service) -> int:
-        """Works until `stop`; the exit status."""
+        """Works until `stop`; the exit status, or ANEW."""
         ...
 
     def stop(self) -> None:
@@ -111,8 +112,12 @@ class Service:
             self._watched[name] = alive
 
     def run(self, app: App) -> int:
-        """Runs an app on the main thread until it ends or is told to; its exit status."""
+        """Runs an app on the main thread until it ends or is told to; its exit status, or ANEW.
+
+        What starts anew is not stopping for the service manager: it is the same process.
+        """
         asked: list[str] = []
+        status: int | None = None
 
         def stop(number: int, _frame: FrameType | None) -> None:
             # On a thread of its own: the one that was interrupted may hold the lock that `app.stop` wants.
@@ -131,9 +136,10 @@ class Service:
         if self._manager.watchdog_s:
             feeder.start()
         try:
-            return app.run(self)
+            status = app.run(self)
+            return status if not asked else max(status, 0)
         finally:
-            if not asked:  # else it is said already, with its reason
+            if not asked and status != ANEW:  # else it is said already, with its reason
                 self._manager.stopping()
             self._over.set()
             for number, handler in before.items():

@@ -235,6 +235,9 @@ class Doorbell(DeviceApp[logic.DoorbellEvent | Numbered]):
 
     # -- what people see
 
+    def _at_rest(self) -> bool:
+        return self.state.phase is DoorbellPhase.REST
+
     def _state_words(self, link: Link | None) -> str:
         phase, rules = self.state.phase, self._rules
         if phase is DoorbellPhase.CALLING:

@@ -192,6 +192,10 @@ class Kiosk(DeviceApp[RoomReport]):
 
     # -- status, end
 
+    def _at_rest(self) -> bool:
+        room = self.room
+        return room is None or not room.remote_participants.value
+
     def _state_words(self, link: Link | None) -> str:
         settings, state = self._config.kiosk, self.state
         if link is not None and link.problem:
