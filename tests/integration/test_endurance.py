@@ -52,8 +52,16 @@ def test_start_when_given_up_at_50_random_points_leaves_nothing(stack: LocalStac
 
 
 @pytest.mark.timeout(400)
-def test_hundred_calls_when_over_leave_the_threads_and_descriptors_of_call_3(stack: LocalStack) -> None:
-    """Either side hangs up in turn; nothing accumulates."""
+def test_hundred_calls_when_over_leave_the_threads_descriptors_and_memory_of_call_10(
+    stack: LocalStack,
+) -> None:
+    """Either side hangs up in turn; nothing accumulates. Both sides are in the one process that is measured.
+
+    A room that is left while the other side publishes costs 500 KiB; left in our order it is some 30 (see
+    `benchmarks/leaks.py`).
+    """
     told = run("hundred_calls.py", stack, 380, calls=100)
-    assert told["after_last"]["threads"] <= told["after_3"]["threads"], told
-    assert told["after_last"]["descriptors"] <= told["after_3"]["descriptors"], told
+    assert told["after_last"]["threads"] <= told["warm"]["threads"], told
+    assert told["after_last"]["descriptors"] <= told["warm"]["descriptors"], told
+    kib_a_call = (told["after_last"]["kib"] - told["warm"]["kib"]) / (100 - 10)
+    assert kib_a_call < 200, told

@@ -47,3 +47,27 @@ def test_sessions_when_over_and_never_disposed_hold_no_thread_and_go_when_they_a
     left = [each for _ in range(3) for each in call_once(door, house)]
     eventually(lambda: set(lane_threads()) <= set(before), lambda: f"threads: {lane_threads()}", REST_S)
     eventually(lambda: gc.collect() >= 0 and not any(each() for each in left), "all sessions went", REST_S)
+
+
+def test_end_when_the_other_side_is_there_leaves_after_its_last_track(people: People) -> None:
+    """On either side: a room that is left while others publish in it costs the core 500 KiB for ever."""
+    door, house = people("door"), people("house")
+    inbox = house.inbox()
+    calling = door.call()
+    calling.start(callee_identity=house.identity)
+    answering = inbox.ringing.wait(timeout=15).accept()
+    calling.wait_for_answer(timeout=15)
+    gone: dict[str, list[str]] = {"caller": [], "callee": []}
+    for side, session in (("caller", calling), ("callee", answering)):
+        eventually(lambda session=session: len(tracks(session)) == 2, f"the {side} knows two tracks", 15)
+        session.events.subscribe(
+            lambda event, side=side: event.name == "track_unpublished" and gone[side].append(event.name)
+        )
+    answering.end()
+    calling.dispose()
+    eventually(lambda: all(len(each) == 2 for each in gone.values()), lambda: f"heard of: {gone}")
+
+
+def tracks(session: UTDCallSession) -> list[object]:
+    """What the others publish."""
+    return [each for person in session.remote_participants.value for each in person.publications]

@@ -7,6 +7,8 @@ Must not know sessions: it tells a `RoomListener`, whose methods never block and
    and the next join of the same identity in the same room waits for that.
 2. A handler does three things: update the snapshot, wake the waits, hand the event on.
 3. Leaving is bounded at each step and works when the room is already gone.
+4. A room that ends for all is left when all have unpublished: the core keeps some 500 KiB for ever of a room that
+   is left while others publish in it (rust-sdks #1378, livekit 1.2.1; unsubscribing is no help).
 """
 
 from __future__ import annotations
@@ -39,6 +41,8 @@ _log = logging.getLogger(__name__)
 
 SIGNAL_TIMEOUT_S = 3.0
 UNPUBLISH_ALL_S = 3.0
+OTHERS_UNPUBLISH_S = 1.0
+"""They hear of the end a moment later. Less than the engine's patience with a room whose call is over."""
 DISCONNECT_S = 5.0
 SETTLE_S = 0.25
 """A room is not left earlier than this after joining it. The core closes its socket without reading what has come,
@@ -64,9 +68,14 @@ class RoomConnection:
         auto_subscribe: bool,
         linger_s: float,
         rejoins: bool = False,
+        ends_for_all: bool = False,
     ) -> None:
-        """`rejoins`: the room is joined again when it ends, so that one that hears nothing may be given up."""
+        """`rejoins`: the room is joined again when it ends, so that one that hears nothing may be given up.
+
+        `ends_for_all`: whoever leaves it ends it, so the others leave it too (rule 4).
+        """
         self._loop = loop
+        self._ends_for_all = ends_for_all
         self._listener = listener
         self._devices = devices
         self._report = report
@@ -223,8 +232,16 @@ class RoomConnection:
         self._close_speaker()
         await bounded(self._publisher.close(unpublish=not self._publisher.reconnecting), UNPUBLISH_ALL_S)
         await self._subscriber.close()
+        await self._others_unpublish(room)
         await self._disconnect(room)
         self._end("CLIENT_INITIATED")
+
+    async def _others_unpublish(self, room: rtc.Room) -> None:
+        """Waits for the last track of the others, if they are leaving too (rule 4)."""
+        if self._ends_for_all and not self._publisher.reconnecting and not self._loop.ending:
+            last = self._end_of_room.ask(self._subscriber.last_track_gone(room), "leaving")
+            if not await bounded(self._loop.spawn(last), OTHERS_UNPUBLISH_S):
+                _log.debug("the room is left while others publish in it: the core keeps some memory of it")
 
     async def _disconnect(self, room: rtc.Room) -> None:
         await asyncio.sleep(self._joined_at + SETTLE_S - self._loop.asyncio_loop.time())

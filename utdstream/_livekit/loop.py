@@ -61,6 +61,8 @@ class LoopThread:
         """Connections to close at interpreter exit; loop thread only."""
         self.joining: set[asyncio.Task[None]] = set()
         """Joins under way, also those nobody waits for any more; loop thread only."""
+        self.ending = False
+        """The interpreter exits: nothing is waited for that only saves memory."""
         self._killer: threading.Timer | None = None
         started = threading.Event()
         self._thread = threading.Thread(
@@ -221,6 +223,7 @@ class LoopThread:
         Exiting with streams open, a join under way or a task half done aborts the process now and then
         (SIGABRT, SIGSEGV); an ordered close never did.
         """
+        self.ending = True
         self._killer = threading.Timer(KILL_AFTER_S, os._exit, (70,))
         self._killer.daemon = True
         self._killer.start()

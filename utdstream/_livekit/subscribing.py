@@ -92,6 +92,7 @@ class Subscriber:
         self._streams: dict[tuple[Consumer, str], Stream] = {}
         self._lingering: dict[str, asyncio.TimerHandle] = {}
         self._asked: set[str] = set()
+        self._one_is_gone = asyncio.Event()
         self.video_frames_received = 0
         self._past_underruns = 0
 
@@ -199,6 +200,14 @@ class Subscriber:
         if timer is not None:
             timer.cancel()
         self._look_elsewhere({sid})
+
+        self._one_is_gone.set()
+
+    async def last_track_gone(self, room: rtc.Room) -> None:
+        """Returns when nobody else in `room` publishes anything; also after `close`."""
+        while any(other.track_publications for other in room.remote_participants.values()):
+            self._one_is_gone.clear()
+            await self._one_is_gone.wait()
 
     def _look_elsewhere(self, gone: set[str]) -> None:
         for consumer in self._consumers:

@@ -86,6 +86,7 @@ class RoomLife:
             auto_subscribe=self._auto_subscribe,
             linger_s=facts.config.video_linger_s,
             rejoins=self._rejoins,
+            ends_for_all=facts.ends_for_all,
         )
         if self._given_up:
             connection.give_up()
