@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test quick test-python test-wheel test-clean-clone test-picamera2 test-systemd test-home-assistant lint format bench fuzz history faults docs
+.PHONY: setup demo test quick test-python test-wheel test-clean-clone test-picamera2 test-systemd test-home-assistant lint format bench fuzz history faults machine docs
 .DEFAULT_GOAL := test
 
 setup:
@@ -65,6 +65,13 @@ history: setup
 # Sixty faults in five phases with three seeds: two hours at most. ARGS="--seed 1 --only /active --json" chooses.
 faults: setup
 	@nice $(BIN)/python tests/faults/matrix.py $(ARGS)
+
+# The long forms: a million spoilt inputs, 100,000 deliveries of rings, all states of caller, callee and engine, ten
+# thousand long sequences in rooms. Most of an hour.
+machine: setup
+	@UTD_MUTATIONS=1000000 UTD_RING_DELIVERIES=100000 UTD_PRODUCT_STATES=1000000 UTD_ROOM_EXAMPLES=5000 \
+		$(BIN)/python -m pytest -s --timeout 14400 tests/integration/test_mutations.py tests/unit/test_ring_model.py \
+		tests/unit/test_call_product.py tests/integration/test_room_machine.py
 
 docs: setup
 	@$(BIN)/python docs/generate.py

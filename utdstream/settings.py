@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from utdstream.errors import InvalidConfig
+from utdstream.one_line import one_line
 from utdstream.secret_file import why
 
 try:
@@ -152,13 +153,24 @@ def read(path: Path, kind: type[_Kind]) -> _Kind:
 def tables(path: Path) -> Mapping[str, object]:
     """The TOML tables in the file at `path`, unchecked. Raises: InvalidConfig."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = path.read_bytes()
     except FileNotFoundError as error:
         raise InvalidConfig(f"{path}: there is no such file") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise InvalidConfig(f"{path}: cannot be read ({why(error)})") from error
+    return tables_in(raw, path)
+
+
+def tables_in(raw: bytes, source: Path) -> Mapping[str, object]:
+    """The TOML tables in these bytes, unchecked; `source` is named in errors. Raises: InvalidConfig."""
+    try:
+        return tomllib.loads(raw.decode("utf-8").replace("\r\n", "\n"))
+    except UnicodeDecodeError as error:
+        raise InvalidConfig(f"{source}: cannot be read ({why(error)})") from error
     except tomllib.TOMLDecodeError as error:
-        raise InvalidConfig(f"{path}: is not TOML: {error}") from error
+        raise InvalidConfig(f"{source}: is not TOML: {one_line(str(error))}") from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, lists in lists in lists
+        raise InvalidConfig(f"{source}: is not TOML that can be read: {one_line(str(error))}") from error
 
 
 def parse(

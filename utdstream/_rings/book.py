@@ -75,13 +75,6 @@ class Live:
     since: float
     tries: int = 0
     confirm_waits: bool = False
-    maybe_answered: bool = False
-    """This device tried to answer it, and may have done so."""
-
-    def over_as(self, reason: CancelReason) -> CancelReason:
-        """Returns why it stopped ringing, as far as this device can tell."""
-        elsewhere = reason in (CancelReason.ANSWERED_ELSEWHERE, CancelReason.REJECTED_ELSEWHERE)
-        return CancelReason.ENDED if self.maybe_answered and elsewhere else reason
 
     def is_overdue(self, now: datetime | None, monotonic: float) -> bool:
         """True when it rings past its end."""
@@ -103,6 +96,9 @@ class RingBook:
         self._live: dict[str, Live] = {}
         self._past: OrderedDict[str, bool] = OrderedDict()  # call id -> it rang
         self._answering: Counter[str] = Counter()  # call id -> answers under way
+        self._maybe_answered: OrderedDict[str, None] = (
+            OrderedDict()
+        )  # ids of calls that this device tried to answer
         self._cancel_hints: OrderedDict[str, int] = OrderedDict()  # call id -> mark of its newest hint
         self.mark = 0
         self.counts: Counter[str] = Counter()
@@ -131,16 +127,20 @@ class RingBook:
         return Todo.NOTHING
 
     def _take_cancel(self, call_id: str) -> Todo:
-        self.mark += 1
-        self._cancel_hints[call_id] = self.mark
-        self._cancel_hints.move_to_end(call_id)
-        if len(self._cancel_hints) > MAX_LIVE:
-            self._cancel_hints.popitem(last=False)
+        self._doubt(call_id)
         live = self._live.get(call_id)
         if live is None:
             return self._drop("stray_cancels")
         # What asks about it or answers it now looks at the hints afterwards.
         return Todo.CONFIRM if self.confirm_later(call_id) else Todo.NOTHING
+
+    def _doubt(self, call_id: str) -> None:
+        """Makes what the engine was asked before this moment too old to ring on."""
+        self.mark += 1
+        self._cancel_hints[call_id] = self.mark
+        self._cancel_hints.move_to_end(call_id)
+        if len(self._cancel_hints) > MAX_LIVE:
+            self._cancel_hints.popitem(last=False)
 
     def pending(self, call_id: str) -> Live | None:
         """Returns the call, while the engine has not confirmed it."""
@@ -196,11 +196,13 @@ class RingBook:
     def answer_ended(self, call_id: str, how: OwnAnswer) -> Todo:
         """Puts the call away, or lets it ring (again) until the engine was asked."""
         self._answering[call_id] -= 1
-        live = self._live.get(call_id)
+        self._doubt(call_id)
         if how is OwnAnswer.TAKEN:
             self._put_away(call_id, rang=True)
-        elif live is not None and how is OwnAnswer.UNKNOWN:
-            live.maybe_answered = True
+        elif how is OwnAnswer.UNKNOWN:
+            self._maybe_answered[call_id] = None
+            if len(self._maybe_answered) > MAX_LIVE:
+                self._maybe_answered.popitem(last=False)
         if self._answering[call_id] > 0:
             return Todo.NOTHING
         del self._answering[call_id]
@@ -229,14 +231,15 @@ class RingBook:
             return Todo.CONFIRM
         return Todo.NOTHING
 
-    def cancel(self, call_id: str) -> Live | None:
-        """Returns the call that stops ringing, None when it does not ring (any more, or here)."""
+    def cancel(self, call_id: str, reason: CancelReason) -> tuple[UTDCall, CancelReason] | None:
+        """Returns the call that stops ringing, and why; None when it does not ring (any more, or here)."""
         live = self._ringing(call_id)
         if live is None:
             return None
         self._put_away(call_id, rang=True)
         self.counts["cancelled"] += 1
-        return live
+        is_answered = reason in (CancelReason.ANSWERED_ELSEWHERE, CancelReason.REJECTED_ELSEWHERE)
+        return live.call, CancelReason.ENDED if is_answered and call_id in self._maybe_answered else reason
 
     def _put_away(self, call_id: str, *, rang: bool) -> None:
         self._live.pop(call_id, None)

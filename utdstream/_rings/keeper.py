@@ -224,9 +224,9 @@ class RingKeeper:
 
     def _cancel(self, call_id: str, reason: CancelReason) -> None:
         with self._lock:
-            over = None if self._closed else self._book.cancel(call_id)
+            over = None if self._closed else self._book.cancel(call_id, reason)
             if over is not None:
-                self._on_cancel(over.call, over.over_as(reason))
+                self._on_cancel(*over)
 
     def _poll_and_plan(self) -> None:
         try:

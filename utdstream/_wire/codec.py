@@ -77,14 +77,19 @@ def mapping(value: object) -> JsonObject | None:
 
 
 def time(value: object) -> datetime | None:
-    """Returns an ISO-8601 time, or None; a time without a zone is UTC."""
+    """Returns an ISO-8601 time in UTC, or None; without a zone it is UTC, one past the calendar is its end."""
     if not isinstance(value, str):
         return None
     try:
         moment = datetime.fromisoformat(value.replace("Z", "+00:00"))
     except ValueError:
         return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+    if moment.tzinfo is None:
+        return moment.replace(tzinfo=timezone.utc)
+    try:
+        return moment.astimezone(timezone.utc)
+    except OverflowError:
+        return (datetime.min if moment.year == 1 else datetime.max).replace(tzinfo=timezone.utc)
 
 
 def iso(moment: datetime) -> str:
