@@ -66,12 +66,13 @@ history: setup
 faults: setup
 	@nice $(BIN)/python tests/faults/matrix.py $(ARGS)
 
-# The long forms: a million spoilt inputs, 100,000 deliveries of rings, all states of caller, callee and engine, ten
-# thousand long sequences in rooms. Most of an hour.
+# The long forms: a million spoilt inputs, a million calls of eight threads, 100,000 deliveries of rings, all states of
+# caller, callee and engine, ten thousand long sequences in rooms. Two hours.
 machine: setup
 	@UTD_MUTATIONS=1000000 UTD_RING_DELIVERIES=100000 UTD_PRODUCT_STATES=1000000 UTD_ROOM_EXAMPLES=5000 \
+		UTD_RANDOM_CALLS=1000000 UTD_CALLBACK_STRIDE=1 \
 		$(BIN)/python -m pytest -s --timeout 14400 tests/integration/test_mutations.py tests/unit/test_ring_model.py \
-		tests/unit/test_call_product.py tests/integration/test_room_machine.py
+		tests/unit/test_call_product.py tests/integration/test_room_machine.py tests/integration/test_every_method.py
 
 docs: setup
 	@$(BIN)/python docs/generate.py
