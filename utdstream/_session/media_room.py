@@ -128,8 +128,11 @@ class MediaRoom:
     def come_later(self, publish: Mapping[str, bool]) -> None:
         """Has a room joined that cannot be joined yet, by `rejoin`, which meets these wishes then.
 
-        Does not block. Raises: SessionClosed when disposed.
+        Blocks: while the media core loads, the first time. Raises: SessionClosed when disposed.
         """
+        from utdstream._livekit.loop import loop_thread
+
+        self._loop = loop_thread()  # wishes are looked at there
         with self.facts.lock:
             if self._disposed:
                 raise SessionClosed("connect: the room was disposed; make a new one")
