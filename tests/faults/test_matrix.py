@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from known import KNOWN
-from matrix import KNOWN_TO_FAIL, LATE, PASS, SEEDS, SIXTY, Cell, Ground, cells, ground, run
+from matrix import KNOWN_TO_FAIL, LATE, NOT_APPLICABLE, PASS, SEEDS, SIXTY, Cell, Ground, cells, ground, run
 from phases import PHASES
 
 EVERY = 3
@@ -30,14 +30,28 @@ def shared(programs: None) -> Iterator[Ground]:
         yield made
 
 
+@pytest.fixture
+def well(shared: Ground) -> Ground:
+    """The same, with a new stack where the cell before broke the old one."""
+    shared.faults()
+    return shared
+
+
+@pytest.fixture(autouse=True)
+def no_leaked_threads(well: Ground, no_leaked_threads: None) -> None:
+    """The threads of the stack are no test's: it is there before they are counted."""
+
+
 @pytest.mark.integration
 @pytest.mark.parametrize("cell", sample(), ids=lambda cell: cell.name)
 def test_call_when_a_fault_strikes_ends_alike_for_both_ends_and_the_engine(
     cell: Cell, shared: Ground
 ) -> None:
-    """Nobody hangs, nobody is told an untyped error; whether it is within 5 s is for `make faults` to say."""
+    """Nobody hangs, nobody is told an untyped error. Whether it is within 5 s is for `make faults` to say, and
+    whether the fault found anything to meet: one that lasts a moment may find nothing under way.
+    """
     outcome = run(cell, shared)
-    assert outcome.result in (PASS, LATE, KNOWN_TO_FAIL), outcome.why
+    assert outcome.result in (PASS, LATE, KNOWN_TO_FAIL, NOT_APPLICABLE), outcome.why
 
 
 def test_matrix_when_counted_has_sixty_faults_five_phases_and_three_seeds() -> None:
