@@ -70,10 +70,11 @@ def survival_run() -> str:
     said = ", ".join(f"{counts[result]} {word}" for result, word in words.items() if counts[result])
     seeds = sorted({int(str(row["seed"])) for row in rows})
     when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
-    return (
-        f"Run on {when} at {', '.join(commits)}, with the seeds {', '.join(map(str, seeds))}: "
-        f"of {len(rows)} cells {said}.\n"
-    )
+    return f"Run on {when} at {', '.join(commits)}, with {_seeds(seeds)}: of {len(rows)} cells {said}.\n"
+
+
+def _seeds(seeds: list[int]) -> str:
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
 
 
 def survival_reasons() -> str:

@@ -17,6 +17,7 @@ from scene import CALL_S, PATIENCE_S, Scene, Side
 
 from utdstream import UTDCallStatus
 from utdstream._wire import routes
+from utdstream.engine.stack.supervisor import StackError
 
 PROGRAM = Path(__file__).with_name("device_process.py")
 S = UTDCallStatus
@@ -39,7 +40,11 @@ class Device:
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
         self.order(app_id=stack.app_id, app_key=stack.app_key, base_url=stack.base_url, identity=identity)
-        self.until("ready")
+        try:
+            self.until("ready")
+        except Failed as error:  # the machine has too much other work
+            self.close()
+            raise StackError(str(error)) from error
 
     def order(self, **what: object) -> None:
         """Says something to it."""

@@ -152,8 +152,15 @@ def run(cell: Cell, ground: Ground) -> Outcome:
     began = time.monotonic()
     try:
         _judge(cell, ground, outcome)
+    except StackError as error:  # the machine has too much other work: that says nothing of the cell
+        outcome.result, outcome.why = (
+            NOT_RUN,
+            f"a part of the stack did not start: {str(error).partition(';')[0]}",
+        )
+        return outcome
     except Exception as error:  # noqa: BLE001 - a cell that breaks in another way has failed too
-        outcome.result = FAIL
+        was_struck = fault.course is not None or "met" in outcome.figures
+        outcome.result = FAIL if was_struck else NOT_RUN
         outcome.why = str(error) if isinstance(error, Failed) else f"{type(error).__name__}: {error}"
         if not isinstance(error, Failed):
             traceback.print_exc()
@@ -232,7 +239,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ", ".join(f"{count} {result}" for result, count in counts.most_common())
         + (f", {unrun} not run" if unrun else "")
     )
-    return 1 if counts[FAIL] or counts[LATE] or unrun else 0
+    return 1 if counts[FAIL] or counts[LATE] or counts[NOT_RUN] or unrun else 0
 
 
 def _run_all(chosen: Sequence[Cell], options: argparse.Namespace) -> list[Outcome]:

@@ -131,7 +131,7 @@ class Microphone(ToneMicrophone, Breakable):
         self.check("the microphone")
 
         def take(frame: PcmFrame) -> None:
-            for _ in range({"silent": 0, "burst": 20}.get(self.how, 1)):
+            for _ in range({"silent": 0, "burst": 5}.get(self.how, 1)):
                 sink(frame)
 
         super().start(take)
