@@ -21,6 +21,10 @@ from utdstream.testing import LocalStack
 pytestmark = pytest.mark.integration
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "examples"
+FROM_ENVIRONMENT = sorted(
+    path.name for path in EXAMPLES.glob("*.py") if "from_environment" in path.read_text()
+)
+"""The programs that are told their engine; the others start one of their own."""
 PATIENCE_S = 40
 
 
@@ -71,7 +75,7 @@ def encrypted(stack: LocalStack, authority: Authority) -> Iterator[str]:
         yield f"https://localhost:{door.port}"
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.py")))
+@pytest.mark.parametrize("name", FROM_ENVIRONMENT)
 def test_program_when_what_it_is_given_is_wrong_ends_with_one_sentence(
     stack: LocalStack, encrypted: str, tmp_path: Path, name: str
 ) -> None:
