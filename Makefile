@@ -70,9 +70,9 @@ faults: setup
 # caller, callee and engine, ten thousand long sequences in rooms. Two hours.
 machine: setup
 	@UTD_MUTATIONS=1000000 UTD_RING_DELIVERIES=100000 UTD_PRODUCT_STATES=1000000 UTD_ROOM_EXAMPLES=5000 \
-		UTD_RANDOM_CALLS=1000000 UTD_CALLBACK_STRIDE=1 \
+		UTD_RANDOM_CALLS=1000000 UTD_CALLBACK_STRIDE=1 UTD_STORM_DELIVERIES=1000 \
 		$(BIN)/python -m pytest -s --timeout 14400 tests/integration/test_mutations.py tests/unit/test_ring_model.py \
-		tests/unit/test_call_product.py tests/integration/test_room_machine.py tests/integration/test_every_method.py
+		tests/unit/test_call_product.py tests/integration/test_room_machine.py tests/integration/test_every_method.py tests/integration/test_ring_storm.py
 
 docs: setup
 	@$(BIN)/python docs/generate.py

@@ -4,7 +4,8 @@ Owns: `World`, one seeded run, and its oracle. Nothing waits: an hour takes a se
 are replaced; what it decides is its own. Questions to the engine take time, in which messages go on to arrive.
 
 The oracle, for each call:
-1. It rings at most once, and only if the engine had it unanswered when it was asked, and no end was heard since.
+1. It rings at most once, and only if the engine had it unanswered when it was asked, no end was heard since, and
+   this device has not answered it.
 2. It rings, if it was unanswered for `FOUND_WITHIN_S` in which the device ran and the engine could be asked.
 3. What rang and ended elsewhere is told once, with the reason; what this device answered is not, nor what rings.
 """
@@ -193,7 +194,8 @@ class World:
         self.time.at(now_s + after_s, lambda: self.end(call_id, end))
         self.time.at(now_s + RING_S, lambda: self.end(call_id, "ring_timeout"))
         if self.random.random() < 0.3:
-            self.time.at(now_s + self.random.uniform(0, 15), lambda: self._answer(call_id))
+            after_s = self.random.choice((0.5, 15.0)) * self.random.random()  # also before it can have rung
+            self.time.at(now_s + after_s, lambda: self._answer(call_id))
         self._next_call()
 
     def _ring_again(self, call_id: str) -> None:
@@ -330,6 +332,8 @@ class World:
             self.faults.append(f"{call.call_id} rings, and was over when the engine was asked")
         if fate.heard_over_at is not None and fate.heard_over_at <= now_s:
             self.faults.append(f"{call.call_id} rings, and its end was heard")
+        if fate.answered_here:
+            self.faults.append(f"{call.call_id} rings, and this device had answered it")
         fate.rang_at = now_s
 
     def _told(self, call: UTDCall, reason: CancelReason) -> None:
