@@ -290,10 +290,10 @@ def test_device_when_the_engine_is_killed_in_the_middle_is_paired_once(
         paired = pair_in(
             tmp_path, offer.code, base_url=between.url, timeout=90
         )  # the engine starts meanwhile
+        sign_in(paired)
     assert killed
     assert owner.keys_of(f"killed-{when}") == [paired.key_id]
     assert owner.row(offer)["state"] == "used"
-    sign_in(paired)
 
 
 # --- somebody else on the line
