@@ -24,6 +24,7 @@ class MediaServer:
     def __init__(self) -> None:
         self.is_open = True
         self.sends = True
+        self.sends_key_frames = True
         self.packets = 0
         self._ear = socket.create_server(("127.0.0.1", 0))
         self.url = f"ws://127.0.0.1:{self._ear.getsockname()[1]}"
@@ -50,7 +51,16 @@ class MediaServer:
         now = time.time()
         figures.candidate_pair.rtc.timestamp = int(now * 1e6)
         pair.last_packet_received_timestamp = now * 1e3 - (0 if self.sends else 60_000)
-        return rtc.RtcStats(publisher_stats=[figures], subscriber_stats=[])
+        return rtc.RtcStats(publisher_stats=[figures, self._picture()], subscriber_stats=[])
+
+    def _picture(self) -> stats_pb2.RtcStats:
+        figures = stats_pb2.RtcStats()
+        figures.inbound_rtp.stream.kind = "video"
+        figures.inbound_rtp.stream.ssrc = 1
+        figures.inbound_rtp.received.packets_received = self.packets
+        if self.sends_key_frames:
+            figures.inbound_rtp.inbound.frames_decoded = self.packets
+        return figures
 
     def close(self) -> None:
         self._ear.shutdown(socket.SHUT_RDWR)
@@ -64,6 +74,7 @@ class Watched:
     def __init__(self, server: MediaServer, *, rejoins: bool) -> None:
         self.told: list[bool] = []
         self.given_up = 0
+        self.refreshed = 0
         self._loop = loop_thread()
         self.watch = LinkWatch(
             self._loop,
@@ -71,9 +82,13 @@ class Watched:
             others=lambda silent: None,
             publishes=lambda: True,
             expects_media=lambda: False,
+            refresh=self._refresh,
             give_up=self._give_up if rejoins else None,
         )
         self.do(lambda: self.watch.start(server, server.url))  # type: ignore[arg-type]  # what it needs of a room
+
+    def _refresh(self) -> None:
+        self.refreshed += 1
 
     def _give_up(self) -> None:
         self.given_up += 1
@@ -94,7 +109,16 @@ def server() -> Iterator[MediaServer]:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A tenth of all times."""
-    for name in ("LOOK_S", "QUICK_S", "JUST_NOW_S", "FLOWING_S", "FEEDBACK_S", "BLOCKED_S", "MENDS_ITSELF_S"):
+    for name in (
+        "LOOK_S",
+        "QUICK_S",
+        "JUST_NOW_S",
+        "FLOWING_S",
+        "FEEDBACK_S",
+        "BLOCKED_S",
+        "MENDS_ITSELF_S",
+        "REFRESH_S",
+    ):
         monkeypatch.setattr(link, name, getattr(link, name) / 10)
 
 
@@ -160,6 +184,18 @@ def test_link_when_the_session_does_not_join_again_is_never_given_up(server: Med
     server.sends = True
     eventually(lambda: plain.told == [False, True], "the end of it is told")
     plain.do(plain.watch.stop)
+
+
+def test_picture_when_it_waits_for_a_key_frame_is_begun_anew_three_times_at_most(
+    watched: Watched, server: MediaServer
+) -> None:
+    """Some cannot be decoded here at all."""
+    assert watched.refreshed == 0
+    server.sends_key_frames = False
+    eventually(lambda: watched.refreshed == link.REFRESHES, "key frames are asked for")
+    before = server.packets
+    eventually(lambda: server.packets > before + 500, "it looks on")
+    assert watched.refreshed == link.REFRESHES
 
 
 def test_knock_when_a_frozen_process_accepts_and_says_nothing_is_not_answered() -> None:

@@ -85,6 +85,17 @@ def test_rejoin_when_the_room_ended_for_good_does_not_begin(lost: Lost, reason: 
     assert lost.attempts == 0
 
 
+def test_rejoin_when_the_connection_that_was_given_up_took_the_identity_begins_anew_once(lost: Lost) -> None:
+    """The core may bring it back in the same moment; a second time it is another device."""
+    assert lost.rejoin.begins("CONNECTION_TIMEOUT")
+    eventually(lambda: not lost.rejoin.is_under_way, "it is joined")
+    assert lost.rejoin.begins("DUPLICATE_IDENTITY")
+    eventually(lambda: not lost.rejoin.is_under_way, "it is joined again")
+    assert not lost.rejoin.begins("DUPLICATE_IDENTITY")
+    lost.work_is_done()
+    assert lost.attempts == 2
+
+
 def test_rejoin_when_it_is_not_wanted_any_more_tries_no_more(lost: Lost) -> None:
     """Left between two attempts: nothing is joined, nothing is told."""
 

@@ -70,3 +70,11 @@ def test_others_when_no_media_of_theirs_comes_are_silent_though_packets_do() -> 
     assert ear.others_silent_s(6.0) == 4.0
     ear.excuse_others(6.0)
     assert ear.others_silent_s(7.0) == 1.0
+
+
+def test_picture_when_its_packets_come_and_none_is_made_of_them_is_stuck() -> None:
+    """It waits for a key frame; without packets it only pauses."""
+    ear = Hearing(0.0)
+    for now, packets, pictures in ((1.0, 10, 10), (2.0, 20, 20), (3.0, 20, 20), (4.0, 30, 20)):
+        ear.take(Figures(packets, 3, packets, 0.0, {7: (packets, pictures)}), now)
+        assert ear.is_picture_stuck == (now == 4.0)

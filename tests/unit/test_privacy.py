@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from imports import modules
 
-OF_OTHERS = {"argparse._SubParsersAction", "os._exit"}
-"""Names of the standard library that have no public twin."""
+OF_OTHERS = {"argparse._SubParsersAction", "os._exit", "publication._ffi_handle"}
+"""Names of the standard library, and of the media core, that have no public twin."""
 
 
 def foreign(source: str) -> Iterator[str]:

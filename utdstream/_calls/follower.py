@@ -43,7 +43,7 @@ ACTIVE_POLL_S = 10.0
 JOINING_POLL_S = 0.4
 """While the caller's room is being joined it tells nothing: a slow machine would miss that it rings."""
 SILENT_ENGINE_S = 180.0
-"""Longer than the engine waits for a party that is away (`rules.calls.AWAY_S`): a cut ends on both sides alike."""
+"""Longer than the engine waits for a party that is away (`call_away_s`): a cut ends on both sides alike."""
 _IN_THE_ROOM = (ConnectionState.CONNECTED, ConnectionState.RECONNECTING)
 
 

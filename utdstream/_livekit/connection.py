@@ -104,6 +104,7 @@ class RoomConnection:
             others=listener.on_silence,
             publishes=self._publishes,
             expects_media=lambda: self._subscriber.expects_media,
+            refresh=self._subscriber.refresh_pictures,
             give_up=self._drop if rejoins else None,
         )
         self._listening: Listening | None = None

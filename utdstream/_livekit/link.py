@@ -19,8 +19,8 @@ import contextlib
 import ipaddress
 import logging
 import socket
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from livekit import rtc
@@ -46,6 +46,11 @@ MENDS_ITSELF_S = 4.0
 AGAIN_S = 0.1
 """Between two knocks at a door that was closed, or has just opened."""
 PEER_SILENT_S = 4.0
+STUCK = 3
+"""So many packets of a video track between two looks, and no picture of them: it waits for a key frame."""
+REFRESH_S = 2.5
+REFRESHES = 3
+"""So often, and so many times, a key frame is asked for: of some pictures nothing can be made here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +63,15 @@ class Figures:
     """Packets of the tracks that are received."""
     age_s: float
     """How long ago the newest packet came."""
+    pictures: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    """Of each video track that is received (by SSRC): its packets, and the pictures that were made of them."""
 
 
 def figures(stats: rtc.RtcStats) -> Figures:
     """Reads the core's figures, of both lists: with one peer connection everything is in the publisher's."""
     packets = checks = media = 0
     age_s = 0.0
+    pictures: dict[int, tuple[int, int]] = {}
     for entry in (*stats.publisher_stats, *stats.subscriber_stats):
         kind = entry.WhichOneof("stats")
         if kind == "candidate_pair" and entry.candidate_pair.candidate_pair.nominated:
@@ -72,8 +80,11 @@ def figures(stats: rtc.RtcStats) -> Figures:
             checks += pair.requests_received + pair.responses_received
             age_s = entry.candidate_pair.rtc.timestamp / 1e6 - pair.last_packet_received_timestamp / 1e3
         elif kind == "inbound_rtp":
-            media += entry.inbound_rtp.received.packets_received
-    return Figures(packets, checks, media, max(0.0, age_s))
+            flow = entry.inbound_rtp
+            media += flow.received.packets_received
+            if flow.stream.kind == "video":
+                pictures[flow.stream.ssrc] = (flow.received.packets_received, flow.inbound.frames_decoded)
+    return Figures(packets, checks, media, max(0.0, age_s), pictures)
 
 
 class Hearing:
@@ -84,12 +95,19 @@ class Hearing:
         self._heard_at = now
         self._media_at = now
         self._is_flowing = False
+        self.is_picture_stuck = False
+        """Packets of a picture came between the last two looks, and no picture was made of them."""
 
     def take(self, heard: Figures, now: float) -> None:
         """Takes the figures of now. They begin at nothing when the core begins a session anew: no packet came."""
         last, self._last = self._last, heard
         if last is None:
             return
+        self.is_picture_stuck = any(
+            packets - before[0] >= STUCK and pictures == before[1]
+            for ssrc, (packets, pictures) in heard.pictures.items()
+            if (before := last.pictures.get(ssrc)) is not None
+        )
         if heard.checks > last.checks:
             self._heard_at = now
         if heard.packets > last.packets:
@@ -170,7 +188,8 @@ class LinkWatch:
     """Watches one connection from `start` to `stop`.
 
     `tell(heard)` is called when the link is lost (False) and when it is there again (True); `give_up` when the
-    connection will not hear it soon (None: it is left alone); `others(silent)` when they fall silent, and speak.
+    connection will not hear it soon (None: it is left alone); `others(silent)` when they fall silent, and speak;
+    `refresh` when a picture waits for a key frame.
     """
 
     def __init__(
@@ -181,6 +200,7 @@ class LinkWatch:
         others: Callable[[bool], None],
         publishes: Callable[[], bool],
         expects_media: Callable[[], bool],
+        refresh: Callable[[], None],
         give_up: Callable[[], None] | None,
     ) -> None:
         self._loop = loop
@@ -188,10 +208,13 @@ class LinkWatch:
         self._others = others
         self._publishes = publishes
         self._expects_media = expects_media
+        self._refresh = refresh
         self._give_up = give_up
         self._is_lost = False
         self._are_silent = False
         self._was_open = False
+        self._refreshed_at = float("-inf")
+        self._refreshes = 0
         self._task: asyncio.Task[None] | None = None
         self._core_reconnects = False
         """The core itself has noticed, and tells the end of it too."""
@@ -252,7 +275,18 @@ class LinkWatch:
             if not self._core_reconnects:
                 self._tell(heard)
 
+    def _look_at_pictures(self, hearing: Hearing) -> None:
+        """Has a key frame asked for, when a picture waits for one: the core would wait for 3 s first."""
+        now = self._now()
+        if not hearing.is_picture_stuck:
+            self._refreshes = 0
+        elif self._refreshes < REFRESHES and now - self._refreshed_at > REFRESH_S:
+            self._refreshes += 1
+            self._refreshed_at = now
+            self._refresh()
+
     def _listen_for_others(self, hearing: Hearing) -> None:
+        self._look_at_pictures(hearing)
         if not self._expects_media():
             hearing.excuse_others(self._now())
         silent = hearing.others_silent_s(self._now()) >= PEER_SILENT_S

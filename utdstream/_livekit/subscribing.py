@@ -16,11 +16,16 @@ import time
 from collections.abc import Callable
 
 from livekit import rtc
+from livekit.rtc._ffi_client import FfiClient
+from livekit.rtc._proto import ffi_pb2
 
 from utdstream._livekit.loop import LoopThread
 from utdstream._livekit.playout import Mixer
 from utdstream._livekit.streams import STREAM_CLOSE_S, Stream, open_audio, open_video
 from utdstream.media import PcmFormat, RawFrame
+
+PAUSE_S = 0.15
+"""The media server joins what it is told within 0.1 s into one, and off and on is nothing."""
 
 
 class AudioConsumer:
@@ -78,6 +83,14 @@ class VideoConsumer:
 Consumer = AudioConsumer | VideoConsumer
 
 
+def send_picture(publication: rtc.RemoteTrackPublication, *, enabled: bool) -> None:
+    """Has the media server send this picture, or not. livekit 1.2.1 has no method for it, only the request."""
+    request = ffi_pb2.FfiRequest()
+    request.enable_remote_track_publication.track_publication_handle = publication._ffi_handle.handle
+    request.enable_remote_track_publication.enabled = enabled
+    FfiClient.instance.request(request)
+
+
 class Subscriber:
     """All subscriptions of one connection. Loop thread."""
 
@@ -109,6 +122,25 @@ class Subscriber:
             for participant in self._room.remote_participants.values()
             for publication in participant.track_publications.values()
         )
+
+    def refresh_pictures(self) -> None:
+        """Has the media server begin the pictures that are watched here anew, each with a key frame."""
+        for publication in self._pictures():
+            send_picture(publication, enabled=False)
+        self._loop.asyncio_loop.call_later(PAUSE_S, self._go_on_with_pictures)
+
+    def _go_on_with_pictures(self) -> None:
+        for publication in self._pictures():
+            send_picture(publication, enabled=True)
+
+    def _pictures(self) -> list[rtc.RemoteTrackPublication]:
+        people = self._room.remote_participants.values() if self._room is not None else ()
+        return [
+            publication
+            for participant in people
+            for publication in participant.track_publications.values()
+            if publication.kind == rtc.TrackKind.KIND_VIDEO and publication.subscribed
+        ]
 
     @property
     def underruns(self) -> int:

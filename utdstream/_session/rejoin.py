@@ -36,6 +36,8 @@ REASONS = frozenset(
     }
 )
 """LiveKit's reasons that may pass; not another device with our identity, removal, or a deleted room."""
+TAKEN, OWN_S = "DUPLICATE_IDENTITY", 30.0
+"""So soon after a loss it was no other device: the core brought the connection back that was given up."""
 BETWEEN_ATTEMPTS = Backoff(first_s=0.1, most_s=2.0)
 """The first attempt comes within 0.1 s: most losses are short. What returns later is found within 2 s."""
 ATTEMPT_S = 20.0
@@ -67,6 +69,7 @@ class Rejoin:
         self._gave_up = gave_up
         self._reasons = reasons
         # Both only grow: a room that is lost again, before the lane has noted that it was joined, stays lost.
+        self._lost_at = float("-inf")
         self._losses = 0
         self._settled = 0
 
@@ -77,11 +80,21 @@ class Rejoin:
 
     def begins(self, reason: str) -> bool:
         """Hears why a room that was joined has ended; returns whether it is joined again. Does not block."""
-        if reason not in self._reasons or not self._is_wanted():
+        if not self._may_pass(reason) or not self._is_wanted():
             return False
         self._losses += 1
         self._later(0, self._losses, time.monotonic())
         return True
+
+    def _may_pass(self, reason: str) -> bool:
+        now = time.monotonic()
+        if reason == TAKEN:
+            is_own, self._lost_at = now - self._lost_at < OWN_S, float("-inf")  # once a loss
+            return is_own
+        if reason in self._reasons:
+            self._lost_at = now
+            return True
+        return False
 
     def _later(self, attempt: int, loss: int, lost_at: float) -> None:
         pause_s = BETWEEN_ATTEMPTS.pause_s(attempt)
