@@ -144,6 +144,10 @@ class SdkHouse(SdkParty):
         incoming: IncomingCall = self._inbox.ringing.wait(timeout=PATIENCE_S)
         if self.ending == "rejected":
             incoming.reject()
+        if self.ending == "cancelled":
+            with self.client.call_session(UTDStreamType.VIDEO_CALL) as ringing:
+                ringing.ringing(incoming.call_id)
+                ringing.status.wait_for(UTDCallStatus.ENDED, timeout=PATIENCE_S)
         if self.ending in ("rejected", "missed", "cancelled"):
             return
         session = incoming.accept()

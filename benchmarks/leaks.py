@@ -9,6 +9,10 @@ asyncio program that does the same: `raw` leaves as livekit's examples do, `raw 
 threads and descriptors +0; memory at most 32 KiB a call and side. `deleted` and `removed` have no bar for memory:
 what the core loses of a room that the media server ends without a word cannot be had back (the raw arm shows how
 much).
+
+Measured over 60 calls on two shared cores beside other work (loads of 20): a caller that hangs up 34 KiB a call,
+its callee 26; `raw` 595 on the side that leaves first, `raw each` 643, `raw all unpublish` 39 and 48. The first
+calls after the warm-up are a part of each; threads and descriptors +0.
 """
 
 from __future__ import annotations
