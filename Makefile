@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .PHONY: setup demo test quick test-python test-wheel test-clean-clone test-picamera2 test-systemd test-home-assistant lint format bench fuzz history faults machine docs
+.PHONY: setup demo test quick test-python test-wheel test-clean-clone test-picamera2 test-systemd test-home-assistant lint format bench fuzz history faults toggles interrupts docs
 .DEFAULT_GOAL := test
 
 setup:
@@ -73,6 +74,13 @@ machine: setup
 		UTD_RANDOM_CALLS=1000000 UTD_CALLBACK_STRIDE=1 UTD_STORM_DELIVERIES=1000 \
 		$(BIN)/python -m pytest -s --timeout 14400 tests/integration/test_mutations.py tests/unit/test_ring_model.py \
 		tests/unit/test_call_product.py tests/integration/test_room_machine.py tests/integration/test_every_method.py tests/integration/test_ring_storm.py
+
+# 500 mutes and unmutes while the link is cut for 1 to 30 s (root needed), and 2,000 interrupts of each operation.
+toggles: setup
+	@$(BIN)/python -m benchmarks.toggles
+
+interrupts: setup
+	@$(BIN)/python -m benchmarks.interrupts
 
 docs: setup
 	@$(BIN)/python docs/generate.py

@@ -1,0 +1,309 @@
+"""Exceptions thrown into the program's thread at random moments of its operations: what comes out, what is left?
+
+    python -m benchmarks.interrupts [--each 2000] [--seed 1] [--only start,accept] [--json]
+
+For each operation so many times: Ctrl-C, an exception thrown into the thread (PyThreadState_SetAsyncExc), or a
+signal whose handler disposes, at a moment drawn between its beginning and its usual end. The exception that was
+thrown has to come out (SessionClosed, or the result, when a handler disposed), and 2 s later nothing rings, nobody
+is joined, no seat is taken, nothing listens. `make interrupts` runs it: an hour and a half on two quiet cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import random
+import signal
+import statistics
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from utdstream import ConnectionState, Devices, UTDStreamClient, UTDStreamException, UTDStreamType
+from utdstream.synthetic import ToneMicrophone
+from utdstream.testing import LocalStack
+
+TESTS = Path(__file__).parents[1] / "tests"
+WITHIN_S = 2.0
+PATIENCE_S = 20.0
+LAST_S = 2.0
+HOWS = ("ctrl-c", "thrown", "disposed")
+
+
+class Thrown(BaseException):
+    """What is thrown into the thread."""
+
+
+@dataclass
+class Operation:
+    """One operation: what it needs before, what it is, and whether all is gone afterwards."""
+
+    prepare: Callable[[], tuple[Callable[[], object], Any]]
+    """Returns the call, and what a handler disposes."""
+    is_gone: Callable[[], bool]
+    tidy: Callable[[], object] = lambda: None
+
+
+@dataclass
+class Outcome:
+    """What came of the interrupts of one operation."""
+
+    interrupts: int = 0
+    missed: int = 0
+    """The operation was over before."""
+    other: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+    slowest_s: float = 0.0
+
+
+class Interrupter:
+    """Does one thing to the main thread, at a moment."""
+
+    def __init__(self) -> None:
+        self._main = threading.main_thread().ident
+        assert self._main is not None
+        self._dispose: Callable[[], object] = lambda: None
+        signal.signal(signal.SIGUSR1, lambda number, frame: self._dispose())
+
+    def run(self, call: Callable[[], object], delay_s: float, how: str, dispose: Callable[[], object]) -> Any:
+        """Returns what came out of `call()`: a result, or the exception; and whether it was still under way."""
+        self._dispose = dispose
+        fired = threading.Event()
+        over: list[bool] = []
+        was_over: list[bool] = []
+
+        begun = threading.Event()
+
+        def fire() -> None:
+            begun.wait()
+            time.sleep(delay_s)
+            was_over.append(bool(over))
+            assert self._main is not None
+            if how == "thrown":
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                    ctypes.c_ulong(self._main), ctypes.py_object(Thrown)
+                )
+            else:
+                signal.pthread_kill(self._main, signal.SIGINT if how == "ctrl-c" else signal.SIGUSR1)
+            fired.set()
+
+        came: object = None
+        threading.Thread(target=fire, daemon=True).start()
+        try:
+            try:
+                begun.set()
+                came = call()
+            finally:
+                over.append(True)
+                while not fired.is_set():  # what comes late comes here
+                    time.sleep(0.001)
+                time.sleep(0.002)
+        except (Thrown, KeyboardInterrupt, UTDStreamException) as error:
+            came = error
+        return came, not was_over[0]
+
+
+def operations(stack: LocalStack, people: Any) -> dict[str, Operation]:
+    """Every operation that is interrupted."""
+    door, house = people("door", Devices()), people("house", Devices())
+    host = people("host", Devices(microphone=ToneMicrophone()))
+    guests = people("guest", Devices())
+    inbox = house.inbox()
+
+    def open_calls(identity: str) -> bool:
+        answer = requests.get(
+            f"{stack.base_url}/api/v1/calls",
+            params={"identity": identity, "status": "initiating,ringing,active"},
+            headers={"X-App-Id": stack.app_id, "X-App-Secret": stack.app_secret},
+            timeout=10,
+        ).json()
+        return bool(answer["data"])
+
+    made: dict[str, Any] = {}
+
+    def calling() -> Any:
+        made["calling"] = door.call(UTDStreamType.AUDIO_CALL)
+        return made["calling"]
+
+    def start() -> tuple[Callable[[], object], Any]:
+        session = calling()
+        return lambda: session.start(callee_identity=house.identity), session
+
+    def accept() -> tuple[Callable[[], object], Any]:
+        calling().start(callee_identity=house.identity)
+        ring = inbox.ringing.wait(timeout=PATIENCE_S)
+        made["answering"] = session = house.call(UTDStreamType.AUDIO_CALL)
+        return lambda: session.accept(ring.call_id), session
+
+    def end() -> tuple[Callable[[], object], Any]:
+        session = calling()
+        session.start(callee_identity=house.identity)
+        return session.end, session
+
+    def no_call() -> bool:
+        return made["calling"].connection.value.state is ConnectionState.DISCONNECTED and not open_calls(
+            door.identity
+        )
+
+    def not_answered() -> bool:
+        is_out = made["answering"].connection.value.state is ConnectionState.DISCONNECTED
+        return bool(is_out and made["calling"].status.value not in (None, "active"))
+
+    def hang_up() -> None:
+        for name in ("answering", "calling"):
+            if name in made:
+                made.pop(name).dispose()
+
+    def take_seat() -> tuple[Callable[[], object], Any]:
+        if "room" not in made or made["room"]._disposed:
+            made["room"] = host.client.join_audio_room(
+                identity=host.identity, room_name=host.identity, as_host=True, seat_count=2
+            )
+        room = made["room"]
+        return lambda: room.take_seat(1), room
+
+    def no_seat() -> bool:
+        room = made["room"]
+        if room._disposed:
+            return True
+        room.get_seats()
+        return room.seat.value is None and not room.microphone_on.value and not room._turn.locked()
+
+    def stand_up() -> None:
+        room = made["room"]
+        if not room._disposed and room.seat.value is not None:
+            room.leave_seat()
+
+    def join(kind: str) -> Callable[[], tuple[Callable[[], object], Any]]:
+        def prepare() -> tuple[Callable[[], object], Any]:
+            client = guests.client
+            method = getattr(client, f"join_{kind}")
+            return (
+                lambda: method(identity=guests.identity, room_name=f"{guests.identity}-{kind}", as_host=True),
+                next(iter(client._sessions), None),
+            )
+
+        return prepare
+
+    def nobody_in() -> bool:
+        return not guests.client._sessions
+
+    def leave_all() -> None:
+        for session in tuple(guests.client._sessions):
+            session.dispose()
+
+    def client() -> Any:
+        made["client"] = UTDStreamClient(stack.app_id, stack.app_key, base_url=stack.base_url)
+        return made["client"]
+
+    def sign_in() -> tuple[Callable[[], object], Any]:
+        new = client()
+        return lambda: new.authenticate(identity="interrupted"), new
+
+    def listen() -> tuple[Callable[[], object], Any]:
+        new = client()
+        new.authenticate(identity="interrupted")
+        return new.incoming_calls, new
+
+    def dispose_client() -> None:
+        made["client"].dispose()
+
+    return {
+        "start": Operation(start, no_call, hang_up),
+        "accept": Operation(accept, not_answered, hang_up),
+        "end": Operation(end, no_call, hang_up),
+        "take_seat": Operation(take_seat, no_seat, stand_up),
+        "join_audio_room": Operation(join("audio_room"), nobody_in, leave_all),
+        "join_live_stream": Operation(join("live_stream"), nobody_in, leave_all),
+        "authenticate": Operation(sign_in, lambda: made["client"].identity is None, dispose_client),
+        "incoming_calls": Operation(listen, lambda: not made["client"]._inboxes, dispose_client),
+    }
+
+
+def usual_s(operation: Operation) -> float:
+    """The time it takes, uninterrupted."""
+    times = []
+    for _ in range(3):
+        call, _ = operation.prepare()
+        began = time.monotonic()
+        call()
+        times.append(time.monotonic() - began)
+        operation.tidy()
+    return statistics.median(times)
+
+
+def measure_one(name: str, operation: Operation, each: int, dice: random.Random) -> Outcome:
+    interrupter, outcome = Interrupter(), Outcome()
+    usual = usual_s(operation)
+    while outcome.interrupts < each and outcome.missed < 10 * each:
+        call, owner = operation.prepare()
+        how = dice.choice(HOWS if owner is not None else HOWS[:2])
+        came, was_under_way = interrupter.run(
+            call, dice.uniform(0.0, usual), how, owner.dispose if owner is not None else lambda: None
+        )
+        if not was_under_way:
+            outcome.missed += 1
+            operation.tidy()
+            continue
+        outcome.interrupts += 1
+        wanted = {"ctrl-c": KeyboardInterrupt, "thrown": Thrown}.get(how)
+        if wanted is not None and not isinstance(came, wanted):
+            outcome.other.append(f"{how}: {came!r}"[:200])
+        began = time.monotonic()
+        is_gone = wanted is None and not isinstance(came, BaseException)  # it was over, and then disposed
+        while not is_gone and time.monotonic() < began + PATIENCE_S and not operation.is_gone():
+            time.sleep(0.02)
+        took = time.monotonic() - began
+        outcome.slowest_s = max(outcome.slowest_s, round(took, 2))
+        if took > WITHIN_S:
+            outcome.left.append(f"{how}: gone after {took:.1f} s")
+        operation.tidy()
+    return outcome
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--each", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", help="of the operations, with commas")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args(arguments)
+    sys.path.append(str(TESTS))
+    from people import People
+
+    outcomes: dict[str, Outcome] = {}
+    with LocalStack(project={"max_concurrent_rooms": 10_000}) as stack:
+        people = People(stack)
+        for name, operation in operations(stack, people).items():
+            if options.only is None or name in options.only.split(","):
+                outcome = outcomes[name] = measure_one(
+                    name, operation, options.each, random.Random(options.seed)
+                )
+                print(
+                    f"{name}: {outcome.interrupts} interrupts, {len(outcome.other)} other outcomes, "
+                    f"{len(outcome.left)} left after {WITHIN_S:g} s, all gone after {outcome.slowest_s:g} s",
+                    file=sys.stderr,
+                    flush=True,
+                )
+        people.close()
+    holds = not any(outcome.other or outcome.left for outcome in outcomes.values())
+    total = sum(outcome.interrupts for outcome in outcomes.values())
+    if options.json:
+        print(json.dumps([{name: vars(one) for name, one in outcomes.items()} | {"holds": holds}], indent=2))
+    else:
+        print(f"{'ok  ' if holds else 'OVER'} {total} interrupts of {len(outcomes)} operations")
+        for name, outcome in outcomes.items():
+            for one in (*outcome.other, *outcome.left):
+                print(f"     {name}: {one}")
+    return 0 if holds else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
