@@ -67,3 +67,13 @@ def test_deadline_when_made_on_the_loop_thread_is_wrong_thread() -> None:
     thread.join()
     assert len(raised) == 2
     forbid_blocking_on_loop("wait")
+
+
+def test_step_when_it_leaves_time_to_the_next_passes_before_and_says_the_same() -> None:
+    """Of a short deadline it leaves a quarter: a step with no time at all would not be begun."""
+    whole = Deadline(2.0, 2.0, "end")
+    step = whole.but(0.5)
+    assert 1.4 < step.remaining() <= 1.5
+    assert str(step.error("too late")) == str(whole.error("too late"))
+    short = Deadline(0.04, 0.04, "end")
+    assert 0.0 < short.but(0.5).remaining() <= 0.03

@@ -20,7 +20,7 @@ from utdstream.models import UTDCall
 _log = logging.getLogger(__name__)
 
 LEAVE_S = 0.05
-"""For the room, when the engine used the deadline up: it has been leaving since the end began."""
+"""For the room, which has been leaving since the end began, when the engine uses up what else there is."""
 UNWANTED_S = 5.0
 END_TIMEOUT_S = 8.0
 END_ATTEMPTS = 6
@@ -70,12 +70,12 @@ class CallEnding:
         self._present.end(life)
         try:
             if self._present.take_debt(life) and not silently:
-                self._tell(life, deadline)
+                self._tell(life, deadline.but(LEAVE_S))
         finally:
             if life.room is None:
                 self._media.stay_away()  # it was waiting for the media server
             else:
-                self._media.leave(life.room, Deadline.after(max(LEAVE_S, deadline.remaining()), "end"))
+                self._media.leave(life.room, Deadline.after(deadline.remaining(), "end"))
 
     def end_unwanted(self, life: CallLife) -> None:
         """Ends a call that was set up for a caller who has left meanwhile."""

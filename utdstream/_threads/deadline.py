@@ -53,6 +53,12 @@ class Deadline:
         """Returns the deadline of one step that the SDK takes by itself, `seconds` from now."""
         return cls(None, seconds, doing)
 
+    def but(self, seconds: float) -> Deadline:
+        """Returns the deadline of a step that leaves `seconds` to the next, at most a quarter of what is left."""
+        step = Deadline.after(max(0.75 * self.remaining(), self.remaining() - seconds), self._doing)
+        step.timeout = self.timeout  # what is said of it is what the program asked for
+        return step
+
     def remaining(self) -> float:
         """Seconds left, never negative."""
         return max(0.0, self._at - time.monotonic())
