@@ -110,7 +110,7 @@ def test_accept_when_an_exception_is_thrown_at_any_line_leaves_nobody_in_the_roo
         )
         session.dispose()
 
-    assert at_every_line(begin, settle, step=2) >= 15
+    assert at_every_line(begin, settle, step=4) >= 15
     assert answering[-1].connected.value
     calling.end()
 
@@ -215,6 +215,30 @@ def test_incoming_calls_when_an_exception_is_thrown_at_any_line_leaves_no_inbox(
     assert at_every_line(lambda: client.incoming_calls, settle, step=2) >= 15
     (inbox,) = client._inboxes
     inbox.connected.wait_for(True, timeout=10)
+
+
+def test_dispose_when_a_signal_handler_calls_it_in_the_middle_of_end_does_not_wait_for_it(
+    people: People,
+) -> None:
+    """The program's own thread takes no lock to hang up."""
+    door, house = people("door", Devices()), people("house", Devices())
+    for line in range(1, 400, 9):
+        calling = door.call(UTDStreamType.AUDIO_CALL)
+        calling.start(callee_identity=house.identity)
+        took: list[float] = []
+
+        def dispose(calling: UTDCallSession = calling, took: list[float] = took) -> None:
+            began = time.monotonic()
+            calling.dispose(timeout=DISPOSE_S)
+            took.append(time.monotonic() - began)
+
+        with contextlib.suppress(UTDStreamException):
+            done_at(line, calling.end, dispose)
+        if not took:
+            return
+        assert took[0] < DISPOSE_S, f"line {line}: it waited for what it had interrupted"
+        assert is_over(calling)
+    raise AssertionError("it has no end")
 
 
 @pytest.mark.parametrize("act", STEPS)

@@ -111,7 +111,7 @@ class Subject:
         self.machine.state = CallMachine._NONE if status is None else status.wire  # type: ignore[attr-defined]
         self.status._value = shown  # type: ignore[assignment]
         self.present.life = life
-        self.present.epoch = 0
+        self.present._epochs = {0: None}
         return life
 
     def look(self, life: CallLife) -> tuple[object, ...]:
@@ -137,7 +137,9 @@ class Subject:
         elif kind == "begin to answer":
             self.present.begin_answer(life)
         elif kind == "hang up":
-            self.present.hang_up()
+            found = self.present.hang_up()
+            if found is not None:
+                self.present.end(found)
         else:
             self.present.end_answer(life, ours=kind == "answer taken")
 

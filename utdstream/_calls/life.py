@@ -7,12 +7,13 @@ Owns: `CallLife`, one call, and `PresentCall`, the call that a session is in and
 2. `PresentCall` takes that lock, briefly, and calls nothing that blocks. Any thread. News of a life that is not
    the present one change nothing.
 3. `hang_up` begins a new epoch: an operation that was called before it, and has no life of its own yet, gets none.
-   The program's own thread comes here with it, and may be interrupted between any two lines: each step may be
-   repeated, and the next caller completes what was left.
+   The program's own thread comes here with it, and may be interrupted between any two lines, also by a handler
+   that disposes: it takes no lock, and an errand ends the life that it found.
 """
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable
@@ -124,8 +125,14 @@ class PresentCall:
         self._call_id = call_id
         self._media_ready = media_ready
         self.life: CallLife | None = None
-        self.epoch = 0
-        """Grows with every hang-up; may be read without the lock."""
+        self._hang_ups = itertools.count(1)
+        self._epochs: dict[int, None] = {0: None}
+        """The numbers of the newest hang-ups; written in single steps, without the lock."""
+
+    @property
+    def epoch(self) -> int:
+        """Grows with every hang-up. Takes no lock."""
+        return max(tuple(self._epochs))
 
     def replace(self, life: CallLife) -> bool:
         """Puts the session into this call; False when it was hung up since the operation was called."""
@@ -200,12 +207,14 @@ class PresentCall:
             if shown is not None and self.life is life:
                 self._status.set(shown)
 
-    def hang_up(self) -> None:
-        """Ends the present life, and whatever is about to get one."""
-        with self._lock:
-            self.epoch += 1
-            if self.life is not None:
-                self.end(self.life)
+    def hang_up(self) -> CallLife | None:
+        """Lets nothing that was begun before get a life; returns the present one, to be ended. Takes no lock."""
+        number = next(self._hang_ups)
+        self._epochs[number] = None
+        for older in tuple(self._epochs):
+            if older < number:
+                self._epochs.pop(older, None)
+        return self.life
 
     def end(self, life: CallLife) -> None:
         """Ends this life from here and says so; does nothing when it is over."""

@@ -325,8 +325,13 @@ class UTDCallSession(UTDSession):
         could not be told (the call is over here; telling it is repeated in the background).
         """
         deadline = Deadline(timeout, self._config.rest_timeout_s, "end")
-        life = self._present.life
-        finish_errand(lambda: self._ending.end(life, deadline), deadline, "end", first=self._present.hang_up)
+        hung_up = [self._present.life]
+        finish_errand(
+            lambda: self._ending.end(hung_up[-1], deadline),
+            deadline,
+            "end",
+            first=lambda: hung_up.append(self._present.hang_up()),
+        )
 
     def leave(self, *, timeout: float | None = None) -> None:
         """Hangs up and keeps the object for the next call. What the engine cannot be told is reported.
@@ -335,13 +340,14 @@ class UTDCallSession(UTDSession):
         Blocks: to the deadline (default 5 s). Raises: InvalidConfig for a wrong `timeout`.
         """
         deadline = Deadline(timeout, self._config.leave_timeout_s, "leave")
-        life = self._present.life
+        hung_up = [self._present.life]
 
         def leave() -> None:
+            life = hung_up[-1]
             self._ending.end(life, deadline, silently=life is not None and not life.ours)
 
         try:
-            finish_errand(leave, deadline, "leave", first=self._present.hang_up)
+            finish_errand(leave, deadline, "leave", first=lambda: hung_up.append(self._present.hang_up()))
         except UTDStreamException as error:
             self._parts.report(CallbackError(error, "leave"))
 
