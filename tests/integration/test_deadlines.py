@@ -37,13 +37,22 @@ def patient_stack(programs: None) -> Iterator[LocalStack]:
 def test_every_call_when_something_stands_still_is_back_by_its_deadline(
     patient_stack: LocalStack, fault: str
 ) -> None:
-    """It returns, or raises an error of the SDK; also `dispose`."""
-    people = People(patient_stack)
-    engine = urlsplit(patient_stack.base_url)
+    """It returns, or raises an error of the SDK; also `dispose`. Late is what is late twice."""
+    late = late_calls(patient_stack, fault)
+    if late:
+        again = late_calls(patient_stack, fault)
+        late = {name: said for name, said in late.items() if name in again}
+    assert not late, "\n".join(late.values())
+
+
+def late_calls(stack: LocalStack, fault: str) -> dict[str, str]:
+    """The calls that were late, or raised what is none of the SDK's errors, and what is to be said of each."""
+    people = People(stack)
+    engine = urlsplit(stack.base_url)
     assert engine.hostname is not None
     assert engine.port is not None
-    with Relay(engine.hostname, engine.port) as relay, MediaRoom(patient_stack) as hall:
-        scene = Scene(patient_stack, people, relay, hall)
+    with Relay(engine.hostname, engine.port) as relay, MediaRoom(stack) as hall:
+        scene = Scene(stack, people, relay, hall)
         stalls = Stalls()
         try:
             standing = FAULTS[fault](scene)
@@ -52,9 +61,8 @@ def test_every_call_when_something_stands_still_is_back_by_its_deadline(
         finally:
             scene.let_go()
             people.close()
-    late = [
-        str(one)
+    return {
+        one.name: str(one)
         for one in measured
         if one.late_s - stalls.since(one.until, one.until + one.late_s) > LATE_S or "UNTYPED" in one.came
-    ]
-    assert not late, "\n".join(late)
+    }
