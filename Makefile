@@ -2,8 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test quick test-python test-wheel test-clean-clone test-picamera2 test-systemd test-home-assistant lint format bench fuzz history faults machine docs
-.PHONY: setup demo test quick test-python test-wheel test-clean-clone test-picamera2 test-systemd test-home-assistant lint format bench fuzz history faults toggles interrupts docs
+.PHONY: setup demo test quick test-python test-wheel test-clean-clone test-picamera2 test-systemd test-home-assistant lint format bench fuzz history faults machine toggles interrupts docs
 .DEFAULT_GOAL := test
 
 setup:
@@ -73,7 +72,8 @@ machine: setup
 	@UTD_MUTATIONS=1000000 UTD_RING_DELIVERIES=100000 UTD_PRODUCT_STATES=1000000 UTD_ROOM_EXAMPLES=5000 \
 		UTD_RANDOM_CALLS=1000000 UTD_CALLBACK_STRIDE=1 UTD_STORM_DELIVERIES=1000 \
 		$(BIN)/python -m pytest -s --timeout 14400 tests/integration/test_mutations.py tests/unit/test_ring_model.py \
-		tests/unit/test_call_product.py tests/integration/test_room_machine.py tests/integration/test_every_method.py tests/integration/test_ring_storm.py
+		tests/unit/test_call_product.py tests/integration/test_room_machine.py tests/integration/test_every_method.py \
+		tests/integration/test_ring_storm.py
 
 # 500 mutes and unmutes while the link is cut for 1 to 30 s (root needed), and 2,000 interrupts of each operation.
 toggles: setup

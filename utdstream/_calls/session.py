@@ -35,14 +35,7 @@ from utdstream.errors import (
     SessionClosed,
     UTDStreamException,
 )
-from utdstream.models import (
-    Connection,
-    DataMessage,
-    RemoteParticipant,
-    UTDCall,
-    UTDCallStatus,
-    UTDStreamType,
-)
+from utdstream.models import Connection, DataMessage, RemoteParticipant, UTDCall, UTDCallStatus, UTDStreamType
 from utdstream.observe import CallbackError, Change, Watched
 
 S = UTDCallStatus
