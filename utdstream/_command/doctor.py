@@ -6,6 +6,7 @@ are in `utdstream.checks`. The finding of programs is the engine's (`engine.stac
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import time
@@ -120,7 +121,11 @@ def _ports() -> Iterator[Check]:
 
 
 def _data_folder() -> Iterator[Check]:
-    """Looks at the folders of `utdstream engine up`, as far as there are some: this user's, the service's."""
+    """Looks at the folders of `utdstream engine up`, as far as there are some: this user's, the service's. Without
+    the extra `engine` none runs here.
+    """
+    if importlib.util.find_spec("msgspec") is None:
+        return
     from utdstream.engine.stack import data_folder
     from utdstream.engine.stack.settings import put_aside_in
 
