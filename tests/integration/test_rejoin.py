@@ -13,7 +13,14 @@ from facts import eventually
 from media_rooms import hear, lose_room
 from people import People, Person, small_devices
 
-from utdstream import Change, Connection, ConnectionState, UTDCallSession, UTDCallStatus, UTDStreamType
+from utdstream import (
+    Change,
+    Connection,
+    ConnectionState,
+    UTDCallSession,
+    UTDCallStatus,
+    UTDStreamType,
+)
 
 pytestmark = pytest.mark.integration
 
@@ -81,7 +88,8 @@ def test_call_when_the_media_server_restarts_goes_on(
     two.stack.start("livekit")
     two.hear_each_other()
     assert two.is_active()
-    assert two.at_door == two.at_house == INTERRUPTED_ONCE
+    for seen in (two.at_door, two.at_house):  # twice, when one side was back much earlier than the other
+        assert seen in (INTERRUPTED_ONCE, 2 * INTERRUPTED_ONCE)
     two.calling.end()
     two.answering.status.wait_for(S.ENDED, timeout=10)
 

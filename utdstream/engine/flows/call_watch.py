@@ -79,6 +79,7 @@ class CallWatch:
         """Takes one event of the media server about the room of a call."""
         if hook.event == "participant_joined":
             self._left.get(hook.room, set()).discard(hook.identity)
+            self._away.pop(hook.room, None)  # of another one that is away it is counted anew
             self._arrived(hook.room, frozenset({hook.identity}))
         elif hook.event == "participant_left":
             self._service.seen(hook.room, frozenset({hook.identity}))
@@ -170,6 +171,7 @@ class CallWatch:
         self._rooms.tell(record)
         seen = record.caller_seen + record.callee_seen
         if state.participant_count == seen and (seen == _parties(record) or not self._is_join_over(record)):
+            self._away.pop(call_id, None)
             return
         present = await self._sfu.identities(call_id)
         self._arrived(call_id, present)
