@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from known import KNOWN
+from left_threads import threads_end
 from matrix import KNOWN_TO_FAIL, LATE, NOT_APPLICABLE, PASS, SEEDS, SIXTY, Cell, Ground, cells, ground, run
 from phases import PHASES
 
@@ -24,22 +25,15 @@ def sample() -> list[Cell]:
 
 @pytest.fixture(scope="module")
 def shared(programs: None) -> Iterator[Ground]:
-    """A stack behind a relay, for all of these cells."""
-    with ground() as made:
+    """A stack behind a relay, for all of these cells; one that a cell broke is replaced."""
+    with threads_end(), ground() as made:
         made.faults()
         yield made
 
 
-@pytest.fixture
-def well(shared: Ground) -> Ground:
-    """The same, with a new stack where the cell before broke the old one."""
-    shared.faults()
-    return shared
-
-
 @pytest.fixture(autouse=True)
-def no_leaked_threads(well: Ground, no_leaked_threads: None) -> None:
-    """The threads of the stack are no test's: it is there before they are counted."""
+def no_leaked_threads() -> None:
+    """A cell may start another stack, whose threads outlive it: they are counted when the last cell is over."""
 
 
 @pytest.mark.integration
