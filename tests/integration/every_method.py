@@ -54,9 +54,11 @@ class Cast:
         self.talk = self.house.call()
         self.inbox.ringing.subscribe(lambda ring: None)
         client = self.door.client
-        self.stream = client.join_live_stream(identity=self.door.identity, room_name="show", as_host=True)
+        self.stream = client.join_live_stream(
+            identity=self.door.identity, room_name="every-show", as_host=True
+        )
         self.seats = client.join_audio_room(
-            identity=self.door.identity, room_name="lobby", as_host=True, seat_count=4
+            identity=self.door.identity, room_name="every-lobby", as_host=True, seat_count=4
         )
         self.room = hall.join("third")
         self.client = client
@@ -100,7 +102,7 @@ class Cast:
             "url": lambda: chance.choice((self.hall.url, "ws://127.0.0.1:1", "x")),
             "token": lambda: self.hall.token(f"guest-{chance.randint(0, 9)}"),
             "type": lambda: chance.choice((*CALL_TYPES, UTDStreamType.AUDIO_ROOM)),
-            "room_name": lambda: chance.choice(("show", "lobby", "", "by-role")),
+            "room_name": lambda: chance.choice(("every-show", "every-lobby", "", "by-role")),
             "callback": lambda: lambda _: None,
             "value_or_predicate": lambda: chance.choice((True, None, lambda _: chance.random() < 0.5)),
         }
