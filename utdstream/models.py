@@ -191,6 +191,10 @@ class ConnectionState(Enum):
     DISCONNECTED = "disconnected"
 
 
+PEER_AWAY = "PEER_AWAY"
+"""The reason of a call that is `RECONNECTING` though this side's own connection stands."""
+
+
 @dataclass(frozen=True, slots=True)
 class Connection:
     """State of a media room; `reason` says why it is disconnected (LiveKit's reason name).
@@ -200,6 +204,11 @@ class Connection:
 
     state: ConnectionState
     reason: str | None = None
+
+    @property
+    def is_peer_away(self) -> bool:
+        """Whether it is the other side of the call that is away."""
+        return self.reason == PEER_AWAY
 
 
 @dataclass(frozen=True, slots=True)

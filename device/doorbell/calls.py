@@ -66,9 +66,8 @@ class Calls:
         self._lock = threading.Lock()  # the number of the present call and its session, as one; brief
         self._number = 0
         self._session: UTDCallSession | None = None
-        self._hung_up = (
-            threading.Event()
-        )  # the call before this one is over, as far as the engine can be told
+        self._hung_up = threading.Event()
+        """The call before the present one is over, as far as the engine can be told."""
         self._hung_up.set()
         self.waiting: dict[str, IncomingCall] = {}
         """Calls to the door that were neither answered nor refused yet, by id."""
@@ -216,7 +215,7 @@ class Calls:
             self._post(number, logic.Ended())
 
     def _peer(self, number: int, connection: Connection) -> None:
-        self._post(number, logic.PeerAway(connection.reason == "PEER_AWAY"))
+        self._post(number, logic.PeerAway(connection.is_peer_away))
 
     def _message(self, number: int, message: DataMessage) -> None:
         """Takes a message of the call; one that asks for the door is judged. The media server names its sender.

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from bell import bell, config_of
+from callee_process import callee_process
 from facts import eventually
 from people import People, Person
 
@@ -90,35 +88,16 @@ def test_press_when_the_house_of_the_call_is_frozen_calls_anew(
     victim = people("victim")
     other = House(people, "other")
     config = config_of(stack, tmp_path, "bell-away", doorbell={"callees": [victim.identity, other.identity]})
-    with frozen_when_asked(stack, victim.identity) as freeze, bell(config) as door:
+    with callee_process(stack, victim.identity) as process, bell(config) as door:
         door.press()
         door.wait(f"in a call with {victim.identity}")
-        freeze()
+        process.send_signal(signal.SIGSTOP)
         door.wait("who is away", 40)
         rung = len(other.rings)
         door.press()
         eventually(lambda: len(other.rings) > rung, "the other house rings", 15)
         other.rings[-1].accept()
         door.wait(f"in a call with {other.identity}")
-
-
-@contextlib.contextmanager
-def frozen_when_asked(stack: LocalStack, identity: str) -> Iterator[Callable[[], None]]:
-    """A house in a process of its own that answers the first ring; it is frozen when asked."""
-    program = Path(__file__).parents[1] / "integration" / "programs" / "callee.py"
-    with subprocess.Popen(
-        [sys.executable, str(program)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            settings = {"app_id": stack.app_id, "app_key": stack.app_key, "base_url": stack.base_url}
-            process.stdin.write(json.dumps({**settings, "identity": identity}) + "\n")
-            process.stdin.flush()
-            assert process.stdout.readline() == "ready\n"
-            yield lambda: process.send_signal(signal.SIGSTOP)
-        finally:
-            process.kill()
 
 
 def test_press_when_it_comes_leaves_a_picture(stack: LocalStack, people: People, tmp_path: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -172,17 +170,12 @@ def test_stop_when_the_engine_hangs_takes_two_seconds(tmp_path: Path) -> None:
         config = config_of(own, tmp_path, "kiosk-7", kiosk={"room": "lobby-7", "seat": 1, "host": True})
         with kiosk(config) as seated:
             seated.wait("on seat 1")
-            with kiosk(config_of(own, tmp_path, "kiosk-8", kiosk={"room": "lobby-8"})) as joining:
-                engine = own.pid("engine")
-                assert engine is not None
-                os.kill(engine, signal.SIGSTOP)
-                try:
-                    begun = time.monotonic()
-                    seated.close()
-                    joining.close()
-                    assert time.monotonic() - begun < 2 * STOPPED_S
-                finally:
-                    os.kill(engine, signal.SIGCONT)
+            beside = config_of(own, tmp_path, "kiosk-8", kiosk={"room": "lobby-8"})
+            with kiosk(beside) as joining, own.frozen("engine"):
+                begun = time.monotonic()
+                seated.close()
+                joining.close()
+                assert time.monotonic() - begun < 2 * STOPPED_S
 
 
 def test_kiosk_when_everything_fails_comes_back_to_its_seat(tmp_path: Path) -> None:

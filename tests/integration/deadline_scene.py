@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import inspect
-import os
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -149,24 +146,12 @@ class Scene:
         self.gate.shut_for = None
 
 
-@contextmanager
-def frozen(stack: LocalStack, part: Any) -> Iterator[None]:
-    """The part of the stack stands still."""
-    process = stack.pid(part)
-    assert process is not None
-    os.kill(process, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(process, signal.SIGCONT)
-
-
 FAULTS: dict[str, Callable[[Scene], object]] = {
     "the engine stays silent": lambda scene: (scene.relay.go_silent(), scene.relay.shut()),
     "the engine's answers trickle": lambda scene: scene.relay.trickle(),
-    "the engine is frozen": lambda scene: frozen(scene.stack, "engine"),
-    "the media server is frozen": lambda scene: frozen(scene.stack, "livekit"),
-    "the broker is frozen": lambda scene: frozen(scene.stack, "mqtt"),
+    "the engine is frozen": lambda scene: scene.stack.frozen("engine"),
+    "the media server is frozen": lambda scene: scene.stack.frozen("livekit"),
+    "the broker is frozen": lambda scene: scene.stack.frozen("mqtt"),
     "the devices hang in start": lambda scene: setattr(scene.gate, "shut_for", "start"),
     "the devices hang in stop": lambda scene: setattr(scene.gate, "shut_for", "stop"),
 }

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -28,14 +26,8 @@ BACK_S = 25.0
 
 @contextlib.contextmanager
 def frozen(stack: LocalStack) -> Iterator[None]:
-    """The media server takes connections, and answers nothing."""
-    pid = stack.pid("livekit")
-    assert pid is not None
-    os.kill(pid, signal.SIGSTOP)
-    try:
+    with stack.frozen("livekit"):
         yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 @contextlib.contextmanager

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from callee_process import callee_process
 from facts import eventually
 from media_rooms import hear
 from people import People
@@ -137,29 +136,8 @@ def impatient(programs: None) -> Iterator[People]:
 def doomed_callee(impatient: People) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A callee process that waits for a ring, and its identity."""
     identity = impatient("victim").identity
-    stack = impatient.stack
-    process = subprocess.Popen(
-        [sys.executable, str(PROGRAMS / "callee.py")],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    settings = {
-        "app_id": stack.app_id,
-        "app_key": stack.app_key,
-        "base_url": stack.base_url,
-        "identity": identity,
-    }
-    process.stdin.write(json.dumps(settings) + "\n")
-    process.stdin.flush()
-    assert process.stdout.readline() == "ready\n"
-    yield process, identity
-    process.kill()
-    process.wait()
-    process.stdin.close()
-    process.stdout.close()
+    with callee_process(impatient.stack, identity) as process:
+        yield process, identity
 
 
 @pytest.mark.slow

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import resource
-import signal
 import subprocess
 import sys
 import time
@@ -113,7 +111,7 @@ def test_call_when_answered_without_the_media_server_waits_for_both_to_come(
 ) -> None:
     """The answer counts, and the time in which both must come begins with the room."""
     door, house = site.person(fresh("door")), site.person(fresh("house"))
-    with standing_still(fragile):
+    with fragile.frozen("livekit"):
         call = door.call(house.identity)
         began = time.monotonic()
         accepted = house.act(call.call_id, "accept")
@@ -143,18 +141,6 @@ def test_call_when_the_engine_restarts_without_the_media_server_gets_its_room_al
     door.act(call.call_id, "end")
 
 
-@contextlib.contextmanager
-def standing_still(stack: LocalStack) -> Iterator[None]:
-    """The media server is there and does nothing."""
-    livekit = stack.pid("livekit")
-    assert livekit is not None
-    os.kill(livekit, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(livekit, signal.SIGCONT)
-
-
 def two_after_a_call(fragile: LocalStack, site: Site) -> tuple[Asker, Asker]:
     """Two people whose call is over: the engine's last request to the media server was answered."""
     door, house = site.person(fresh("door")), site.person(fresh("house"))
@@ -170,7 +156,7 @@ def test_call_when_refused_before_there_is_a_room_leaves_none_behind(fragile: Lo
     with (
         EventReader(fragile.mqtt_login(house.identity)) as device,
         ThreadPoolExecutor(1) as caller,
-        standing_still(fragile),
+        fragile.frozen("livekit"),
     ):
         asked = caller.submit(door.ask, "POST", routes.CALLS, {"callee_identity": house.identity})
         rung = device.wait_for(messages.CALL_INITIATED)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from typing import Any, Literal
 
 import pytest
@@ -13,14 +11,7 @@ from facts import eventually
 from media_rooms import hear, lose_room
 from people import People, Person, small_devices
 
-from utdstream import (
-    Change,
-    Connection,
-    ConnectionState,
-    UTDCallSession,
-    UTDCallStatus,
-    UTDStreamType,
-)
+from utdstream import Change, Connection, ConnectionState, UTDCallSession, UTDCallStatus, UTDStreamType
 
 pytestmark = pytest.mark.integration
 
@@ -97,14 +88,9 @@ def test_call_when_the_media_server_restarts_goes_on(
 def test_call_when_the_media_server_is_frozen_says_so_at_once_and_goes_on(own_people: People) -> None:
     """Nothing comes, and no connection ends: what a cut of the link looks like. The core says it after 15 s."""
     two = TwoInACall(own_people)
-    server = two.stack.pid("livekit")
-    assert server is not None
-    os.kill(server, signal.SIGSTOP)
-    try:
+    with two.stack.frozen("livekit"):
         for session in (two.calling, two.answering):
             session.connection.wait_for(lambda now: now.state is ConnectionState.RECONNECTING, timeout=10)
-    finally:
-        os.kill(server, signal.SIGCONT)
     two.hear_each_other()
     assert two.is_active()
 

@@ -16,7 +16,7 @@ from people import People
 from utdstream import Devices
 from utdstream._wire import routes
 from utdstream.engine.api.operations import OPERATIONS
-from utdstream.engine.api.operations.table import Access, Operation
+from utdstream.engine.api.operations.table import Operation
 from utdstream.synthetic import ToneMicrophone
 from utdstream.testing import LocalStack
 
@@ -26,12 +26,7 @@ FRESH_EACH_TIME = {"token", "user_token"}
 """What an answer holds beside what was done: a repeat brings a newer one."""
 INVITATIONS = 30
 """More than requests and invitations are made here."""
-CHANGES = {
-    operation.id: operation
-    for operation in OPERATIONS
-    if operation.changes
-    and operation.access is not Access.CODE  # test_pairing loses those: a code is their key
-}
+CHANGES = {operation.id: operation for operation in OPERATIONS if operation.changes}
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,8 @@ from utdstream._calls import peer
 from utdstream._calls.life import CallLife
 from utdstream._livekit.loop import loop_thread
 from utdstream._session.connect import RoomLife
-from utdstream._session.facts import PEER_AWAY
 from utdstream._threads.wishes import Wishes
-from utdstream.models import LocalParticipant, RemoteParticipant
+from utdstream.models import PEER_AWAY, LocalParticipant, RemoteParticipant
 
 UP = Connection(ConnectionState.CONNECTED)
 INTERRUPTED = Connection(ConnectionState.RECONNECTING)

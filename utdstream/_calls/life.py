@@ -168,10 +168,9 @@ class PresentCall:
             if self.life is life and not life.over and news.media_ready is not None:
                 self._media_ready.set(news.media_ready)
             if shown is not None:
-                if life.ours and shown not in FINAL_STATES and self._status.value is None:
-                    self._status.set(
-                        S.INITIATING
-                    )  # the callee was quicker than the engine's answer to its caller
+                is_first = self._status.value is None
+                if is_first and life.ours and shown not in FINAL_STATES:
+                    self._status.set(S.INITIATING)  # the callee rang before the engine's answer was read
                 self._status.set(shown)
             return shown is not None and life.over
 

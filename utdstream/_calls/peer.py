@@ -11,7 +11,6 @@ Owns: `PeerWatch`, one a session. Threads: whatever brings news of the room; the
 from __future__ import annotations
 
 from utdstream._calls.life import CallLife, PresentCall
-from utdstream._session.facts import PEER_AWAY
 from utdstream._session.media_room import MediaRoom
 from utdstream._threads.lanes import WorkLane
 from utdstream.models import Connection, ConnectionState, UTDCallStatus
@@ -51,7 +50,7 @@ class PeerWatch:
 
     def take_connection(self, change: Change[Connection]) -> None:
         """Hears how the room stands: what was silent there is forgotten with the link. Any thread."""
-        if change.new.state is not ConnectionState.CONNECTED and change.new.reason != PEER_AWAY:
+        if change.new.state is not ConnectionState.CONNECTED and not change.new.is_peer_away:
             self._is_silent = False
 
     def _is_missing(self) -> bool:

@@ -18,6 +18,7 @@ from utdstream._threads.lanes import EventsLane
 from utdstream.config import ClientConfig
 from utdstream.media import Devices
 from utdstream.models import (
+    PEER_AWAY,
     Connection,
     ConnectionState,
     DataMessage,
@@ -26,9 +27,6 @@ from utdstream.models import (
     RoomEvent,
 )
 from utdstream.observe import Report
-
-PEER_AWAY = "PEER_AWAY"
-"""The reason of a call that reconnects while its own connection stands."""
 
 
 class RoomFacts:

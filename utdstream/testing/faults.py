@@ -8,9 +8,7 @@ already is relayed too, for those who take `base_url` and `livekit_url` from her
 from __future__ import annotations
 
 import contextlib
-import os
 import random
-import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
@@ -218,19 +216,9 @@ class Faults:
 
     @contextmanager
     def frozen(self, part: Part) -> Iterator[None]:
-        """Stands a server still (SIGSTOP): the kernel takes connections for it, and nobody answers.
-
-        Blocks: no time. Raises: UsageError when it is down.
-        """
-        pid = self.stack.pid(part)
-        if pid is None:
-            raise UsageError(f"frozen: {part} is down; start it first")
-        os.kill(pid, signal.SIGSTOP)
-        try:
+        """Stands a server still (`LocalStack.frozen`). Blocks: no time. Raises: UsageError when it is down."""
+        with self.stack.frozen(part):
             yield
-        finally:
-            if self.stack.pid(part) == pid:
-                os.kill(pid, signal.SIGCONT)
 
     @contextmanager
     def killed(self, part: Part) -> Iterator[None]:

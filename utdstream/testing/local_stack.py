@@ -13,16 +13,17 @@ import http.client
 import json
 import os
 import shutil
+import signal
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from utdstream._wire import codec, routes
-from utdstream.errors import EngineUnreachable, SessionClosed, error_from_answer
+from utdstream.errors import EngineUnreachable, SessionClosed, UsageError, error_from_answer
 from utdstream.models import MqttLogin
 
 if TYPE_CHECKING:
@@ -215,6 +216,22 @@ class LocalStack:
     def pid(self, part: Part) -> int | None:
         """The part's process id; None while it is down."""
         return self._running().pid(part)
+
+    @contextlib.contextmanager
+    def frozen(self, part: Part) -> Iterator[None]:
+        """Stands a part still (SIGSTOP): the kernel takes connections for it, and nobody answers.
+
+        Blocks: no time. Raises: UsageError when it is down.
+        """
+        pid = self.pid(part)
+        if pid is None:
+            raise UsageError(f"frozen: {part} is down; start it first")
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            if self.pid(part) == pid:
+                os.kill(pid, signal.SIGCONT)
 
     def logs(self, part: Part) -> str:
         """All that the part has logged so far: every line, repeated ones too."""

@@ -46,8 +46,10 @@ class Operation:
 
     @property
     def changes(self) -> bool:
-        """Whether it changes something; a mint does not, but for a room that it may make."""
-        return self.method != "GET" and self.access is not Access.MINT
+        """Whether it changes something that a repeat would change again. A mint does not, but for a room that it
+        may make; what a device does with a pairing code is known again by the code.
+        """
+        return self.method != "GET" and self.access not in (Access.MINT, Access.CODE)
 
     @property
     def is_repeatable(self) -> bool:
