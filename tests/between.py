@@ -43,6 +43,10 @@ class Between:
         """Lets the engine do it; the connection ends without an answer. So many times, then all passes."""
         self._said.enter_context(self._gate.lose_answers(path_end, times=times))
 
+    def replace_answers(self, path_end: str, answer: RequestAnswer) -> None:
+        """Lets the engine do it, and gives this for its answer."""
+        self._said.enter_context(self._gate.change(path_end, lambda _: answer))
+
     def lose_requests(self, path_end: str) -> None:
         """Lets no such request reach the engine, and the connection end without an answer."""
         self._said.enter_context(self._gate.lose_requests(path_end))

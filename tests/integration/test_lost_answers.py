@@ -16,6 +16,7 @@ from utdstream import (
     DeadlineExceeded,
     Devices,
     EngineUnreachable,
+    RateLimited,
     SeatInvitation,
     UTDAudioRoomSession,
     UTDCallStatus,
@@ -23,6 +24,7 @@ from utdstream import (
     UTDStreamType,
 )
 from utdstream.synthetic import ToneMicrophone
+from utdstream.testing.gate import RequestAnswer
 
 pytestmark = pytest.mark.integration
 
@@ -61,6 +63,17 @@ def test_start_when_the_answer_is_lost_leaves_no_call_that_rings(people: People,
     inbox.ringing.wait(lambda ring: ring.call_id == call.call_id, timeout=10).accept()
     calling.wait_for_answer(timeout=10)
     calling.end()
+
+
+def test_start_when_the_answer_is_no_call_leaves_no_call_that_rings(people: People, between: Between) -> None:
+    """What cannot be read is lost: the call is found and ended likewise."""
+    door = people("door", Devices(), base_url=between.url)
+    house = people("house", Devices())
+    between.replace_answers("/calls", RequestAnswer(200, b'{"call_id": 7, "status": "dancing"}'))
+    with pytest.raises(EngineUnreachable):
+        door.call(UTDStreamType.AUDIO_CALL).start(callee_identity=house.identity)
+    between.pass_all()
+    eventually(lambda: not open_calls(people, door.identity), "the lost call has ended", SOON_S)
 
 
 def test_start_when_it_is_asked_again_at_once_is_not_ended_for_the_lost_one(
@@ -115,6 +128,31 @@ def test_accept_when_its_answers_are_lost_and_nobody_asks_again_ends_the_call(
     incoming = inbox.ringing.wait(timeout=10)
     between.lose_answers("/accept")
     with pytest.raises(EngineUnreachable):
+        incoming.accept()
+    between.pass_all()
+    calling.status.wait_for(S.ENDED, timeout=SOON_S)
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (RequestAnswer(200, b'{"call_id": 7, "status": "dancing"}'), EngineUnreachable),
+        (RequestAnswer(429, b"{}", {"Retry-After": "1"}), RateLimited),
+    ],
+    ids=["no call", "429"],
+)
+def test_accept_when_its_answer_tells_nothing_of_the_call_ends_the_call(
+    people: People, between: Between, answer: RequestAnswer, error: type[Exception]
+) -> None:
+    """Whoever was told that it failed is in no call a moment later (12 s before), as behind a lost answer."""
+    door = people("door", Devices())
+    house = people("house", Devices(), base_url=between.url)
+    inbox = house.inbox()
+    calling = door.call(UTDStreamType.AUDIO_CALL)
+    calling.start(callee_identity=house.identity)
+    incoming = inbox.ringing.wait(timeout=10)
+    between.replace_answers("/accept", answer)
+    with pytest.raises(error):
         incoming.accept()
     between.pass_all()
     calling.status.wait_for(S.ENDED, timeout=SOON_S)

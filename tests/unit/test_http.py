@@ -245,6 +245,23 @@ def test_request_when_the_connection_breaks_is_tried_once_more(http: Http, engin
         ask(http, engine)
 
 
+def test_request_when_the_first_was_lost_and_the_second_is_limited_is_lost(
+    http: Http, engine: SmallEngine
+) -> None:
+    """A 429 says nothing of the request before it, which may be done, and is then taken back."""
+    first = [True]
+
+    def respond(request: Request) -> Answer:
+        if first:
+            first.pop()
+            raise Hangup
+        return reply({}, 429)
+
+    engine.respond = respond
+    with pytest.raises(EngineUnreachable):
+        ask(http, engine, retry=True)
+
+
 def test_request_when_the_engine_answered_is_never_repeated(http: Http, engine: SmallEngine) -> None:
     """A 500 is an answer."""
     engine.respond = lambda request: reply({}, 500)

@@ -13,7 +13,8 @@ thread; both fire the table of call states under the session's brief lock (`life
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 from utdstream._calls.ending import CallEnding, end_on_engine
 from utdstream._calls.follower import CallFollower
@@ -29,7 +30,6 @@ from utdstream.errors import (
     CallNotAnswered,
     Conflict,
     EngineError,
-    EngineUnreachable,
     InvalidCallTransition,
     InvalidConfig,
     SessionClosed,
@@ -39,6 +39,7 @@ from utdstream.models import Connection, DataMessage, RemoteParticipant, UTDCall
 from utdstream.observe import CallbackError, Change, Watched
 
 S = UTDCallStatus
+_Answer = TypeVar("_Answer")
 
 _NO_CALL = "wait_for_answer: there is no call; start one first"
 
@@ -211,7 +212,7 @@ class UTDCallSession(UTDSession):
 
         def ringing() -> None:
             life = self._incoming(call_id, "ringing", deadline, epoch)
-            call = self._say(life, call_id, "ringing", deadline)
+            call = self._say(life, "ringing", lambda: self._api.say(call_id, "ringing", deadline))
             self._follower.learn(life, call or UTDCall(call_id, S.RINGING, self._kind))
             if life.timer is None:
                 self._follower.watch(life)
@@ -234,11 +235,11 @@ class UTDCallSession(UTDSession):
                 call = None
                 self._present.begin_answer(life)
                 try:
-                    call = self._say(life, call_id, "accept", deadline)
+                    call = self._say(
+                        life, "accept", lambda: self._api.accept_call(call_id, deadline, self._end_late)
+                    )
                 finally:
                     self._present.end_answer(life, ours=call is not None)
-                if call is None:
-                    raise EngineUnreachable("accept: the engine's answer holds no call to join")
                 return self._joining.join(life, call, deadline, "accept")
 
         return run_errand(accept, deadline, "accept", turn=self._turn, undo=self._ending.end_unwanted_call)
@@ -265,7 +266,7 @@ class UTDCallSession(UTDSession):
         def refuse() -> None:
             with self._parts.answering(call_id):
                 life = self._incoming(call_id, action, deadline, epoch)
-                call = self._say(life, call_id, action, deadline)
+                call = self._say(life, action, lambda: self._api.refuse_call(call_id, action, deadline))
                 self._follower.learn(life, call or UTDCall(call_id, status, self._kind))
 
         finish_errand(refuse, deadline, action, turn=self._turn)
@@ -283,14 +284,10 @@ class UTDCallSession(UTDSession):
                 return life
         return self._begin(CallLife(S.INITIATING, call_id, epoch=epoch), doing, deadline)
 
-    def _say(self, life: CallLife, call_id: str, action: str, deadline: Deadline) -> UTDCall | None:
+    def _say(self, life: CallLife, action: str, say: Callable[[], _Answer]) -> _Answer:
         """Says one action of the callee over REST; a call that cannot be had leaves no life behind."""
         try:
-            if action == "accept":
-                return self._api.accept_call(call_id, deadline, self._end_late)
-            if action == "ringing":
-                return self._api.say(call_id, action, deadline)
-            return self._api.refuse_call(call_id, action, deadline)
+            return say()
         except EngineError:
             self._follower.ask_soon(life)
             if life.status is S.INITIATING:  # never rang here: nothing was shown, nothing to end

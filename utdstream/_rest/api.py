@@ -24,6 +24,7 @@ from utdstream.errors import (
     EngineUnreachable,
     InvalidConfig,
     NotAuthenticated,
+    RateLimited,
     TransportError,
 )
 from utdstream.models import (
@@ -189,20 +190,18 @@ class EngineApi:
                 headers={routes.HEADER_IDEMPOTENCY_KEY: uuid.uuid4().hex},
                 undo=lambda late: undo(codec.parse_call(late)),
             )
+            call = codec.parse_call(answer)
         except TransportError:
             self._lost.find_created(number, callee_identity, group, undo)
             raise
-        call = codec.parse_call(answer)
         self._lost.created(call.call_id)
         return call
 
-    def accept_call(
-        self, call_id: str, deadline: Deadline, undo: Callable[[UTDCall], None]
-    ) -> UTDCall | None:
-        """Answers a call; None when the engine's answer holds none (vendor). Again, it is the same accept.
+    def accept_call(self, call_id: str, deadline: Deadline, undo: Callable[[UTDCall], None]) -> UTDCall:
+        """Answers a call. Again, it is the same accept.
 
-        `undo` gets a call that was answered for nobody: late, or with an answer that was lost and not asked for
-        again.
+        `undo` gets a call that was answered for nobody: late, or with an answer that was lost (or was no call, or
+        said 429, which tells nothing of the accept) and not asked for again.
         """
         accept = self._lost.accept_begins(call_id)
 
@@ -212,7 +211,9 @@ class EngineApi:
 
         try:
             call = self.say(call_id, "accept", deadline, key=accept.key, undo=undo_unless_newer)
-        except TransportError:
+            if call is None:
+                raise EngineUnreachable("accept: the engine's answer holds no call to join")
+        except (TransportError, RateLimited):
             self._lost.settle_accept(call_id, accept, undo)
             raise
         except EngineError:

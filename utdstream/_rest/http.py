@@ -29,6 +29,7 @@ from utdstream.checks import how_to_write
 from utdstream.errors import (
     EngineUnreachable,
     InvalidConfig,
+    RateLimited,
     SessionClosed,
     TlsFailed,
     UTDStreamException,
@@ -253,7 +254,10 @@ class Http:
             if not job.retry or hopeless or job.deadline.remaining() < RETRY_AFTER_S:
                 raise
             time.sleep(RETRY_AFTER_S)  # a REST thread of ours, not the caller
-            return self._attempt(session, job)
+            try:
+                return self._attempt(session, job)
+            except RateLimited:
+                raise error from None  # what came of the first request is still not known
 
     def _attempt(self, session: requests.Session, job: Job) -> codec.JsonObject:
         import requests

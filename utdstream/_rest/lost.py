@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from utdstream._threads.deadline import Deadline
 from utdstream._wire.call_states import UNANSWERED_STATES
 from utdstream.backoff import Backoff
-from utdstream.errors import TransportError, UTDStreamException
+from utdstream.errors import RateLimited, TransportError, UTDStreamException
 from utdstream.models import UTDCall, UTDCallStatus
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ class LostAnswers:
         for attempt in range(ATTEMPTS):
             try:
                 ask()
-            except TransportError:
+            except (TransportError, RateLimited):
                 self._api.pause(BETWEEN_ATTEMPTS.pause_s(attempt))
             except UTDStreamException as error:
                 _log.debug("a lost answer needs nothing more: %s", error)

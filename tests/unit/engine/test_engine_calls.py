@@ -198,24 +198,27 @@ def test_a_leg_is_missing_when_it_was_there_or_should_be(
 
 
 @pytest.mark.parametrize(
-    ("status", "seen", "present", "left", "seconds"),
+    ("status", "seen", "present", "left", "must", "seconds"),
     [
-        (S.ACTIVE, (True, True), {"door"}, set(), 120.0),
-        (S.ACTIVE, (True, True), {"house"}, set(), 120.0),
-        (S.ACTIVE, (True, True), set(), set(), 60.0),
-        (S.ACTIVE, (True, True), {"door"}, {"house"}, calls.LEFT_GRACE_S),
-        (S.ACTIVE, (True, True), {"house"}, {"house"}, 120.0),  # came back after its good-bye
-        (S.ACTIVE, (True, False), {"door"}, set(), 0.0),
-        (S.RINGING, (True, False), set(), set(), calls.RINGING_AWAY_S),
-        (S.RINGING, (True, False), set(), {"door"}, calls.LEFT_GRACE_S),
+        (S.ACTIVE, (True, True), {"door"}, set(), True, 120.0),
+        (S.ACTIVE, (True, True), {"house"}, set(), True, 120.0),
+        (S.ACTIVE, (True, True), set(), set(), True, 60.0),
+        (S.ACTIVE, (True, True), {"door"}, {"house"}, True, calls.LEFT_GRACE_S),
+        (S.ACTIVE, (True, True), {"house"}, {"house"}, True, 120.0),  # came back after its good-bye
+        (S.ACTIVE, (True, False), {"door"}, set(), True, 0.0),
+        (S.ACTIVE, (True, False), set(), set(), True, 0.0),
+        (S.ACTIVE, (True, False), set(), set(), False, 120.0),  # the room was lost while the callee comes
+        (S.RINGING, (True, False), set(), set(), False, calls.RINGING_AWAY_S),
+        (S.RINGING, (True, False), set(), {"door"}, False, calls.LEFT_GRACE_S),
     ],
 )
 def test_party_when_missed_is_waited_for_by_how_it_went(
-    status: S, seen: tuple[bool, bool], present: set[str], left: set[str], seconds: float
+    status: S, seen: tuple[bool, bool], present: set[str], left: set[str], must: bool, seconds: float
 ) -> None:
     """Good-bye is an end; one that vanished comes back; nobody waits for anybody when both did."""
     record = replace(call_in(status), caller_seen=seen[0], callee_seen=seen[1])
-    assert calls.patience_s(record, frozenset(present), left, 120.0) == seconds
+    waited_s = calls.patience_s(record, frozenset(present), left, 120.0, must_have_joined=must)
+    assert waited_s == seconds
 
 
 def test_participant_when_seen_is_remembered_and_the_call_is_unchanged() -> None:

@@ -123,13 +123,15 @@ class CallWatch:
         record = self._service.seen(call_id, present)
         if record is None:
             return
-        lost = calls.absent_leg(record, present, must_have_joined=self._is_join_over(record))
+        is_join_over = self._is_join_over(record)
+        lost = calls.absent_leg(record, present, must_have_joined=is_join_over)
         if lost is None:
             self._away.pop(call_id, None)
             return
         now = time.monotonic()
         away_s = now - self._away.setdefault(call_id, now)
-        patience_s = calls.patience_s(record, present, self._left.get(call_id, set()), self._away_s)
+        left = self._left.get(call_id, set())
+        patience_s = calls.patience_s(record, present, left, self._away_s, must_have_joined=is_join_over)
         if away_s + _CLOCK_S < patience_s:
             _log.debug("call %s: %s is away for %.1f s", call_id, lost, away_s)
             return

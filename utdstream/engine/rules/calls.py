@@ -272,14 +272,22 @@ def absent_leg(record: CallRecord, present: frozenset[str], *, must_have_joined:
     return record.callee if record.callee_seen or must_have_joined else None
 
 
-def patience_s(record: CallRecord, present: frozenset[str], left: Collection[str], away_s: float) -> float:
+def patience_s(
+    record: CallRecord,
+    present: frozenset[str],
+    left: Collection[str],
+    away_s: float,
+    *,
+    must_have_joined: bool = False,
+) -> float:
     """How long the parties that are missed may be away before the call is over.
 
     `left`: those that said good-bye. `away_s`: for one party that vanished from an answered call; half of it when
-    both did, for then nobody waits for anybody.
+    both did, for then nobody waits for anybody. `must_have_joined`: as in `absent_leg`; before that one that has
+    not come is on its way.
     """
     was_seen = {record.caller: record.caller_seen, record.callee: record.callee_seen}
-    missing = was_seen.keys() - present
+    missing = {party for party in was_seen.keys() - present if was_seen[party] or must_have_joined}
     if not missing.isdisjoint(left):
         return LEFT_GRACE_S
     if record.is_unanswered:
