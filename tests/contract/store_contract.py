@@ -344,6 +344,22 @@ class StoreContract(ABC):
         assert third == replace(nobody, owner="ann")
         assert store.rooms.all() == [third]
 
+    def test_room_when_its_claim_or_end_is_taken_back_is_as_before(self, store: Store) -> None:
+        """Also where it was read meanwhile."""
+
+        def fail_after(change: Callable[[], object]) -> None:
+            with store.transaction():
+                change()
+                assert store.rooms.get(LOBBY.name) != before
+                raise KeyError
+
+        for change in (lambda: store.rooms.claim(LOBBY), lambda: store.rooms.delete(LOBBY.name)):
+            before = store.rooms.get(LOBBY.name)
+            with pytest.raises(KeyError):
+                fail_after(change)
+            assert store.rooms.get(LOBBY.name) == before
+            store.rooms.claim(LOBBY)
+
     def test_rooms_when_listed_are_newest_first(self, store: Store) -> None:
         """Rule 3."""
         for number in range(3):
@@ -427,6 +443,17 @@ class StoreContract(ABC):
         everywhere = store.bans.put(a_ban(room=None))
         assert store.bans.of("bob", NOW) == [everywhere]
         assert len(store.bans.of("bob", NOW, room="lobby")) == 2
+
+    def test_identity_when_a_ban_of_it_was_written_is_known(self, store: Store) -> None:
+        """To an engine that starts anew too; nobody else is looked up in the database."""
+        store.bans.put(a_ban())
+        again = self.open()
+        assert [store.bans.is_known("bob"), again.bans.is_known("bob"), store.bans.is_known("ann")] == [
+            True,
+            True,
+            False,
+        ]
+        again.close()
 
     def test_ban_when_expired_is_in_no_answer(self, store: Store) -> None:
         """As if it had never been."""

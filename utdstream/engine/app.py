@@ -53,6 +53,7 @@ from utdstream.engine.push.call_events import CallEvents
 from utdstream.engine.push.notifier import Notifier
 from utdstream.engine.rules.keys import AppKey, Login
 from utdstream.engine.rules.ringing import Patience
+from utdstream.engine.rules.rooms import own_name
 from utdstream.engine.store.sqlite.database import open_store
 
 CLOSE_WITHIN_S = 0.8
@@ -243,8 +244,10 @@ class Engine:
         hook = self.sfu.webhook(body, authorization)
         if hook is None:
             return False
-        self.watch.webhook(hook)
         self.keep_out.webhook(hook)
+        if own_name(hook.room, self.config.project.app_id) is None:
+            self.watch.webhook(hook)
+            return True
         if hook.event == "room_finished":
             self.lanes.put(hook.room, lambda: self.rooms.webhook(hook))
         self.room_watch.webhook(hook)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime, timezone
 
 EPOCH = datetime.fromtimestamp(0, timezone.utc)
@@ -11,6 +12,11 @@ def now() -> datetime:
     """This moment."""
     moment = datetime.now(timezone.utc)
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+def now_ms() -> int:
+    """This moment, in milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
 
 
 def to_ms(moment: datetime) -> int:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import ipaddress
 from collections import Counter
 from collections.abc import Hashable
+from functools import lru_cache
 from typing import Protocol
 
 HEAD_WITHIN_S = 5.0
@@ -180,6 +181,7 @@ class Connections:
         connection.drop()
 
 
+@lru_cache(maxsize=4096)
 def network_of(address: str) -> str:
     """What counts as one address: of IPv6 the /64, in which one machine has as many as it likes."""
     try:

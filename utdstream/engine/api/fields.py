@@ -35,7 +35,9 @@ def checked_text(value: object, name: str, *, longest: int = MAX_IDENTITY) -> st
     if len(value) > longest:
         raise invalid(f"{name} must have at most {longest} characters")
     # Category C: control characters, lone surrogates, unassigned; format characters (Cf) join emoji.
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in value):
+    if not value.isprintable() and any(
+        unicodedata.category(character) in ("Cc", "Cs") for character in value
+    ):
         raise invalid(f"{name} must not hold control characters")
     return value
 

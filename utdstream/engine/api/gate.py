@@ -23,7 +23,10 @@ from utdstream.engine.rules.refusals import Refusal
 from utdstream.engine.store.contract import KeyStore
 
 QUERY_APP_ID, QUERY_TOKEN = "app_id", "access_token"
-_CREDENTIALS = (routes.HEADER_APP_ID, routes.HEADER_APP_KEY, routes.HEADER_APP_SECRET, "Authorization")
+_CREDENTIALS = {
+    header.lower().encode(): header
+    for header in (routes.HEADER_APP_ID, routes.HEADER_APP_KEY, routes.HEADER_APP_SECRET, "Authorization")
+}
 TRUSTED_FACTOR = 50
 """A server with the secret speaks for many identities: so many times the limit of one."""
 
@@ -129,10 +132,7 @@ class Gate:
             raise Refusal("rate_limited", "Too many requests; slow down", retry_after_s=wait_s)
 
     def _identify(self, request: Request, access: Access, *, in_query: bool) -> Asker:
-        headers = request.headers
-        for header in _CREDENTIALS:
-            if len(headers.getlist(header)) > 1:
-                raise _wrong(f"{header} stands twice in this request; send it once")
+        headers = _credentials(request)
         query = request.query_params if in_query else {}
         app_id = headers.get(routes.HEADER_APP_ID, query.get(QUERY_APP_ID))
         secret = headers.get(routes.HEADER_APP_SECRET)
@@ -199,6 +199,19 @@ def _wrong(what: str) -> Refusal:
 def address_of(request: Request) -> str:
     """Where a request comes from; of IPv6 the /64."""
     return network_of(request.client.host) if request.client else ""
+
+
+def _credentials(request: Request) -> dict[str, str]:
+    """The credentials among the headers, by the headers' names. Raises: Refusal for one that stands twice."""
+    found: dict[str, str] = {}
+    for name, value in request.scope["headers"]:
+        header = _CREDENTIALS.get(name)
+        if header is None:
+            continue
+        if header in found:
+            raise _wrong(f"{header} stands twice in this request; send it once")
+        found[header] = value.decode("latin-1")
+    return found
 
 
 def _bearer(header: str | None) -> str | None:

@@ -42,6 +42,8 @@ from utdstream.limits import MAX_IDEMPOTENCY_KEY
 HEADER_LAST_EVENT_ID = "Last-Event-ID"
 MAX_BODY_BYTES = 64 * 1024
 BODY_TIMEOUT_S = 10.0
+_NO_STORE = (b"cache-control", b"no-store")
+_TIME = routes.HEADER_TIME.lower().encode()
 UNDECLARED_CODE = "%s refused with %s, a code that its row in api/operations/ does not name"
 
 _log = logging.getLogger(__name__)
@@ -148,7 +150,7 @@ async def _read(request: Request, operation: Operation, asker: Asker) -> Ask:
     return Ask(
         asker,
         {name: _segment(raw, name) for name, raw in request.path_params.items()},
-        Query(request.query_params),
+        Query(request.query_params if request.scope["query_string"] else {}),
         Fields(body),
         _key(request.headers.get(routes.HEADER_IDEMPOTENCY_KEY)),
         request.headers.get(HEADER_LAST_EVENT_ID),
@@ -225,9 +227,6 @@ def error_response(refusal: Refusal, headers: Mapping[str, str] | None = None) -
 
 
 def _json_response(status: int, body: Mapping[str, object]) -> Response:
-    return Response(
-        bodies.written(body),
-        status,
-        media_type="application/json",
-        headers={"Cache-Control": "no-store", routes.HEADER_TIME: str(clock.to_ms(clock.now()))},
-    )
+    response = Response(bodies.written(body), status, media_type="application/json")
+    response.raw_headers += _NO_STORE, (_TIME, b"%d" % clock.now_ms())
+    return response

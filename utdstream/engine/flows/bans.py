@@ -79,6 +79,8 @@ class BanService:
 
     def holding(self, identity: str, room: str | None = None) -> Ban | None:
         """The ban that keeps this identity out, or None."""
+        if not self._store.bans.is_known(identity):
+            return None
         now = self._steady.now()
         return bans.heaviest(self._store.bans.of(identity, now, room=room), now)
 
@@ -145,9 +147,7 @@ class BanService:
 
     def keeps_out(self, livekit_name: str, identity: str) -> bool:
         """Whether a ban keeps this identity out of this room of the media server."""
-        prefix = rooms.livekit_name("", self._app_id)
-        name = livekit_name.removeprefix(prefix) if livekit_name.startswith(prefix) else None
-        return self.holding(identity, name) is not None
+        return self.holding(identity, rooms.own_name(livekit_name, self._app_id)) is not None
 
     async def _look_and_again(self) -> None:
         try:

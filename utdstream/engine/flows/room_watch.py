@@ -37,7 +37,7 @@ class RoomWatch:
     def __init__(
         self, app_id: str, store: Store, desk: RoomDesk, follower: RoomFollower, sfu: Sfu, timers: Timers
     ) -> None:
-        self._prefix = rooms.livekit_name("", app_id)
+        self._app_id = app_id
         self._store = store
         self._desk = desk
         self._people = store.people
@@ -57,9 +57,9 @@ class RoomWatch:
 
     def webhook(self, hook: Webhook) -> None:
         """Takes one event of the media server about a live stream or an audio room."""
-        if not hook.room.startswith(self._prefix):
+        name = rooms.own_name(hook.room, self._app_id)
+        if name is None:
             return
-        name = hook.room.removeprefix(self._prefix)
         if hook.event == "room_finished":
             self._counts.pop(name, None)
             self._timers.after(0.0, name, lambda: self._finished(name))

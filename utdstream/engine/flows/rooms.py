@@ -249,10 +249,9 @@ class RoomService:
 
     async def webhook(self, hook: Webhook) -> None:
         """Forgets a room that the media server closed because it was empty."""
-        prefix = rooms.livekit_name("", self._app_id)
-        if hook.event != "room_finished" or not hook.room.startswith(prefix):
+        name = rooms.own_name(hook.room, self._app_id)
+        if hook.event != "room_finished" or name is None:
             return
-        name = hook.room.removeprefix(prefix)
         async with self._alone(name):
             try:
                 if hook.room in await self._sfu.rooms([hook.room]):

@@ -18,6 +18,7 @@ from utdstream.models import Seat, SeatGrid, SpeakRequest, UTDStreamType
 FREE, REQUEST = "free", "request"
 SEAT_MODES = (FREE, REQUEST)
 DEFAULT_SEATS = 8
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +209,7 @@ def to_json(state: RoomState) -> str:
     ):
         if value:
             document[name] = value
-    return json.dumps(document, separators=(",", ":"), ensure_ascii=False)
+    return _encode(document)
 
 
 def from_json(text: str) -> RoomState:

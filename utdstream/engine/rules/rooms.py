@@ -52,6 +52,12 @@ def livekit_name(name: str, app_id: str) -> str:
     return f"p{app_id}_{name}"
 
 
+def own_name(media_room: str, app_id: str) -> str | None:
+    """The plain name of a room on the media server; None: it is no live stream or audio room, but a call's."""
+    prefix = livekit_name("", app_id)
+    return media_room.removeprefix(prefix) if media_room.startswith(prefix) else None
+
+
 def first_owner(identity: str, claimed_role: str | None, room_owner_id: str | None) -> str | None:
     """The owner of a room that has none yet: the recorded one, else the first identity that mints as host."""
     if room_owner_id is not None:

@@ -185,6 +185,9 @@ class BanStore(Protocol):
     def lift(self, identity: str, room: str | None, now: datetime, *, everywhere: bool = False) -> int:
         """Deletes the ban of `room` (None: of the project), or every ban; how many were in force."""
 
+    def is_known(self, identity: str) -> bool:
+        """False when no ban of this identity is written down. Answered from memory: every request asks."""
+
     def of(self, identity: str, now: datetime, *, room: str | None = None) -> list[Ban]:
         """The bans in force that keep this identity out of `room`; None: out of the project."""
 

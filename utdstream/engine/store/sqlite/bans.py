@@ -62,9 +62,13 @@ class SqliteBans:
         self._db.run(f"DELETE FROM bans WHERE {where}", values)
         return number
 
+    def is_known(self, identity: str) -> bool:
+        """False when no ban of this identity is written down."""
+        return identity in self._identities
+
     def of(self, identity: str, now: datetime, *, room: str | None = None) -> list[Ban]:
         """The bans in force that keep this identity out of `room`; None: out of the project."""
-        if identity not in self._identities:
+        if not self.is_known(identity):
             return []
         return self._many(
             f"SELECT * FROM bans WHERE identity = :identity AND {_ACTIVE} AND (room IS NULL OR room = :room)",

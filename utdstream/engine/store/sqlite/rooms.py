@@ -3,8 +3,8 @@
 Owns: three tables; the rows of a room go with it (a trigger). Loop thread. Must not import asyncio or anything
 that talks to a network.
 
-1. This process alone writes the file, so a state that was read or written is kept in memory too, under the
-   room's name and birth: a room that is made again begins anew.
+1. This process alone writes the file, so rooms and states that were read or written are kept in memory too. A
+   state under the room's name and birth: a room that is made again begins anew.
 2. What a transaction changed in memory is taken back when it is rolled back.
 """
 
@@ -54,11 +54,20 @@ class SqliteRooms:
     def __init__(self, connection: SqliteConnection) -> None:
         self._db = connection
         self._db.script(_ROOMS)
+        self._kept: OrderedDict[str, Room] = OrderedDict()
 
     def get(self, name: str) -> Room | None:
         """The room of this name, or None."""
+        kept = self._kept.get(name)
+        if kept is not None:
+            return kept
         row = self._db.one("SELECT * FROM rooms WHERE name = ?", (name,))
-        return None if row is None else _room(row)
+        if row is None:
+            return None
+        self._kept[name] = room = _room(row)
+        while len(self._kept) > KEPT_IN_MEMORY:
+            self._kept.popitem(last=False)
+        return room
 
     def all(self) -> list[Room]:
         """Every room, newest first."""
@@ -68,6 +77,7 @@ class SqliteRooms:
 
     def claim(self, room: Room) -> Room:
         """Makes the room unless it exists; gives it `room.owner` unless it has one. The room as it is."""
+        self._changes(room.name)
         self._db.run(
             "INSERT INTO rooms (name, type, owner, created_ms) VALUES (?, ?, ?, ?)"
             " ON CONFLICT (name) DO UPDATE SET owner = coalesce(owner, excluded.owner)",
@@ -77,7 +87,15 @@ class SqliteRooms:
 
     def delete(self, name: str) -> None:
         """Forgets a room: its owner, its state and its people too."""
+        self._changes(name)
         self._db.run("DELETE FROM rooms WHERE name = ?", (name,))
+
+    def _changes(self, name: str) -> None:
+        def forget() -> None:
+            self._kept.pop(name, None)
+
+        forget()
+        self._db.undo_with(forget)
 
 
 class SqliteStates:
