@@ -7,11 +7,10 @@ each in a line of JSON. The first line is what it joins.
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 
-from utdstream import Devices, UTDLiveStreamSession, UTDStreamClient, UTDStreamException
+from utdstream import Devices, UTDStreamClient, UTDStreamException
 from utdstream.synthetic import ToneMicrophone
 
 TOGGLE_S = 12.0
@@ -21,19 +20,8 @@ def say(**fact: object) -> None:
     print(json.dumps(fact), flush=True)
 
 
-def counted(stream: UTDLiveStreamSession) -> dict[str, object]:
-    """What it has sent since it connected, as far as it can be asked."""
-    try:
-        stats = stream.stats(timeout=2)
-    except UTDStreamException as error:
-        return {"stats": type(error).__name__}
-    return {"frames_sent": stats.audio_frames_sent, "bytes_sent": stats.bytes_sent}
-
-
 def main() -> int:
     wish = json.loads(sys.stdin.readline())
-    os.setgroups([])
-    os.setgid(wish["group"])  # by which its packets are known
     client = UTDStreamClient(
         wish["app_id"],
         wish["app_key"],
@@ -44,16 +32,17 @@ def main() -> int:
         client.authenticate(identity=wish["identity"])
         stream = client.join_live_stream(identity=wish["identity"], room_name=wish["room"], as_host=True)
         stream.go_live(with_video=False)
+        states: list[tuple[float, str]] = []
+        stream.connection.subscribe(lambda change: states.append((time.monotonic(), change.new.state.value)))
+        stream.microphone_on.subscribe(
+            lambda change: states.append((time.monotonic(), "on" if change.new else "off"))
+        )
         say(joined=True)
         for line in sys.stdin:
             told = json.loads(line)
             began = time.monotonic()
             if told["do"] == "state":
-                say(
-                    on=stream.microphone_on.value,
-                    connection=stream.connection.value.state.value,
-                    **counted(stream),
-                )
+                say(on=stream.microphone_on.value, history=[states.pop(0) for _ in range(len(states))])
                 continue
             error = None
             try:

@@ -2,13 +2,14 @@
 
     python -m benchmarks.toggles [--toggles 500] [--devices 6] [--seed 1] [--longest 30] [--json]
 
-Each device is a process in a network namespace and hosts a live stream with one listener. Its link is cut for 1 to
-`longest` seconds: the whole link, its UDP alone, or its TCP connections half-open (what they carry is lost without
-a word; new ones work). Meanwhile it toggles its microphone once to four times. 5 s after the link is back the last
-toggle that did not fail has to be what the device says, what the media server says and what is heard; then the
-microphone is switched on, if need be, and has to be heard.
+Each device is a process whose link can be cut (`benchmarks.links`), and hosts a live stream with one listener. The
+link is cut for 1 to `longest` seconds: all of it, its UDP alone, or its TCP connections half-open. Meanwhile the
+device toggles its microphone once to four times. 5 s after the link is back the last toggle that did not fail has
+to be what the device says, what the media server says and what is heard; then the microphone is switched on, if
+need be, and has to be heard. It goes on until there were as many toggles as asked for, and as many unmutes that
+stood (one a cut). A line for each cut.
 
-Needs root, `unshare`, `ip` and `nft`. An hour on two cores for 500 toggles; `make toggles` runs it.
+Needs root, `unshare`, `ip` and `nft`. Three quarters of an hour on two cores for 500; `make toggles` runs it.
 """
 
 from __future__ import annotations
@@ -16,79 +17,35 @@ from __future__ import annotations
 import argparse
 import array
 import asyncio
+import contextlib
+import itertools
 import json
 import os
 import random
-import shutil
 import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from livekit import api
 
+from benchmarks.links import CUTS, Link, run_in_namespace
 from utdstream import Devices, UTDLiveStreamSession, UTDStreamClient, UTDStreamException
 from utdstream.synthetic import NullSpeaker
 from utdstream.testing import LocalStack
 
-CUTS = ("link", "udp", "signal half-open")
-AGREE_S = 5.0
+AGREE_S, LISTEN_S = 5.0, 0.5
 LATE_S = 60.0
 """For sides that did not agree in time: how long it took is told."""
 IN_FLIGHT_S = 2.0
 """Of sound that was sent before the mute: a busy machine hands it on late."""
 LOUD = 1000
-FIRST_GROUP = 61_000
-NETWORK = (
-    "ip link set lo up && ip link add v0 type veth peer name v1 && ip addr add 10.9.0.1/24 dev v0"
-    " && ip link set v0 up && ip link set v1 up && ip route add default via 10.9.0.2"
-)
-"""Media does not go over the loopback interface alone."""
-INSIDE = "UTD_TOGGLES_INSIDE"
-NFT = shutil.which("nft", path=f"{os.environ.get('PATH', '')}:/usr/sbin") or "nft"
-
-
-def nft(*commands: str) -> None:
-    for command in commands:
-        subprocess.run([NFT, command], check=True, capture_output=True)
-
-
-class Link:
-    """The link of one device: its packets are known by its group, its connections by their mark."""
-
-    def __init__(self, number: int) -> None:
-        self.group = FIRST_GROUP + number
-        self._mark = (number + 1) * 1000
-        self._chain = f"device{number}"
-        nft(
-            f"add chain inet toggles {self._chain}",
-            f"add chain inet toggles {self._chain}_mark",
-            f"add rule inet toggles out jump {self._chain}_mark",
-            f"add rule inet toggles out jump {self._chain}",
-        )
-        self._mark_new()
-
-    def _mark_new(self) -> None:
-        """Marks the connections that begin from now on with a number of their own."""
-        self._mark += 1
-        nft(
-            f"flush chain inet toggles {self._chain}_mark",
-            f"add rule inet toggles {self._chain}_mark meta skgid {self.group} ct mark 0 ct mark set {self._mark}",
-        )
-
-    def cut(self, kind: str) -> None:
-        first = self._mark // 1000 * 1000
-        mine = f"ct mark {first}-{first + 999}"
-        if kind == "signal half-open":
-            mine = f"ct mark {first}-{self._mark}"
-            self._mark_new()
-        protocol = {"link": "", "udp": "meta l4proto udp", "signal half-open": "meta l4proto tcp"}[kind]
-        nft(f"add rule inet toggles {self._chain} {protocol} {mine} drop")
-
-    def mend(self) -> None:
-        nft(f"flush chain inet toggles {self._chain}")
+GAP_S = 0.3
+"""Sound begins anew after so long a pause."""
 
 
 @dataclass
@@ -102,19 +59,35 @@ class Toggle:
 
 
 @dataclass
-class Outcome:
-    """What was counted."""
+class Cut:
+    """One cut, and what came of it."""
 
-    toggles: int = 0
-    cuts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(CUTS, 0))
-    audible_while_muted: int = 0
-    audible: list[dict[str, Any]] = field(default_factory=list)
-    """Where they were heard: seconds since the mute, the first and the last."""
-    disagree: list[dict[str, Any]] = field(default_factory=list)
-    unmutes: int = 0
-    unmutes_heard: int = 0
-    unheard: list[dict[str, Any]] = field(default_factory=list)
-    errors: dict[str, int] = field(default_factory=dict)
+    device: str
+    kind: str
+    length_s: float
+    toggles: list[Toggle]
+    wished: bool
+    """The last toggle that did not fail."""
+    sides: dict[str, bool]
+    """What each says in time."""
+    agreed_after_s: float | None
+    """When they did not: seconds since the link was back."""
+    heard_after_s: float | None
+    """Seconds from the unmute at the end; 0 when it was one that stood."""
+    audible: int
+    """Frames that were heard while it was muted."""
+    tail_s: float
+    """How long after a mute its sound was heard last, at most `IN_FLIGHT_S`."""
+    history: list[str]
+    """What went on at the sides that did not agree, in seconds since the link was back."""
+
+    @property
+    def is_heard(self) -> bool:
+        return self.heard_after_s is not None and self.heard_after_s <= AGREE_S
+
+    @property
+    def holds(self) -> bool:
+        return not self.audible and self.agreed_after_s is None and self.is_heard
 
 
 class Device:
@@ -129,6 +102,8 @@ class Device:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            group=self.link.group,
+            extra_groups=[],
         )
         self._tell(
             app_id=stack.app_id,
@@ -136,7 +111,6 @@ class Device:
             base_url=stack.base_url,
             identity=self.identity,
             room=self.room,
-            group=self.link.group,
         )
         self._hear()
         self._client = UTDStreamClient(
@@ -145,7 +119,17 @@ class Device:
         self.listener: UTDLiveStreamSession = self._client.join_live_stream(
             identity=f"listener-{number}", room_name=self.room
         )
+        self._is_over = False
         self.loud: list[float] = []
+        self.states: list[tuple[float, str]] = []
+        self.told: list[tuple[float, str]] = []
+        """What the listener was told of the device's tracks, and when."""
+        self.listener.connection.subscribe(
+            lambda change: self.told.append((time.monotonic(), change.new.state.value))
+        )
+        self.listener.remote_participants.subscribe(
+            lambda _: self.told.append((time.monotonic(), " ".join(self.heard_tracks()) or "no track"))
+        )
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _tell(self, **wish: object) -> None:
@@ -161,14 +145,12 @@ class Device:
         return dict(json.loads(line))
 
     def _listen(self) -> None:
-        while True:
-            try:
+        while not self._is_over:
+            with contextlib.suppress(UTDStreamException):  # its room is away for a while
                 for frame in self.listener.audio_frames(self.identity):
                     if max(array.array("h", bytes(frame.data))) > LOUD:
                         self.loud.append(time.monotonic())
-            except UTDStreamException:
-                return
-            time.sleep(0.1)
+            time.sleep(0.05)
 
     def toggle(self, *, on: bool) -> Toggle:
         self._tell(do="toggle", on=on)
@@ -178,11 +160,9 @@ class Device:
         return bool(self.loud) and self.loud[-1] >= since
 
     def state(self) -> dict[str, Any]:
+        """What the device says of itself, and what its connection went through since it was asked last."""
         self._tell(do="state")
         return self._hear()
-
-    def says(self) -> bool:
-        return bool(self.state()["on"])
 
     def heard_tracks(self) -> list[str]:
         """What the listener sees of the device's tracks."""
@@ -215,10 +195,30 @@ class Device:
     def sides(self) -> dict[str, bool]:
         """What each side says now; half a second of listening."""
         since = time.monotonic()
-        time.sleep(0.5)
-        return {"device": self.says(), "server": self.at_the_server(), "heard": self.is_heard(since)}
+        time.sleep(LISTEN_S)
+        heard = self.is_heard(since)
+        state = self.state()
+        self.states += state["history"]
+        return {"device": state["on"], "server": self.at_the_server(), "heard": heard}
+
+    def forget(self) -> None:
+        """Begins anew to note what goes on."""
+        for notes in (self.loud, self.told, self.states):
+            notes.clear()
+
+    def history(self, since: float) -> list[str]:
+        """What went on, in seconds since then."""
+        sounds = [
+            (at, "sound")
+            for before, at in itertools.pairwise((0.0, *tuple(self.loud)))
+            if at - before > GAP_S
+        ]
+        notes = [(at, f"device {word}") for at, word in self.states]
+        notes += [(at, f"listener {word}") for at, word in tuple(self.told)]
+        return [f"{at - since:.1f} {word}" for at, word in sorted(notes + sounds)]
 
     def close(self) -> None:
+        self._is_over = True
         self._client.dispose()
         assert self._process.stdin is not None
         self._process.stdin.close()
@@ -238,12 +238,11 @@ def heard_again_after(device: Device) -> float | None:
     return round(time.monotonic() - on.began, 1)
 
 
-def one_cut(
-    device: Device, dice: random.Random, longest_s: float, outcome: Outcome, lock: threading.Lock
-) -> None:
+def one_cut(device: Device, dice: random.Random, longest_s: float) -> Cut:
     kind, length_s = dice.choice(CUTS), dice.uniform(1.0, longest_s)
     moments = sorted(dice.uniform(0.0, length_s) for _ in range(dice.randint(1, 4)))
-    wished = device.says()
+    wished = bool(device.state()["on"])
+    device.forget()
     began = time.monotonic()
     toggles: list[Toggle] = []
     mend = threading.Timer(length_s, device.link.mend)
@@ -251,82 +250,58 @@ def one_cut(
     mend.start()
     for moment in moments:
         time.sleep(max(0.0, began + moment - time.monotonic()))
-        wished = not wished
-        toggles.append(device.toggle(on=wished))
-        if toggles[-1].error is not None:
-            wished = not wished
+        toggles.append(device.toggle(on=not wished))
+        wished = wished if toggles[-1].error is not None else not wished
     mend.join()
     back = time.monotonic()
-    time.sleep(max(0.0, back + AGREE_S - 0.5 - time.monotonic()))
+    time.sleep(max(0.0, back + AGREE_S - LISTEN_S - time.monotonic()))
     sides = device.sides()
-    agreed_after: float | None = None
-    states: list[object] = []
+    agreed_after_s: float | None = None
     if set(sides.values()) != {wished}:
-        states += [device.state(), device.heard_tracks()]
         while set(device.sides().values()) != {wished} and time.monotonic() < back + LATE_S:
             pass
-        agreed_after = round(time.monotonic() - back, 1)
-        states += [device.state(), device.heard_tracks()]
-    checked = time.monotonic()
-    audible, heard_muted = 0, list[dict[str, Any]]()
-    for index, toggle in enumerate(toggles):
+        agreed_after_s = round(time.monotonic() - back, 1)
+    after_mutes = sound_after_mutes(toggles, tuple(device.loud), time.monotonic())
+    return Cut(
+        device.identity,
+        kind,
+        round(length_s, 1),
+        toggles,
+        wished,
+        sides,
+        agreed_after_s,
+        heard_after_s=0.0 if wished else heard_again_after(device),
+        audible=sum(late > IN_FLIGHT_S for late in after_mutes),
+        tail_s=round(max((late for late in after_mutes if late <= IN_FLIGHT_S), default=0.0), 2),
+        history=[] if agreed_after_s is None else device.history(back),
+    )
+
+
+def sound_after_mutes(toggles: list[Toggle], loud: tuple[float, ...], checked: float) -> list[float]:
+    """Of each frame that was heard between a mute and the next unmute: how long after the mute."""
+    lates: list[float] = []
+    for toggle, following in itertools.zip_longest(toggles, toggles[1:]):
         if not toggle.on and toggle.error is None:
-            until = toggles[index + 1].began if index + 1 < len(toggles) else checked
-            loud = [at - toggle.ended for at in tuple(device.loud) if toggle.ended + IN_FLIGHT_S < at < until]
-            if loud:
-                heard_muted.append(
-                    {
-                        "cut": kind,
-                        "length_s": round(length_s, 1),
-                        "muted_at_s": round(toggle.began - began, 1),
-                        "took_s": round(toggle.ended - toggle.began, 2),
-                        "frames": len(loud),
-                        "first_s": round(loud[0], 2),
-                        "last_s": round(loud[-1], 2),
-                    }
-                )
-            audible += len(loud)
-    heard_after: float | None = 0.0
-    if not wished:
-        heard_after = heard_again_after(device)
-    heard = heard_after is not None and heard_after <= AGREE_S
-    with lock:
-        outcome.toggles += len(toggles)
-        outcome.cuts[kind] += 1
-        outcome.audible_while_muted += audible
-        outcome.audible += heard_muted
-        outcome.unmutes += sum(toggle.on for toggle in toggles) + (not wished)
-        outcome.unmutes_heard += sum(toggle.on for toggle in toggles) + (not wished) - (not heard)
-        if not heard:
-            outcome.unheard.append({"device": device.identity, "cut": kind, "heard_after_s": heard_after})
-        for toggle in toggles:
-            if toggle.error is not None:
-                outcome.errors[toggle.error] = outcome.errors.get(toggle.error, 0) + 1
-        if agreed_after is not None:
-            outcome.disagree.append(
-                {
-                    "device": device.identity,
-                    "cut": kind,
-                    "length_s": round(length_s, 1),
-                    "toggles": [(t.on, round(t.began - began, 1), t.error) for t in toggles],
-                    "wished": wished,
-                    "sides": sides,
-                    "agreed_after_s": agreed_after,
-                    "states": states,
-                }
-            )
-    device.loud.clear()
+            until = following.began if following is not None else checked
+            lates += [at - toggle.ended for at in loud if toggle.ended < at < until]
+    return lates
 
 
-def measure(toggles: int, devices: int, seed: int, longest_s: float) -> Outcome:
-    nft("add table inet toggles", "add chain inet toggles out { type filter hook output priority 0; }")
-    outcome, lock = Outcome(), threading.Lock()
+def measure(
+    wanted: int, devices: int, seed: int, longest_s: float, note: Callable[[list[Cut]], None]
+) -> list[Cut]:
+    """Cuts until there were `wanted` toggles and unmutes; `note` hears of each cut, under a lock."""
+    cuts: list[Cut] = []
+    lock = threading.Lock()
     with LocalStack(project={"max_concurrent_rooms": 1000}) as stack:
         made = [Device(stack, number) for number in range(devices)]
 
         def run(device: Device, dice: random.Random) -> None:
-            while outcome.toggles < toggles:
-                one_cut(device, dice, longest_s, outcome, lock)
+            while len(cuts) < wanted or sum(len(cut.toggles) for cut in cuts) < wanted:
+                cut = one_cut(device, dice, longest_s)
+                with lock:
+                    cuts.append(cut)
+                    note(cuts)
 
         runners = [
             threading.Thread(target=run, args=(device, random.Random(seed * 1000 + number)))
@@ -338,7 +313,34 @@ def measure(toggles: int, devices: int, seed: int, longest_s: float) -> Outcome:
             runner.join()
         for device in made:
             device.close()
-    return outcome
+    return cuts
+
+
+def line_of(cuts: list[Cut]) -> str:
+    """The newest cut in a line; all of it, when something did not hold."""
+    cut = cuts[-1]
+    toggles = " ".join(f"{'on' if toggle.on else 'off'}{toggle.error or ''}" for toggle in cut.toggles)
+    line = (
+        f"{'ok  ' if cut.holds else 'OVER'} {len(cuts)} {cut.device} {cut.kind} {cut.length_s} s: {toggles}"
+    )
+    return line if cut.holds else f"{line}\n     {cut}"
+
+
+def summary_of(cuts: list[Cut]) -> dict[str, object]:
+    """The figures of all cuts."""
+    errors = Counter(toggle.error for cut in cuts for toggle in cut.toggles if toggle.error is not None)
+    return {
+        "toggles": sum(len(cut.toggles) for cut in cuts),
+        "cuts": dict(Counter(cut.kind for cut in cuts)),
+        "frames heard while muted": sum(cut.audible for cut in cuts),
+        "sound after a mute, at most s": max((cut.tail_s for cut in cuts), default=0.0),
+        "sides that disagreed": sum(cut.agreed_after_s is not None for cut in cuts),
+        "unmutes": len(cuts),
+        "unmutes heard": sum(cut.is_heard for cut in cuts),
+        "errors": dict(errors),
+        "load": round(os.getloadavg()[2], 1),
+        "holds": all(cut.holds for cut in cuts),
+    }
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -349,30 +351,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--longest", type=float, default=30.0, help="of a cut, in seconds")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
-    if INSIDE not in os.environ:
-        if os.geteuid() != 0:
-            raise SystemExit("benchmarks.toggles makes a network namespace: run it as root")
-        inside = f'{NETWORK} && exec "$@"'
-        command = [sys.executable, "-m", "benchmarks.toggles", *(arguments or sys.argv[1:])]
-        os.execvpe(
-            "unshare", ["unshare", "-n", "sh", "-c", inside, "inside", *command], os.environ | {INSIDE: "1"}
-        )
-    outcome = measure(options.toggles, options.devices, options.seed, options.longest)
-    holds = (
-        not outcome.audible_while_muted and not outcome.disagree and outcome.unmutes == outcome.unmutes_heard
-    )
-    if options.json:
-        print(json.dumps([vars(outcome) | {"seed": options.seed, "holds": holds}], indent=2))
-    else:
-        print(
-            f"{'ok  ' if holds else 'OVER'} {outcome.toggles} toggles in {sum(outcome.cuts.values())} cuts: "
-            f"{outcome.audible_while_muted} frames heard while muted, {len(outcome.disagree)} times sides that "
-            f"disagreed {AGREE_S:g} s after the link, {outcome.unmutes_heard} of {outcome.unmutes} unmutes heard, "
-            f"errors {outcome.errors or 'none'}"
-        )
-        for one in (*outcome.audible, *outcome.unheard, *outcome.disagree):
-            print(f"     {one}")
-    return 0 if holds else 1
+    run_in_namespace("benchmarks.toggles", arguments or sys.argv[1:])
+
+    def note(cuts: list[Cut]) -> None:
+        if not options.json:
+            print(line_of(cuts), flush=True)
+
+    cuts = measure(options.toggles, options.devices, options.seed, options.longest, note)
+    summary = summary_of(cuts) | {"seed": options.seed}
+    print(json.dumps([summary], indent=2) if options.json else summary)
+    return 0 if summary["holds"] else 1
 
 
 if __name__ == "__main__":
