@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 import time
@@ -26,6 +27,8 @@ class MediaServer:
         self.sends = True
         self.sends_key_frames = True
         self.packets = 0
+        self.figures_after_s = 0.0
+        self.asked = 0
         self._ear = socket.create_server(("127.0.0.1", 0))
         self.url = f"ws://127.0.0.1:{self._ear.getsockname()[1]}"
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -43,6 +46,8 @@ class MediaServer:
                     caller.sendall(b"HTTP/1.0 200 OK\r\n\r\n")
 
     async def get_rtc_stats(self) -> rtc.RtcStats:
+        await asyncio.sleep(self.figures_after_s)
+        self.asked += 1
         self.packets += 50 if self.sends else 0
         figures = stats_pb2.RtcStats()
         pair = figures.candidate_pair.candidate_pair
@@ -142,6 +147,16 @@ def test_link_when_nothing_comes_and_nobody_answers_is_lost_until_something_come
     assert watched.given_up == 0
 
 
+def test_link_when_the_figures_of_it_are_late_is_not_lost(watched: Watched, server: MediaServer) -> None:
+    """The process is short of time: that nothing is known is no silence. Figures that say so are."""
+    server.figures_after_s = 1.4 * link.FIGURES_S  # more than a loss takes here
+    asked = server.asked
+    eventually(lambda: server.asked > asked + 3, "the figures come all the same")
+    assert (watched.told, watched.given_up) == ([], 0)
+    server.sends = server.is_open = False
+    eventually(lambda: watched.told == [False], "the loss is told")
+
+
 def test_link_when_it_is_there_again_and_the_connection_hears_nothing_is_given_up_once(
     watched: Watched, server: MediaServer
 ) -> None:
@@ -169,9 +184,9 @@ def test_link_when_the_core_reconnects_by_itself_is_told_by_the_core_alone(
     server.sends = server.is_open = False
     before = server.packets
     eventually(lambda: watched.watch._is_lost, "it is noticed")
-    watched.do(lambda: watched.watch.core_reconnects(False))
     server.sends = True
     eventually(lambda: server.packets > before + 100, "it looks on")
+    watched.do(lambda: watched.watch.core_reconnects(False))
     assert watched.told == []
 
 

@@ -7,6 +7,7 @@ media server's door. Thread: the loop. Must not import sessions.
    in which nobody speaks still has its STUN checks, every 2 s.
 2. Silence beyond what is usual is a question: the media server's door is knocked at. Nobody there: the link is
    lost. Somebody there: silence is borne for a while longer, then it is a loss too (media alone may be blocked).
+   Figures that are late are no silence: a process that is short of time would give up all that it has.
 3. A short loss mends itself: the same connection is heard again. After a longer one the core needs seconds to
    notice that the link is back: the connection is given up when the door opens, and a new one is joined.
 4. The others may be silent though the media server is heard: a party that is frozen, or whose link is lost.
@@ -116,6 +117,11 @@ class Hearing:
         if heard.media > last.media:
             self._media_at = now
 
+    def pass_over(self, seconds: float) -> None:
+        """Leaves time out of account of which nothing is known: the figures are late."""
+        self._heard_at += seconds
+        self._media_at += seconds
+
     def silent_s(self, now: float) -> float:
         """How long nothing at all has come."""
         return now - self._heard_at
@@ -218,6 +224,7 @@ class LinkWatch:
         self._task: asyncio.Task[None] | None = None
         self._core_reconnects = False
         """The core itself has noticed, and tells the end of it too."""
+        self._asking: asyncio.Task[rtc.RtcStats] | None = None
 
     def start(self, room: rtc.Room, url: str) -> None:
         """Begins: the room is connected."""
@@ -227,6 +234,7 @@ class LinkWatch:
         """Ends. Idempotent."""
         if self._task is not None:
             self._task.cancel()
+        self._forget_asking()
 
     def core_reconnects(self, reconnects: bool) -> None:
         """Hears that the core reconnects by itself, and that it has: nothing is lost any more then."""
@@ -262,12 +270,22 @@ class LinkWatch:
 
     async def _look(self, room: rtc.Room, hearing: Hearing) -> None:
         """Takes the figures, if the core has any now."""
-        asking = self._loop.spawn(room.get_rtc_stats())
+        began = self._now()
+        asking = self._asking = self._asking or self._loop.spawn(room.get_rtc_stats())
         await asyncio.wait({asking}, timeout=FIGURES_S)
-        if not asking.done():
+        if asking.done():
+            self._asking = None
+            if not asking.cancelled() and asking.exception() is None:
+                hearing.take(figures(asking.result()), self._now())
+        elif self._core_reconnects:
+            self._forget_asking()
+        else:
+            hearing.pass_over(self._now() - began)
+
+    def _forget_asking(self) -> None:
+        asking, self._asking = self._asking, None
+        if asking is not None:
             asking.cancel()
-        elif not asking.cancelled() and asking.exception() is None:
-            hearing.take(figures(asking.result()), self._now())
 
     def _found(self, *, heard: bool) -> None:
         if self._is_lost is heard:
