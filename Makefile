@@ -67,12 +67,12 @@ faults: setup
 	@nice $(BIN)/python tests/faults/matrix.py $(ARGS)
 
 # The long forms: a million spoilt inputs, a million calls of eight threads, 100,000 deliveries of rings, all states of
-# caller, callee and engine, ten thousand long sequences in rooms. Two hours.
+# caller, callee and engine, their timers in virtual time, ten thousand long sequences in rooms. Two hours.
 machine: setup
-	@UTD_MUTATIONS=1000000 UTD_RING_DELIVERIES=100000 UTD_PRODUCT_STATES=1000000 UTD_ROOM_EXAMPLES=5000 \
+	@UTD_MUTATIONS=1000000 UTD_RING_DELIVERIES=100000 UTD_PRODUCT_STATES=1000000 UTD_ROOM_EXAMPLES=5000 UTD_CALL_TIMERS_DEPTH=3 \
 		UTD_RANDOM_CALLS=1000000 UTD_CALLBACK_STRIDE=1 UTD_STORM_DELIVERIES=1000 \
 		$(BIN)/python -m pytest -s --timeout 14400 tests/integration/test_mutations.py tests/unit/test_ring_model.py \
-		tests/unit/test_call_product.py tests/integration/test_room_machine.py tests/integration/test_every_method.py \
+		tests/unit/test_call_product.py tests/unit/test_call_timers.py tests/integration/test_room_machine.py tests/integration/test_every_method.py \
 		tests/integration/test_ring_storm.py
 
 # 500 mutes and unmutes while the link is cut for 1 to 30 s (root needed), and 2,000 interrupts of each operation.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 from collections.abc import Callable
 
 from utdstream._threads.lanes import Timer
@@ -22,6 +23,11 @@ class VirtualTime:
 
     def at(self, when_s: float, job: Callable[[], object]) -> None:
         heapq.heappush(self._agenda, (max(when_s, self.now_s), next(self._order), job))
+
+    @property
+    def next_s(self) -> float:
+        """When something is due next."""
+        return self._agenda[0][0] if self._agenda else math.inf
 
     def run_until(self, when_s: float) -> None:
         while self._agenda and self._agenda[0][0] <= when_s:

@@ -151,11 +151,14 @@ class CallFollower:
     # -- asking ----------------------------------------------------------------------------------
 
     def watch(self, life: CallLife) -> None:
-        """Asks the engine whenever no message came for a while; works without any message at all."""
+        """Asks the engine whenever no message came for a while; works without any message at all.
+
+        Begun anew, it goes on alone: a call that rings here is watched, and again once it is accepted.
+        """
         if life.over:
             return
         pause_s = self._pause_s(life)
-        life.timer = self._work.call_later(pause_s, lambda: self._poll(life, pause_s))
+        self._present.plan(life, self._work.call_later(pause_s, lambda: self._poll(life, pause_s)))
 
     def _pause_s(self, life: CallLife) -> float:
         joined = self._media.facts.connection.value.state in _IN_THE_ROOM

@@ -203,6 +203,14 @@ class PresentCall:
                 self._status.set(status)
             return True
 
+    def plan(self, life: CallLife, timer: Timer) -> None:
+        """Notes what is done next about this life, instead of what was planned before; nothing when it is over."""
+        with self._lock:
+            outdated = timer if life.over else life.timer
+            life.timer = timer
+            if outdated is not None:
+                outdated.cancel()
+
     def close(self, life: CallLife, status: UTDCallStatus | None) -> None:
         """Ends the life; with a status the fact says so, without one there never was a call."""
         with self._lock:

@@ -214,8 +214,7 @@ class UTDCallSession(UTDSession):
             life = self._incoming(call_id, "ringing", deadline, epoch)
             call = self._say(life, "ringing", lambda: self._api.say(call_id, "ringing", deadline))
             self._follower.learn(life, call or UTDCall(call_id, S.RINGING, self._kind))
-            if life.timer is None:
-                self._follower.watch(life)
+            self._follower.watch(life)
 
         finish_errand(ringing, deadline, "ringing", turn=self._turn)
 
