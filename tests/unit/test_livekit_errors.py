@@ -90,6 +90,13 @@ def test_translate_when_it_is_unknown_is_a_media_error(error: Exception) -> None
     assert len(str(ours)) > len("publishing the camera: ")
 
 
+def test_room_lost_when_the_room_was_left_from_here_is_a_closed_session() -> None:
+    """`take_seat` in whose middle a signal's handler disposes: nothing was lost, the program closed it."""
+    left = room_lost("publishing the microphone", "CLIENT_INITIATED")
+    assert isinstance(left, SessionClosed)
+    assert "publishing the microphone" in str(left)
+
+
 def test_room_lost_when_made_names_what_was_under_way_and_why() -> None:
     """With LiveKit's own reason name."""
     assert isinstance(room_lost("send_data", "ROOM_DELETED"), RoomLost)

@@ -24,6 +24,7 @@ from utdstream.errors import (
     MediaError,
     PublishRefused,
     RoomLost,
+    SessionClosed,
     UTDStreamException,
 )
 
@@ -74,6 +75,8 @@ def translate(error: BaseException, doing: str) -> UTDStreamException:
     return kind(f"{doing}: {found}" + (f"; {hint}" if hint else ""))
 
 
-def room_lost(doing: str, reason: str | None) -> RoomLost:
-    """Makes the error for a room that ended while `doing` was under way."""
+def room_lost(doing: str, reason: str | None) -> RoomLost | SessionClosed:
+    """Makes the error for a room that ended, or was left from here, while `doing` was under way."""
+    if reason == "CLIENT_INITIATED":
+        return SessionClosed(f"{doing}: the room was left meanwhile")
     return RoomLost(f"{doing}: the room ended meanwhile ({reason or 'no reason given'})")
