@@ -3,8 +3,9 @@
     python -m benchmarks.standstill [--rounds 5] [--json]
 
 The calls, and what stands still, are those of `tests/integration/test_deadlines`: 58 methods; a silent, trickling
-or frozen engine, a frozen media server, a frozen broker, devices that hang in start and stop. Nothing is
-subtracted for what else this machine does. Bar: the 99th percentile at most 50 ms late.
+or frozen engine, a frozen media server, a frozen broker, devices that hang in start and stop. Beside each call a
+bare thread waits for the same deadline: what it is late, the machine adds. Bar: the 99th percentile of what is
+beyond that at most 50 ms. Both are told.
 """
 
 from __future__ import annotations
@@ -15,23 +16,27 @@ import json
 import logging
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from benchmarks.deadlines import BAR_MS, percentile
 from utdstream.testing import LocalStack
 
+if TYPE_CHECKING:
+    from deadline_scene import Measured
+
 TESTS = Path(__file__).parents[1] / "tests"
 
 
-def measure(rounds: int) -> dict[str, list[tuple[float, str]]]:
-    """Milliseconds past the deadline and the call, by what stood still."""
+def measure(rounds: int) -> dict[str, list[Measured]]:
+    """Every call, by what stood still."""
     sys.path += [str(TESTS), str(TESTS / "integration")]
     from deadline_scene import FAULTS, Scene, Stalls, call_all
     from media_rooms import MediaRoom
     from people import People
     from relay import Relay
 
-    late: dict[str, list[tuple[float, str]]] = {}
+    late: dict[str, list[Measured]] = {}
     with LocalStack(project={"max_concurrent_rooms": 1000}) as stack:
         engine = urlsplit(stack.base_url)
         assert engine.hostname is not None
@@ -48,7 +53,7 @@ def measure(rounds: int) -> dict[str, list[tuple[float, str]]]:
                 finally:
                     scene.let_go()
                     people.close()
-            late.setdefault(name, []).extend((one.late_s * 1000, str(one)) for one in measured)
+            late.setdefault(name, []).extend(measured)
     return late
 
 
@@ -59,19 +64,26 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.disable(logging.WARNING)
     late = measure(options.rounds)
-    everything = [one for calls in late.values() for one, _ in calls]
-    p99 = percentile(everything, 0.99)
+    everything = [one for calls in late.values() for one in calls]
+    p99 = percentile([one.own_s * 1000 for one in everything], 0.99)
+    all_p99 = percentile([one.late_s * 1000 for one in everything], 0.99)
+    bare_p99 = percentile([one.bare_s * 1000 for one in everything], 0.99)
+    over = sum(one.own_s * 1000 > BAR_MS for one in everything)
     holds = p99 <= BAR_MS
     if options.json:
         by_fault = {
-            name: round(percentile([one for one, _ in calls], 0.99), 1) for name, calls in late.items()
+            name: round(percentile([one.own_s * 1000 for one in calls], 0.99), 1)
+            for name, calls in late.items()
         }
         print(
             json.dumps(
                 [
                     {
                         "calls": len(everything),
-                        "late_p99_ms": round(p99, 1),
+                        "own_p99_ms": round(p99, 1),
+                        "over_50_ms": over,
+                        "with_the_machine_p99_ms": round(all_p99, 1),
+                        "bare_thread_p99_ms": round(bare_p99, 1),
                         "by_fault": by_fault,
                         "holds": holds,
                     }
@@ -82,10 +94,12 @@ def main(arguments: list[str] | None = None) -> int:
     else:
         print(
             f"{'ok  ' if holds else 'OVER'} past the deadline while something stands still: "
-            f"p99 {p99:.1f} ms (bar {BAR_MS:g}), worst {max(everything):.1f} ms, {len(everything)} calls"
+            f"p99 {p99:.1f} ms (bar {BAR_MS:g}) beyond a bare thread's, {over} of {len(everything)} calls over; "
+            f"with what the machine adds p99 {all_p99:.1f} ms (a bare thread {bare_p99:.1f})"
         )
         for name, calls in late.items():
-            print(f"     {name}: " + "; ".join(one for _, one in sorted(calls, reverse=True)[:3]))
+            worst = sorted(calls, key=lambda one: one.own_s, reverse=True)[:3]
+            print(f"     {name}: " + "; ".join(map(str, worst)))
     return 0 if holds else 1
 
 
