@@ -17,6 +17,7 @@ from importlib import util
 from pathlib import Path
 
 from device import memory, registry
+from device.as_root import as_root
 from device.config import MachineConfig, without_secrets
 from device.link import in_settings, refusal_remedy
 from utdstream import (
@@ -199,7 +200,7 @@ def _sign_in(config: MachineConfig) -> Iterator[Check]:
         key = config.secret("engine", "app_key", path) or config.app_key
     except UTDStreamException as error:
         denied = isinstance(error.__cause__, PermissionError)
-        remedy = "sudo utd-device doctor ..." if denied else "put the app key alone into the file; mode 0600"
+        remedy = as_root("doctor ...") if denied else "put the app key alone into the file; mode 0600"
         yield Check("app key", FAIL, error.message, remedy)
         return
     yield _app_key(path)
@@ -283,9 +284,7 @@ def unit_finding(app: str, properties: str) -> Check:
     said = dict(line.split("=", 1) for line in properties.splitlines() if "=" in line)
     unit = f"utd-{app}"
     if said.get("LoadState") != "loaded":
-        return Check(
-            "service", WARN, f"{unit} is not installed", f"sudo utd-device install-service --app {app}"
-        )
+        return Check("service", WARN, f"{unit} is not installed", as_root(f"install-service --app {app}"))
     found = f"{unit} is {said.get('ActiveState')}"
     found += f": {said['StatusText']}" if said.get("StatusText") else ""
     if said.get("ActiveState") != "active":

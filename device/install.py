@@ -24,6 +24,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from device.as_root import as_root
 from device.errors import ConfigError
 from device.examples import example
 from utdstream.whole_files import write_whole
@@ -57,7 +58,7 @@ class Installation:
     def run(self) -> None:
         """Raises: ConfigError, OSError."""
         if os.geteuid() != 0 and not self._dry and self._root == Path("/"):
-            raise ConfigError("installing a service needs root: `sudo utd-device install-service ...`")
+            raise ConfigError(f"installing a service needs root: `{as_root('install-service ...')}`")
         unit = f"utd-{self._app}.service"
         unit_text, local = self._unit(), self._local()  # what raises is raised before anything is written
         self._write(self._at(f"/etc/systemd/system/{unit}"), unit_text, 0o644, replace=True)

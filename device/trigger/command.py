@@ -22,6 +22,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from device.as_root import as_root
 from device.config import MachineConfig
 from device.errors import AlreadyRunning, TriggerFailed
 
@@ -210,7 +211,7 @@ def press(config: MachineConfig) -> None:
     if isinstance(reason, _Foreign):
         raise TriggerFailed(f"the press was told to no one: {reason}") from reason
     if isinstance(reason, PermissionError):
-        raise TriggerFailed("the doorbell runs as another user: use `sudo utd-device press`") from reason
+        raise TriggerFailed(f"the doorbell runs as another user: use `{as_root('press')}`") from reason
     raise TriggerFailed(
         f"nothing is running for {config.device.identity} with this configuration; start it with "
         f"`utd-device doorbell --config {config.path}`, or `systemctl start utd-doorbell`"

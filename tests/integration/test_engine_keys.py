@@ -387,6 +387,8 @@ def test_command_when_run_adds_lists_and_revokes(
     assert code_of(mint(site, key, "gate")) == (401, "key_revoked")
     assert main(["engine", "key", "revoke", "key_none", *where]) == 1
     assert "No app key has this id; `utdstream engine key list` shows the ids" in capsys.readouterr().err
+    assert main(["engine", "key", "revoke", "gate", *where]) == 1
+    assert f"gate is no id; its keys are {row['key_id']}" in capsys.readouterr().err
 
 
 def test_key_when_it_goes_into_a_file_is_there_for_its_owner_alone(

@@ -84,6 +84,29 @@ def test_an_error_is_one_sentence_when_a_file_is_missing(
         assert len(err.splitlines()) == 1
 
 
+def test_an_address_when_it_is_none_is_named_as_it_was_typed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An error of the SDK names its argument; the command line has an option."""
+    (key := tmp_path / "key").write_text("k")
+    line = [
+        "call",
+        "house",
+        "--identity",
+        "me",
+        "--app-id",
+        "a",
+        "--app-key-file",
+        str(key),
+        "--base-url",
+        "door.local",
+    ]
+    assert cli.main(line) != 0
+    said = capsys.readouterr().err
+    assert "--base-url must look like" in said
+    assert "base_url" not in said
+
+
 def test_ctrl_c_ends_with_130_when_a_verb_is_running(monkeypatch: pytest.MonkeyPatch) -> None:
     """As a shell expects."""
 

@@ -18,7 +18,7 @@ from utdstream._command.options import add_ca_file
 from utdstream._rest.http import Http, check_base_url
 from utdstream._threads.deadline import Deadline
 from utdstream._wire import codec, routes
-from utdstream.errors import InvalidConfig
+from utdstream.errors import InvalidConfig, NotFound
 from utdstream.secret_file import read_secret
 
 if TYPE_CHECKING:
@@ -176,15 +176,19 @@ def _add(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _list(arguments: argparse.Namespace) -> int:
-    engine = site(arguments)
+def _keys(engine: Site) -> list[Mapping[str, object]]:
+    """All keys of this engine, those in use and the revoked ones."""
     rows: list[Mapping[str, object]] = []
     while True:
         page = len(rows) // _PAGE + 1
         found = ask(engine, "GET", f"{routes.KEYS}?page={page}&per_page={_PAGE}")["data"]
         rows += found if isinstance(found, list) else []
         if not isinstance(found, list) or len(found) < _PAGE:
-            break
+            return rows
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    rows = _keys(site(arguments))
     if arguments.json:
         print(json.dumps(rows))
         return 0
@@ -201,7 +205,16 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _revoke(arguments: argparse.Namespace) -> int:
-    ended = ask(site(arguments), "DELETE", routes.key(arguments.key_id))
+    engine = site(arguments)
+    try:
+        ended = ask(engine, "DELETE", routes.key(arguments.key_id))
+    except NotFound as error:
+        ids = [
+            str(row["key_id"]) for row in _keys(engine) if arguments.key_id in (row["identity"], row["name"])
+        ]
+        if not ids:
+            raise
+        raise InvalidConfig(f"{arguments.key_id} is no id; its keys are {', '.join(ids)}") from error
     print(
         json.dumps(ended)
         if arguments.json

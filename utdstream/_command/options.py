@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from pathlib import Path
 
 from utdstream.errors import AuthenticationFailed
 from utdstream.trust import worded_for
 
 CA_FILE = "--ca-file (or UTD_CA_FILE)"
+_BASE_URL = re.compile(r"\bbase_url\b")
 
 
 def in_options(error: BaseException) -> str:
     """Says an error of the SDK in the words of a command line, with what to do."""
-    words = worded_for(str(error), CA_FILE)
+    words = _BASE_URL.sub("--base-url", worded_for(str(error), CA_FILE))
     if isinstance(error, AuthenticationFailed) and ";" not in words:  # an engine of another maker
         words += "; compare app id and app key (or secret) with those of the engine at this address"
     return words

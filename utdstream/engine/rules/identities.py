@@ -39,7 +39,7 @@ def identity_fault(identity: str) -> str | None:
 def _character_fault(identity: str) -> str | None:
     for character in identity:
         if unicodedata.category(character) == "Zs":
-            return "must not hold blanks; write front-door or front_door"
+            return f"must not hold blanks; write {'-'.join(identity.split())}"
         if unicodedata.category(character) == "Cf":
             return f"must not hold {_named(character)}, which nobody sees; {_INSTEAD}"
     try:
