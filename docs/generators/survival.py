@@ -9,6 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from generators.markdown import table
 
@@ -26,8 +27,12 @@ PHASES = ("idle", "ringing out", "ringing in", "connecting", "active")
 Row = Mapping[str, object]
 
 
+def _published() -> dict[str, Any]:
+    return json.loads(RESULTS.read_text(encoding="utf-8"))
+
+
 def _rows() -> list[Row]:
-    return json.loads(RESULTS.read_text(encoding="utf-8"))["cells"]
+    return _published()["cells"]
 
 
 def survival() -> str:
@@ -53,44 +58,47 @@ def survival() -> str:
 
 
 def survival_run() -> str:
-    """When and with what the table was made, and its counts."""
-    rows = _rows()
-    counts = Counter(str(row["result"]) for row in rows)
-    dates = sorted({str(row["date"]) for row in rows if "date" in row})
-    commits = list(dict.fromkeys(str(row["commit"]) for row in rows if "commit" in row))
+    """When and with what the table was made, and its counts for each seed."""
+    run, rows = _published().get("run"), _rows()
     words = {
         "pass": "passed",
         "late": "came to the same end, but later than 5 s",
-        "known": "are known to fail",
         "fail": "failed",
-        "n/a": "are not applicable",
-        "missing": "are not built yet",
+        "n/a": "do not apply",
         "not run": "were not run",
     }
-    said = ", ".join(f"{counts[result]} {word}" for result, word in words.items() if counts[result])
-    seeds = sorted({int(str(row["seed"])) for row in rows})
-    when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
-    return f"Run on {when} at {', '.join(commits)}, with {_seeds(seeds)}: of {len(rows)} cells {said}.\n"
-
-
-def _seeds(seeds: list[int]) -> str:
-    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+    lines = ["Put together from several runs, before a whole run wrote all rows."]
+    if run is not None:
+        load = run["load"]
+        lines = [
+            f"Run on {run['date']} at {run['commit']} in {run['minutes']:g} minutes, {run['workers']} cells at a "
+            f"time; the load of the machine ({run['processors']} processors) was {load['median']:g} "
+            f"({load['least']:g} to {load['most']:g})."
+        ]
+    lines.append("")
+    for seed in sorted({int(str(row["seed"])) for row in rows}):
+        counts = Counter(str(row["result"]) for row in rows if row["seed"] == seed)
+        said = ", ".join(f"{counts[result]} {word}" for result, word in words.items() if counts[result])
+        lines.append(f"- Seed {seed}: of {counts.total()} cells {said}.")
+    return "\n".join(lines) + "\n"
 
 
 def survival_reasons() -> str:
-    """Why cells are left out, and what is wrong in those that fail: each reason once, with its faults."""
-    reasons: dict[tuple[str, str], list[str]] = {}
+    """Why cells are left out, and what was wrong in those that did not pass: each reason once, with its cells."""
+    reasons: dict[tuple[str, str], dict[str, None]] = {}
     for row in _rows():
-        if row["result"] in ("n/a", "missing", "known"):
-            why = str(row["why"]).partition(" (")[0]
-            faults = reasons.setdefault((str(row["result"]), why), [])
-            if row["fault"] not in faults:
-                faults.append(str(row["fault"]))
-    words = {"n/a": "not applicable", "missing": "not built yet", "known": "known to fail"}
-    order = ("known", "missing", "n/a")
+        result = str(row["result"])
+        if result != "pass":
+            cell = (
+                str(row["fault"])
+                if result == "n/a"
+                else f"{row['fault']} ({row['phase']}, seed {row['seed']})"
+            )
+            reasons.setdefault((result, str(row["why"])), {})[cell] = None
+    words = {"fail": "failed", "late": "late", "not run": "not run", "n/a": "not applicable"}
     body = [
-        (words[result], _sentence(why), "; ".join(faults))
-        for (result, why), faults in sorted(reasons.items(), key=lambda item: order.index(item[0][0]))
+        (words[result], _sentence(why) or "-", "; ".join(faults))
+        for (result, why), faults in sorted(reasons.items(), key=lambda item: list(words).index(item[0][0]))
     ]
     return table(("", "why", "faults"), body)
 
@@ -99,15 +107,11 @@ def _word(rows: Iterable[Row]) -> str:
     """What the seeds of one cell came to: the worst of them, with the slowest figure."""
     rows = list(rows)
     results = {str(row["result"]) for row in rows}
-    for worst, word in (
-        ("fail", "**fails**"),
-        ("not run", ""),
-        ("known", "**no**"),
-        ("missing", "?"),
-        ("n/a", "-"),
-    ):
+    for worst, word in (("fail", "**fails**"), ("not run", "")):
         if worst in results:
             return word
+    if results == {"n/a"}:
+        return "-"
     slowest = max((_slowest(row) for row in rows), default=0.0)
     return f"{'late: ' if 'late' in results else ''}{slowest:.1f} s"
 

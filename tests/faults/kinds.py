@@ -19,8 +19,8 @@ class Fault:
 
     `not_in`: the phases it does not concern, each with its reason. `lasts_s`: how long the fault holds, chosen
     between by the seed. `may_end`: the call may be lost by it. `course`: the whole cell, for a fault that is not
-    over after a while. `meets`: it is something only when a packet or request meets it. `missing`: why it is not
-    built yet.
+    over after a while. `meets`: it is something only when a packet or request meets it. `needs_join`: in the phase
+    of connecting it strikes when the join is under way. `is_felt_by_all`: all on this machine feel it.
     """
 
     name: str
@@ -33,7 +33,8 @@ class Fault:
     devices: Callable[[Ear], Devices] | None = None
     meets: bool = False
     course: Callable[[Scene, str, Reached], None] | None = None
-    missing: str | None = None
+    needs_join: bool = False
+    is_felt_by_all: bool = False
 
 
 def except_in(*phases: str, why: str) -> dict[str, str]:

@@ -14,7 +14,7 @@ from datetime import timedelta
 import requests
 from kinds import NO_ROOM, Fault, except_in, only_in
 from livekit import api, rtc
-from scene import Scene, Side
+from scene import RESTART_S, Scene, Side
 
 from utdstream import UTDRoom
 from utdstream._livekit.loop import loop_thread
@@ -108,7 +108,7 @@ def away(how: str) -> Callable[[Scene, Side], ExitStack]:
 
     def strike(scene: Scene, _victim: Side) -> ExitStack:
         parts = ExitStack()
-        parts.enter_context(getattr(scene.faults, how)("livekit"))
+        parts.enter_context(getattr(scene.faults, how)("livekit", timeout=RESTART_S))
         return parts
 
     return strike
@@ -120,7 +120,7 @@ def changed_keys(scene: Scene, _victim: Side) -> Iterator[None]:
     supervisor = scene.faults.stack._running()
     before = supervisor.settings
     renewed = dataclasses.replace(before.secrets, livekit_api_secret=secrets.token_hex(32))
-    supervisor.renew(dataclasses.replace(before, secrets=renewed), timeout=60.0)
+    supervisor.renew(dataclasses.replace(before, secrets=renewed), timeout=RESTART_S)
     yield
 
 
@@ -213,8 +213,8 @@ def revoked(scene: Scene, victim: Side) -> Iterator[None]:
 
 STANDS = "the connection stands already, or is not made yet"
 FAULTS = (
-    Fault("signal connection reset", reset, meets=True, not_in=WAITING),
-    Fault("signal connection half-open", half_open, meets=True, not_in=WAITING),
+    Fault("signal connection reset", reset, meets=True, needs_join=True, not_in=WAITING),
+    Fault("signal connection half-open", half_open, meets=True, needs_join=True, not_in=WAITING),
     Fault("signal at 1 byte a second", trickle, meets=True, not_in=WAITING),
     Fault("UDP blocked alone", cut("media"), meets=True, not_in=WAITING),
     Fault("UDP loss 5 %, then 20 %", loss, meets=True, not_in=WAITING),

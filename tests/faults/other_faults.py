@@ -234,5 +234,5 @@ FAULTS = (
     Fault("the engine's disk is full", full_disk),
     Fault("kill -9 of the device", course=dies(signal.SIGKILL)),
     Fault("SIGTERM of the device", course=dies(signal.SIGTERM)),
-    Fault("other processes take the processor", busy_machine),
+    Fault("other processes take the processor", busy_machine, is_felt_by_all=True),
 )

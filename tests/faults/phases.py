@@ -17,6 +17,9 @@ Reached = Callable[[str, float], None]
 """Writes down how many seconds a fact took."""
 PHASES = ("idle", "ringing out", "ringing in", "connecting", "active")
 
+MEETS_S = 12.0
+"""Longer than an active call waits before it asks the engine."""
+
 
 class Failed(Exception):
     """What the fault broke for good; the sentence is for the table."""
@@ -24,30 +27,47 @@ class Failed(Exception):
 
 @dataclass
 class Course:
-    """How one cell goes: when the fault was over, and how long after it each fact came, in seconds."""
+    """How one cell goes: when the fault was over, and how long after it each fact came, in seconds.
+
+    `meets`: the fault holds until it meets something (`MEETS_S` at most). `needs_join`: it waits for a join.
+    """
 
     scene: Scene
     strike: Strike
     lasts_s: float
     must_survive: bool
     hears: bool
+    meets: bool = False
+    needs_join: bool = False
     figures: dict[str, float] = field(default_factory=dict)
     cleared_at: float = 0.0
 
     def struck(self, victim: Side, meanwhile: Callable[[], None] | None = None) -> None:
         """The fault, for its time, with what is done in the middle of it."""
         doing = threading.Thread(target=meanwhile) if meanwhile is not None else None
-        began, met = time.monotonic(), self.scene.faults.met
+        faults = self.scene.faults
+        if doing is not None and self.needs_join:
+            doing.start()
+            self._until(lambda: bool(faults._streams(("signal",), victim.identity)))
+        began, met = time.monotonic(), faults.met
         with self.strike(self.scene, victim):
-            if doing is not None:
+            if doing is not None and not self.needs_join:
                 doing.start()
             time.sleep(max(0.0, self.lasts_s - (time.monotonic() - began)))
+            if self.meets:
+                self._until(lambda: faults.met > met)
         self.cleared_at = time.monotonic()
         self.figures["met"] = self.scene.faults.met - met
         if doing is not None:
             doing.join(CALL_S + LATE_CALL_S)
             if doing.is_alive():
                 raise Failed(f"a call of the SDK hangs: {self.scene.witnesses()}")
+
+    @staticmethod
+    def _until(fact: Callable[[], bool]) -> None:
+        until = time.monotonic() + MEETS_S
+        while not fact() and time.monotonic() < until:
+            time.sleep(0.005)
 
     def within(self, what: str, fact: Callable[[], bool], *, since: float | None = None) -> None:
         """Waits for the fact, and writes down how long after the fault it came."""
@@ -60,12 +80,17 @@ class Course:
 
     def settles(self) -> bool:
         """Both ends and the engine agree; returns whether the call lives."""
-        scene = self.scene
-        self.within("agreed", lambda: scene.is_over_everywhere() or scene.is_live_everywhere())
-        lives = scene.is_live_everywhere()
-        if not lives and self.must_survive:
+        scene, over = self.scene, False
+
+        def agree() -> bool:
+            nonlocal over
+            over = scene.is_over_everywhere()
+            return over or scene.is_live_everywhere()
+
+        self.within("agreed", agree)
+        if over and self.must_survive:
             raise Failed(f"the call was lost: {scene.witnesses()}")
-        return lives
+        return not over
 
     def answered(self) -> None:
         """The house answers, now that nothing is in the way."""

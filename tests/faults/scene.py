@@ -38,6 +38,8 @@ CALL_S = 12.0
 """What a cell gives each call of the SDK."""
 LATE_CALL_S = 3.0
 """A call of the SDK that returns so much after its deadline is taken for a hang."""
+RESTART_S = 60.0
+"""A part of the stack may take so long to be back: the fault goes on until then, however busy the machine is."""
 _LOUD = 1000
 _numbers = itertools.count(1)
 

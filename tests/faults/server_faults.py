@@ -15,7 +15,7 @@ from kinds import Fault
 from paho.mqtt.client import Client, MQTTMessage, MQTTv5
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.subscribeoptions import SubscribeOptions
-from scene import Scene, Side
+from scene import RESTART_S, Scene, Side
 
 from utdstream._rings.broker import default_client_id
 from utdstream._wire import messages
@@ -44,7 +44,7 @@ def unreachable(scene: Scene, _victim: Side) -> Iterator[None]:
 
 @contextmanager
 def restarted(scene: Scene, _victim: Side) -> Iterator[None]:
-    with scene.faults.killed("engine"):
+    with scene.faults.killed("engine", timeout=RESTART_S):
         yield
 
 
@@ -103,7 +103,7 @@ def lost(scene: Scene, victim: Side) -> Iterator[None]:
 
 @contextmanager
 def broker_away(scene: Scene, _victim: Side) -> Iterator[None]:
-    with scene.faults.killed("mqtt"):
+    with scene.faults.killed("mqtt", timeout=RESTART_S):
         yield
 
 
@@ -111,7 +111,7 @@ def broker_away(scene: Scene, _victim: Side) -> Iterator[None]:
 def broker_forgets(scene: Scene, _victim: Side) -> Iterator[None]:
     """Killed, and what it had kept of its sessions is gone."""
     stack = scene.faults.stack
-    with scene.faults.killed("mqtt"):
+    with scene.faults.killed("mqtt", timeout=RESTART_S):
         for kept in stack._settings.folder.glob("mqtt/*.db*"):
             kept.unlink(missing_ok=True)
         yield

@@ -1,25 +1,30 @@
-"""A sample of the fault matrix: a third of the faults, each in one phase. `make faults` runs all."""
+"""A sample of the fault matrix: a quarter of the faults, each in one phase. `make faults` runs all."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import pytest
-from known import KNOWN
+from cells import LATE, PASS, SEEDS, SIXTY, Cell, cells, run
+from ground import Ground, ground
 from left_threads import threads_end
-from matrix import KNOWN_TO_FAIL, LATE, NOT_APPLICABLE, PASS, SEEDS, SIXTY, Cell, Ground, cells, ground, run
 from phases import PHASES
 
-EVERY = 3
+EVERY = 4
 
 
 def sample() -> list[Cell]:
-    """Every third fault; the phase moves on with it, past those that the fault does not concern."""
-    chosen = []
-    for number, fault in enumerate(SIXTY[::EVERY]):
+    """Every fourth fault; the phase moves on with it, past those that the fault may not concern.
+
+    Whether something meets a fault of the engine's answers is chance but while the callee answers.
+    """
+    chosen: list[Cell] = []
+    for fault in SIXTY[::EVERY]:
         phases = [phase for phase in PHASES if phase not in fault.not_in]
-        if fault.missing is None and phases:
-            chosen.append(Cell(fault, phases[number % len(phases)], SEEDS[0]))
+        if fault.meets and "connecting" in phases:
+            phases = ["connecting"]
+        if phases:
+            chosen.append(Cell(fault, phases[len(chosen) % len(phases)], SEEDS[0]))
     return chosen
 
 
@@ -41,11 +46,9 @@ def no_leaked_threads() -> None:
 def test_call_when_a_fault_strikes_ends_alike_for_both_ends_and_the_engine(
     cell: Cell, shared: Ground
 ) -> None:
-    """Nobody hangs, nobody is told an untyped error. Whether it is within 5 s is for `make faults` to say, and
-    whether the fault found anything to meet: one that lasts a moment may find nothing under way.
-    """
+    """Nobody hangs, nobody is told an untyped error. Whether it is within 5 s is for `make faults` to say."""
     outcome = run(cell, shared)
-    assert outcome.result in (PASS, LATE, KNOWN_TO_FAIL, NOT_APPLICABLE), outcome.why
+    assert outcome.result in (PASS, LATE), outcome.why
 
 
 def test_matrix_when_counted_has_sixty_faults_five_phases_and_three_seeds() -> None:
@@ -54,10 +57,4 @@ def test_matrix_when_counted_has_sixty_faults_five_phases_and_three_seeds() -> N
     assert len(list(cells())) == 60 * 5 * 3
     for fault in SIXTY:
         assert all(fault.not_in.values())
-        assert fault.strike or fault.course or fault.missing or len(fault.not_in) == len(PHASES)
-
-
-def test_known_failures_when_listed_are_cells_that_are_run() -> None:
-    """A cell that is not applicable cannot be known to fail."""
-    run_cells = {(cell.fault.name, cell.phase) for cell in cells() if cell.phase not in cell.fault.not_in}
-    assert set(KNOWN) <= run_cells
+        assert fault.strike or fault.course or len(fault.not_in) == len(PHASES)

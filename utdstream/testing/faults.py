@@ -221,30 +221,30 @@ class Faults:
             yield
 
     @contextmanager
-    def killed(self, part: Part) -> Iterator[None]:
+    def killed(self, part: Part, *, timeout: float = 20.0) -> Iterator[None]:
         """Kills a server (SIGKILL); it is started again, on the same ports, at the end of the block.
 
-        Blocks: the end, 20 s at most. Raises: UTDStreamException (StackError) when it does not come back.
+        Blocks: the end, to `timeout`. Raises: UTDStreamException (StackError) when it does not come back.
         """
         with self._away(part):
             self.stack.kill(part)
             try:
                 yield
             finally:
-                self.stack.start(part)
+                self.stack.start(part, timeout=timeout)
 
     @contextmanager
-    def stopped(self, part: Part) -> Iterator[None]:
+    def stopped(self, part: Part, *, timeout: float = 20.0) -> Iterator[None]:
         """Stops a server in good order; it is started again, on the same ports, at the end of the block.
 
-        Blocks: the end, 20 s at most. Raises: UTDStreamException (StackError) when it does not come back.
+        Blocks: the end, to `timeout`. Raises: UTDStreamException (StackError) when it does not come back.
         """
         with self._away(part):
             self.stack.stop(part)
             try:
                 yield
             finally:
-                self.stack.start(part)
+                self.stack.start(part, timeout=timeout)
 
     # --- behind it
 
