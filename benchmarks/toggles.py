@@ -1,15 +1,14 @@
 """Mutes and unmutes at random moments of cuts: is anything heard that is muted, and do all sides agree afterwards?
 
-    python -m benchmarks.toggles [--toggles 500] [--devices 6] [--seed 1] [--longest 30] [--json]
+    python -m benchmarks.toggles [--toggles 500] [--unmutes 500] [--devices 4] [--seed 1] [--longest 30] [--json]
 
 Each device is a process whose link can be cut (`benchmarks.links`), and hosts a live stream with one listener. The
 link is cut for 1 to `longest` seconds: all of it, its UDP alone, or its TCP connections half-open. Meanwhile the
 device toggles its microphone once to four times. 5 s after the link is back the last toggle that did not fail has
 to be what the device says, what the media server says and what is heard; then the microphone is switched on, if
-need be, and has to be heard. It goes on until there were as many toggles as asked for, and as many unmutes that
-stood (one a cut). A line for each cut.
+need be, and has to be heard. A line for each cut.
 
-Needs root, `unshare`, `ip` and `nft`. Three quarters of an hour on two cores for 500; `make toggles` runs it.
+Needs root, `unshare`, `ip` and `nft`. An hour on two cores; `make toggles` runs it.
 """
 
 from __future__ import annotations
@@ -34,8 +33,7 @@ from typing import Any
 from livekit import api
 
 from benchmarks.links import CUTS, Link, run_in_namespace
-from utdstream import Devices, UTDLiveStreamSession, UTDStreamClient, UTDStreamException
-from utdstream.synthetic import NullSpeaker
+from utdstream import UTDLiveStreamSession, UTDStreamClient, UTDStreamException
 from utdstream.testing import LocalStack
 
 AGREE_S, LISTEN_S = 5.0, 0.5
@@ -113,9 +111,7 @@ class Device:
             room=self.room,
         )
         self._hear()
-        self._client = UTDStreamClient(
-            stack.app_id, stack.app_key, base_url=stack.base_url, devices=Devices(speaker=NullSpeaker())
-        )
+        self._client = UTDStreamClient(stack.app_id, stack.app_key, base_url=stack.base_url)
         self.listener: UTDLiveStreamSession = self._client.join_live_stream(
             identity=f"listener-{number}", room_name=self.room
         )
@@ -288,16 +284,16 @@ def sound_after_mutes(toggles: list[Toggle], loud: tuple[float, ...], checked: f
 
 
 def measure(
-    wanted: int, devices: int, seed: int, longest_s: float, note: Callable[[list[Cut]], None]
+    toggles: int, unmutes: int, devices: int, seed: int, longest_s: float, note: Callable[[list[Cut]], None]
 ) -> list[Cut]:
-    """Cuts until there were `wanted` toggles and unmutes; `note` hears of each cut, under a lock."""
+    """Cuts until there were so many toggles and unmutes; `note` hears of each cut, under a lock."""
     cuts: list[Cut] = []
     lock = threading.Lock()
     with LocalStack(project={"max_concurrent_rooms": 1000}) as stack:
         made = [Device(stack, number) for number in range(devices)]
 
         def run(device: Device, dice: random.Random) -> None:
-            while len(cuts) < wanted or sum(len(cut.toggles) for cut in cuts) < wanted:
+            while len(cuts) < unmutes or sum(len(cut.toggles) for cut in cuts) < toggles:
                 cut = one_cut(device, dice, longest_s)
                 with lock:
                     cuts.append(cut)
@@ -346,7 +342,8 @@ def summary_of(cuts: list[Cut]) -> dict[str, object]:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--toggles", type=int, default=500)
-    parser.add_argument("--devices", type=int, default=6)
+    parser.add_argument("--unmutes", type=int, default=500, help="that stood behind a cut: one each")
+    parser.add_argument("--devices", type=int, default=4)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--longest", type=float, default=30.0, help="of a cut, in seconds")
     parser.add_argument("--json", action="store_true")
@@ -357,7 +354,7 @@ def main(arguments: list[str] | None = None) -> int:
         if not options.json:
             print(line_of(cuts), flush=True)
 
-    cuts = measure(options.toggles, options.devices, options.seed, options.longest, note)
+    cuts = measure(options.toggles, options.unmutes, options.devices, options.seed, options.longest, note)
     summary = summary_of(cuts) | {"seed": options.seed}
     print(json.dumps([summary], indent=2) if options.json else summary)
     return 0 if summary["holds"] else 1

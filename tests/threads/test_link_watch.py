@@ -147,12 +147,16 @@ def test_link_when_nothing_comes_and_nobody_answers_is_lost_until_something_come
     assert watched.given_up == 0
 
 
-def test_link_when_the_figures_of_it_are_late_is_not_lost(watched: Watched, server: MediaServer) -> None:
+def test_link_when_the_figures_of_it_are_late_is_not_lost(
+    watched: Watched, server: MediaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The process is short of time: that nothing is known is no silence. Figures that say so are."""
-    server.figures_after_s = 1.4 * link.FIGURES_S  # more than a loss takes here
+    server.figures_after_s = 0.7  # more than a loss takes here
+    monkeypatch.setattr(link, "FIGURES_S", 0.05)  # so that it looks often meanwhile
     asked = server.asked
-    eventually(lambda: server.asked > asked + 3, "the figures come all the same")
+    eventually(lambda: server.asked > asked + 3, "the figures come all the same", 15.0)
     assert (watched.told, watched.given_up) == ([], 0)
+    server.figures_after_s = 0.0
     server.sends = server.is_open = False
     eventually(lambda: watched.told == [False], "the loss is told")
 

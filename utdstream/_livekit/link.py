@@ -225,6 +225,7 @@ class LinkWatch:
         self._core_reconnects = False
         """The core itself has noticed, and tells the end of it too."""
         self._asking: asyncio.Task[rtc.RtcStats] | None = None
+        self._looked_at = 0.0
 
     def start(self, room: rtc.Room, url: str) -> None:
         """Begins: the room is connected."""
@@ -243,7 +244,8 @@ class LinkWatch:
 
     async def _run(self, room: rtc.Room, door: Door) -> None:
         await door.look_up()
-        hearing = Hearing(self._now())
+        self._looked_at = self._now()
+        hearing = Hearing(self._looked_at)
         pause_s = LOOK_S
         while True:
             await asyncio.sleep(pause_s)
@@ -270,17 +272,18 @@ class LinkWatch:
 
     async def _look(self, room: rtc.Room, hearing: Hearing) -> None:
         """Takes the figures, if the core has any now."""
-        began = self._now()
+        last, is_late = self._looked_at, self._asking is not None
         asking = self._asking = self._asking or self._loop.spawn(room.get_rtc_stats())
         await asyncio.wait({asking}, timeout=FIGURES_S)
+        now = self._looked_at = self._now()
+        if (is_late or not asking.done()) and not self._core_reconnects:
+            hearing.pass_over(now - last)
         if asking.done():
             self._asking = None
             if not asking.cancelled() and asking.exception() is None:
-                hearing.take(figures(asking.result()), self._now())
+                hearing.take(figures(asking.result()), now)
         elif self._core_reconnects:
             self._forget_asking()
-        else:
-            hearing.pass_over(self._now() - began)
 
     def _forget_asking(self) -> None:
         asking, self._asking = self._asking, None
