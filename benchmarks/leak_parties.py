@@ -42,6 +42,7 @@ WIDTH, HEIGHT, FRAMES_PER_SECOND = 160, 120, 10
 PATIENCE_S = 20.0
 HEARD_FRAMES = 5
 AGAIN_S = 0.1
+SAMPLE_EVERY = 5
 OTHERS_S = 5.0
 
 
@@ -58,15 +59,20 @@ def figures() -> dict[str, int]:
     """Returns what this process holds after a rest; memory of its own in KiB, but for what malloc gives back."""
     gc.collect()
     time.sleep(REST_S)
+    return {
+        "threads": len(os.listdir("/proc/self/task")),
+        "descriptors": len(os.listdir("/proc/self/fd")),
+        "kib": memory_kib(),
+    }
+
+
+def memory_kib() -> int:
+    """Returns the memory of this process's own, but for what malloc gives back."""
     gc.collect()
     with contextlib.suppress(OSError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)
     own = re.findall(r"^(?:RssAnon|VmSwap):\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
-    return {
-        "threads": len(os.listdir("/proc/self/task")),
-        "descriptors": len(os.listdir("/proc/self/fd")),
-        "kib": sum(map(int, own)),
-    }
+    return sum(map(int, own))
 
 
 # -- utdstream -------------------------------------------------------------------------------------
@@ -124,8 +130,9 @@ class SdkDoor(SdkParty):
             self.over(session, UTDCallStatus.ENDED)
         else:
             session.wait_for_answer(timeout=PATIENCE_S)
-            use(session, other)
-            if self.ending in ("caller", "undisposed"):
+            if self.ending != "answered":
+                use(session, other)
+            if self.ending in ("caller", "undisposed", "answered"):
                 session.end()
             elif self.ending in ("deleted", "removed"):
                 end_by_the_server(self.settings, self.ending, call.call_id, "leaks-door")
@@ -153,7 +160,8 @@ class SdkHouse(SdkParty):
         session = incoming.accept()
         other = threading.Event()
         session.messages.subscribe(lambda _: other.set())
-        use(session, other)
+        if self.ending != "answered":
+            use(session, other)
         if self.ending == "callee":
             session.end()
         self.over(session, UTDCallStatus.ENDED)
@@ -358,10 +366,19 @@ def main() -> int:
     settings = json.loads(sys.stdin.readline())
     party = make(sys.argv[1], settings)
     print(json.dumps("ready"), flush=True)
+    samples: list[tuple[int, int]] = []
     for line in sys.stdin:
         command, _, number = line.strip().partition(" ")
         try:
-            answer = figures() if command == "measure" else party.call(int(number))
+            answer: object = None
+            if command == "measure":
+                answer = figures()
+            elif command == "samples":
+                answer = samples
+            else:
+                if int(number) % SAMPLE_EVERY == 0:
+                    samples.append((int(number), memory_kib()))
+                party.call(int(number))
         except Exception as error:  # noqa: BLE001 - told to the other process, which counts it
             answer = f"{type(error).__name__}: {error}"
         print(json.dumps(answer), flush=True)

@@ -2,13 +2,15 @@
 
     python -m benchmarks.leaks [--calls 200] [--only caller,raw] [--json]
 
-Door and house are a process each (`leak_parties`), in a call with sound and picture both ways. Each arm makes 10
-calls to warm up, rests 25 s, is measured, makes its calls, rests, is measured again. The raw arms are the shortest
-asyncio program that does the same: `raw` leaves as livekit's examples do, `raw each` unpublishes before it leaves,
-`raw all unpublish` waits for the other's tracks to go too, `raw alone` is a caller whom nobody answers. Bars:
-threads and descriptors +0; memory at most 32 KiB a call and side. `deleted` and `removed` have no bar for memory:
-what the core loses of a room that the media server ends without a word cannot be had back (the raw arm shows how
-much).
+Door and house are a process each (`leak_parties`), in a call with sound and picture both ways. Each arm makes
+10 calls to warm up, rests 25 s, is measured, makes its calls, rests, is measured again. Memory is also read
+before every fifth call, after malloc gave back what it could: KiB a call is the slope of that by Theil and Sen,
+which a few large steps do not move (its interval takes the samples for independent). `answered` ends in the
+moment it is answered. The raw arms are the shortest asyncio program that does the same: `raw` leaves as
+livekit's examples do, `raw each` unpublishes before it leaves, `raw all unpublish` waits for the other's tracks
+to go too, `raw alone` is a caller whom nobody answers. Bars: threads and descriptors +0; memory at most 32 KiB
+a call and side. `deleted` and `removed` have no bar for memory: what the core loses of a room that the media
+server ends without a word cannot be had back (the raw arm shows how much).
 
 Measured over 60 calls on two shared cores beside other work (loads of 20): a caller that hangs up 34 KiB a call,
 its callee 26; `raw` 595 on the side that leaves first, `raw each` 643, `raw all unpublish` 39 and 48. The first
@@ -20,11 +22,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
+import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
+from itertools import combinations
 from typing import Any
 
 from livekit import api
@@ -32,7 +37,7 @@ from livekit import api
 from benchmarks.leak_parties import room_of
 from utdstream.testing import LocalStack
 
-SDK = ("caller", "callee", "undisposed", "rejected", "missed", "cancelled", "deleted", "removed")
+SDK = ("caller", "callee", "undisposed", "answered", "rejected", "missed", "cancelled", "deleted", "removed")
 RAW = ("raw", "raw each", "raw all unpublish", "raw alone", "raw deleted")
 WARM_UP = 10
 BAR_KIB = 32.0
@@ -51,7 +56,10 @@ class Left:
     threads: int
     descriptors: int
     kib_a_call: float
+    low: float
+    high: float
     mib: float
+    samples: list[tuple[int, int]]
 
     @property
     def is_raw(self) -> bool:
@@ -69,7 +77,7 @@ class Left:
         return (
             f"{mark} {self.arm:<18}{self.side:<6}{self.calls:>5} calls, {self.failures} failed: "
             f"threads {self.threads:+d}, descriptors {self.descriptors:+d}, "
-            f"{self.kib_a_call:7.1f} KiB a call (now {self.mib:.0f} MiB)"
+            f"{self.kib_a_call:6.1f} [{self.low:.1f}, {self.high:.1f}] KiB a call (now {self.mib:.0f} MiB)"
         )
 
 
@@ -135,8 +143,9 @@ def measure(arm: str, calls: int) -> list[Left]:
             make_rooms(stack, [room_of(arm, number) for number in range(WARM_UP + calls)])
         make_calls(parties, range(WARM_UP))
         before = ask(parties, "measure")
-        failures = make_calls(parties, range(WARM_UP, WARM_UP + calls))
+        failures, samples = make_calls(parties, range(WARM_UP, WARM_UP + calls)), ask(parties, "samples")
         after = ask(parties, "measure")
+    slopes = {side: slope([tuple(each) for each in samples[side] if each[0] >= WARM_UP]) for side in parties}
     return [
         Left(
             arm=arm,
@@ -145,11 +154,23 @@ def measure(arm: str, calls: int) -> list[Left]:
             failures=failures[side],
             threads=after[side]["threads"] - before[side]["threads"],
             descriptors=after[side]["descriptors"] - before[side]["descriptors"],
-            kib_a_call=(after[side]["kib"] - before[side]["kib"]) / calls,
+            kib_a_call=slopes[side][0],
+            low=slopes[side][1],
+            high=slopes[side][2],
             mib=after[side]["kib"] / 1024,
+            samples=samples[side],
         )
         for side in parties
     ]
+
+
+def slope(samples: list[tuple[int, int]]) -> tuple[float, float, float]:
+    """Returns the median slope between any two samples (Theil and Sen), and its interval of 95 % (Sen's)."""
+    slopes = sorted((b[1] - a[1]) / (b[0] - a[0]) for a, b in combinations(samples, 2))
+    n, count = len(samples), len(slopes)
+    half = 1.96 * math.sqrt(n * (n - 1) * (2 * n + 5) / 18) / 2
+    low, high = max(0, round(count / 2 - half)), min(count - 1, round(count / 2 + half))
+    return statistics.median(slopes), slopes[low], slopes[high]
 
 
 def make_rooms(stack: LocalStack, names: list[str]) -> None:
