@@ -7,10 +7,11 @@ import threading
 import weakref
 
 import pytest
+import requests
 from facts import eventually
 from people import People, Person
 
-from utdstream import UTDCallSession, UTDCallStatus
+from utdstream import UTDAudioRoomSession, UTDCallSession, UTDCallStatus
 
 pytestmark = pytest.mark.integration
 
@@ -68,6 +69,25 @@ def test_end_when_the_other_side_is_there_leaves_after_its_last_track(people: Pe
     eventually(lambda: all(len(each) == 2 for each in gone.values()), lambda: f"heard of: {gone}")
 
 
-def tracks(session: UTDCallSession) -> list[object]:
+def test_audio_room_when_closed_by_the_server_is_left_after_its_last_track(people: People) -> None:
+    """By a listener too, who has nothing to unpublish and hears of the end before the speaker is silent."""
+    host, listener, stack = people("host"), people("listener"), people.stack
+    name = f"closed-{host.identity}"
+    speaking = host.client.join_audio_room(identity=host.identity, room_name=name, as_host=True, seat_count=2)
+    speaking.take_seat(1)
+    listening = listener.client.join_audio_room(identity=listener.identity, room_name=name)
+    eventually(lambda: len(tracks(listening)) == 1, "the listener knows the track", 15)
+    gone: list[str] = []
+    listening.events.subscribe(lambda event: event.name == "track_unpublished" and gone.append(event.name))
+    requests.delete(
+        f"{stack.base_url}/api/v1/rooms/{name}",
+        headers={"X-App-Id": stack.app_id, "X-App-Secret": stack.app_secret},
+        timeout=15,
+    ).raise_for_status()
+    listening.connected.wait_for(False, timeout=10)
+    eventually(lambda: gone, "the listener heard of the last track's end", 5)
+
+
+def tracks(session: UTDCallSession | UTDAudioRoomSession) -> list[object]:
     """What the others publish."""
     return [each for person in session.remote_participants.value for each in person.publications]

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from livekit import rtc
@@ -68,11 +68,11 @@ class RoomConnection:
         auto_subscribe: bool,
         linger_s: float,
         rejoins: bool = False,
-        ends_for_all: bool = False,
+        ends_for_all: Callable[[], bool] = lambda: False,
     ) -> None:
         """`rejoins`: the room is joined again when it ends, so that one that hears nothing may be given up.
 
-        `ends_for_all`: whoever leaves it ends it, so the others leave it too (rule 4).
+        `ends_for_all`: asked when it is left: the others leave it too (rule 4).
         """
         self._loop = loop
         self._ends_for_all = ends_for_all
@@ -239,7 +239,7 @@ class RoomConnection:
 
     async def _others_unpublish(self, room: rtc.Room) -> None:
         """Waits for the last track of the others, if they are leaving too (rule 4)."""
-        if self._ends_for_all and not self._publisher.reconnecting and not self._loop.ending:
+        if self._ends_for_all() and not self._publisher.reconnecting and not self._loop.ending:
             last = self._end_of_room.ask(self._subscriber.last_track_gone(room), "leaving")
             if not await bounded(self._loop.spawn(last), OTHERS_UNPUBLISH_S):
                 _log.debug("the room is left while others publish in it: the core keeps some memory of it")

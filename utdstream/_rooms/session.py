@@ -181,13 +181,14 @@ class RoomSession(UTDSession):
         """Says what others should hear before this participant goes. Never raises, brief."""
 
     def _thrown_out(self, reason: str, life: RoomLife | None) -> None:
-        """Work thread: this connect was told to go. Leaving by ourselves frees the media threads properly."""
+        """Work thread: the room of this connect was ended. Leaving by ourselves frees the media core's memory."""
         if life is None or self._media.life not in (
             None,
             life,
         ):  # joined anew: the word was for the one before
             return
         self._wanted = False
+        life.ends_for_all = True
         self._media.leave(life, Deadline.after(self._config.leave_timeout_s, "leaving the room"), reason)
 
     # -- news ------------------------------------------------------------------------------------

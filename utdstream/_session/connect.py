@@ -62,6 +62,8 @@ class RoomLife:
         """Why it was left, when it was left from here."""
         self.notice: str | None = None
         """Why a message said that this participant has to go; true once the media server removes it."""
+        self.ends_for_all = facts.ends_for_all
+        """The others leave when this one does, so that each may wait for the last track."""
         self.connection: RoomConnection | None = None
         self.joined = False
         self.over = False
@@ -86,7 +88,7 @@ class RoomLife:
             auto_subscribe=self._auto_subscribe,
             linger_s=facts.config.video_linger_s,
             rejoins=self._rejoins,
-            ends_for_all=facts.ends_for_all,
+            ends_for_all=lambda: self.ends_for_all,
         )
         if self._given_up:
             connection.give_up()
