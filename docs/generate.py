@@ -38,6 +38,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "engine-settings": settings.engine_settings,
     "stack-settings": settings.stack_settings,
     "operations": engine.operations,
+    "operations-that-stand": engine.operations_that_stand,
     "error-codes": engine.error_codes,
     "error-tree": errors.error_tree,
     "error-occasions": errors.error_occasions,

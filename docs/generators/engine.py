@@ -22,6 +22,14 @@ def operations() -> str:
     return table(("request", "what it does", "needs", "its own refusals"), rows)
 
 
+def operations_that_stand() -> str:
+    """The operations that change something and are not taken back."""
+    rows = [
+        (f"`{row.method} {row.path}`", row.summary) for row in OPERATIONS if row.changes and not row.is_undone
+    ]
+    return table(("request", "what stands"), rows)
+
+
 def error_codes() -> str:
     """Every code the engine refuses with, and what the SDK raises then."""
     rows = [

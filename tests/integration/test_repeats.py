@@ -79,6 +79,15 @@ class World:
         self.do("unlock_seat", self.host, index=index)
         self.do("take_seat", asker, index=index)
 
+    def told(self) -> tuple[object, list[str], list[str]]:
+        """What everybody may read: seats, requests, the stage; and which calls are open."""
+        seats, stage = self.do("get_seats", self.host), self.do("get_stage", self.star, room=self.stream)
+        calls = self.do("list_calls", self.house)["data"]
+        open_calls = [
+            call["call_id"] for call in calls if call["status"] in ("initiating", "ringing", "active")
+        ]
+        return {**seats, "rev": 0}, sorted(member["identity"] for member in stage["members"]), open_calls
+
     def standing(self) -> None:
         for invitation in range(1, INVITATIONS):
             self.do("decline_to_speak", self.guest, invitation_id=invitation)
@@ -225,6 +234,7 @@ ROWS: dict[str, Callable[[World], Wish]] = {
     "revoke_key": lambda world: Wish(world.server, values=key_of(world)),
     "offer_pairing": lambda world: Wish(world.server, {"identity": fresh("handset")}),
     "withdraw_pairing": lambda world: Wish(world.server, values=code_of(world)),
+    "withdraw": lambda world: Wish(world.host, {"idempotency_key": fresh("key")}),
 }
 
 
@@ -272,6 +282,60 @@ def test_operation_when_it_is_lost_and_asked_again_is_done_once(world: World, be
             if not (is_done and is_the_first):
                 wrong.append(f"{lose.__name__} {id}: {repeat.status_code} {repeat.text[:120]}")
     assert not wrong, "\n".join(wrong)
+
+
+def test_operation_when_every_answer_is_lost_and_it_is_withdrawn_is_not_done_and_may_be_asked_again(
+    world: World, between: Between
+) -> None:
+    """Or it stands, as the reference says of it; then the key is answered as before."""
+    wrong: list[str] = []
+    for id, operation in CHANGES.items():
+        wish, key = ROWS[id](world), fresh("key").partition("/")[0]
+        before = world.told()
+        between.pass_all()
+        between.lose_answers(routes.at(operation.path, **{"room": world.room, **wish.values}))
+        with pytest.raises(requests.ConnectionError):
+            ask(between.url, world, operation, wish, key)
+        outcome = world.do("withdraw", wish.asker, {"idempotency_key": key})["outcome"]
+        after = world.told()
+        repeat = ask(world.stack.base_url, world, operation, wish, key)
+        if not operation.is_undone:
+            is_right = outcome == "stands" and repeat.status_code in (operation.status, 200)
+        else:
+            is_right = outcome == "undone" and repeat.json().get("code") == "withdrawn"
+            if id in ("create_call", "accept"):  # which ended the call before; nobody is left alone in one
+                is_right = is_right and after == (*before[:2], [])
+            else:
+                is_right = is_right and after == before
+            if id != "accept":
+                again = ask(world.stack.base_url, world, operation, wish, f"{key}-again")
+                is_right = is_right and again.status_code == operation.status
+        if not is_right:
+            wrong.append(f"{id}: {outcome}, {repeat.text[:90]}, {before} -> {after}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_request_when_its_key_is_withdrawn_before_it_arrives_is_refused(world: World) -> None:
+    """And the key of another asker is another key."""
+    body = {"idempotency_key": "early"}
+    assert world.do("withdraw", world.guest, body)["outcome"] == "not_done"
+    wish = Wish(world.host, values={"index": 3})
+    locked = ask(world.stack.base_url, world, CHANGES["lock_seat"], wish, "early")
+    assert locked.status_code == 200
+    world.do("unlock_seat", world.host, index=3)
+    assert world.do("withdraw", world.host, {"idempotency_key": "late"})["outcome"] == "not_done"
+    late = ask(world.stack.base_url, world, CHANGES["lock_seat"], wish, "late")
+    assert (late.status_code, late.json()["code"]) == (409, "withdrawn")
+
+
+def test_decision_when_something_newer_was_decided_about_the_same_stands(world: World) -> None:
+    """Locked, opened and locked again by another request: that one counts, whatever becomes of the first."""
+    wish = Wish(world.host, values={"index": 3})
+    assert ask(world.stack.base_url, world, CHANGES["lock_seat"], wish, "first").status_code == 200
+    for action in ("unlock_seat", "lock_seat"):
+        world.do(action, world.host, index=3)
+    assert world.do("withdraw", world.host, {"idempotency_key": "first"})["outcome"] == "stands"
+    assert world.do("get_seats", world.host)["seats"][3]["locked"]
 
 
 def test_key_when_used_for_another_request_is_refused(world: World) -> None:

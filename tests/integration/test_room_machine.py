@@ -18,7 +18,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as given
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from utdstream.engine.rules import roles, room_state, seats, speakers, stage
+from utdstream.engine.flows.room_changes import RoomChange, RoomChanges
+from utdstream.engine.rules import roles, room_state, seats, speakers, stage, undoing
 from utdstream.engine.rules.refusals import Refusal
 from utdstream.engine.rules.room_state import Outcome, RoomState
 from utdstream.engine.rules.rooms import Room
@@ -43,6 +44,11 @@ indexes = given.integers(0, 6)
 numbers = given.integers(1, 8)
 
 
+def as_it_was(state: RoomState) -> RoomState:
+    """But for what only grows, and for the order on a stage that a member came back to."""
+    return replace(state, rev=0, next_id=1, stage=tuple(sorted(state.stage)))
+
+
 class RoomMachine(RuleBasedStateMachine):
     """A room in the engine's rules, and in the contract's words beside it."""
 
@@ -53,6 +59,9 @@ class RoomMachine(RuleBasedStateMachine):
         self.room = Room("room", self.type, OWNER, datetime(2031, 1, 1, tzinfo=timezone.utc))
         self.state = replace(room_state.new_state(self.room), roles={ADMIN: "admin"})
         self.model = self.as_model()
+        self.changes = RoomChanges()
+        self.done: list[RoomChange] = []
+        """What may be withdrawn, unless something newer was decided."""
 
     def as_model(self) -> RoomModel:
         state = self.state
@@ -84,18 +93,41 @@ class RoomMachine(RuleBasedStateMachine):
             assert code in expected.refusals, f"refused as {code}: {expected}"
             return
         assert not expected.refusals, f"done, and should be refused as {expected.refusals}"
-        self.state = outcome.state
-        self.model = self.as_model()
+        self.become(outcome.state)
         assert self.model == expected.after
+
+    def become(self, after: RoomState) -> None:
+        before, self.state = self.state, after
+        self.model = self.as_model()
+        change = self.changes.note(self.room, before, after, may_be_undone=True)
+        if change is None:
+            return
+        self.done.append(change)
+        undone = undoing.undo(after, change.parts, lambda _: True)
+        assert undone is not None
+        assert as_it_was(undone.state) == as_it_was(before), (
+            "taken back at once, it is as if it had never been"
+        )
+
+    @rule(number=given.integers(0, 40), is_here=given.booleans())
+    def withdraws(self, number: int, *, is_here: bool) -> None:
+        """A request is taken back, some time after it was done."""
+        change = self.done.pop(number % len(self.done)) if self.done else None
+        if change is None or not change.is_newest:
+            return
+        outcome = undoing.undo(self.state, change.parts, lambda _: is_here)
+        if outcome is None:
+            return
+        assert is_here or outcome.state.holders() <= self.state.holders(), "nobody who left comes back"
+        self.become(outcome.state)
 
     @rule(who=people)
     def goes_away(self, who: str) -> None:
         """The connection of a participant is lost for good: everything it holds is free."""
         if who == OWNER:
             return
-        self.state = roles.gone(self.room, self.state, who).state
+        self.become(roles.gone(self.room, self.state, who).state)
         assert who not in self.state.holders()
-        self.model = self.as_model()
 
     @invariant()
     def holds_together(self) -> None:

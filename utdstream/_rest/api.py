@@ -179,7 +179,7 @@ class EngineApi:
             "metadata": dict(metadata) if metadata is not None else None,
             "group": group,
         }
-        number = self._lost.create_begins()
+        number, key = self._lost.create_begins(), uuid.uuid4().hex
         try:
             answer = self.privileged(
                 "POST",
@@ -187,11 +187,12 @@ class EngineApi:
                 body={key: value for key, value in body.items() if value is not None},
                 deadline=deadline,
                 retry=True,
-                headers={routes.HEADER_IDEMPOTENCY_KEY: uuid.uuid4().hex},
+                headers={routes.HEADER_IDEMPOTENCY_KEY: key},
                 undo=lambda late: undo(codec.parse_call(late)),
             )
             call = codec.parse_call(answer)
         except TransportError:
+            self.decisions.withdraw(key)
             self._lost.find_created(number, callee_identity, group, undo)
             raise
         self._lost.created(call.call_id)

@@ -29,6 +29,7 @@ def _actions(base: str, *words: str) -> Mapping[str, str]:
 TOKEN = f"{PREFIX}/token"
 AUTH_SESSION = f"{PREFIX}/auth/session"
 PROJECT = f"{PREFIX}/project"
+WITHDRAWAL = f"{PREFIX}/requests/withdraw"  # ours
 
 KEYS = f"{PREFIX}/keys"
 KEY = f"{KEYS}/{{key_id}}"

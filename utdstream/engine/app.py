@@ -18,6 +18,7 @@ from utdstream.engine.api.acting import FrontDesk
 from utdstream.engine.api.bans import BanHandlers
 from utdstream.engine.api.calls import CallHandlers
 from utdstream.engine.api.events import EventHandlers
+from utdstream.engine.api.first_answers import FirstAnswers
 from utdstream.engine.api.gate import Gate
 from utdstream.engine.api.keys import KeyHandlers
 from utdstream.engine.api.openapi import document
@@ -215,6 +216,7 @@ class Engine:
             notifier=self.notifier,
             quotas=quotas,
         )
+        first_answers = FirstAnswers()
         families = (
             CallHandlers(self.calls, self.tokens, media_url, quotas),
             rooms,
@@ -225,12 +227,13 @@ class Engine:
             KeyHandlers(self.keys),
             PairingHandlers(self.pairing),
             EventHandlers(self.events, quotas),
+            first_answers,
         )
         found: dict[str, Handler] = {"health": self.health, "openapi": _openapi}
         for family in families:
             found.update(family.handlers())
         _must_be_complete(found)
-        return found
+        return {row.id: first_answers.once(row, found[row.id]) for row in OPERATIONS}
 
     async def health(self, ask: Ask) -> Answer:
         """GET /health: at once, whatever the other parts do."""

@@ -20,7 +20,6 @@ from utdstream.engine.rules.grants import is_host
 from utdstream.engine.rules.refusals import invalid, not_admitted
 from utdstream.engine.rules.room_state import Outcome, RoomState
 from utdstream.engine.rules.rooms import Room
-from utdstream.engine.store.contract import Presence
 
 OwnRule = Callable[[Room, RoomState, str], Outcome]
 ModeratorRule = Callable[[Room, RoomState, str | None], Outcome]
@@ -47,14 +46,14 @@ class FrontDesk:
         actor = ask.actor()
         if not ask.asker.trusted and not self.is_admitted(room, actor):
             raise not_admitted()
-        return self._desk.mutate(room, lambda room, state: rule(room, state, actor))
+        return self._desk.mutate(room, lambda room, state: rule(room, state, actor), ask.undos)
 
     def moderating(self, ask: Ask, rule: ModeratorRule, *, field: str = "identity") -> Outcome:
         """What a host, an admin or the server does. Raises: Refusal."""
         room = self._acted_on(ask)
         is_server = ask.asker.trusted and not ask.fields.has(field)
         actor = None if is_server else ask.actor(field)
-        return self._desk.mutate(room, lambda room, state: rule(room, state, actor))
+        return self._desk.mutate(room, lambda room, state: rule(room, state, actor), ask.undos)
 
     def _acted_on(self, ask: Ask) -> Room:
         """The room in the path, for a key that may act there. Raises: Refusal."""
@@ -69,7 +68,7 @@ class FrontDesk:
 
     def is_here(self, room: Room, identity: str) -> bool:
         """Whether this identity is in the room, or was admitted and is on the way."""
-        return self.people.presence(room.name, identity) in (Presence.ADMITTED, Presence.HERE)
+        return self._desk.is_here(room, identity)
 
 
 def done(outcome: Outcome, **more: object) -> Answer:

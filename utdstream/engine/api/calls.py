@@ -69,6 +69,8 @@ class CallHandlers:
         with self._quotas.calls.one_more(ask.counted_as) as keep:
             record, is_replay = await self._service.create(wanted)
             keep(record.call_id)
+        if ask.undos is not None:
+            ask.undos.append(lambda: self._hang_up(record.call_id, caller))
         return Answer(self._with_token(record, caller, ask), 200 if is_replay else 201)
 
     async def get(self, ask: Ask) -> Answer:
@@ -111,6 +113,8 @@ class CallHandlers:
         record = await self._service.accept(
             ask.path["call_id"], actor, ask.idempotency_key, key_id=ask.asker.own_key_id
         )
+        if ask.undos is not None:
+            ask.undos.append(lambda: self._hang_up(record.call_id, actor))
         return Answer(self._with_token(record, actor, ask))
 
     async def reject(self, ask: Ask) -> Answer:
@@ -124,6 +128,11 @@ class CallHandlers:
     async def end(self, ask: Ask) -> Answer:
         """POST /calls/{call_id}/end."""
         return self._answer(self._service.end(ask.path["call_id"], ask.actor()))
+
+    def _hang_up(self, call_id: str, actor: str) -> bool:
+        """Ends a call that was made, or answered, for nobody; one that is over already is fine."""
+        self._service.end(call_id, actor)
+        return True
 
     def _answer(self, record: CallRecord) -> Answer:
         return Answer(codec.call_to_json(self._shown(record)))

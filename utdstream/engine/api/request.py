@@ -66,6 +66,8 @@ class Ask:
     address: str = ""
     body_hash: int = 0
     """Tells one body from another, without holding it."""
+    undos: list[Callable[[], bool]] | None = None
+    """What takes back what this request did, each: False when that stands. None: it is never taken back."""
 
     @property
     def counted_as(self) -> tuple[str, str] | None:

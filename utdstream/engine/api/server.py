@@ -28,7 +28,6 @@ from utdstream.engine import clock
 from utdstream.engine.api import bodies
 from utdstream.engine.api.connections import CAME_FROM, SIGN_IN
 from utdstream.engine.api.fields import Fields, Query, checked_name, checked_text
-from utdstream.engine.api.first_answers import FirstAnswers
 from utdstream.engine.api.gate import Gate, address_of
 from utdstream.engine.api.operations import OPERATIONS
 from utdstream.engine.api.operations.table import Access, Operation, codes_of
@@ -56,16 +55,12 @@ def make_app(
     lifespan: Lifespan[Starlette],
 ) -> ASGIApp:
     """The application: every operation of the table, and the media server's webhook."""
-    first_answers = FirstAnswers()
     by_path: dict[str, dict[str, Operation]] = {}
     for operation in OPERATIONS:
         by_path.setdefault(operation.path, {})[operation.method] = operation
     paths = Paths(
         {
-            **{
-                path: _endpoint(operations, handlers, gate, first_answers)
-                for path, operations in by_path.items()
-            },
+            **{path: _endpoint(operations, handlers, gate) for path, operations in by_path.items()},
             WEBHOOK_PATH: _webhook_endpoint(webhook),
         }
     )
@@ -90,10 +85,7 @@ def make_app(
 
 
 def _endpoint(
-    operations: Mapping[str, Operation],
-    handlers: Mapping[str, Handler],
-    gate: Callable[[], Gate],
-    first_answers: FirstAnswers,
+    operations: Mapping[str, Operation], handlers: Mapping[str, Handler], gate: Callable[[], Gate]
 ) -> Callable[[Request], Awaitable[Response]]:
     allowed = ", ".join(sorted(operations))
 
@@ -105,7 +97,7 @@ def _endpoint(
             return error_response(refusal, {"Allow": allowed})
         try:
             ask = await _ask(request, operation, gate())
-            answer = await first_answers.once(operation, ask, handlers[operation.id])
+            answer = await handlers[operation.id](ask)
         except Refusal as refusal:
             if refusal.code not in codes_of(operation):
                 _log.error(UNDECLARED_CODE, operation.id, refusal.code)

@@ -45,6 +45,7 @@ STATUS_OF_CODE: dict[str, int] = {
     "request_pending": 409,
     "seat_occupied": 409,
     "tls_required": 409,
+    "withdrawn": 409,
     "pairing_code_expired": 410,
     "pairing_code_locked": 410,
     "pairing_code_used": 410,

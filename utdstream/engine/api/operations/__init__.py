@@ -6,11 +6,22 @@ served is described. Pure; the paths come from `_wire.routes`.
 
 from __future__ import annotations
 
-from utdstream.engine.api.operations import bans, calls, keys, pairings, people, project, rooms, seats, stage
+from utdstream.engine.api.operations import (
+    bans,
+    calls,
+    keys,
+    pairings,
+    people,
+    project,
+    rooms,
+    seats,
+    stage,
+    withdrawal,
+)
 from utdstream.engine.api.operations.table import Operation
 from utdstream.engine.api.schemas import SHARED, Schema
 
-_FAMILIES = (project, calls, rooms, people, bans, keys, pairings, seats, stage)
+_FAMILIES = (project, calls, rooms, people, bans, keys, pairings, seats, stage, withdrawal)
 
 OPERATIONS: tuple[Operation, ...] = tuple(
     operation for family in _FAMILIES for operation in family.OPERATIONS

@@ -43,6 +43,7 @@ def _step(action: str, summary: str, *, answer: str = "Call", codes: tuple[str, 
         request="Actor",
         codes=codes,
         keeps_key=action == "accept",
+        is_undone=action == "accept",
     )
 
 
@@ -68,6 +69,7 @@ OPERATIONS = (
         ),
         keeps_key=True,
         is_kept=True,
+        is_undone=True,
     ),
     Operation(
         "list_calls",

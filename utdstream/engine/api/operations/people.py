@@ -35,6 +35,7 @@ def _decision(
         answer,
         request=request,
         codes=(*ON_PERSON, *codes),
+        is_undone=action != "metadata",
     )
 
 
@@ -84,6 +85,7 @@ OPERATIONS = (
             "already_in_role",
             "validation_failed",
         ),
+        is_undone=True,
     ),
     _decision(
         "permit",

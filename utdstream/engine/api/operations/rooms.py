@@ -67,6 +67,7 @@ OPERATIONS = (
         "Ok",
         request="RoomMetadata",
         codes=ON_DECISION,
+        is_undone=True,
     ),
     Operation(
         "lock_comments",
@@ -77,6 +78,7 @@ OPERATIONS = (
         "CommentLock",
         request="CommentLockWish",
         codes=ON_DECISION,
+        is_undone=True,
     ),
 )
 

@@ -35,7 +35,15 @@ def _change(
 ) -> Operation:
     """A change of seats or speakers, by a participant or a moderator."""
     return Operation(
-        id, method, path, summary, Access.USER, answer, request=request, codes=(*BY_SOMEBODY, *codes)
+        id,
+        method,
+        path,
+        summary,
+        Access.USER,
+        answer,
+        request=request,
+        codes=(*BY_SOMEBODY, *codes),
+        is_undone=True,
     )
 
 

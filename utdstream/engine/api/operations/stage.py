@@ -20,6 +20,7 @@ def _change(
         answer,
         request=request,
         codes=(*BY_SOMEBODY, *codes),
+        is_undone=action != "request",
     )
 
 

@@ -43,6 +43,8 @@ class Operation:
     """Answers with server-sent events, and takes app id and user token from the query too."""
     is_kept: bool = False
     """Leaves something in the database for months: it is counted by the hour too."""
+    is_undone: bool = False
+    """Whether a withdrawal of its Idempotency-Key takes back what it did."""
 
     @property
     def changes(self) -> bool:
@@ -50,11 +52,6 @@ class Operation:
         may make; what a device does with a pairing code is known again by the code.
         """
         return self.method != "GET" and self.access not in (Access.MINT, Access.CODE)
-
-    @property
-    def is_repeatable(self) -> bool:
-        """Whether a repeat with the same Idempotency-Key gets the first answer from `api/first_answers`."""
-        return self.changes and not self.keeps_key
 
 
 ON_CALL = ("forbidden", "identity_mismatch", "call_not_found", "validation_failed")
@@ -105,4 +102,6 @@ def codes_of(operation: Operation) -> tuple[str, ...]:
     codes = [*operation.codes, *BY_ACCESS[operation.access], *ALWAYS]
     if operation.access is not Access.PUBLIC:
         codes += [*WITH_BODY, "unavailable"]
+    if operation.changes:
+        codes.append("withdrawn")
     return tuple(dict.fromkeys(codes))
