@@ -32,6 +32,7 @@ from utdstream.trust import ONLY_TLS, only_tls, tls_context, tls_problem
 _MINIMUM_PYTHON = (3, 11)
 _MINIMUM_GLIBC = (2, 28)  # what the livekit wheels are built against
 _CLOCK_WARN_S, _CLOCK_FAIL_S = 5.0, 60.0  # the Date of an answer is in whole seconds
+_ENGINE_TIME = "X-UTD-Time"  # as in `_wire/routes`: `Date` may be a proxy's, or its cache's
 _ANSWER_S = 5.0
 _MAX_HEALTH = 10_000
 _LOGIN = re.compile(r"(?<=://)[^/\s@]*@")
@@ -186,20 +187,33 @@ def _asked() -> Iterator[tuple[str, str]]:
 # -- the clock and an engine
 
 
-def clock_check(now: float, engine_date: str = "") -> Check:
-    """Checks this machine's clock, given as seconds since 1970: its year, and the `Date` of an engine's answer."""
+def clock_check(now: float, engine_date: str = "", engine_time: str = "") -> Check:
+    """Checks this machine's clock, in seconds since 1970: its year, and the engine's time.
+
+    `engine_time` is the engine's own word (`X-UTD-Time`), `engine_date` the `Date` of its answer.
+    """
     remedy = "sudo timedatectl set-ntp true: tokens and certificates have a time in them"
     if not 2025 <= time.gmtime(now).tm_year < 2100:
         found = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(now))
         return Check("clock", CheckState.FAIL, found, remedy)
-    try:
-        ahead_s = now - parsedate_to_datetime(engine_date).timestamp()
-    except (ValueError, TypeError):
+    engine_s = _engine_time(engine_time, engine_date)
+    if engine_s is None:
         return Check("clock", CheckState.OK, time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(now)))
+    ahead_s = now - engine_s
     if abs(ahead_s) <= _CLOCK_WARN_S:
         return Check("clock", CheckState.OK, "the same as the engine's")
     found = f"{abs(ahead_s):.0f} s {'ahead of' if ahead_s > 0 else 'behind'} the engine's"
     return Check("clock", CheckState.FAIL if abs(ahead_s) > _CLOCK_FAIL_S else CheckState.WARN, found, remedy)
+
+
+def _engine_time(told: str, date: str) -> float | None:
+    """The engine's own word, else the `Date` of an engine of another maker."""
+    if re.fullmatch("[0-9]{13}", told):  # milliseconds since 1970, until the year 2286
+        return int(told) / 1000
+    try:
+        return parsedate_to_datetime(date).timestamp()
+    except (ValueError, TypeError):
+        return None
 
 
 def engine_checks(base_url: str, ca_file: str | Path | None = None) -> list[Check]:
@@ -211,7 +225,7 @@ def engine_checks(base_url: str, ca_file: str | Path | None = None) -> list[Chec
     shown = _LOGIN.sub("***@", base_url)
     begun = time.monotonic()
     try:
-        status, date, health = _health(base_url, ca_file)
+        status, headers, health = _health(base_url, ca_file)
     except InvalidConfig as error:
         return [
             Check("engine", CheckState.FAIL, f"{shown}: not asked", error.message),
@@ -235,7 +249,7 @@ def engine_checks(base_url: str, ca_file: str | Path | None = None) -> list[Chec
     return [
         _answered(shown, status, f"{shown} answers after {(time.monotonic() - begun) * 1000:.0f} ms"),
         *_key_checks(urlsplit(base_url).hostname or "", health),
-        clock_check(time.time(), date),
+        clock_check(time.time(), headers.get("Date", ""), headers.get(_ENGINE_TIME, "")),
     ]
 
 
@@ -271,8 +285,8 @@ def _answered(shown: str, status: int, found: str) -> Check:
     return Check("engine", CheckState.WARN, found, "check that the address is an engine's")
 
 
-def _health(base_url: str, ca_file: str | Path | None) -> tuple[int, str, bytes]:
-    """Returns status, `Date` and body of `GET /health`.
+def _health(base_url: str, ca_file: str | Path | None) -> tuple[int, http.client.HTTPMessage, bytes]:
+    """Returns status, headers and body of `GET /health`.
 
     Raises: InvalidConfig (the CA file), ValueError (no address), OSError, HTTPException.
     """
@@ -290,6 +304,6 @@ def _health(base_url: str, ca_file: str | Path | None) -> tuple[int, str, bytes]
         connection.request("GET", parts.path.rstrip("/") + "/health")
         answer = connection.getresponse()
         body = answer.read(_MAX_HEALTH)
-        return answer.status, answer.getheader("Date", ""), body
+        return answer.status, answer.headers, body
     finally:
         connection.close()

@@ -14,18 +14,21 @@ from importlib import metadata
 import pytest
 
 from utdstream import checks
+from utdstream._wire import routes
 from utdstream.checks import Check, CheckState, as_json, as_table, clock_check, engine_checks, package_check
 
 
 @contextmanager
-def engine(*, status: int = 200, date: str | None = None) -> Iterator[str]:
-    """A server that answers /health with this status and Date."""
+def engine(*, status: int = 200, date: str | None = None, own: str | None = None) -> Iterator[str]:
+    """A server that answers /health with this status and Date, and its `own` time."""
 
     class Health(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response_only(status if self.path == "/health" else 404)
             if date is not None:
                 self.send_header("Date", date)
+            if own is not None:
+                self.send_header(routes.HEADER_TIME, own)
             self.send_header("Content-Length", "0")
             self.end_headers()
 
@@ -113,6 +116,16 @@ def test_clocks_when_an_engine_answers_are_compared(seconds_off: int, state: str
     with engine(date=formatdate(time.time() + seconds_off, usegmt=True)) as url:
         found, clock = engine_checks(url)
     assert (found.state, clock.state) == (CheckState.OK, state)
+
+
+@pytest.mark.parametrize("own", ["0", "9" * 400, "tomorrow"])
+def test_clock_when_the_engine_says_its_time_is_not_compared_with_a_proxys(own: str) -> None:
+    """`Date` counts for an engine that does not say its own, or no time at all."""
+    date = formatdate(time.time() - 4000, usegmt=True)
+    with engine(date=date, own=str(round(time.time() * 1000))) as url:
+        assert engine_checks(url)[1].state is CheckState.OK
+    with engine(date=date, own=own) as url:
+        assert engine_checks(url)[1].state is CheckState.FAIL
 
 
 def test_engine_when_it_tells_no_date_is_fine() -> None:
