@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 from callee_process import callee_process
+from engine_site import people_of
 from facts import eventually
 from media_rooms import hear
 from people import People
@@ -144,18 +145,26 @@ def doomed_callee(impatient: People) -> Iterator[tuple[subprocess.Popen[str], st
 def test_call_when_the_callee_is_killed_and_does_not_come_back_ends(
     impatient: People, doomed_callee: tuple[subprocess.Popen[str], str]
 ) -> None:
-    """`kill -9`: the caller is told soon, the SFU needs 20 s, the engine waits for as long as it is set to."""
+    """`kill -9`: the caller is told soon, the SFU needs 20 s, the engine waits for as long as it is set to.
+
+    Also when nothing of the callee was to be heard any more.
+    """
     process, identity = doomed_callee
     calling = impatient("door").call()
-    calling.start(callee_identity=identity)
+    call_id = calling.start(callee_identity=identity).call_id
     calling.wait_for_answer(timeout=15)
+    assert process.stdin is not None
     assert process.stdout is not None
     assert process.stdout.readline() == "answered\n"
     hear(calling.room, 1000)
+    process.stdin.write("mute\n")
+    process.stdin.flush()
+    assert process.stdout.readline() == "muted\n"
     process.kill()
     killed = time.monotonic()
     away = Connection(ConnectionState.RECONNECTING, "PEER_AWAY")
     calling.connection.wait_for(away, timeout=20)
+    assert identity in people_of(impatient.stack, call_id)
     assert calling.status.value is S.ACTIVE
     calling.status.wait_for(S.ENDED, timeout=40)
     assert time.monotonic() - killed < 20.0 + AWAY_S + 10.0

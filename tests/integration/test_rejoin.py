@@ -8,10 +8,19 @@ import pytest
 from between import Between
 from engine_site import _twirp, people_of
 from facts import eventually
+from half_open import deafen_signal
 from media_rooms import hear, lose_room
 from people import People, Person, small_devices
 
-from utdstream import Change, Connection, ConnectionState, UTDCallSession, UTDCallStatus, UTDStreamType
+from utdstream import (
+    Change,
+    Connection,
+    ConnectionState,
+    TrackPublication,
+    UTDCallSession,
+    UTDCallStatus,
+    UTDStreamType,
+)
 
 pytestmark = pytest.mark.integration
 
@@ -93,6 +102,23 @@ def test_call_when_the_media_server_is_frozen_says_so_at_once_and_goes_on(own_pe
             session.connection.wait_for(lambda now: now.state is ConnectionState.RECONNECTING, timeout=10)
     two.hear_each_other()
     assert two.is_active()
+
+
+def test_call_when_the_signal_connection_is_half_open_says_so_and_obeys_again(people: People) -> None:
+    """Media flows on, and what is said is lost: the core says it after 15 s."""
+    two = TwoInACall(people)
+    deafen_signal(two.calling)
+    two.calling.connection.wait_for(lambda now: now.state is ConnectionState.RECONNECTING, timeout=10)
+    two.calling.connected.wait_for(True, timeout=BACK_S)
+    two.calling.set_microphone(False)
+    eventually(lambda: all(track.muted for track in tracks_of(two.answering)), "the mute has arrived", 10)
+    assert two.at_door == INTERRUPTED_ONCE
+    assert ConnectionState.RECONNECTING not in two.at_house
+
+
+def tracks_of(session: UTDCallSession) -> list[TrackPublication]:
+    """What the other side publishes, as this one sees it."""
+    return [track for other in session.remote_participants.value for track in other.publications]
 
 
 @pytest.mark.parametrize("whose", ["door", "house"])

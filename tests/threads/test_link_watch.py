@@ -25,6 +25,7 @@ class MediaServer:
     def __init__(self) -> None:
         self.is_open = True
         self.sends = True
+        self.sends_media = True
         self.sends_key_frames = True
         self.packets = 0
         self.figures_after_s = 0.0
@@ -62,7 +63,7 @@ class MediaServer:
         figures = stats_pb2.RtcStats()
         figures.inbound_rtp.stream.kind = "video"
         figures.inbound_rtp.stream.ssrc = 1
-        figures.inbound_rtp.received.packets_received = self.packets
+        figures.inbound_rtp.received.packets_received = self.packets if self.sends_media else 1
         if self.sends_key_frames:
             figures.inbound_rtp.inbound.frames_decoded = self.packets
         return figures
@@ -78,15 +79,17 @@ class Watched:
 
     def __init__(self, server: MediaServer, *, rejoins: bool) -> None:
         self.told: list[bool] = []
+        self.silences: list[bool] = []
+        self.expects_others = False
         self.given_up = 0
         self.refreshed = 0
         self._loop = loop_thread()
         self.watch = LinkWatch(
             self._loop,
             tell=self.told.append,
-            others=lambda silent: None,
+            others=self.silences.append,
             publishes=lambda: True,
-            expects_media=lambda: False,
+            expects_others=lambda: self.expects_others,
             refresh=self._refresh,
             give_up=self._give_up if rejoins else None,
         )
@@ -123,6 +126,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         "BLOCKED_S",
         "MENDS_ITSELF_S",
         "REFRESH_S",
+        "PEER_SILENT_S",
+        "SIGNAL_AGAIN_S",
     ):
         monkeypatch.setattr(link, name, getattr(link, name) / 10)
 
@@ -203,6 +208,54 @@ def test_link_when_the_session_does_not_join_again_is_never_given_up(server: Med
     server.sends = True
     eventually(lambda: plain.told == [False, True], "the end of it is told")
     plain.do(plain.watch.stop)
+
+
+def test_others_when_they_only_say_that_they_are_there_are_not_silent_until_they_say_nothing(
+    watched: Watched, server: MediaServer
+) -> None:
+    """A party that has muted all; the figures of the media server's own packets are no sign of it."""
+    server.sends_media = False
+    watched.expects_others = True
+    eventually(lambda: watched.silences == [True], "they are silent")
+    watched.do(watched.watch.others_heard)
+    eventually(lambda: watched.silences == [True, False, True], "they spoke once")
+
+
+class Signal:
+    """A signal connection that is silent, or not."""
+
+    def __init__(self) -> None:
+        self.is_silent = False
+        self.probes = self.hung_up = 0
+
+    def find(self, port: int) -> None:
+        """It is this one."""
+
+    def silent_s(self) -> float:
+        return 1.0 if self.is_silent else -1.0
+
+    def probe(self) -> None:
+        self.probes += 1
+
+    def hang_up(self) -> None:
+        self.hung_up += 1
+        self.is_silent = False
+
+
+def test_signal_when_it_is_silent_while_media_flows_is_hung_up_once_the_door_is_open(
+    watched: Watched, server: MediaServer
+) -> None:
+    """Until then it is a loss too: what is said would not arrive."""
+    signal = watched.watch._signal = Signal()  # type: ignore[assignment]  # all that a watch asks of one
+    server.is_open = False
+    signal.is_silent = True
+    eventually(lambda: watched.told == [False], "the loss is told")
+    assert signal.probes > 0
+    assert signal.hung_up == 0
+    server.is_open = True
+    eventually(lambda: signal.hung_up == 1, "it is hung up")
+    eventually(lambda: watched.told == [False, True], "the end of the loss is told")
+    assert watched.given_up == 0
 
 
 def test_picture_when_it_waits_for_a_key_frame_is_begun_anew_three_times_at_most(

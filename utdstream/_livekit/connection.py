@@ -23,6 +23,7 @@ from livekit import rtc
 from utdstream._livekit import joining
 from utdstream._livekit.errors import translate
 from utdstream._livekit.events import RoomEvents, RoomListener
+from utdstream._livekit.heartbeat import Heartbeat
 from utdstream._livekit.link import LinkWatch
 from utdstream._livekit.listening import Listening
 from utdstream._livekit.loop import LoopThread, bounded
@@ -69,10 +70,12 @@ class RoomConnection:
         linger_s: float,
         rejoins: bool = False,
         ends_for_all: Callable[[], bool] = lambda: False,
+        beats: bool = False,
     ) -> None:
         """`rejoins`: the room is joined again when it ends, so that one that hears nothing may be given up.
 
-        `ends_for_all`: asked when it is left: the others leave it too (rule 4).
+        `ends_for_all`: asked when it is left: the others leave it too (rule 4). `beats`: this side says again and
+        again that it is there, and hears the others say it (`heartbeat`).
         """
         self._loop = loop
         self._ends_for_all = ends_for_all
@@ -97,16 +100,18 @@ class RoomConnection:
             report,
             disconnected=self._disconnected,
             core_reconnects=self._core_reconnects,
+            heartbeat=lambda sender: self._heartbeat is not None and self._heartbeat.heard(sender),
         )
         self._link = LinkWatch(
             loop,
             tell=self._link_found,
             others=listener.on_silence,
             publishes=self._publishes,
-            expects_media=lambda: self._subscriber.expects_media,
+            expects_others=self._expects_others,
             refresh=self._subscriber.refresh_pictures,
             give_up=self._drop if rejoins else None,
         )
+        self._heartbeat = Heartbeat(loop, self._link.others_heard) if beats else None
         self._listening: Listening | None = None
         self._given_up: asyncio.Future[None] = loop.asyncio_loop.create_future()
         self._joined_at = 0.0
@@ -180,6 +185,8 @@ class RoomConnection:
         self._publisher.start(room)
         self._open_speaker()
         self._subscriber.start(room)
+        if self._heartbeat is not None:
+            self._heartbeat.start(room, lambda: not self._publisher.reconnecting)
 
     def _open_speaker(self) -> None:
         if self._devices.speaker is not None:
@@ -229,7 +236,7 @@ class RoomConnection:
             await asyncio.wait(set(self._freeing), timeout=FREE_S)
 
     async def _take_leave(self, room: rtc.Room) -> None:
-        self._link.stop()
+        self._stop_watching()
         self._close_speaker()
         await bounded(self._publisher.close(unpublish=not self._publisher.reconnecting), UNPUBLISH_ALL_S)
         await self._subscriber.close()
@@ -265,7 +272,7 @@ class RoomConnection:
         if self._end_of_room.has_come:
             return
         self._loop.live.discard(self)
-        self._link.stop()
+        self._stop_watching()
         self._close_speaker()
         self._free(self._loop.spawn(self._subscriber.close()))
         freeing = self._publisher.end(reason)
@@ -288,6 +295,16 @@ class RoomConnection:
 
     def _core_reconnects(self, reconnects: bool) -> None:
         self._link.core_reconnects(reconnects)
+
+    def _stop_watching(self) -> None:
+        self._link.stop()
+        if self._heartbeat is not None:
+            self._heartbeat.stop()
+
+    def _expects_others(self) -> bool:
+        """Whether somebody is to be heard: by media, or because it says that it is there."""
+        beats = self._heartbeat is not None and self._heartbeat.is_expected
+        return beats or self._subscriber.expects_media
 
     def _link_found(self, heard: bool) -> None:
         if not heard:

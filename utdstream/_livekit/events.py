@@ -13,6 +13,7 @@ from typing import Protocol
 
 from livekit import rtc
 
+from utdstream._livekit.heartbeat import HEARTBEAT_TOPIC
 from utdstream._livekit.publishing import Publisher
 from utdstream._livekit.snapshots import local_snapshot, publication_snapshot, remote_snapshot
 from utdstream._livekit.subscribing import Subscriber
@@ -80,10 +81,13 @@ class RoomEvents:
         *,
         disconnected: Callable[[str], None],
         core_reconnects: Callable[[bool], None] = lambda _: None,
+        heartbeat: Callable[[rtc.RemoteParticipant], object] = lambda _: None,
     ) -> None:
         """`current_room`: None before it is joined and after its end. `disconnected` hears LiveKit's reason,
-        `core_reconnects` that the core reconnects by itself (True), and has done it.
+        `core_reconnects` that the core reconnects by itself (True), and has done it; `heartbeat` who has said that
+        it is there.
         """
+        self._heartbeat = heartbeat
         self._core_reconnects = core_reconnects
         self._current_room = current_room
         self._publisher = publisher
@@ -208,6 +212,10 @@ class RoomEvents:
         self._listener.on_metadata(metadata)
 
     def data_received(self, packet: rtc.DataPacket) -> None:
+        if packet.topic == HEARTBEAT_TOPIC:
+            if packet.participant is not None:
+                self._heartbeat(packet.participant)
+            return
         self._listener.on_data(
             DataMessage(
                 data=packet.data,

@@ -11,6 +11,8 @@ media server's door. Thread: the loop. Must not import sessions.
 3. A short loss mends itself: the same connection is heard again. After a longer one the core needs seconds to
    notice that the link is back: the connection is given up when the door opens, and a new one is joined.
 4. The others may be silent though the media server is heard: a party that is frozen, or whose link is lost.
+5. Media may be heard while the signal connection is half-open, and all that is said is lost: the core is made to
+   connect it again as soon as the door opens (`signal_socket`).
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from urllib.parse import urlsplit
 from livekit import rtc
 
 from utdstream._livekit.loop import LoopThread
+from utdstream._livekit.signal_socket import SignalSocket
 
 _log = logging.getLogger(__name__)
 
@@ -46,7 +49,11 @@ MENDS_ITSELF_S = 4.0
 """A loss that was shorter than this is left to the connection: ICE finds the link again within a second."""
 AGAIN_S = 0.1
 """Between two knocks at a door that was closed, or has just opened."""
-PEER_SILENT_S = 4.0
+PEER_SILENT_S = 5.0
+"""More than three heartbeats (`heartbeat`): two of them may be lost."""
+ASKED_AGAIN = 2
+SIGNAL_AGAIN_S = 1.2
+"""So soon after a silence the signal connection is not called lost: the kernel tries it again once a second."""
 STUCK = 3
 """So many packets of a video track between two looks, and no picture of them: it waits for a key frame."""
 REFRESH_S = 2.5
@@ -158,7 +165,7 @@ class Door:
         self._loop = loop
         self._is_plain = parts.scheme in ("ws", "http")
         self._host = parts.hostname or ""
-        self._port = parts.port or (80 if self._is_plain else 443)
+        self.port = parts.port or (80 if self._is_plain else 443)
         self._address: str | None = None
 
     async def look_up(self) -> None:
@@ -168,7 +175,7 @@ class Door:
             return
         with contextlib.suppress(OSError):
             found = await self._loop.in_thread(
-                lambda: socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM), "utdstream-name"
+                lambda: socket.getaddrinfo(self._host, self.port, type=socket.SOCK_STREAM), "utdstream-name"
             )
             self._address = str(found[0][4][0])
 
@@ -176,7 +183,7 @@ class Door:
         """Whether somebody is there; False within `KNOCK_S` when not."""
         try:
             async with asyncio.timeout(KNOCK_S):
-                reader, writer = await asyncio.open_connection(self._address or self._host, self._port)
+                reader, writer = await asyncio.open_connection(self._address or self._host, self.port)
                 try:
                     if not self._is_plain:
                         return True
@@ -205,7 +212,7 @@ class LinkWatch:
         tell: Callable[[bool], None],
         others: Callable[[bool], None],
         publishes: Callable[[], bool],
-        expects_media: Callable[[], bool],
+        expects_others: Callable[[], bool],
         refresh: Callable[[], None],
         give_up: Callable[[], None] | None,
     ) -> None:
@@ -213,7 +220,7 @@ class LinkWatch:
         self._tell = tell
         self._others = others
         self._publishes = publishes
-        self._expects_media = expects_media
+        self._expects_others = expects_others
         self._refresh = refresh
         self._give_up = give_up
         self._is_lost = False
@@ -226,10 +233,16 @@ class LinkWatch:
         """The core itself has noticed, and tells the end of it too."""
         self._asking: asyncio.Task[rtc.RtcStats] | None = None
         self._looked_at = 0.0
+        self._hearing = Hearing(self._now())
+        self._signal = SignalSocket()
+        self.door: Door | None = None
+        self._silent_at = float("-inf")
 
     def start(self, room: rtc.Room, url: str) -> None:
         """Begins: the room is connected."""
-        self._task = self._loop.spawn(self._run(room, Door(self._loop, url)))
+        self.door = Door(self._loop, url)
+        self._signal.find(self.door.port)
+        self._task = self._loop.spawn(self._run(room, self.door))
 
     def stop(self) -> None:
         """Ends. Idempotent."""
@@ -241,24 +254,32 @@ class LinkWatch:
         """Hears that the core reconnects by itself, and that it has: nothing is lost any more then."""
         self._core_reconnects = reconnects
         self._is_lost = self._is_lost and reconnects
+        if self.door is not None and not reconnects:
+            self._signal.find(self.door.port)
+
+    def others_heard(self) -> None:
+        """Hears that another participant has said that it is there."""
+        self._hearing.excuse_others(self._now())
 
     async def _run(self, room: rtc.Room, door: Door) -> None:
         await door.look_up()
         self._looked_at = self._now()
-        hearing = Hearing(self._looked_at)
+        hearing = self._hearing = Hearing(self._looked_at)
         pause_s = LOOK_S
         while True:
-            await asyncio.sleep(pause_s)
+            await self._pause(pause_s)
             knock = self._loop.spawn(door.knock()) if self._is_lost else None
             await self._look(room, hearing)
             publishes = self._publishes()
             if hearing.left_s(self._now(), publishes=publishes) > 0:
-                self._found(heard=True)
                 self._was_open = False
+                is_deaf = await self._is_signal_lost(door)
+                self._found(heard=not is_deaf)
                 self._listen_for_others(hearing)
                 pause_s = hearing.next_look_s(self._now(), publishes=publishes)
                 continue
             pause_s = AGAIN_S if self._is_lost else QUICK_S
+            self._silent_at = self._now()
             hearing.excuse_others(self._now())
             if not await (knock or door.knock()):
                 self._was_open = False
@@ -269,6 +290,14 @@ class LinkWatch:
                 self._found(heard=False)
                 if self._is_too_late(hearing):
                     return
+
+    async def _pause(self, pause_s: float) -> None:
+        """Waits; no longer than until the signal connection is a question, which costs microseconds to know."""
+        over = self._now() + pause_s
+        while (left_s := over - self._now()) > 0:
+            await asyncio.sleep(min(left_s, max(QUICK_S, -self._signal.silent_s())))
+            if self._signal.silent_s() > 0:
+                return
 
     async def _look(self, room: rtc.Room, hearing: Hearing) -> None:
         """Takes the figures, if the core has any now."""
@@ -290,6 +319,21 @@ class LinkWatch:
         if asking is not None:
             asking.cancel()
 
+    async def _is_signal_lost(self, door: Door) -> bool:
+        """Whether what is said is lost though media is heard; has the core connect again, once that can work."""
+        if self._core_reconnects or self._now() < self._silent_at + SIGNAL_AGAIN_S:
+            return False
+        for _ in range(ASKED_AGAIN):  # a probe may be lost by itself
+            if self._signal.silent_s() <= 0:
+                return False
+            self._signal.probe()
+            if not await door.knock():
+                return True
+        _log.info("the signal connection is half-open: the core connects it again")
+        self._found(heard=False)
+        self._signal.hang_up()
+        return True
+
     def _found(self, *, heard: bool) -> None:
         if self._is_lost is heard:
             self._is_lost = not heard
@@ -308,7 +352,7 @@ class LinkWatch:
 
     def _listen_for_others(self, hearing: Hearing) -> None:
         self._look_at_pictures(hearing)
-        if not self._expects_media():
+        if not self._expects_others():
             hearing.excuse_others(self._now())
         silent = hearing.others_silent_s(self._now()) >= PEER_SILENT_S
         if silent is not self._are_silent:

@@ -89,6 +89,7 @@ class RoomLife:
             linger_s=facts.config.video_linger_s,
             rejoins=self._rejoins,
             ends_for_all=lambda: self.ends_for_all,
+            beats=facts.ends_for_all,
         )
         if self._given_up:
             connection.give_up()

@@ -20,6 +20,10 @@ CALL_UPDATE = "_call_update"
 """Data message in a call room; the room metadata carries the same object under METADATA_CALL."""
 METADATA_CALL = "_call"
 
+HEARTBEAT = b'{"type":"_heartbeat"}'
+"""Data message of a participant of a call, lossy, under HEARTBEAT_TOPIC: it is there."""
+HEARTBEAT_TOPIC = "utd.heartbeat"
+
 LIVE_ENDED = "_live_ended"
 """Data message to everybody in a room that its owner closes."""
 REMOVED = "_removed"

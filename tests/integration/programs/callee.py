@@ -1,14 +1,13 @@
 """A callee in a process of its own, to be killed: answers the first ring and stays.
 
 Standard input brings one line of JSON: app_id, app_key, base_url, identity. It prints `ready`, then
-`answered`.
+`answered`. A line more mutes it; it prints `muted`.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-import threading
 
 from utdstream import Devices, UTDStreamClient
 from utdstream.synthetic import ToneMicrophone
@@ -26,9 +25,11 @@ def main() -> None:
     inbox = client.incoming_calls()
     inbox.connected.wait_for(True)
     print("ready", flush=True)
-    inbox.ringing.wait().accept()
+    session = inbox.ringing.wait().accept()
     print("answered", flush=True)
-    threading.Event().wait()
+    for _ in sys.stdin:
+        session.set_microphone(False)
+        print("muted", flush=True)
 
 
 main()
