@@ -40,12 +40,18 @@ class Lost:
 
 
 @pytest.fixture
-def lost(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lost]:
+def work() -> Iterator[WorkLane]:
+    """Where the attempts are made."""
+    made = WorkLane("test-work")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def lost(work: WorkLane, monkeypatch: pytest.MonkeyPatch) -> Lost:
     """Nothing is lost yet; attempts follow each other at once."""
     monkeypatch.setattr(rejoin, "BETWEEN_ATTEMPTS", Backoff(first_s=0.001, most_s=0.001))
-    work = WorkLane("test-work")
-    yield Lost(work)
-    work.close()
+    return Lost(work)
 
 
 def fail(times: list[UTDStreamException]) -> Callable[[], None]:
@@ -66,6 +72,27 @@ def test_rejoin_when_attempts_fail_goes_on_until_one_succeeds(lost: Lost) -> Non
     assert lost.rejoin.is_under_way
     eventually(lambda: not lost.rejoin.is_under_way, "it is joined")
     assert (lost.attempts, lost.given_up) == (4, [])
+
+
+def test_rejoin_when_the_media_servers_door_opens_in_a_pause_tries_at_once(
+    work: WorkLane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A restart is found sooner than the pauses are long."""
+    monkeypatch.setattr(Backoff, "pause_s", lambda self, failures: 600.0)
+    is_open = threading.Event()
+    entered = threading.Event()
+    rejoining = Rejoin(
+        work,
+        "room",
+        enter=lambda _: entered.set(),
+        is_wanted=lambda: True,
+        gave_up=lambda _: None,
+        knock=is_open.is_set,
+    )
+    assert rejoining.begins("SIGNAL_CLOSE")
+    eventually(lambda: rejoining._was_shut, "it has knocked")
+    is_open.set()
+    assert entered.wait(10)
 
 
 def test_rejoin_when_the_engine_knows_no_such_room_is_given_up(lost: Lost) -> None:

@@ -93,6 +93,7 @@ class CallJoining:
             enter=lambda deadline: self._return_to(life, call_id, deadline),
             is_wanted=lambda: not life.over,
             gave_up=lambda error: self._given_up(life, call_id, error),
+            knock=self._media.is_door_open,
             reasons=CALL_REASONS,
         )
 

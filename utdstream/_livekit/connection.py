@@ -24,7 +24,7 @@ from utdstream._livekit import joining
 from utdstream._livekit.errors import translate
 from utdstream._livekit.events import RoomEvents, RoomListener
 from utdstream._livekit.heartbeat import Heartbeat
-from utdstream._livekit.link import LinkWatch
+from utdstream._livekit.link import Door, LinkWatch
 from utdstream._livekit.listening import Listening
 from utdstream._livekit.loop import LoopThread, bounded
 from utdstream._livekit.publishing import Publisher
@@ -292,6 +292,11 @@ class RoomConnection:
         self._events.tell_publishing()
 
     # -- the link --------------------------------------------------------------------------------
+
+    @property
+    def door(self) -> Door | None:
+        """The media server's port, once it was joined there."""
+        return self._link.door
 
     def _core_reconnects(self, reconnects: bool) -> None:
         self._link.core_reconnects(reconnects)

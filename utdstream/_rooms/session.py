@@ -101,6 +101,7 @@ class RoomSession(UTDSession):
             enter=self._enter,
             is_wanted=self._is_wanted,
             gave_up=self._rejoin_failed,
+            knock=self._media.is_door_open,
         )
         self._waits: list[Deadline] = []
         """Of joins under way."""

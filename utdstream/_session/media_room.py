@@ -35,7 +35,11 @@ from utdstream.observe import CallbackError
 
 if TYPE_CHECKING:
     from utdstream._livekit.connection import RoomConnection
+    from utdstream._livekit.link import Door
     from utdstream._livekit.loop import LoopThread
+
+
+KNOCK_S = 1.0
 
 
 class MediaRoom:
@@ -53,6 +57,7 @@ class MediaRoom:
         self._freeing: RoomLife | None = None
         """The last life, over but perhaps still closing its devices: leaving waits for it."""
         self._disposed = False
+        self._door: Door | None = None
 
     @property
     def life(self) -> RoomLife | None:
@@ -152,8 +157,22 @@ class MediaRoom:
                 return
             life.over = True
             self._life, self._freeing = None, life
+            self._door = (life.connection and life.connection.door) or self._door
             lost = life.joined and self.rejoin is not None and self.rejoin.begins(reason)
             self.facts.show_away(reason, comes_back=lost or self.comes_back)
+
+    def is_door_open(self) -> bool:
+        """Whether the media server of the last life takes connections; True when that is not known.
+
+        Blocks: half a second at most. Any thread but the loop.
+        """
+        loop, door = self._loop, self._door
+        if loop is None or door is None:
+            return True
+        try:
+            return loop.run(door.knock, deadline=Deadline.after(KNOCK_S, "knocking"))
+        except UTDStreamException:
+            return False
 
     def stay_away(self, reason: str = "CLIENT_INITIATED") -> None:
         """Shows that a room that was lost is not joined again after all. Any thread, does not block."""

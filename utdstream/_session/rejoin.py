@@ -7,7 +7,9 @@ their own (`utdstream-rejoin-…`).
 1. It begins when a room that was joined ends for a reason that may pass, and goes on for ever, slower and slower,
    until it is joined, is not wanted any more, or the engine refuses it for good.
 2. Meanwhile the room is `reconnecting`, not `disconnected`: a program sees one interruption, however it is mended.
-3. What is wanted is asked before each step; what is joined for nobody is left (`MediaRoom.join`, `wanted`).
+3. Between two attempts the media server's door is knocked at: when it opens, the next attempt is at once, and the
+   pauses begin anew. A media server that restarts is so found sooner than the pauses are long.
+4. What is wanted is asked before each step; what is joined for nobody is left (`MediaRoom.join`, `wanted`).
 """
 
 from __future__ import annotations
@@ -40,6 +42,8 @@ TAKEN, OWN_S = "DUPLICATE_IDENTITY", 30.0
 """So soon after a loss it was no other device: the core brought the connection back that was given up."""
 BETWEEN_ATTEMPTS = Backoff(first_s=0.1, most_s=2.0)
 """The first attempt comes within 0.1 s: most losses are short. What returns later is found within 2 s."""
+KNOCK_S = 0.2
+"""Between two knocks in a pause."""
 ATTEMPT_S = 20.0
 FINAL = (PermissionDenied, NotFound, SessionClosed)
 """What will not pass by itself."""
@@ -49,7 +53,8 @@ class Rejoin:
     """Returns to one room again and again, as long as `is_wanted`.
 
     `enter` asks for a token and joins. `gave_up` is told what will not pass by itself. Both run on the lane.
-    `is_wanted` may be asked under a lock and must not block.
+    `is_wanted` may be asked under a lock and must not block. `knock` says whether the media server takes
+    connections, on the lane too, and may block for a moment.
     """
 
     def __init__(
@@ -60,6 +65,7 @@ class Rejoin:
         enter: Callable[[Deadline], None],
         is_wanted: Callable[[], bool],
         gave_up: Callable[[UTDStreamException], None],
+        knock: Callable[[], bool] = lambda: True,
         reasons: frozenset[str] = REASONS,
     ) -> None:
         self._work = work
@@ -67,6 +73,8 @@ class Rejoin:
         self._enter = enter
         self._is_wanted = is_wanted
         self._gave_up = gave_up
+        self._knock = knock
+        self._was_shut = False
         self._reasons = reasons
         # Both only grow: a room that is lost again, before the lane has noted that it was joined, stays lost.
         self._lost_at = float("-inf")
@@ -97,8 +105,22 @@ class Rejoin:
         return False
 
     def _later(self, attempt: int, loss: int, lost_at: float) -> None:
-        pause_s = BETWEEN_ATTEMPTS.pause_s(attempt)
-        self._work.call_later(pause_s, lambda: self._try(attempt, loss, lost_at))
+        over = time.monotonic() + BETWEEN_ATTEMPTS.pause_s(attempt)
+
+        def wait() -> None:
+            if loss != self._losses or not self._is_wanted():
+                return
+            was_shut, self._was_shut = self._was_shut, not self._knock()
+            left_s = over - time.monotonic()
+            if was_shut and not self._was_shut:
+                self._try(0, loss, lost_at)
+            elif left_s > 0:
+                self._work.call_later(min(KNOCK_S, left_s), wait)
+            else:
+                self._try(attempt, loss, lost_at)
+
+        wait_s = min(KNOCK_S, over - time.monotonic())
+        self._work.call_later(max(0.0, wait_s), wait)
 
     def _try(self, attempt: int, loss: int, lost_at: float) -> None:
         """One attempt, unless the room was joined and lost anew since."""
