@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test quick test-python test-wheel test-clean-clone test-picamera2 test-systemd test-home-assistant lint format bench fuzz history faults machine toggles interrupts docs
+.PHONY: setup demo test quick test-python test-wheel test-clean-clone test-picamera2 test-systemd test-home-assistant lint format bench fuzz history faults machine toggles interrupts cuts docs
 .DEFAULT_GOAL := test
 
 setup:
@@ -82,6 +82,10 @@ toggles: setup
 
 interrupts: setup
 	@$(BIN)/python -m benchmarks.interrupts
+
+# Cuts, half-open connections, dead servers and dead peers, 20 times each (root needed).
+cuts: setup
+	@$(BIN)/python -m benchmarks.cuts
 
 docs: setup
 	@$(BIN)/python docs/generate.py

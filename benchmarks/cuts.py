@@ -1,11 +1,16 @@
-"""How soon a cut link is told, and sound and picture are back, in a call and on a seat.
+"""How soon a cut link and a lost peer are told, and sound and picture are back: calls, seats and streams at once.
 
-    sudo python -m benchmarks.cuts [--cuts 1,3,20,60,120] [--times 3] [--kinds call,seat] [--restarts kill,stop]
+    python -m benchmarks.cuts [--times 20] [--pairs 3] [--faults cut-1,cut-3,...,peer-killed-muted] [--json]
 
-Needs root, unshare, ip and nft: all runs in a network namespace of its own. One side is a process whose group's
-packets are dropped, TCP and UDP, both ways; the other side and the servers are here. Then the media server is
-killed, or stopped, and started again 3 s later. Bars: told within 2 s; sound within 1 s and picture within 2 s of
-the link; nothing lost. Beside other work on the machine the figures say little.
+A pair is two processes (`benchmarks.cut_party`): the far one is in a call, has a seat, hosts a live stream and
+watches another, and its link is cut for 1 to 120 s, TCP and UDP, both ways; or its signal connection is half-open
+while media flows. Several pairs have links of their own. Then, with one pair, the media server is killed and
+stopped, the engine and the broker killed, each for 3 s; last, the far side of a call is frozen or killed, speaking
+or with all muted.
+
+Bars, in seconds: told 2; sound 1 and picture 2 after the link or the server; a lost peer told 8; the inbox's
+`connected` false 10; nothing lost, nothing interrupted by engine or broker. Needs root, `unshare`, `ip` and `nft`;
+about an hour on two cores for 20 times each. The machine's load is said: beside other work the figures say little.
 """
 
 from __future__ import annotations
@@ -13,299 +18,380 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
+import statistics
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
 
-import numpy
-
-from utdstream import (
-    ConnectionState,
-    Devices,
-    SessionClosed,
-    UTDAudioRoomSession,
-    UTDCallSession,
-    UTDStreamClient,
-    UTDStreamException,
-    UTDStreamType,
-)
-from utdstream.synthetic import PatternCamera, ToneMicrophone
+from benchmarks.cut_party import KINDS
+from benchmarks.links import Link, run_in_namespace
 from utdstream.testing import LocalStack
 
-GROUP = 65534
-INTERFACES = (
-    "ip link set lo up && ip link add v0 type veth peer name v1 && ip addr add 10.9.0.1/24 dev v0"
-    " && ip link set v0 up && ip link set v1 up && ip route add default via 10.9.0.2"
-)
-BARS_S = {"told": 2.0, "sound": 1.0, "picture": 2.0}
+CUTS = {f"cut-{seconds}": float(seconds) for seconds in (1, 3, 20, 60, 120)}
+HALF_OPEN, HALF_OPEN_S = "signal-half-open", 20.0
+SERVERS = ("sfu-kill", "sfu-stop", "engine-kill", "broker-kill")
+PEERS = ("peer-frozen", "peer-killed", "peer-frozen-muted", "peer-killed-muted")
+FAULTS = (*CUTS, HALF_OPEN, *SERVERS, *PEERS)
+PARTS = {"sfu": "livekit", "engine": "engine", "broker": "mqtt"}
+DOWN_S = 3.0
+SETTLE_S = 4.0
 PATIENCE_S = 60.0
-SETTLE_S = 6.0
-LOUD = 1000
-Session = UTDCallSession | UTDAudioRoomSession
+PEER_PATIENCE_S = 30.0
+TOLD_S, SOUND_S, PICTURE_S, PEER_S, INBOX_S = 2.0, 1.0, 2.0, 8.0, 10.0
+BARS = {
+    "told": TOLD_S,
+    "sound": SOUND_S,
+    "picture": PICTURE_S,
+    "peer": PEER_S,
+    "inbox": INBOX_S,
+    "gap": SOUND_S,
+}
+_numbers = count()
 
 
 @dataclass
-class Senses:
-    """When a session was last heard and seen, and last told that it reconnects."""
+class Outcome:
+    """What one fault did to one kind. Seconds; None: it does not apply, or was too short to be told."""
 
-    session: Session
-    heard_at: float = 0.0
-    seen_at: float = 0.0
-    told_at: float = 0.0
-    lost: list[str] = field(default_factory=list)
+    fault: str
+    kind: str
+    told: float | None = None
+    sound: float | None = None
+    picture: float | None = None
+    peer: float | None = None
+    inbox: float | None = None
+    gap: float | None = None
+    lost: int = 0
+    load: float = field(default_factory=lambda: round(os.getloadavg()[0], 1))
+    at: str = field(default_factory=lambda: time.strftime("%H:%M:%S"))
 
-    def __post_init__(self) -> None:
-        self.session.connection.subscribe(lambda change: self._note(change.new.state))
-        for perceive in (self._hear, self._see):
-            threading.Thread(target=self._always, args=(perceive,), daemon=True).start()
+    def missed(self) -> list[str]:
+        over = [
+            name for name, bar in BARS.items() if (value := getattr(self, name)) is not None and value > bar
+        ]
+        return [*over, *(["lost"] if self.lost else [])]
 
-    def _note(self, state: ConnectionState) -> None:
-        if state is ConnectionState.RECONNECTING:
-            self.told_at = self.told_at or time.monotonic()
-        elif state is ConnectionState.DISCONNECTED:
-            self.lost.append("disconnected")
-
-    def _always(self, perceive: Callable[[], None]) -> None:
-        while True:
-            try:
-                perceive()
-            except SessionClosed:
-                time.sleep(0.02)
-            except UTDStreamException:
-                continue
-
-    def _hear(self) -> None:
-        for frame in self.session.audio_frames():
-            if int(numpy.abs(numpy.frombuffer(frame.data, dtype=numpy.int16)).max(initial=0)) > LOUD:
-                self.heard_at = time.monotonic()
-
-    def _see(self) -> None:
-        for _ in self.session.video_frames(timeout=PATIENCE_S):
-            self.seen_at = time.monotonic()
+    def __str__(self) -> str:
+        figures = {name: getattr(self, name) for name in (*BARS, "lost") if getattr(self, name) is not None}
+        missed = f"MISSED {' '.join(self.missed())}" if self.missed() else ""
+        said = " ".join(f"{name} {value:g}" for name, value in figures.items())
+        return f"{self.at} load {self.load:4} {self.fault:18} {self.kind:6} {said} {missed}"
 
 
-def devices(kind: str) -> Devices:
-    return Devices(
-        microphone=ToneMicrophone(), camera=PatternCamera(160, 120, 10) if kind == "call" else None
-    )
+class Side:
+    """A process of `benchmarks.cut_party`."""
 
-
-# -- the side that is cut off, a process of its own -------------------------------------------------
-
-
-def far_side(settings: dict[str, str]) -> None:
-    """Takes part in what is asked for; says each second line what it sensed when asked for it."""
-    kind = settings.pop("kind")
-    client = UTDStreamClient(**settings, devices=devices(kind))  # type: ignore[arg-type]  # all of them texts
-    session: Session
-    if kind == "call":
-        client.authenticate(identity="door")
-        session = client.call_session(UTDStreamType.VIDEO_CALL)
-        session.start(callee_identity="house")
-        session.wait_for_answer()
-    else:
-        session = client.join_audio_room(identity="door", room_name="hall")
-        session.take_seat(1)
-    senses = Senses(session)
-    print("there", flush=True)
-    for line in sys.stdin:
-        if line == "end\n":
-            break
-        if line == "begin\n":
-            senses.told_at = 0.0
-        seated = not isinstance(session, UTDAudioRoomSession) or session.seat.value is not None
-        sensed = [senses.told_at, senses.heard_at, senses.seen_at, len(senses.lost) + (not seated)]
-        print(json.dumps(sensed), flush=True)
-    client.dispose()
-
-
-class FarSide:
-    """That process, and what it sensed."""
-
-    def __init__(self, stack: LocalStack, kind: str) -> None:
-        settings = {
-            "app_id": stack.app_id,
-            "app_key": stack.app_key,
-            "base_url": stack.base_url,
-            "kind": kind,
-        }
+    def __init__(
+        self, stack: LocalStack, side: str, number: int, kinds: tuple[str, ...], group: int | None
+    ) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.cuts", "--far", json.dumps(settings)],
+            [sys.executable, "-m", "benchmarks.cut_party"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            group=GROUP,
-            extra_groups=[],
+            group=group,
+            extra_groups=[] if group is not None else None,
         )
+        where = {"app_id": stack.app_id, "app_key": stack.app_key, "base_url": stack.base_url}
+        self._say({**where, "side": side, "number": number, "kinds": kinds})
+        self._name = f"{side} {number}"
 
-    def line(self) -> str:
+    def ask(self, do: str, **more: object) -> dict[str, Any]:
+        self._say({"do": do, **more})
+        return self.answer()
+
+    def answer(self) -> dict[str, Any]:
         assert self.process.stdout is not None
-        return self.process.stdout.readline()
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"side {self._name} has ended with {self.process.wait()}")
+        return dict(json.loads(line))
 
-    def say(self, word: str) -> None:
+    def _say(self, what: dict[str, object]) -> None:
         assert self.process.stdin is not None
-        self.process.stdin.write(word + "\n")
+        self.process.stdin.write(json.dumps(what) + "\n")
         self.process.stdin.flush()
 
-    def sensed(self) -> tuple[float, float, float, int]:
-        self.say("sensed")
-        told, heard, seen, lost = json.loads(self.line())
-        return told, heard, seen, lost
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            assert pipe is not None
+            pipe.close()
 
 
-# -- faults ---------------------------------------------------------------------------------------
+class Pair:
+    """Two sides, of which the far one has a link of its own."""
 
+    def __init__(self, stack: LocalStack, kinds: tuple[str, ...]) -> None:
+        number = next(_numbers)
+        self.kinds = kinds
+        self.link = Link(number)
+        self.near = Side(stack, "near", number, kinds, None)
+        self.far: Side | None = None
+        try:
+            self.near.answer()
+            self.far = Side(stack, "far", number, kinds, self.link.group)
+            self.far.answer()
+            self.near.ask("watch")
+            self.far.ask("watch")
+            if not until(lambda: all(self._is_there(side) for side in self.sides)):
+                raise RuntimeError(f"pair {number} does not hear and see each other: {self.state()}")
+        except BaseException:
+            self.close()
+            raise
 
-def nft(rules: str) -> None:
-    subprocess.run(["nft", rules], check=True)
+    @property
+    def sides(self) -> tuple[Side, Side]:
+        assert self.far is not None
+        return self.near, self.far
 
+    def _is_there(self, side: Side) -> bool:
+        state = side.ask("state")
+        return bool(state["ready"]) and set(state["kinds"]) == set(self.kinds)
 
-def prepare_cuts() -> None:
-    nft("add table inet cut")
-    nft("add chain inet cut out { type filter hook output priority 0; }")
-    nft(f"add rule inet cut out meta skgid {GROUP} ct mark set 1")
-    nft("add chain inet cut gate")
-    nft("add rule inet cut out jump gate")
+    def ask(self, do: str, **more: object) -> tuple[dict[str, Any], dict[str, Any]]:
+        near, far = (side.ask(do, **more) for side in self.sides)
+        return near, far
 
+    def state(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        return self.ask("state")
 
-def cut(seconds: float) -> float:
-    """Cuts the far side off; returns when it was mended."""
-    nft("add rule inet cut gate ct mark 1 drop")
-    time.sleep(seconds)
-    nft("flush chain inet cut gate")
-    return time.monotonic()
+    def is_back(self) -> bool:
+        return all(
+            kind["sound"] is not None and kind["picture"] is not None and kind["connected"]
+            for side in self.state()
+            for kind in side["kinds"].values()
+        ) and all(side["inbox"]["connected"] for side in self.state())
 
-
-def restart(stack: LocalStack, how: str) -> float:
-    """Kills or stops the media server, and starts it; returns when it was there."""
-    getattr(stack, how)("livekit")
-    time.sleep(3.0)
-    stack.start("livekit")
-    return time.monotonic()
-
-
-# -- one run --------------------------------------------------------------------------------------
+    def close(self) -> None:
+        for side in (self.near, self.far):
+            if side is not None:
+                side.close()
 
 
 @contextmanager
-def two(stack: LocalStack, kind: str) -> Iterator[tuple[FarSide, Senses]]:
-    """Both sides, taking part."""
-    client = UTDStreamClient(stack.app_id, stack.app_key, base_url=stack.base_url, devices=devices(kind))
-    far: FarSide | None = None
-    session: Session
+def a_pair(stack: LocalStack, kinds: tuple[str, ...]) -> Iterator[Pair]:
+    pair = Pair(stack, kinds)
     try:
-        if kind == "call":
-            client.authenticate(identity="house")
-            inbox = client.incoming_calls()
-            inbox.connected.wait_for(True)
-            far = FarSide(stack, kind)
-            session = inbox.ringing.wait().accept()
-        else:
-            session = client.join_audio_room(identity="house", room_name="hall", as_host=True, seat_count=4)
-            session.take_seat(0)
-            far = FarSide(stack, kind)
-        near = Senses(session)
-        assert far.line() == "there\n"
-        until(lambda: near.heard_at > 0 and far.sensed()[1] > 0)
-        yield far, near
+        yield pair
     finally:
-        if far is not None:
-            far.say("end")
-            far.process.wait(20)
-        client.dispose()
+        pair.close()
 
 
-def until(holds: Callable[[], bool]) -> None:
-    over = time.monotonic() + PATIENCE_S
-    while not holds() and time.monotonic() < over:
+def until(holds: Callable[[], bool], patience_s: float = PATIENCE_S) -> bool:
+    over = time.monotonic() + patience_s
+    while not holds():
+        if time.monotonic() > over:
+            return False
         time.sleep(0.02)
+    return True
 
 
-def run(far: FarSide, near: Senses, fault: Callable[[], float], kind: str) -> dict[str, float]:
-    """Seconds until it was told, and from the mend until both heard and saw each other; what was lost."""
+# -- one fault --------------------------------------------------------------------------------------
+
+
+def of_link(pair: Pair, fault: str) -> list[Outcome]:
+    length_s = CUTS.get(fault)
     time.sleep(SETTLE_S)
-    far.say("begin")
-    far.line()
+    pair.ask("begin")
     began = time.monotonic()
-    mended = fault()
-    first: dict[str, float] = {}
+    if length_s is None:
+        pair.link.cut("signal half-open")
+        until(lambda: all(kind["told"] for kind in pair.state()[1]["kinds"].values()), HALF_OPEN_S)
+        until(lambda: all(kind["connected"] for kind in pair.state()[1]["kinds"].values()), HALF_OPEN_S)
+        pair.link.mend()
+        mended = time.monotonic()
+    else:
+        mended = pair.link.cut_for(length_s)
+    pair.ask("mended", at=mended)
+    until(pair.is_back)
+    near, far = pair.state()
+    outcomes = [Outcome(fault, kind) for kind in pair.kinds]
+    for one in outcomes:
+        own, other = far["kinds"][one.kind], near["kinds"][one.kind]
+        one.lost = int(own["lost"] or other["lost"])
+        if length_s is None or length_s >= 3:
+            one.told = since(began, own["told"])
+        if length_s is None:
+            one.gap = max(own["gap"], other["gap"])
+            continue
+        one.sound, one.picture = later(own["sound"], other["sound"]), later(own["picture"], other["picture"])
+        if one.kind == "call" and length_s >= 20:
+            one.peer, one.inbox = since(began, other["peer_told"]), since(began, far["inbox"]["down"])
+    return outcomes
 
-    def is_back() -> bool:
-        _, heard, seen, _ = far.sensed()
-        now = {
-            "sound there": heard > mended,
-            "sound here": near.heard_at > mended,
-            "picture there": seen > mended or kind != "call",
-            "picture here": near.seen_at > mended or kind != "call",
-        }
-        for name, holds in now.items():
-            if holds:
-                first.setdefault(name, time.monotonic() - mended)
-        return all(now.values())
 
-    until(is_back)
-    told, _, _, lost = far.sensed()
-    back = {name: round(first.get(name, PATIENCE_S), 2) for name in ("sound there", "sound here")}
-    pictures = [first.get(name, PATIENCE_S) for name in ("picture there", "picture here")]
-    return {
-        "told": round(told - began, 2) if told else PATIENCE_S,
-        "sound": max(back.values()),
-        "picture": round(max(pictures), 2),
-        "lost": lost + len(near.lost),
-    }
+def of_server(pair: Pair, stack: LocalStack, fault: str) -> list[Outcome]:
+    name, how = fault.split("-")
+    part: Any = PARTS[name]
+    time.sleep(SETTLE_S)
+    pair.ask("begin")
+    began = time.monotonic()
+    getattr(stack, how)(part)
+    time.sleep(DOWN_S)
+    stack.start(part)
+    mended = time.monotonic()
+    pair.ask("mended", at=mended)
+    until(pair.is_back)
+    states = pair.state()
+    outcomes = [Outcome(fault, kind) for kind in pair.kinds]
+    for one in outcomes:
+        both = [state["kinds"][one.kind] for state in states]
+        one.lost = sum(state["lost"] for state in both)
+        if name == "sfu":
+            one.told = max(since(began, state["told"] or state["peer_told"]) for state in both)
+            one.sound = later(*(state["sound"] for state in both))
+            one.picture = later(*(state["picture"] for state in both))
+        else:  # nobody is to be told anything
+            one.gap = max(state["gap"] for state in both)
+            one.lost += sum(bool(state["told"]) for state in both)
+        if name == "broker" and one.kind == "call":
+            one.inbox = since(mended, states[1]["inbox"]["up"])
+    return outcomes
+
+
+def of_peer(stack: LocalStack, fault: str) -> list[Outcome]:
+    _, how, *muted = fault.split("-")
+    with a_pair(stack, ("call",)) as pair:
+        if muted:
+            pair.ask("mute")
+        time.sleep(SETTLE_S)
+        pair.ask("begin")
+        assert pair.far is not None
+        began = time.monotonic()
+        one = Outcome(fault, "call")
+        if how == "frozen":
+            pair.far.process.send_signal(19)
+        else:
+            pair.far.process.kill()
+
+        def peer_told() -> float:
+            return float(pair.near.ask("state")["kinds"]["call"]["peer_told"])
+
+        until(lambda: peer_told() > 0, PEER_PATIENCE_S)
+        one.peer = since(began, peer_told())
+        return [one]
+
+
+def since(began: float, at: float) -> float:
+    return round(at - began, 2) if at else PATIENCE_S
+
+
+def later(*seconds: float | None) -> float:
+    return round(max(PATIENCE_S if one is None else one for one in seconds), 2)
+
+
+# -- all of them ------------------------------------------------------------------------------------
+
+
+class Run:
+    """All faults, so many times each."""
+
+    def __init__(self, stack: LocalStack, faults: list[str], times: int, pairs: int, *, quiet: bool) -> None:
+        self._stack, self._faults, self._times, self._pairs = stack, faults, times, pairs
+        self._quiet = quiet
+        self._lock = threading.Lock()
+        self.outcomes: list[Outcome] = []
+
+    def all(self) -> None:
+        with ThreadPoolExecutor(self._pairs) as pool:
+            links = [fault for fault in self._faults if fault in CUTS or fault == HALF_OPEN]
+            todo = [fault for fault in links for _ in range(self._times)]
+            random.Random(1).shuffle(todo)
+            list(pool.map(self._links, (todo[at :: self._pairs] for at in range(self._pairs))))
+            self._servers([fault for fault in self._faults if fault in SERVERS])
+            peers = [fault for fault in self._faults if fault in PEERS for _ in range(self._times)]
+            list(pool.map(lambda fault: self._note(of_peer(self._stack, fault)), peers))
+
+    def _links(self, todo: list[str]) -> None:
+        """One pair after the other: with a new one when the last one was not whole any more."""
+        while todo:
+            with a_pair(self._stack, KINDS) as pair:
+                while todo:
+                    outcomes = of_link(pair, todo.pop())
+                    self._note(outcomes)
+                    if any(one.lost for one in outcomes):
+                        break
+
+    def _servers(self, faults: list[str]) -> None:
+        todo = [fault for fault in faults for _ in range(self._times)]
+        while todo:
+            with a_pair(self._stack, KINDS) as pair:
+                while todo:
+                    outcomes = of_server(pair, self._stack, todo.pop(0))
+                    self._note(outcomes)
+                    if any(one.lost for one in outcomes):
+                        break
+
+    def _note(self, outcomes: list[Outcome]) -> None:
+        with self._lock:
+            self.outcomes += outcomes
+            if not self._quiet:
+                print("\n".join(map(str, outcomes)), flush=True)
+
+
+def table(outcomes: list[Outcome]) -> list[str]:
+    """Median and worst of each fault and kind."""
+    lines = []
+    for fault in FAULTS:
+        for kind in KINDS:
+            those = [one for one in outcomes if (one.fault, one.kind) == (fault, kind)]
+            if not those:
+                continue
+            figures = []
+            for name, bar in BARS.items():
+                values = [value for one in those if (value := getattr(one, name)) is not None]
+                if values:
+                    over = sum(value > bar for value in values)
+                    says = f"{name} {statistics.median(values):.2f} {max(values):.2f}"
+                    figures.append(f"{says} ({over} over)" if over else says)
+            lost = sum(one.lost for one in those)
+            lines.append(f"{fault:18} {kind:6} x{len(those):<3} {', '.join(figures)}, lost {lost}")
+    return lines
+
+
+def busy_s() -> tuple[float, float]:
+    """Seconds of all processors since the start: at work, and all."""
+    with open("/proc/stat", encoding="ascii") as stat:
+        ticks = [int(word) for word in stat.readline().split()[1:9]]
+    return (sum(ticks) - ticks[3] - ticks[4]) / 100, sum(ticks) / 100
 
 
 def main() -> int:
-    options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    options.add_argument("--cuts", default="1,3,20,60,120", help="seconds, with commas")
-    options.add_argument("--times", type=int, default=3)
-    options.add_argument("--kinds", default="call,seat")
-    options.add_argument("--restarts", default="kill,stop")
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    options.add_argument("--times", type=int, default=20)
+    options.add_argument("--pairs", type=int, default=3, help="that have their links cut at once")
+    options.add_argument("--faults", default=",".join(FAULTS), help="with commas")
     options.add_argument("--json", action="store_true")
-    options.add_argument("--far", help=argparse.SUPPRESS)
     chosen = options.parse_args()
-    if chosen.far is not None:
-        far_side(json.loads(chosen.far))
-        return 0
-    if os.environ.get("UTD_CUTS_INSIDE") != "1":
-        inside = INTERFACES + ' && exec "$@"'
-        command = ["unshare", "-n", "sh", "-c", inside, "sh", sys.executable, "-m", "benchmarks.cuts"]
-        os.environ["UTD_CUTS_INSIDE"] = "1"
-        os.execvp("unshare", [*command, *sys.argv[1:]])
-    prepare_cuts()
-    worst = 0
-    figures: list[dict[str, object]] = []
-    for kind in chosen.kinds.split(","):
-        with LocalStack() as stack, two(stack, kind) as (far, near):
-            faults: list[tuple[str, Callable[[], float]]] = [
-                (f"cut {seconds} s", lambda seconds=seconds: cut(float(seconds)))  # type: ignore[misc]
-                for seconds in filter(None, chosen.cuts.split(","))
-            ]
-            faults += [
-                (f"media server: {how}", lambda how=how: restart(stack, how))  # type: ignore[misc]
-                for how in filter(None, chosen.restarts.split(","))
-            ]
-            for name, fault in faults:
-                for _ in range(chosen.times):
-                    result = run(far, near, fault, kind)
-                    figures.append({"kind": kind, "fault": name, **result})
-                    is_cut = name.startswith("cut")
-                    was_over = name == "cut 1 s"  # before anybody could be told
-                    missed = [bar for bar, most in BARS_S.items() if is_cut and result[bar] > most]
-                    missed = [bar for bar in missed if not (bar == "told" and was_over)]
-                    worst = max(worst, bool(missed or result["lost"]))
-                    if not chosen.json:
-                        print(
-                            f"{kind:5} {name:20} {result} {'MISSED ' + str(missed) if missed else ''}",
-                            flush=True,
-                        )
+    faults = chosen.faults.split(",")
+    if unknown := sorted(set(faults) - set(FAULTS)):
+        options.error(f"--faults: {', '.join(unknown)} is none of {', '.join(FAULTS)}")
+    run_in_namespace("benchmarks.cuts", sys.argv[1:])
+    before = busy_s()
+    with LocalStack(project={"max_concurrent_rooms": 10_000}, log_level="info") as stack:
+        run = Run(stack, faults, chosen.times, chosen.pairs, quiet=chosen.json)
+        run.all()
     if chosen.json:
-        print(json.dumps(figures, indent=2))
-    return worst
+        print(json.dumps([vars(one) for one in run.outcomes], indent=2))
+    else:
+        print("\nfault, kind, times; median and worst of each figure, in seconds")
+        print("\n".join(table(run.outcomes)))
+        at_work, whole = (now - then for now, then in zip(busy_s(), before, strict=True))
+        loads = [one.load for one in run.outcomes]
+        print(
+            f"load {statistics.median(loads)} median, {max(loads)} worst; processors at work {at_work / whole:.0%}"
+        )
+    return int(any(one.missed() for one in run.outcomes))
 
 
 if __name__ == "__main__":

@@ -100,7 +100,7 @@ class RoomConnection:
             report,
             disconnected=self._disconnected,
             core_reconnects=self._core_reconnects,
-            heartbeat=lambda sender: self._heartbeat is not None and self._heartbeat.heard(sender),
+            heartbeat=self._take_heartbeat,
         )
         self._link = LinkWatch(
             loop,
@@ -305,6 +305,10 @@ class RoomConnection:
         self._link.stop()
         if self._heartbeat is not None:
             self._heartbeat.stop()
+
+    def _take_heartbeat(self, sender: rtc.RemoteParticipant) -> None:
+        if self._heartbeat is not None:
+            self._heartbeat.heard(sender)
 
     def _expects_others(self) -> bool:
         """Whether somebody is to be heard: by media, or because it says that it is there."""
