@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import fields
 
 import pytest
 from small_engine import Answer, Request, SmallEngine, reply
@@ -16,6 +17,7 @@ from utdstream._rooms import live_stream
 from utdstream._rooms.session import Joining
 from utdstream._session.connect import RoomLife
 from utdstream._threads.wishes import Wishes
+from utdstream.engine.config import ProjectSection
 from utdstream.models import RemoteParticipant, UTDStageMember
 
 
@@ -101,7 +103,7 @@ def watching(client: UTDStreamClient) -> Iterator[Watching]:
 def test_ended_when_the_viewer_has_left_before_is_not_told(
     watching: Watching, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The minute of grace for a host who vanished ends after `leave()`: the stream may well go on."""
+    """The two minutes of grace for a host who vanished ends after `leave()`: the stream may well go on."""
     monkeypatch.setattr(live_stream, "HOST_RETURN_S", 0.05)
     busy, go_on = threading.Event(), threading.Event()
     watching.session._work.post(lambda: (busy.set(), go_on.wait(5)))
@@ -111,6 +113,12 @@ def test_ended_when_the_viewer_has_left_before_is_not_told(
     go_on.set()
     watching.work_is_done()
     assert watching.told == []
+
+
+def test_host_when_the_link_is_cut_is_waited_for_as_long_as_a_party_of_a_call() -> None:
+    """A cut of two minutes ends neither."""
+    defaults = {setting.name: setting.default for setting in fields(ProjectSection)}
+    assert defaults["call_away_s"] == live_stream.HOST_RETURN_S
 
 
 def test_ended_when_the_host_does_not_return_is_told(

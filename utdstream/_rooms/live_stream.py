@@ -30,8 +30,8 @@ from utdstream.models import (
 )
 from utdstream.observe import CallbackError, Change, Signal, Watched
 
-HOST_RETURN_S = 60.0
-"""A host who vanished may come back for this long before the stream counts as over."""
+HOST_RETURN_S = 120.0
+"""A host who vanished may come back for this long before the stream counts as over; as a party of a call may."""
 GOODBYE_S = 0.5
 
 
