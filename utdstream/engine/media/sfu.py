@@ -260,7 +260,7 @@ class Sfu:
             return
 
     def webhook(self, body: str, authorization: str) -> Webhook | None:
-        """The event in a webhook; None when it is not signed with our key (one that nobody acts on needs not be)."""
+        """The event in a webhook; None when it is not signed with our key (one nobody acts on needs not be)."""
         named = _event_of(body)
         if named in UNHEARD:
             return Webhook(named, "")
