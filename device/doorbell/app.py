@@ -141,7 +141,11 @@ class Doorbell(DeviceApp[logic.DoorbellEvent | Numbered]):
             case logic.OpenDoor():
                 self._open_door(action, calls)
             case logic.KeepShut(request, refusal):
-                _log.warning("the door stays shut for %s: %s", request.identity, refusal.code)
+                _log.warning(
+                    "the door stays shut for %s: %s",
+                    request.identity or "a sender without a name",
+                    refusal.code,
+                )
                 calls.answer_request(request, refusal.code, refusal.sentence)
             case logic.IgnoreRequest(request):
                 _log.warning("the door stays shut for %s, who is in no call with it", request.identity)

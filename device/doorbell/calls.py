@@ -221,30 +221,26 @@ class Calls:
         """Takes a message of the call; one that asks for the door is judged. The media server names its sender.
 
         A message without a sender opens nothing: it may be anybody's. (LiveKit 1.2.1 may not know the other side
-        for some seconds when both join in the same moment; asking again then helps.)
+        for some seconds when both join in the same moment; the peer is told to ask again.)
         """
         asked = messages.request_of(message.data)
         if asked is None:
             return
-        if not message.sender:
-            _log.warning(
-                "the door was asked for by a sender that the media server does not name: it stays shut"
-            )
-            return
         self._requests += 1
         if self._requests <= door.MOST_REQUESTS + 1:  # the last one is answered: it was one too many
             request = door.OpenRequest(
-                message.sender, asked.call_id, asked.nonce, asked.pin, at_s=time.monotonic()
+                message.sender or "", asked.call_id, asked.nonce, asked.pin, at_s=time.monotonic()
             )
             self._post(number, request)
 
     def answer_request(self, request: door.OpenRequest, code: str, sentence: str) -> None:
-        """Tells the peer what became of its request for the door."""
+        """Tells the peer what became of its request for the door; one without a name is the other in the room."""
         session = self._session
         if session is None:
             return
         words = messages.answer(request.nonce, code, sentence)
-        aside(lambda: session.send_data(words, to=[request.identity]), "answering a request for the door")
+        to = [request.identity] if request.identity else None
+        aside(lambda: session.send_data(words, to=to), "answering a request for the door")
 
 
 def aside(work: Callable[[], object], what: str) -> None:

@@ -3,6 +3,7 @@
 Owns: every decision about the door, its codes and sentences. Standard library only; the clock is an argument.
 
 1. The peer of the call alone is heard, under the name that the media server gives; anybody else gets no answer.
+   The media server may not name it yet when both have just joined: it is told to ask again, and uses nothing up.
 2. The callee who answered a call of the door may open. A caller may when it is one of `openers` and a person
    answered its call, or the policy `callees` did; a call that `always` answered opens nothing.
 3. A request names its call and carries a nonce. A nonce opens once, whatever became of it: a repeated message
@@ -39,6 +40,7 @@ class WhyShut(Enum):
     """Why the door stays shut: code, and the sentence that the asking side is told."""
 
     NOT_ALLOWED = ("not_allowed", "this call may not open the door; see [door] openers of the door")
+    UNNAMED = ("unnamed", "the media server does not name the sender yet; ask again in a moment")
     MALFORMED = ("malformed", "the request must have type, call_id and a nonce of 16 to 64 letters or digits")
     TOO_MANY = ("too_many", f"{MOST_REQUESTS} requests are enough for one call; hang up and call again")
     WRONG_CALL = ("wrong_call", "the request names another call; send the call_id of this one")
@@ -71,7 +73,8 @@ class DoorRules:
 
 @dataclass(frozen=True, slots=True)
 class OpenRequest:
-    """The other side of the call asks for the door; `identity` is the sender that the media server names.
+    """The other side of the call asks for the door; `identity` is the sender that the media server names, if it
+    names one.
 
     `call_id` and `nonce` are empty in a message that lacks them; `at_s` is a clock that never jumps.
     """
@@ -120,7 +123,9 @@ def judge(
     memory: DoorMemory, request: OpenRequest, call: StandingCall | None, rules: DoorRules
 ) -> tuple[DoorMemory, Verdict]:
     """Decides on one request. A verdict of None: the sender is no party of a call, and is told nothing."""
-    if call is None or not request.identity or request.identity != call.peer:
+    if call is not None and not request.identity:
+        return memory, WhyShut.UNNAMED
+    if call is None or request.identity != call.peer:
         return memory, None
     if not _is_entitled(call, rules):
         return memory, WhyShut.NOT_ALLOWED

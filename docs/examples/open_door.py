@@ -4,6 +4,7 @@ import json
 import os
 import secrets
 import sys
+import time
 from queue import Empty, SimpleQueue
 
 from utdstream import Devices, IncomingCall, UTDCallSession, UTDStreamClient, UTDStreamException
@@ -19,6 +20,9 @@ def open_door(call: UTDCallSession, pin: str | None = None) -> str:
             try:
                 answer = json.loads(heard.get(timeout=2))
             except Empty:
+                continue
+            if answer["code"] == "unnamed":
+                time.sleep(0.5)
                 continue
             print(answer["message"])
             return str(answer["code"])

@@ -61,7 +61,9 @@ def test_request_when_everything_varies_opens_in_exactly_the_allowed_cases() -> 
             and (wanted is None or (given == wanted and not locked))
         )
         assert isinstance(verdict, Opened) == may, asked
-        assert (verdict is None) == (identity != "anna")
+        assert (verdict is None) == (identity == "ben")
+        assert (verdict is WhyShut.UNNAMED) == (identity == "")
+        assert verdict is not WhyShut.UNNAMED or after == memory, "the nonce may be asked with again"
         if may:
             opened += 1
             assert judge(after, asked, call, DoorRules(openers, wanted))[1] is WhyShut.REPLAYED
