@@ -9,9 +9,10 @@ from collections.abc import Iterator
 
 import jwt
 import pytest
+import requests
 from engine_site import Asker, Site, fresh
 
-from utdstream._wire import routes
+from utdstream._wire import pairing, routes
 from utdstream.testing import LocalStack
 
 pytestmark = pytest.mark.integration
@@ -196,6 +197,13 @@ def test_path_or_method_when_unknown_has_a_code(site: Site) -> None:
     wrong = site.server().ask("PATCH", routes.CALLS)
     assert (wrong.status_code, wrong.json()["code"]) == (405, "method_not_allowed")
     assert wrong.headers["Allow"] == "GET, POST"
+
+
+def test_pairing_address_when_opened_in_a_browser_says_what_to_do_with_it(site: Site) -> None:
+    """There is no page behind it; the code is for a device."""
+    answer = requests.get(site.stack.base_url + pairing.FRAGMENT_PATH, timeout=8)
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    assert "run `utdstream pair` or `sudo utd-device pair`" in answer.json()["message"]
 
 
 def test_webhook_when_it_is_somebody_elses_is_refused(site: Site) -> None:

@@ -23,7 +23,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
-from utdstream._wire import answers, routes
+from utdstream._wire import answers, pairing, routes
 from utdstream.engine import clock
 from utdstream.engine.api import bodies
 from utdstream.engine.api.connections import CAME_FROM, SIGN_IN
@@ -62,6 +62,7 @@ def make_app(
         {
             **{path: _endpoint(operations, handlers, gate) for path, operations in by_path.items()},
             WEBHOOK_PATH: _webhook_endpoint(webhook),
+            pairing.FRAGMENT_PATH: _no_page,
         }
     )
     beginning_and_end = Starlette(lifespan=lifespan)
@@ -202,6 +203,17 @@ def _webhook_endpoint(webhook: Callable[[str, str], bool]) -> Callable[[Request]
         return _json_response(200, {"ok": True})
 
     return endpoint
+
+
+async def _no_page(request: Request) -> Response:
+    """The address that a pairing code comes with, opened in a browser; the code behind its # is not sent."""
+    return error_response(
+        Refusal(
+            "not_found",
+            "This address is for a device, not for a browser: run `utdstream pair` or `sudo utd-device pair`"
+            " there, with the whole address in quotes",
+        )
+    )
 
 
 def error_response(refusal: Refusal, headers: Mapping[str, str] | None = None) -> Response:
