@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import json
 import socket
@@ -14,6 +15,7 @@ import pytest
 import requests
 from facts import eventually
 from small_engine import Answer, Hangup, Request, SmallEngine, reply
+from urllib3 import HTTPConnectionPool
 
 from utdstream._rest import http as rest
 from utdstream._rest.api import Actor, EngineApi
@@ -326,6 +328,23 @@ def test_pool_when_closed_closes_its_connections_also_after_an_error(engine: Sma
     http.close()
     eventually(lambda: engine.open == [], "the connection is closed")
     assert kept.value.status_code == 401
+
+
+def test_error_when_kept_keeps_neither_pool_nor_credentials(http: Http, engine: SmallEngine) -> None:
+    """A program keeps errors, in a log or a list; a pool that lives on keeps its connections."""
+    url = engine.url
+    engine.close()
+    with pytest.raises(EngineUnreachable) as kept:
+        http.request("GET", url, headers={"X-App-Key": KEY}, deadline=Deadline(5, 5, "asking"))
+    http.close()
+    cause = kept.value.__cause__
+    assert isinstance(cause, requests.RequestException)
+    assert cause.request is None
+
+    def pools() -> list[object]:
+        return [one for one in gc.get_objects() if type(one) is HTTPConnectionPool and str(one.port) in url]
+
+    eventually(lambda: not pools(), "its pool is gone")
 
 
 def test_request_when_the_body_is_cut_off_says_so(http: Http, engine: SmallEngine) -> None:

@@ -49,6 +49,8 @@ RETRY_AFTER_S = 0.15
 MAX_BODY_BYTES = 2 * 1024 * 1024
 IDLE_S = 5.0
 LOOK_S = 0.01
+_HELD = {"pool", "conn", "request", "response"}
+"""What an error of `requests` or urllib3 holds beside its words."""
 
 
 def check_base_url(name: str, url: str) -> str:
@@ -279,8 +281,9 @@ class Http:
                 raw = self._read(response, job)
         except requests.RequestException as error:
             if only_tls(error, job.url):
-                raise TlsFailed(f"asking the engine at {host} failed: {ONLY_TLS}") from error
-            raise map_error(error, host, None if self._verify is True else str(self._verify)) from error
+                raise TlsFailed(f"asking the engine at {host} failed: {ONLY_TLS}") from _bare(error)
+            mapped = map_error(error, host, None if self._verify is True else str(self._verify))
+            raise mapped from _bare(error)
         except UTDStreamException:
             raise
         except OSError as error:  # `requests` looks for the file before each connection
@@ -342,6 +345,24 @@ class Http:
             header = headers.get("Retry-After", "")
             retry_after_s = float(header) if header.isdecimal() else None
         raise error_from_answer(status, message or f"{host} answered with HTTP {status}", code, retry_after_s)
+
+
+def _bare(error: BaseException) -> BaseException:
+    """Returns `error` without what it would keep alive, and connected, as long as a program keeps it.
+
+    That of urllib3 holds its pool, and that of `requests` the request with its credentials; so do their frames.
+    """
+    todo: list[object] = [error]
+    seen: set[int] = set()
+    while todo:
+        one = todo.pop()
+        if isinstance(one, BaseException) and id(one) not in seen:
+            seen.add(id(one))
+            todo += [one.__cause__, one.__context__, getattr(one, "reason", None), *one.args]
+            one.__traceback__ = None
+            for held in _HELD & vars(one).keys():
+                setattr(one, held, None)
+    return error
 
 
 def _keep_headers(request: requests.PreparedRequest) -> requests.PreparedRequest:
