@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pytest
 import requests
+from engine_site import person_of
 from facts import eventually
 from people import People, Person
 
 from utdstream import (
+    ConnectionState,
     DeadlineExceeded,
     Devices,
     EngineError,
@@ -29,6 +31,7 @@ from utdstream import (
 )
 from utdstream.synthetic import NullSpeaker, ToneMicrophone
 from utdstream.testing import Faults, LocalStack
+from utdstream.testing._conditions import Link
 from utdstream.testing.gate import RequestAnswer
 from utdstream.testing.network import why_not
 
@@ -75,12 +78,13 @@ class Talk:
 
     def __init__(self, people: People) -> None:
         self.ears = Ear(), Ear()
+        self._stack = people.stack
         self.door = people("door", Devices(ToneMicrophone(700), self.ears[0]))
         self.house = people("house", Devices(ToneMicrophone(400), self.ears[1]))
         self.calling: UTDCallSession = self.door.call(UTDStreamType.AUDIO_CALL)
         inbox = self.house.inbox()
         self.calling.start(callee_identity=self.house.identity)
-        inbox.ringing.wait(timeout=10).accept()
+        self.answering = inbox.ringing.wait(timeout=10).accept()
         self.calling.wait_for_answer(timeout=10)
         self.both_hear()
 
@@ -88,6 +92,19 @@ class Talk:
         began = time.monotonic()
         for ear in self.ears:
             eventually(lambda ear=ear: ear.loud_at > began, "sound arrives", 30.0)
+
+    def door_is_on(self) -> tuple[bool, list[bool], list[bool]]:
+        """Whether the door's microphone is on: as the door says, the media server, and what the house was told."""
+        tracks = person_of(self._stack, self.calling.call_id.value or "", self.door.identity).get(
+            "tracks", []
+        )
+        told = [
+            not publication.muted
+            for person in self.answering.room.remote_participants.value
+            for publication in person.publications
+        ]
+        assert isinstance(tracks, list)
+        return self.calling.microphone_on.value, [not track.get("muted") for track in tracks], told
 
     def nobody_hears(self) -> None:
         eventually(lambda: not any(ear.is_hearing() for ear in self.ears), "no sound arrives", 10.0)
@@ -109,6 +126,27 @@ def test_media_when_its_link_is_cut_for_one_side_stops_and_comes_back(faults: Fa
         talk.nobody_hears()
         asks(talk.door)
     talk.both_hear()
+    talk.calling.end()
+
+
+@pytest.mark.parametrize("links", [(), ("media",)], ids=["all of it", "media"])
+def test_toggles_when_the_link_is_cut_meanwhile_hold_behind_it_at_every_side(
+    faults: Faults, people: People, links: tuple[Link, ...]
+) -> None:
+    """Made before the cut is noticed, and when it is. The unmute that comes behind it is heard."""
+    talk = Talk(people)
+    with faults.cut(*links, only=talk.door.identity):
+        talk.calling.set_microphone(False)
+        talk.calling.connection.wait_for(
+            lambda now: now.state is ConnectionState.RECONNECTING and not now.is_peer_away, timeout=30
+        )
+        for on in (True, False):
+            talk.calling.set_microphone(on)
+    eventually(lambda: talk.door_is_on() == (False, [False], [False]), "all say that it is muted", 30.0)
+    assert not talk.ears[1].is_hearing()
+    talk.calling.set_microphone(True)
+    talk.both_hear()
+    eventually(lambda: talk.door_is_on() == (True, [True], [True]), "all say that it is on", 30.0)
     talk.calling.end()
 
 
