@@ -160,6 +160,10 @@ def test_call_when_the_callee_is_killed_and_does_not_come_back_ends(
     process.stdin.write("mute\n")
     process.stdin.flush()
     assert process.stdout.readline() == "muted\n"
+    room = calling._media.life
+    assert room is not None
+    assert room.connection is not None
+    eventually(room.connection._expects_others, "the callee has said that it is there", 20)
     process.kill()
     killed = time.monotonic()
     away = Connection(ConnectionState.RECONNECTING, "PEER_AWAY")
