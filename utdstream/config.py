@@ -37,17 +37,23 @@ class ClientConfig:
     """How often the engine is asked for seats or stage while it never pushes any (the vendor's might not)."""
     video_linger_s: float = 2.0
     """How long a video track stays subscribed after its last consumer left."""
+    direct_audio: bool = True
+    """Sound passes between the devices' threads and the media core past the SDK's loop: about half of the CPU, and
+    whole beside a busy program. False: by LiveKit's public functions alone, as with any livekit but the one that
+    this was made for."""
     ca_file: str | Path | None = None
     """PEM file of the authorities that the certificates of engine and broker are checked against, instead of the
     system's; the media core trusts it beside the system's. None: the system's alone."""
 
     def __post_init__(self) -> None:
         for item in fields(self):
-            if item.name == "ca_file":
-                continue
             value = getattr(self, item.name)
+            if item.name in ("ca_file", "direct_audio"):
+                continue
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
                 raise InvalidConfig(f"ClientConfig.{item.name} must be a positive number, not {value!r}")
+        if not isinstance(self.direct_audio, bool):
+            raise InvalidConfig(f"ClientConfig.direct_audio must be True or False, not {self.direct_audio!r}")
         if self.ca_file is not None and not (isinstance(self.ca_file, (str, Path)) and str(self.ca_file)):
             raise InvalidConfig(f"ClientConfig.ca_file must be the path of a PEM file, not {self.ca_file!r}")
 

@@ -7,7 +7,15 @@ from collections.abc import Iterator
 
 from imports import modules
 
-OF_OTHERS = {"argparse._SubParsersAction", "os._exit", "publication._ffi_handle"}
+OF_OTHERS = {
+    "argparse._SubParsersAction",
+    "os._exit",
+    "publication._ffi_handle",
+    "self._client._ffi_lib",  # this and the next: `_livekit/ffi.py`, the direct way of sound
+    "FfiClient._ffi_disposed",
+    "source._ffi_handle",
+    "track._ffi_handle",
+}
 """Names of the standard library, and of the media core, that have no public twin."""
 
 

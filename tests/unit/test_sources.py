@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -10,10 +11,13 @@ import pytest
 from facts import eventually
 
 from utdstream import CallbackError, DeviceError, EncodedFrame, InvalidConfig, PixelFormat, RawFrame
+from utdstream._livekit.direct_audio import audio_path
+from utdstream._livekit.feed import Feed
+from utdstream._livekit.ffi import MOST_UNANSWERED
 from utdstream._livekit.h264 import nal_units
 from utdstream._livekit.loop import loop_thread
 from utdstream._livekit.properties import PictureFormat
-from utdstream._livekit.sources import EncodedCameraFeed, MicrophoneFeed, RawCameraFeed
+from utdstream._livekit.sources import EncodedCameraFeed, RawCameraFeed
 from utdstream._threads.deadline import Deadline
 from utdstream.media import PcmFormat, PcmFrame
 
@@ -243,13 +247,14 @@ def test_encoded_feed_when_a_unit_was_refused_starts_over_from_a_key_frame(
     assert kinds(native) == [[7, 8, 5], [7, 8, 5]]
 
 
-@pytest.fixture
-def microphone(reports: list[CallbackError]) -> Iterator[MicrophoneFeed]:
-    """A feed with its pump running on the loop."""
+@pytest.fixture(params=["direct", "public"])
+def microphone(request: pytest.FixtureRequest, reports: list[CallbackError]) -> Iterator[Feed[PcmFrame]]:
+    """A microphone's way into the core: each of the two there are."""
     loop = loop_thread()
-
+    path = audio_path(loop, direct=request.param == "direct")
     feed = loop.call(
-        lambda: MicrophoneFeed(PcmFormat(48_000, 1), loop, reports.append), deadline=Deadline(5, 5, "make")
+        lambda: path.microphone_feed(PcmFormat(48_000, 1), loop, reports.append),
+        deadline=Deadline(5, 5, "make"),
     )
     yield feed
     loop.run(feed.close, deadline=Deadline(5, 5, "close"))
@@ -258,38 +263,82 @@ def microphone(reports: list[CallbackError]) -> Iterator[MicrophoneFeed]:
 SOUND = PcmFrame(bytes(960), 48_000, 1, 0)
 
 
-def test_microphone_feed_when_muted_drops_and_counts(microphone: MicrophoneFeed) -> None:
+def test_microphone_feed_when_muted_drops_and_counts(microphone: Feed[PcmFrame]) -> None:
     """Nothing waits for the unmute."""
     for _ in range(5):
         microphone.sink(SOUND)
     assert (microphone.dropped, microphone.sent) == (5, 0)
 
 
-def test_microphone_feed_when_open_sends_every_frame(microphone: MicrophoneFeed) -> None:
-    """Through the pump on the loop, none lost at an easy pace."""
+def test_microphone_feed_when_open_sends_every_frame(
+    microphone: Feed[PcmFrame], reports: list[CallbackError]
+) -> None:
+    """None is lost at an easy pace, and the core refuses none."""
     microphone.open = True
     for number in range(20):
         microphone.sink(SOUND)
         eventually(lambda number=number: microphone.sent == number + 1, "it was sent")
-    assert microphone.dropped == 0
+    assert (microphone.dropped, reports) == (0, [])
 
 
-def test_microphone_feed_when_the_loop_is_busy_keeps_sixty_ms(microphone: MicrophoneFeed) -> None:
-    """The oldest frames go, and each is counted: delay cannot grow."""
+def test_microphone_feed_when_a_frame_has_another_size_drops_it_and_says_so_once(
+    microphone: Feed[PcmFrame], reports: list[CallbackError]
+) -> None:
+    """It never reaches the core, whichever way the sound takes."""
+    microphone.open = True
+    for pcm in (bytes(958), bytes(1920), b""):
+        microphone.sink(PcmFrame(pcm, 48_000, 1, 0))
+    assert (microphone.sent, microphone.dropped) == (0, 3)
+    assert [type(report.error) for report in reports] == [InvalidConfig]
+
+
+def test_microphone_feed_when_closed_takes_no_frame_and_says_nothing(
+    microphone: Feed[PcmFrame], reports: list[CallbackError]
+) -> None:
+    """The device's last frame comes late as a rule: the core's source is gone then."""
+    microphone.open = True
+    loop_thread().run(microphone.close, deadline=Deadline(5, 5, "close"))
+    microphone.open = True
+    microphone.sink(SOUND)
+    assert (microphone.sent, reports) == (0, [])
+
+
+@contextlib.contextmanager
+def busy_loop() -> Iterator[None]:
+    """The SDK's loop hangs in the body."""
     busy, free = threading.Event(), threading.Event()
 
     def block() -> None:
         busy.set()
         free.wait(5)
 
-    microphone.open = True
     loop_thread().post(block)
     assert busy.wait(5)
-    for _ in range(30):
-        microphone.sink(SOUND)
-    free.set()
+    try:
+        yield
+    finally:
+        free.set()
+
+
+@pytest.mark.parametrize("microphone", ["public"], indirect=True)
+def test_public_feed_when_the_loop_is_busy_keeps_sixty_ms(microphone: Feed[PcmFrame]) -> None:
+    """The oldest frames go, and each is counted: delay cannot grow."""
+    microphone.open = True
+    with busy_loop():
+        for _ in range(30):
+            microphone.sink(SOUND)
     eventually(lambda: microphone.sent + microphone.dropped == 30, "all are accounted for")
     assert microphone.sent == 6
+
+
+@pytest.mark.parametrize("microphone", ["direct"], indirect=True)
+def test_direct_feed_when_the_loop_is_busy_sends_all_the_same(microphone: Feed[PcmFrame]) -> None:
+    """Sound does not pass the loop."""
+    microphone.open = True
+    with busy_loop():
+        for _ in range(MOST_UNANSWERED):
+            microphone.sink(SOUND)
+        assert (microphone.sent, microphone.dropped) == (MOST_UNANSWERED, 0)
 
 
 def test_camera_feed_when_a_buffer_is_not_contiguous_refuses_it(reports: list[CallbackError]) -> None:

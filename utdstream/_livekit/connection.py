@@ -21,6 +21,7 @@ from typing import Any
 from livekit import rtc
 
 from utdstream._livekit import joining
+from utdstream._livekit.direct_audio import audio_path
 from utdstream._livekit.errors import translate
 from utdstream._livekit.events import RoomEvents, RoomListener
 from utdstream._livekit.heartbeat import Heartbeat
@@ -68,6 +69,7 @@ class RoomConnection:
         dynacast: bool,
         auto_subscribe: bool,
         linger_s: float,
+        direct_audio: bool = True,
         rejoins: bool = False,
         ends_for_all: Callable[[], bool] = lambda: False,
         beats: bool = False,
@@ -83,14 +85,19 @@ class RoomConnection:
         self._devices = devices
         self._report = report
         self._dynacast = dynacast
+        path = audio_path(loop, direct=direct_audio)
         self.room: rtc.Room | None = None
         """The core's room, None when not connected. Only the reference may be read on another thread."""
         self._end_of_room = RoomEnd(loop)
         self._publisher = Publisher(
-            loop, devices, wishes, self._end_of_room, report, self._publishing_changed
+            loop, devices, wishes, self._end_of_room, report, self._publishing_changed, path=path
         )
         self._subscriber = Subscriber(
-            loop, adaptive=adaptive_stream, auto_subscribe=auto_subscribe, linger_s=linger_s
+            loop,
+            adaptive=adaptive_stream,
+            auto_subscribe=auto_subscribe,
+            linger_s=linger_s,
+            path=path,
         )
         self._events = RoomEvents(
             lambda: None if self._end_of_room.has_come else self.room,

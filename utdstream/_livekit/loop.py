@@ -25,11 +25,14 @@ import threading
 import time
 from collections.abc import Callable, Coroutine
 from queue import Empty, SimpleQueue
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from utdstream._livekit.core_log import CoreLogFilter
 from utdstream._threads.deadline import Deadline, mark_loop_thread
 from utdstream.errors import InvalidConfig, SessionClosed
+
+if TYPE_CHECKING:
+    from utdstream._livekit.ffi import DirectCore
 
 T = TypeVar("T")
 
@@ -61,6 +64,8 @@ class LoopThread:
         """Connections to close at interpreter exit; loop thread only."""
         self.joining: set[asyncio.Task[None]] = set()
         """Joins under way, also those nobody waits for any more; loop thread only."""
+        self.direct_core: DirectCore | None = None
+        """The core as the direct way of sound needs it, when it can be used."""
         self.ending = False
         """The interpreter exits: nothing is waited for that only saves memory."""
         self._killer: threading.Timer | None = None
@@ -296,5 +301,8 @@ def _bring_up() -> LoopThread:
     # A program that has set up no logging is told what matters by errors and events, not by the core's lines.
     core_log.addHandler(logging.NullHandler())
     atexit.register(thread.shut_down)
+    from utdstream._livekit.ffi import open_direct_core
+
+    thread.direct_core = open_direct_core(thread.asyncio_loop)
     _log.debug("the media core is up after %.0f ms", (time.monotonic() - began) * 1000)
     return thread

@@ -12,6 +12,7 @@ from typing import Any
 
 from livekit import rtc
 
+from utdstream._livekit.audio_path import AudioPath, PublicAudioPath
 from utdstream._livekit.capture import CameraCapture, Capture
 from utdstream._livekit.feed import Feed
 from utdstream._livekit.loop import LoopThread
@@ -20,7 +21,7 @@ from utdstream._livekit.properties import native_sound, sound_format
 from utdstream._livekit.room_end import RoomEnd
 from utdstream._livekit.sending_side import SendingSide
 from utdstream._livekit.slot import Slot
-from utdstream._livekit.sources import EncodedCameraFeed, MicrophoneFeed, RawCameraFeed
+from utdstream._livekit.sources import EncodedCameraFeed, RawCameraFeed
 from utdstream._threads.wishes import Wishes
 from utdstream.errors import DeviceError
 from utdstream.media import Camera, Devices, EncodedFrame, Microphone, PcmFrame, RawFrame
@@ -38,8 +39,11 @@ class Publisher:
         end: RoomEnd,
         report: Report,
         changed: Callable[[], None],
+        *,
+        path: AudioPath = PublicAudioPath(),  # noqa: B008 - without state
     ) -> None:
         self._loop = loop
+        self._path = path
         self._report = report
         self._changed = changed
         self._side = SendingSide(end)
@@ -54,7 +58,7 @@ class Publisher:
         return self._slot(
             "microphone",
             Capture(self._loop, "microphone", microphone),
-            lambda: microphone_feed(microphone, self._loop, self._report),
+            lambda: microphone_feed(microphone, self._path, self._loop, self._report),
         )
 
     def _camera_slot(self, camera: Camera | None) -> Slot:
@@ -164,12 +168,14 @@ class Publisher:
         self._changed()
 
 
-def microphone_feed(microphone: Microphone, loop: LoopThread, report: Report) -> Feed[PcmFrame]:
+def microphone_feed(
+    microphone: Microphone, path: AudioPath, loop: LoopThread, report: Report
+) -> Feed[PcmFrame]:
     """Chooses the way of this microphone's sound into the core. Thread: loop. Raises: DeviceError."""
     native = native_sound(microphone)
     if isinstance(native, NativeAudio):  # the core captures by itself (`utdstream.platform_audio`)
         return PlatformFeed(native, loop, report)
-    return MicrophoneFeed(sound_format("microphone", microphone), loop, report)
+    return path.microphone_feed(sound_format("microphone", microphone), loop, report)
 
 
 def camera_feed(camera: CameraCapture, loop: LoopThread, report: Report) -> Feed[RawFrame | EncodedFrame]:

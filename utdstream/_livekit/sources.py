@@ -1,9 +1,9 @@
 """Own media on its way in: a device's frames, checked, and handed to the native core.
 
-Owns: `MicrophoneFeed`, `RawCameraFeed`, `EncodedCameraFeed`. Threads: a sink runs on its device's thread and never
-blocks, never raises; the rest is the loop's. Video goes straight into the core (a plain FFI call that copies).
-Sound is the exception: `AudioSource.capture_frame` awaits a callback, so a pump on the loop takes it from a queue
-of at most QUEUE_MS that drops its oldest frame.
+Owns: `MicrophoneFeed`, `PumpedMicrophoneFeed`, `RawCameraFeed`, `EncodedCameraFeed`. Threads: a sink runs on its
+device's thread and never blocks, never raises; the rest is the loop's. Video goes straight into the core (a plain
+FFI call that copies). Sound has two ways (`audio_path`); livekit's public one, `AudioSource.capture_frame`, awaits
+a callback, so a pump on the loop takes the frames from a queue of at most QUEUE_MS that drops its oldest one.
 
 Everything is checked before it crosses the FFI: a wrong size would end the process, not the call.
 """
@@ -23,7 +23,7 @@ from utdstream._livekit.h264 import H264Gate
 from utdstream._livekit.loop import LoopThread
 from utdstream._livekit.properties import PictureFormat
 from utdstream.errors import DeviceError, InvalidConfig
-from utdstream.media import EncodedFrame, PcmFormat, PcmFrame, PixelFormat, RawFrame
+from utdstream.media import Buffer, EncodedFrame, PcmFormat, PcmFrame, PixelFormat, RawFrame
 from utdstream.observe import Report
 
 QUEUE_MS = 60
@@ -58,10 +58,6 @@ class MicrophoneFeed(Feed[PcmFrame]):
             queue_size_ms=0,
             loop=loop.asyncio_loop,
         )
-        self._frames: deque[bytes] = deque(maxlen=QUEUE_MS // 10)
-        self._wake = asyncio.Event()
-        self._asleep = True
-        self._pump = loop.spawn(self._run())
 
     def make_track(self) -> rtc.LocalTrack:
         return rtc.LocalAudioTrack.create_audio_track("microphone", self._source)
@@ -72,15 +68,36 @@ class MicrophoneFeed(Feed[PcmFrame]):
     def sink(self, frame: PcmFrame) -> None:
         try:
             check_sound(frame, self._format)
-            if not self.open:
+            if self.open:
+                self._submit(frame.data)
+            else:
                 self._dropped += 1
-                return
-            if len(self._frames) == self._frames.maxlen:
-                self._dropped += 1
-            self._frames.append(bytes(frame.data))
         except Exception as error:  # noqa: BLE001 - the sink never raises into a driver
             self._refuse(error)
-            return
+
+    @abstractmethod
+    def _submit(self, pcm: Buffer) -> None:
+        """Brings one frame of the right size on its way. Any thread; may raise: such a frame is dropped."""
+
+    async def close(self) -> None:
+        await super().close()
+        await self._source.aclose()
+
+
+class PumpedMicrophoneFeed(MicrophoneFeed):
+    """The public way: a short queue, and a pump on the loop that awaits each frame."""
+
+    def __init__(self, pcm: PcmFormat, loop: LoopThread, report: Report) -> None:
+        super().__init__(pcm, loop, report)
+        self._frames: deque[bytes] = deque(maxlen=QUEUE_MS // 10)
+        self._wake = asyncio.Event()
+        self._asleep = True
+        self._pump = loop.spawn(self._run())
+
+    def _submit(self, pcm: Buffer) -> None:
+        if len(self._frames) == self._frames.maxlen:
+            self._dropped += 1
+        self._frames.append(bytes(pcm))
         if self._asleep:
             self._asleep = False
             self._loop.post(self._wake.set)
@@ -109,11 +126,12 @@ class MicrophoneFeed(Feed[PcmFrame]):
         self._wake.clear()
 
     async def close(self) -> None:
-        await super().close()
+        self._closed = True
+        self.open = False
         self._frames.clear()
         self._wake.set()
         await asyncio.wait({self._pump}, timeout=PUMP_END_S)
-        await self._source.aclose()
+        await super().close()
 
 
 def check_sound(frame: PcmFrame, promised: PcmFormat) -> None:

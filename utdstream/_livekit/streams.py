@@ -1,7 +1,6 @@
-"""One remote track flowing out of the core: its sound into a ring, its pictures to a consumer.
+"""One remote track flowing out of the core through livekit's public streams: sound and pictures.
 
-Owns: `Stream`, and the two ways to open one. A way that is added (sound past asyncio) is one more function here.
-Thread: the loop; sound is pulled from the ring on other threads.
+Owns: `Stream`, and the two ways to open one. Thread: the loop. Sound has another way too (`audio_path`).
 
 The core's streams never end by themselves (livekit 1.2.1): each has its own task, and its owner closes it.
 """
@@ -15,8 +14,7 @@ from typing import Any
 from livekit import rtc
 
 from utdstream._livekit.loop import LoopThread, bounded
-from utdstream._livekit.playout import Mixer
-from utdstream.media import PixelFormat, RawFrame
+from utdstream.media import Buffer, PcmFormat, PixelFormat, RawFrame
 
 STREAM_CLOSE_S = 2.0
 AUDIO_CAPACITY = 10
@@ -38,19 +36,14 @@ class Stream:
         loop: LoopThread,
         native: rtc.AudioStream | rtc.VideoStream,
         pump: Coroutine[Any, Any, None],
-        *,
-        closed: Callable[[], object] | None = None,
     ) -> None:
         self._loop = loop
         self._native = native
         self._pump = loop.spawn(pump)
-        self._closed = closed
 
-    def close(self) -> asyncio.Task[None]:
-        """Stops the flow at once; the task is done when the core's end is closed too, or late."""
+    def close(self) -> asyncio.Future[None]:
+        """Stops the flow at once; the future is settled when the core's end is closed too, or late."""
         self._pump.cancel()
-        if self._closed is not None:
-            self._closed()
         return self._loop.spawn(self._close_native())
 
     async def _close_native(self) -> None:
@@ -61,21 +54,20 @@ class Stream:
             closing.cancel()
 
 
-def open_audio(loop: LoopThread, track: rtc.Track, mixer: Mixer) -> Stream:
-    """Brings the track's sound into a ring of `mixer`, in its format (the core resamples)."""
+def open_audio(loop: LoopThread, track: rtc.Track, pcm: PcmFormat, push: Callable[[Buffer], None]) -> Stream:
+    """Brings the track's sound to `push` on the loop, in the format `pcm` (the core resamples)."""
     native = rtc.AudioStream(
         track,
-        sample_rate=mixer.format.sample_rate_hz,
-        num_channels=mixer.format.channels,
+        sample_rate=pcm.sample_rate_hz,
+        num_channels=pcm.channels,
         capacity=AUDIO_CAPACITY,
     )
-    ring = mixer.open_ring()
 
     async def pump() -> None:
         async for event in native:
-            ring.push(event.frame.data.cast("B"))
+            push(event.frame.data.cast("B"))
 
-    return Stream(loop, native, pump(), closed=lambda: mixer.close_ring(ring))
+    return Stream(loop, native, pump())
 
 
 def open_video(loop: LoopThread, track: rtc.Track, put: Callable[[RawFrame], None]) -> Stream:

@@ -19,9 +19,11 @@ from livekit import rtc
 from livekit.rtc._ffi_client import FfiClient
 from livekit.rtc._proto import ffi_pb2
 
+from utdstream._livekit.audio_path import AudioPath, Flow, PublicAudioPath
 from utdstream._livekit.loop import LoopThread
 from utdstream._livekit.playout import Mixer
-from utdstream._livekit.streams import STREAM_CLOSE_S, Stream, open_audio, open_video
+from utdstream._livekit.remote_sound import RemoteSound
+from utdstream._livekit.streams import STREAM_CLOSE_S, open_video
 from utdstream.media import PcmFormat, RawFrame
 
 PAUSE_S = 0.15
@@ -94,15 +96,24 @@ def send_picture(publication: rtc.RemoteTrackPublication, *, enabled: bool) -> N
 class Subscriber:
     """All subscriptions of one connection. Loop thread."""
 
-    def __init__(self, loop: LoopThread, *, adaptive: bool, auto_subscribe: bool, linger_s: float) -> None:
+    def __init__(
+        self,
+        loop: LoopThread,
+        *,
+        adaptive: bool,
+        auto_subscribe: bool,
+        linger_s: float,
+        path: AudioPath = PublicAudioPath(),  # noqa: B008 - without state
+    ) -> None:
         self._loop = loop
+        self._sound = RemoteSound(loop, path)
         self._adaptive = adaptive
         self._auto = auto_subscribe
         self._linger_s = linger_s
         self._room: rtc.Room | None = None
         self._closed = False
         self._consumers: list[Consumer] = []
-        self._streams: dict[tuple[Consumer, str], Stream] = {}
+        self._streams: dict[tuple[Consumer, str], Flow] = {}
         self._lingering: dict[str, asyncio.TimerHandle] = {}
         self._asked: set[str] = set()
         self._one_is_gone = asyncio.Event()
@@ -273,7 +284,7 @@ class Subscriber:
         if key in self._streams:
             return
         if isinstance(consumer, AudioConsumer):
-            self._streams[key] = open_audio(self._loop, track, consumer.mixer)
+            self._streams[key] = self._sound.hear(track, sid, consumer.mixer)
         else:
             self._streams[key] = open_video(self._loop, track, self._video_sink(consumer))
 
@@ -284,7 +295,7 @@ class Subscriber:
 
         return put
 
-    def _close_stream(self, key: tuple[Consumer, str]) -> asyncio.Task[None]:
+    def _close_stream(self, key: tuple[Consumer, str]) -> asyncio.Future[None]:
         return self._streams.pop(key).close()
 
     async def close(self) -> None:

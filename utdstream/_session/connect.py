@@ -87,6 +87,7 @@ class RoomLife:
             dynacast=facts.dynacast,
             auto_subscribe=self._auto_subscribe,
             linger_s=facts.config.video_linger_s,
+            direct_audio=facts.config.direct_audio,
             rejoins=self._rejoins,
             ends_for_all=lambda: self.ends_for_all,
             beats=facts.ends_for_all,
