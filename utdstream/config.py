@@ -41,6 +41,9 @@ class ClientConfig:
     """Sound passes between the devices' threads and the media core past the SDK's loop: about half of the CPU, and
     whole beside a busy program. False: by LiveKit's public functions alone, as with any livekit but the one that
     this was made for."""
+    switch_interval_s: float | None = 0.0005
+    """While a room is joined a thread that computes hands the interpreter on after this time at the latest
+    (`sys.setswitchinterval`), for the whole process; given back after the last room. None: it is left as it is."""
     ca_file: str | Path | None = None
     """PEM file of the authorities that the certificates of engine and broker are checked against, instead of the
     system's; the media core trusts it beside the system's. None: the system's alone."""
@@ -49,6 +52,8 @@ class ClientConfig:
         for item in fields(self):
             value = getattr(self, item.name)
             if item.name in ("ca_file", "direct_audio"):
+                continue
+            if item.name == "switch_interval_s" and value is None:
                 continue
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
                 raise InvalidConfig(f"ClientConfig.{item.name} must be a positive number, not {value!r}")

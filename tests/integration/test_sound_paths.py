@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -101,3 +102,17 @@ def test_readers_when_there_are_ten_share_one_stream_out_of_the_core(
         assert not reader.is_alive(), "all of them have heard it"
     frames.close()  # type: ignore[attr-defined]  # it is a generator
     assert len(opened) == 1
+
+
+def test_switch_interval_when_a_room_is_joined_is_lowered_until_the_last_is_left(hall: MediaRoom) -> None:
+    """A program that computes hands the interpreter on in time for sound; after the call it is as before."""
+    before = sys.getswitchinterval()
+    first = hall.join("first", config=ClientConfig(switch_interval_s=0.001))
+    assert sys.getswitchinterval() == pytest.approx(0.001)
+    second = hall.join("second")
+    assert sys.getswitchinterval() == pytest.approx(0.0005)
+    hall.join("third", config=ClientConfig(switch_interval_s=None)).dispose()
+    second.dispose()
+    assert sys.getswitchinterval() == pytest.approx(0.001)
+    first.dispose()
+    assert sys.getswitchinterval() == pytest.approx(before)

@@ -70,6 +70,7 @@ class RoomConnection:
         auto_subscribe: bool,
         linger_s: float,
         direct_audio: bool = True,
+        switch_interval_s: float | None = None,
         rejoins: bool = False,
         ends_for_all: Callable[[], bool] = lambda: False,
         beats: bool = False,
@@ -85,6 +86,7 @@ class RoomConnection:
         self._devices = devices
         self._report = report
         self._dynacast = dynacast
+        self._switch_interval_s = switch_interval_s
         path = audio_path(loop, direct=direct_audio)
         self.room: rtc.Room | None = None
         """The core's room, None when not connected. Only the reference may be read on another thread."""
@@ -188,6 +190,7 @@ class RoomConnection:
 
     def _begin(self, room: rtc.Room) -> None:
         self._loop.live.add(self)
+        self._loop.switch_interval.lower(self, self._switch_interval_s)
         self._events.tell_joined()
         self._publisher.start(room)
         self._open_speaker()
@@ -279,6 +282,7 @@ class RoomConnection:
         if self._end_of_room.has_come:
             return
         self._loop.live.discard(self)
+        self._loop.switch_interval.restore(self)
         self._stop_watching()
         self._close_speaker()
         self._free(self._loop.spawn(self._subscriber.close()))

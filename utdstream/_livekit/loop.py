@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from utdstream._livekit.core_log import CoreLogFilter
 from utdstream._threads.deadline import Deadline, mark_loop_thread
+from utdstream._threads.switch_interval import SwitchInterval
 from utdstream.errors import InvalidConfig, SessionClosed
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ class LoopThread:
         """Connections to close at interpreter exit; loop thread only."""
         self.joining: set[asyncio.Task[None]] = set()
         """Joins under way, also those nobody waits for any more; loop thread only."""
+        self.switch_interval = SwitchInterval()
+        """The interpreter's, as the rooms of now want it; loop thread only."""
         self.direct_core: DirectCore | None = None
         """The core as the direct way of sound needs it, when it can be used."""
         self.ending = False

@@ -88,6 +88,7 @@ class RoomLife:
             auto_subscribe=self._auto_subscribe,
             linger_s=facts.config.video_linger_s,
             direct_audio=facts.config.direct_audio,
+            switch_interval_s=facts.config.switch_interval_s,
             rejoins=self._rejoins,
             ends_for_all=lambda: self.ends_for_all,
             beats=facts.ends_for_all,
