@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 SCRIPTS = ("bridge", "connect", "deadlines", "engine", "camera", "doorbell", "strangers")
-"""`leaks` takes an hour and is run by itself."""
+"""`leaks` takes an hour and `audio` half of one: each is run by itself."""
 
 
 def main() -> int:
