@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from functools import partial
-from queue import Empty, SimpleQueue
+from queue import Empty
 from typing import Self, TypeVar
 
 from utdstream._calls.answering import RingAnswers
@@ -29,6 +29,7 @@ from utdstream._threads.deadline import Deadline
 from utdstream._threads.errands import free_once, run_errand, start_thread
 from utdstream._threads.facts import Occurrences
 from utdstream._threads.lanes import EventsLane
+from utdstream._threads.mailbox import Mailbox
 from utdstream._wire import names
 from utdstream.config import DEFAULT_BASE_URL, DEFAULT_TOKEN_BASE_URL, ClientConfig, read_environment
 from utdstream.errors import InvalidConfig, NotAuthenticated, SessionClosed, UsageError, UTDStreamException
@@ -324,7 +325,7 @@ class UTDStreamClient:
         self._disposed = True
         with self._lock:
             owned: list[IncomingCallInbox | UTDSession] = [*self._inboxes, *self._sessions]
-        done: SimpleQueue[None] = SimpleQueue()
+        done: Mailbox[None] = Mailbox()
 
         def dispose(item: IncomingCallInbox | UTDSession) -> None:
             try:

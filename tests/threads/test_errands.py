@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from queue import SimpleQueue
 from types import FrameType
 from typing import Any
 
@@ -18,6 +17,7 @@ from facts import eventually
 from utdstream._threads import errands
 from utdstream._threads.deadline import Deadline
 from utdstream._threads.errands import finish_errand, run_errand
+from utdstream._threads.mailbox import Mailbox
 from utdstream.errors import DeadlineExceeded
 
 LINES_BEFORE_THE_TRY = 2
@@ -146,7 +146,7 @@ def test_errand_when_its_caller_leaves_ends_its_waits_at_once() -> None:
     def wait() -> str:
         waiting.set()
         signal.pthread_kill(ident, signal.SIGINT)
-        return deadline.get(SimpleQueue[str]())
+        return deadline.get(Mailbox[str]())
 
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
@@ -168,7 +168,7 @@ def test_errand_when_another_thread_throws_into_its_caller_ends_within_a_second(
 
     def wait() -> str:
         waiting.set()
-        return deadline.get(SimpleQueue[str]())
+        return deadline.get(Mailbox[str]())
 
     def call() -> None:
         try:

@@ -24,11 +24,12 @@ import os
 import threading
 import time
 from collections.abc import Callable, Coroutine
-from queue import Empty, SimpleQueue
+from queue import Empty
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from utdstream._livekit.core_log import CoreLogFilter
 from utdstream._threads.deadline import Deadline, mark_loop_thread
+from utdstream._threads.mailbox import Mailbox
 from utdstream._threads.switch_interval import SwitchInterval
 from utdstream.errors import InvalidConfig, SessionClosed
 
@@ -106,7 +107,7 @@ class LoopThread:
 
         Blocks: to the deadline. Raises: what it raises; DeadlineExceeded.
         """
-        reply: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
+        reply: Mailbox[tuple[T | None, BaseException | None]] = Mailbox()
 
         def step() -> None:
             try:
@@ -154,7 +155,7 @@ class LoopThread:
         deadline: Deadline,
         give_up: Callable[[asyncio.Task[T]], object],
     ) -> T:
-        reply: SimpleQueue[asyncio.Task[T]] = SimpleQueue()
+        reply: Mailbox[asyncio.Task[T]] = Mailbox()
         box: list[asyncio.Task[T]] = []
 
         def start() -> None:

@@ -17,13 +17,14 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from queue import Empty, SimpleQueue
+from queue import Empty
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from utdstream._rest.clock import EngineClock
 from utdstream._threads.deadline import Deadline
 from utdstream._threads.errands import start_thread
+from utdstream._threads.mailbox import Mailbox
 from utdstream._wire import codec
 from utdstream.checks import how_to_write
 from utdstream.errors import (
@@ -76,7 +77,7 @@ class Job:
     deadline: Deadline
     retry: bool
     undo: Callable[[codec.JsonObject], None] | None
-    reply: SimpleQueue[codec.JsonObject | UTDStreamException] = field(default_factory=SimpleQueue)
+    reply: Mailbox[codec.JsonObject | UTDStreamException] = field(default_factory=Mailbox)
     lock: threading.Lock = field(default_factory=threading.Lock)
     abandoned: bool = False
     outcome: codec.JsonObject | UTDStreamException | None = None

@@ -15,11 +15,12 @@ import json
 import socket
 import ssl
 from collections.abc import Mapping
-from queue import Empty, SimpleQueue
+from queue import Empty
 from urllib.parse import urlsplit
 
 from utdstream._threads.deadline import Deadline
 from utdstream._threads.errands import start_thread
+from utdstream._threads.mailbox import Mailbox
 from utdstream._wire import codec
 from utdstream.errors import EngineUnreachable, TlsFailed, UTDStreamException, error_from_answer
 from utdstream.trust import ONLY_TLS, only_tls, tls_problem
@@ -43,7 +44,7 @@ def ask_a_stranger(
     connection = _connection(
         parts.scheme, parts.hostname or "", parts.port, min(STEP_S, deadline.remaining())
     )
-    reply: SimpleQueue[codec.JsonObject | UTDStreamException] = SimpleQueue()
+    reply: Mailbox[codec.JsonObject | UTDStreamException] = Mailbox()
 
     def ask() -> None:
         try:

@@ -24,7 +24,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from queue import Empty, SimpleQueue
+from queue import Empty
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
@@ -34,6 +34,7 @@ from utdstream._threads.deadline import Deadline
 from utdstream._threads.errands import free_once, start_thread
 from utdstream._threads.facts import Fact, Occurrences
 from utdstream._threads.lanes import EventsLane
+from utdstream._threads.mailbox import Mailbox
 from utdstream.config import ClientConfig
 from utdstream.errors import EngineError
 from utdstream.models import UTDCall, UTDStreamType
@@ -273,7 +274,7 @@ class IncomingCallInbox:
         """Ends the transport, the waits and the lanes; each step may be done twice."""
         self._closed = True
         self._keeper.stop()
-        stopped: SimpleQueue[None] = SimpleQueue()
+        stopped: Mailbox[None] = Mailbox()
 
         def stop() -> None:  # it may take its two seconds: on a thread of its own
             try:

@@ -9,9 +9,10 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from queue import Empty, SimpleQueue
+from queue import Empty
 from typing import Any, TypeVar
 
+from utdstream._threads.mailbox import Mailbox
 from utdstream.errors import DeadlineExceeded, InvalidConfig, WrongThread
 from utdstream.observe import SIGNALS_SEEN_S
 
@@ -46,7 +47,7 @@ class Deadline:
         self.timeout = float(seconds)
         self._at = time.monotonic() + min(self.timeout, FOREVER_S)
         self._doing = doing
-        self._waiting: list[SimpleQueue[Any]] = []
+        self._waiting: list[Mailbox[Any]] = []
 
     @classmethod
     def after(cls, seconds: float, doing: str) -> Deadline:
@@ -73,7 +74,7 @@ class Deadline:
         for queue in tuple(self._waiting):
             queue.put(_CUT)
 
-    def get(self, queue: SimpleQueue[T]) -> T:
+    def get(self, queue: Mailbox[T]) -> T:
         """Takes the next thing out of a queue that nobody else reads. Raises: Empty when it passes first.
 
         Blocks in steps of `SIGNALS_SEEN_S`: a signal that comes just before the thread sleeps, or an exception
@@ -110,7 +111,7 @@ def forbid_blocking_on_loop(doing: str) -> None:
         )
 
 
-def patiently(queue: SimpleQueue[T], remaining: Callable[[], float], *, step_s: float = SIGNALS_SEEN_S) -> T:
+def patiently(queue: Mailbox[T], remaining: Callable[[], float], *, step_s: float = SIGNALS_SEEN_S) -> T:
     """Takes the next thing out of `queue` while there are seconds left. Raises: Empty. See `Deadline.get`."""
     while True:
         left = remaining()

@@ -19,10 +19,11 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from queue import Empty, SimpleQueue
+from queue import Empty
 from typing import Generic, TypeVar
 
 from utdstream._threads.deadline import Deadline, patiently
+from utdstream._threads.mailbox import Mailbox
 from utdstream.errors import SessionClosed
 
 T = TypeVar("T")
@@ -136,7 +137,7 @@ class _Errand(Generic[T]):
         # interpreter and needs no lock, which an exception could leave locked.
         self._worker: dict[str, object] = {}
         self._fate: dict[str, str] = {}
-        self._told: SimpleQueue[None] = SimpleQueue()
+        self._told: Mailbox[None] = Mailbox()
         self._results: list[T] = []
         self._error: BaseException | None = None
 

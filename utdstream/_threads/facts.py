@@ -11,10 +11,11 @@ import inspect
 import threading
 from collections import deque
 from collections.abc import Callable
-from queue import Empty, SimpleQueue
+from queue import Empty
 from typing import Generic, TypeVar
 
 from utdstream._threads.deadline import Deadline
+from utdstream._threads.mailbox import Mailbox
 from utdstream.errors import InvalidConfig, SessionClosed
 from utdstream.observe import Change, Lane, Signal, Subscription, Watched
 
@@ -147,13 +148,13 @@ class Fact(Watched[T]):
 class _Waiter(Generic[T]):
     """The values one blocked thread has still to look at.
 
-    A SimpleQueue, because its `put` is re-entrant: a signal handler in the waiting thread may set the fact.
+    A Mailbox, because its `put` is re-entrant: a signal handler in the waiting thread may set the fact.
     """
 
     __slots__ = ("_queue",)
 
     def __init__(self, values: tuple[T, ...], closed: bool) -> None:
-        self._queue: SimpleQueue[tuple[T] | None] = SimpleQueue()
+        self._queue: Mailbox[tuple[T] | None] = Mailbox()
         for value in values:
             self.push(value)
         if closed:
