@@ -10,7 +10,15 @@ from dataclasses import fields
 import pytest
 from small_engine import Answer, Request, SmallEngine, reply
 
-from utdstream import Connection, ConnectionState, DataMessage, Devices, UTDLiveStreamSession, UTDStreamClient
+from utdstream import (
+    Connection,
+    ConnectionState,
+    DataMessage,
+    Devices,
+    UTDAudioRoomSession,
+    UTDLiveStreamSession,
+    UTDStreamClient,
+)
 from utdstream._livekit.loop import loop_thread
 from utdstream._rest.api import Actor
 from utdstream._rooms import live_stream
@@ -163,3 +171,26 @@ def test_order_to_go_when_the_room_was_joined_anew_is_for_the_one_before(
     assert not newer.over
     assert watching.session._is_wanted()
     assert watching.told == []
+
+
+def test_seat_when_it_is_gone_before_its_grant_came_keeps_the_work_thread_no_longer(
+    client: UTDStreamClient,
+) -> None:
+    """A host gives a seat and takes it, or it is given back: polls and rejoins do not wait for a grant."""
+    session = UTDAudioRoomSession(
+        client._parts(Devices()), Joining(Actor("viewer", None, None), "lobby", False, {})
+    )
+    session._media.facts.connected.set(True)
+    busy, done = threading.Event(), threading.Event()
+    session._grid.metadata(one_seat("viewer", rev=1))
+    session._work.post(busy.set)
+    assert not busy.wait(0.2), "it waits for the grant"
+    session._grid.metadata(one_seat(None, rev=2))
+    session._work.post(done.set)
+    assert done.wait(3)
+    session.dispose()
+
+
+def one_seat(identity: str | None, rev: int) -> dict[str, object]:
+    """A grid as a message tells it."""
+    return {"count": 1, "mode": "free", "seats": [{"index": 0, "identity": identity}], "rev": rev}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from facts import eventually
@@ -37,6 +37,8 @@ class Room:
     """A followed grid, an engine that answers when it is told to, and what subscribers saw."""
 
     def __init__(self) -> None:
+        self.follows: Callable[[SeatGrid], None] = lambda _: None
+        """What follows from a state."""
         self.lane = EventsLane("test-events")
         self.work = WorkLane("test-work")
         self.fact: Fact[SeatGrid] = Fact(SeatGrid(0), self.lane)
@@ -48,7 +50,12 @@ class Room:
         self.may_answer = threading.Event()
         self.may_answer.set()
         self.followed = Followed(
-            self.fact, parse=codec.parse_seat_grid, ask=self._ask, work=self.work, poll_s=0.02
+            self.fact,
+            parse=codec.parse_seat_grid,
+            ask=self._ask,
+            work=self.work,
+            poll_s=0.02,
+            applied=lambda value: self.follows(value),
         )
 
     def _ask(self, deadline: Deadline) -> codec.JsonObject:
@@ -176,3 +183,29 @@ def test_news_when_nonsense_change_nothing(room: Room) -> None:
     for fields in ({}, {"seats": 7}, {"count": None, "seats": []}):
         room.followed.metadata(fields)
     assert room.occupant == "anna"
+
+
+def test_what_follows_when_an_answer_and_a_push_come_at_once_comes_in_their_order(room: Room) -> None:
+    """The answer's thread is slow: else its older state would be what stands in the end."""
+    brought_about: list[str | None] = []
+    is_slow, go_on = threading.Event(), threading.Event()
+
+    def follows(value: SeatGrid) -> None:
+        if value.seats[0].identity == "me":
+            is_slow.set()
+            go_on.wait(5)
+        brought_about.append(value.seats[0].identity)
+
+    room.follows = follows
+    room.says = answer("me", rev=5)
+    asker = threading.Thread(target=room.refresh)
+    asker.start()
+    assert is_slow.wait(5)
+    loop = threading.Thread(target=lambda: room.followed.metadata(grid(None, rev=6)))
+    loop.start()
+    loop.join(0.2)  # it would be done by now, if it came first
+    go_on.set()
+    for thread in (asker, loop):
+        thread.join(5)
+    assert brought_about == ["me", None]
+    assert room.occupant is None

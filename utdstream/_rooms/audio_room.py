@@ -50,6 +50,8 @@ class UTDAudioRoomSession(SeatHost):
         """Whether the host closed the chat to others."""
         self.invitations: Signal[SeatInvitation] = self._invitations
         """Invitations to speak, for this participant."""
+        self._speaking: Deadline | None = None
+        """Of the work thread's wait for the grant of a seat."""
         self._claims = Changes(self._turn)
         self._requests = Changes(self._turn)
         self._grid = Followed(
@@ -266,16 +268,18 @@ class UTDAudioRoomSession(SeatHost):
         self._place_wish.take_news(mine, here=self._room.connected.value)
         if was_seated and mine is None:
             self._media.withdraw()
+            if self._speaking is not None:
+                self._speaking.cut()  # no grant will come: the work thread has better things to do
         elif not was_seated and mine is not None:
             self._work.post(self._speak_if_seated)
 
     def _speak_if_seated(self) -> None:
         """Work thread: an approval seated us without `take_seat`; the microphone follows."""
+        deadline = self._speaking = Deadline.after(self._config.set_timeout_s, "speaking")
         if self.seat.value is None or not self._room.connected.value:
             return
-        deadline = Deadline.after(self._config.set_timeout_s, "speaking")
         with contextlib.suppress(UTDStreamException):
-            self._room.can_publish.wait_for(True, timeout=deadline.remaining())
+            self._media.facts.can_publish.wait_until(True, deadline)
             if self.seat.value is not None:
                 self._publish_microphone(deadline, "speaking")
 

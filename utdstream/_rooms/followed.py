@@ -2,7 +2,8 @@
 
 Owns: which news count. Threads: the loop brings metadata and messages, the work lane and callers ask.
 
-1. One writer: whatever arrives goes through `_apply`, under one brief lock.
+1. One writer: whatever arrives goes through `_apply`, under one brief lock, with all that follows from it: what an
+   older state brings about never comes after what a newer one does.
 2. `rev` is the guard where the engine sends it: an older one changes nothing.
 3. Without `rev` an answer to a question that was asked before newer news came is thrown away.
 4. The room's metadata is the truth (only the server writes it). A message is a hint: what it says counts
@@ -30,7 +31,10 @@ ASK_TIMEOUT_S = 8.0
 
 
 class Followed(Generic[T]):
-    """Keeps `fact` true. `parse` reads the engine's object (None: it holds none), `ask` is the REST way."""
+    """Keeps `fact` true. `parse` reads the engine's object (None: it holds none), `ask` is the REST way.
+
+    `applied` is told each value, under the lock: it must not block.
+    """
 
     def __init__(
         self,
@@ -132,5 +136,5 @@ class Followed(Generic[T]):
             self._rev = rev if rev is not None else self._rev
             self._generation += 1
             self._fact.set(value)
-        if self._applied is not None:
-            self._applied(value)
+            if self._applied is not None:
+                self._applied(value)
