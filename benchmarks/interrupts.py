@@ -210,8 +210,8 @@ def operations(stack: LocalStack, people: Any) -> dict[str, Operation]:
         return ", ".join(name for name, is_so in left.items() if is_so)
 
     def stand_up() -> None:
-        room = made["room"]
-        if not room._disposed and room.seat.value is not None:
+        room = made.get("room")
+        if room is not None and not room._disposed and room.seat.value is not None:
             room.leave_seat()
 
     def join(kind: str) -> Callable[[], tuple[Callable[[], object], Any]]:

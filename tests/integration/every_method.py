@@ -6,6 +6,7 @@ found by looking: a new method is called too, and one with an argument that nobo
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import random
 import time
@@ -17,15 +18,17 @@ from typing import Any
 from media_rooms import MediaRoom
 from people import People
 
-from utdstream import UTDStreamException, UTDStreamType
+from utdstream import UTDAudioRoomSession, UTDLiveStreamSession, UTDStreamException, UTDStreamType
 from utdstream.observe import Signal, Watched
 
 ENDS = ("end", "leave", "disconnect", "dispose", "close")
 """After these an object is in no room, or can be used no more."""
 STALLED_S = 15.0
 """A call that takes so long beyond its timeout is taken for a deadlock."""
-TIMEOUTS_S = (0.0, 0.001, 0.02, 0.3)
-"""Short, mostly: what waits for what does not come takes all of it."""
+TIMEOUTS_S = {0.0: 8, 0.001: 8, 0.02: 4, 0.3: 0.3}
+"""And how often each is given. Short, mostly: what waits for what does not come takes all of it."""
+ROOMS_ANEW = 0.06
+"""Of what is made anew: a join takes a hundred times as long as a session of calls."""
 
 
 @dataclass
@@ -53,15 +56,8 @@ class Cast:
         self.call = self.door.call()
         self.talk = self.house.call()
         self.inbox.ringing.subscribe(lambda ring: None)
-        client = self.door.client
-        self.stream = client.join_live_stream(
-            identity=self.door.identity, room_name="every-show", as_host=True
-        )
-        self.seats = client.join_audio_room(
-            identity=self.door.identity, room_name="every-lobby", as_host=True, seat_count=4
-        )
-        self.room = hall.join("third")
-        self.client = client
+        self.client = self.door.client
+        self.stream, self.seats, self.room = self._stream(), self._seats(), hall.join("third")
 
     def begin_call(self) -> None:
         """Has the first session call the second one, which answers."""
@@ -79,12 +75,36 @@ class Cast:
             "client": self.client,
         }
 
+    def _stream(self) -> UTDLiveStreamSession:
+        return self.client.join_live_stream(identity=self.door.identity, room_name="every-show", as_host=True)
+
+    def _seats(self) -> UTDAudioRoomSession:
+        return self.client.join_audio_room(
+            identity=self.door.identity, room_name="every-lobby", as_host=True, seat_count=4
+        )
+
     def renew(self, chance: random.Random) -> None:
-        """Makes a call session anew, as a program does after a `dispose`."""
-        if chance.random() < 0.5:
+        """Makes a call session anew, seldom a room, as a program does after a `dispose`."""
+        if chance.random() < ROOMS_ANEW:
+            self._renew_a_room(chance)
+        elif chance.random() < 0.5:
             self.call = self.door.client.call_session(chance.choice(CALL_TYPES))
         else:
             self.talk = self.house.client.call_session(chance.choice(CALL_TYPES))
+
+    def _renew_a_room(self, chance: random.Random) -> None:
+        """Whatever the others do meanwhile: a join that fails leaves the old one."""
+        with contextlib.suppress(UTDStreamException):
+            match chance.choice(("stream", "seats", "room")):
+                case "stream":
+                    self.stream.dispose()
+                    self.stream = self._stream()
+                case "seats":
+                    self.seats.dispose()
+                    self.seats = self._seats()
+                case _:
+                    self.room.dispose()
+                    self.room = self.hall.join("third")
 
     def arguments(self, chance: random.Random) -> dict[str, Callable[[], object]]:
         """Something for each name of a parameter that must be given."""
@@ -121,7 +141,7 @@ class Method:
     def call(self, cast: Cast, chance: random.Random) -> Outcome:
         """Calls it; whatever it raises is kept."""
         target: Any = cast.objects()[self.of]
-        timeout = chance.choices(TIMEOUTS_S, (4, 4, 4, 1))[0]
+        timeout = chance.choices([*TIMEOUTS_S], [*TIMEOUTS_S.values()])[0]
         began, error = time.monotonic(), None
         try:
             for part in self.path.split("."):

@@ -128,9 +128,13 @@ def test_methods_when_called_at_random_by_eight_threads_return_with_typed_errors
     threads = [threading.Thread(target=run, args=(number,), daemon=True) for number in range(THREADS)]
     for thread in threads:
         thread.start()
+    told_at = time.monotonic()
     for thread in threads:
         while thread.is_alive():
             thread.join(1.0)
+            if time.monotonic() > told_at + 60:
+                told_at = time.monotonic()
+                print(f"{sum(counts.values())} calls", flush=True)  # noqa: T201 - shown by -s
             stuck = [
                 f"{method}"
                 for since, method in [*now_in.values()]
