@@ -112,12 +112,18 @@ class UTDAudioRoomSession(SeatHost):
             self._grid.refresh(deadline)
 
     def _publish_microphone(self, deadline: Deadline, doing: str) -> None:
-        try:
-            self._media.publish(["microphone"], deadline, doing)
-        except PublishRefused:
-            if self.seat.value is not None:  # still seated: a passing withdrawal; the grant comes back
+        for is_last in (False, True):
+            try:
+                self._media.publish(["microphone"], deadline, doing)
+            except PublishRefused:
+                if self.seat.value is None:
+                    raise
+                if is_last:
+                    return
+            else:
                 return
-            raise
+            # Still seated: what was withdrawn was the grant of a seat before. This one's comes.
+            self._media.facts.can_publish.wait_until(True, deadline)
 
     def _give_back(self, deadline: Deadline) -> None:
         """Leaves a seat that nobody here knows of."""
