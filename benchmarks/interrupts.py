@@ -15,6 +15,7 @@ import contextlib
 import ctypes
 import json
 import random
+import re
 import signal
 import statistics
 import sys
@@ -200,7 +201,7 @@ def operations(stack: LocalStack, people: Any) -> dict[str, Operation]:
         room = made["room"]
         if room._disposed:
             return ""
-        at_the_engine = any(seat.identity == host.identity for seat in room.get_seats().seats)
+        at_the_engine = host.identity in re.findall(r"occupant_identity': '([^']+)", str(room.get_seats()))
         left = {
             "seated": at_the_engine,
             "shown seated": room.seat.value is not None,
