@@ -24,8 +24,10 @@ from utdstream._rest.api import Actor
 from utdstream._rooms import live_stream
 from utdstream._rooms.session import Joining
 from utdstream._session.connect import RoomLife
+from utdstream._threads.deadline import Deadline
 from utdstream._threads.wishes import Wishes
 from utdstream.engine.config import ProjectSection
+from utdstream.errors import NotFound
 from utdstream.models import RemoteParticipant, UTDStageMember
 
 
@@ -188,6 +190,23 @@ def test_seat_when_it_is_gone_before_its_grant_came_keeps_the_work_thread_no_lon
     session._grid.metadata(one_seat(None, rev=2))
     session._work.post(done.set)
     assert done.wait(3)
+    session.dispose()
+
+
+def test_seat_when_it_is_given_back_in_an_interruption_is_not_asked_for_again(
+    client: UTDStreamClient,
+) -> None:
+    """What the caller was told has failed is not wanted, though news of its end came while the link was away."""
+    session = UTDAudioRoomSession(
+        client._parts(Devices()), Joining(Actor("viewer", None, None), "lobby", False, {})
+    )
+    session._media.facts.connected.set(True)
+    session._grid.metadata(one_seat("viewer", rev=1))
+    session._place_wish.begin()
+    with pytest.raises(NotFound):
+        session._give_back(Deadline.after(5, "giving back"))
+    session._grid.metadata(one_seat(None, rev=2))
+    assert not session._place_wish.is_lost(None)
     session.dispose()
 
 
