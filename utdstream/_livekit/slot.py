@@ -30,7 +30,7 @@ from utdstream._livekit.capture import CameraCapture, Capture
 from utdstream._livekit.errors import room_lost, translate
 from utdstream._livekit.feed import Feed
 from utdstream._livekit.loop import LoopThread
-from utdstream._livekit.muting import TrackMute
+from utdstream._livekit.muting import AGAIN_S, TrackMute
 from utdstream._livekit.sending_side import SOURCES, SendingSide
 from utdstream._livekit.viewers import ViewerWatch, layer_is_active
 from utdstream._threads.wishes import NOTHING, Wish, Wishes
@@ -275,9 +275,15 @@ class Slot:
         if track is None or feed is None:
             return
         feed.open = False
-        await self._mute_of_track.repeat(track)
+        if await self._mute_of_track.repeat(track):
+            self._loop.asyncio_loop.call_later(AGAIN_S, self._repeat_again, track)
         if not self._mute_of_track.muted:
             feed.let_pass()
+
+    def _repeat_again(self, track: rtc.LocalTrack) -> None:
+        if track is self._track:
+            self._mute_of_track.doubt_again()
+            self.reconcile()
 
     async def _unpublish(self) -> None:
         if self._side.reconnecting:  # rule 5
