@@ -10,7 +10,7 @@ or with all muted.
 
 Bars, in seconds: told 2; sound 1 and picture 2 after the link or the server; a lost peer told 8; the inbox's
 `connected` false 10; nothing lost, nothing interrupted by engine or broker. Needs root, `unshare`, `ip` and `nft`;
-about an hour on two cores for 20 times each. The machine's load is said: beside other work the figures say little.
+20 times each take some hours on two cores. The machine's load is said: beside other work the figures say little.
 """
 
 from __future__ import annotations
