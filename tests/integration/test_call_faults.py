@@ -163,7 +163,9 @@ def test_call_when_the_callee_is_killed_and_does_not_come_back_ends(
     room = calling._media.life
     assert room is not None
     assert room.connection is not None
-    eventually(room.connection._expects_others, "the callee has said that it is there", 20)
+    heartbeat = room.connection._heartbeat
+    assert heartbeat is not None
+    eventually(lambda: heartbeat.is_expected, "the callee has said that it is there", 20)
     process.kill()
     killed = time.monotonic()
     away = Connection(ConnectionState.RECONNECTING, "PEER_AWAY")

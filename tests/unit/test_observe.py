@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from facts import eventually
 
-from utdstream._threads.facts import Fact, Occurrences
+from utdstream._threads.facts import Fact, Occurrences, set_together
 from utdstream._threads.lanes import EventsLane
 from utdstream.errors import DeadlineExceeded, InvalidConfig, SessionClosed
 from utdstream.observe import Change
@@ -70,6 +70,37 @@ def test_wait_when_the_events_lane_is_stuck_is_woken_all_the_same() -> None:
     for thread, _ in waits:
         thread.join()
     assert [results for _, results in waits] == [[1], [2]]
+
+
+def test_facts_when_set_together_are_never_seen_apart() -> None:
+    """Whoever is told of one of them finds the others as they are now, in whatever order they were told."""
+    seen: list[tuple[str, bool]] = []
+
+    class LookingLane:
+        def post(self, callback: Callable[..., object], argument: object) -> None:
+            seen.append((state.value, connected.value))
+
+    state, connected = Fact("connected", LookingLane()), Fact(True, LookingLane())
+    for fact in (state, connected):
+        fact.subscribe(lambda _change: None)
+    assert set_together((state, "reconnecting"), (connected, False))
+    assert set_together((connected, True), (state, "connected"))
+    assert not set_together((connected, True), (state, "connected"))
+    assert seen == 2 * [("reconnecting", False)] + 2 * [("connected", True)]
+
+
+def test_facts_when_two_threads_set_them_together_in_other_orders_do_not_wait_for_each_other() -> None:
+    """Both take the locks in one order."""
+    one, other = Fact(0, StuckLane()), Fact(0, StuckLane())
+    rounds = range(1, 2000)
+    threads = [
+        in_thread(lambda: [set_together((one, n), (other, n)) for n in rounds])[0],
+        in_thread(lambda: [set_together((other, -n), (one, -n)) for n in rounds])[0],
+    ]
+    for thread in threads:
+        thread.join(timeout=20)
+        assert not thread.is_alive()
+    assert one.value == other.value
 
 
 def test_wait_when_made_in_a_callback_works(lane: EventsLane) -> None:

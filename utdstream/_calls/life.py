@@ -20,7 +20,7 @@ from collections.abc import Callable
 
 from utdstream._calls.states import CallMachine
 from utdstream._session.connect import RoomLife
-from utdstream._threads.facts import Fact
+from utdstream._threads.facts import Fact, set_together
 from utdstream._threads.lanes import Timer
 from utdstream._wire.call_states import FINAL_STATES, allowed
 from utdstream.errors import CallNotAnswered, SessionClosed, UTDStreamException
@@ -140,9 +140,7 @@ class PresentCall:
             if life.over or life.epoch != self.epoch:
                 return False
             self.life = life
-            self._status.set(None)
-            self._call_id.set(life.call_id)
-            self._media_ready.set(None)
+            set_together((self._status, None), (self._call_id, life.call_id), (self._media_ready, None))
             return True
 
     def name(self, life: CallLife, call_id: str) -> bool:

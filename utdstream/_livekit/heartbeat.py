@@ -4,7 +4,8 @@ Owns: `Heartbeat`, one a connection of a call's room. Thread: the loop. Must not
 
 1. Each side sends a lossy data message of 20 bytes every 1.5 s while anybody else is in the room: a tenth of what
    the room's STUN checks and feedback send. It is no message of the program's.
-2. Who has never sent one (a browser, an older SDK) is not expected to.
+2. Who has never sent one (a browser, an older SDK) is not expected to. So the first ones to newcomers follow each
+   other quickly: a side that goes silent a second after it came is missed too.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from utdstream._wire.messages import HEARTBEAT, HEARTBEAT_TOPIC
 __all__ = ["HEARTBEAT_TOPIC", "Heartbeat"]
 
 BEAT_S = 1.5
+FIRST_BEATS, FIRST_BEAT_S = 6, 0.3
+"""To others who have just come, of whom some may not hear yet."""
 SEND_S = 1.0
 
 
@@ -57,15 +60,22 @@ class Heartbeat:
         self._heard_one()
 
     async def _run(self, room: rtc.Room, is_up: Callable[[], bool]) -> None:
+        known: set[str] = set()
+        quick = FIRST_BEATS
         while True:
-            if room.remote_participants and is_up():
-                sending = room.local_participant.publish_data(
-                    HEARTBEAT, reliable=False, topic=HEARTBEAT_TOPIC
-                )
-                beat = self._loop.spawn(sending)
-                await asyncio.wait({beat}, timeout=SEND_S)
-                if not beat.done():
-                    beat.cancel()
-                elif not beat.cancelled():
-                    beat.exception()  # not allowed, or the room is going: the other side does without
-            await asyncio.sleep(BEAT_S)
+            here = {other.sid for other in room.remote_participants.values()}
+            quick = FIRST_BEATS if here - known else quick
+            known = here
+            if here and is_up():
+                quick = max(0, quick - 1)
+                await self._beat(room)
+            await asyncio.sleep(FIRST_BEAT_S if here and quick else BEAT_S)
+
+    async def _beat(self, room: rtc.Room) -> None:
+        sending = room.local_participant.publish_data(HEARTBEAT, reliable=False, topic=HEARTBEAT_TOPIC)
+        beat = self._loop.spawn(sending)
+        await asyncio.wait({beat}, timeout=SEND_S)
+        if not beat.done():
+            beat.cancel()
+        elif not beat.cancelled():
+            beat.exception()  # not allowed, or the room is going: the other side does without

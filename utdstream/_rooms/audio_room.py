@@ -16,7 +16,7 @@ from utdstream._rooms.session import Joining
 from utdstream._session.base import SessionParts
 from utdstream._threads.deadline import Deadline
 from utdstream._threads.errands import finish_errand
-from utdstream._threads.facts import Fact, Occurrences
+from utdstream._threads.facts import Fact, Occurrences, set_together
 from utdstream._wire import codec, messages
 from utdstream.errors import PublishRefused, UTDStreamException
 from utdstream.models import (
@@ -270,8 +270,7 @@ class UTDAudioRoomSession(SeatHost):
         """Writes everything that follows from the grid, alone."""
         mine = next((seat.index for seat in grid.seats if seat.identity == self._actor.identity), None)
         was_seated = self.seat.value is not None
-        self._seat.set(mine)
-        self._speak_requests.set(grid.requests)
+        set_together((self._seat, mine), (self._speak_requests, grid.requests))
         self._place_wish.take_news(mine, here=self._room.connected.value)
         if was_seated and mine is None:
             self._media.withdraw()

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
-from utdstream._threads.facts import Fact, Occurrences
+from utdstream._threads.facts import Fact, Occurrences, set_together
 from utdstream._threads.lanes import EventsLane
 from utdstream.config import ClientConfig
 from utdstream.media import Devices
@@ -78,36 +79,38 @@ class RoomFacts:
         self.events: Occurrences[RoomEvent] = Occurrences(lane)
         self.messages: Occurrences[DataMessage] = Occurrences(lane)
 
-    def show(self, connection: Connection) -> None:
-        """Shows how the own connection stands. The caller holds `lock`."""
+    def show(self, connection: Connection, *also: tuple[Fact[Any], Any]) -> None:
+        """Shows how the own connection stands, and at once what else is so. The caller holds `lock`."""
         is_up = connection.state is ConnectionState.CONNECTED
         was_away = self._own.state is ConnectionState.RECONNECTING
         self._peer_away = is_up and (self.is_peer_missing() if was_away else self._peer_away)
         self._own = connection
-        self._show()
+        self._show(*also)
 
     def show_peer(self, *, away: bool) -> None:
         """Shows whether the other side of a call is away, while this one stands. The caller holds `lock`."""
         self._peer_away = away and self._own.state is ConnectionState.CONNECTED
         self._show()
 
-    def _show(self) -> None:
-        self.connection.set(
-            Connection(ConnectionState.RECONNECTING, PEER_AWAY) if self._peer_away else self._own
-        )
-        self.connected.set(self.connection.value.state is ConnectionState.CONNECTED)
+    def _show(self, *also: tuple[Fact[Any], Any]) -> None:
+        shown = Connection(ConnectionState.RECONNECTING, PEER_AWAY) if self._peer_away else self._own
+        is_up = shown.state is ConnectionState.CONNECTED
+        set_together(*also, (self.connection, shown), (self.connected, is_up))
 
     def show_away(self, reason: str, *, comes_back: bool) -> None:
         """Shows that all that needs a connection is over, or away for a while. The caller holds `lock`."""
-        self.remote_participants.set(())
-        self.microphone_on.set(False)
-        self.camera_on.set(False)
-        self.can_publish.set(False)
-        self.connected.set(False)
+        gone = (
+            (self.remote_participants, ()),
+            (self.microphone_on, False),
+            (self.camera_on, False),
+            (self.can_publish, False),
+        )
         if comes_back:
-            self.show(Connection(ConnectionState.RECONNECTING))
+            self.show(Connection(ConnectionState.RECONNECTING), *gone)
         elif self.connection.value.state is not ConnectionState.DISCONNECTED:
-            self.show(Connection(ConnectionState.DISCONNECTED, reason))
+            self.show(Connection(ConnectionState.DISCONNECTED, reason), *gone)
+        else:
+            self._show(*gone)
 
     def close(self) -> None:
         """Ends all waits: nothing will change any more."""

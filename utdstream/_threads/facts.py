@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from queue import Empty
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from utdstream._threads.deadline import Deadline
 from utdstream._threads.mailbox import Mailbox
@@ -116,22 +116,27 @@ class Fact(Watched[T]):
 
     def set(self, value: T) -> bool:
         """Makes the fact so; False when it already was. Wakes waits before any callback."""
-        with self._lock:
-            old = self._value
-            if old == value:
-                return False
-            self._value = value
-            callbacks = tuple(self._callbacks)
-            for waiter in tuple(self._waiters):
-                waiter.push(value)
-            change = Change(old, value)
-            # Posting under the lock keeps the order of the lane equal to the order of the values;
-            # post() only appends to a queue.
-            for callback in callbacks:
-                self._lane.post(callback, change)
-        for watcher in self._watchers:
-            watcher(change)
-        return True
+        return set_together((self, value))
+
+    def _take(self, value: T) -> Change[T] | None:
+        """Makes it so and tells nobody yet; None when it already was. The caller holds `_lock`."""
+        old = self._value
+        if old == value:
+            return None
+        self._value = value
+        return Change(old, value)
+
+    def _tell(self, change: Change[T]) -> None:
+        """Wakes waits, then queues the callbacks. The caller holds `_lock`.
+
+        Posting under the lock keeps the order of the lane equal to the order of the values; post() only appends to
+        a queue.
+        """
+        callbacks = tuple(self._callbacks)
+        for waiter in tuple(self._waiters):
+            waiter.push(change.new)
+        for callback in callbacks:
+            self._lane.post(callback, change)
 
     def watch(self, watcher: Callable[[Change[T]], None]) -> None:
         """For the SDK itself: called by the thread that changed the fact; never blocks, never raises."""
@@ -143,6 +148,24 @@ class Fact(Watched[T]):
             self._closed = True
             for waiter in tuple(self._waiters):
                 waiter.close()
+
+
+def set_together(*pairs: tuple[Fact[Any], Any]) -> bool:
+    """Makes facts so that say one thing between them; False when all already were.
+
+    No wait and no callback about one of them finds another as it was before: whoever is woken because a room
+    reconnects, and then waits for it to be connected, waits for its return.
+    """
+    with contextlib.ExitStack() as locks:
+        for fact in sorted({fact for fact, _ in pairs}, key=id):  # in one order, whoever sets what with what
+            locks.enter_context(fact._lock)
+        changes = [(fact, change) for fact, value in pairs if (change := fact._take(value)) is not None]
+        for fact, change in changes:
+            fact._tell(change)
+    for fact, change in changes:
+        for watcher in fact._watchers:
+            watcher(change)
+    return bool(changes)
 
 
 class _Waiter(Generic[T]):
