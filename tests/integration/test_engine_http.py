@@ -206,9 +206,24 @@ def test_pairing_address_when_opened_in_a_browser_says_what_to_do_with_it(site: 
     assert "run `utdstream pair` or `sudo utd-device pair`" in answer.json()["message"]
 
 
-def test_webhook_when_it_is_somebody_elses_is_refused(site: Site) -> None:
-    """A webhook of somebody else is refused."""
-    answer = site.with_headers(Authorization="x").ask("POST", "/internal/livekit", {"event": "room_finished"})
+@pytest.mark.parametrize("event", ["room_finished", "participant_left"])
+def test_webhook_when_it_is_somebody_elses_is_refused(site: Site, event: str) -> None:
+    """A webhook of somebody else is refused, whatever it names, and nothing comes of it."""
+    door, house = site.person(fresh("door")), site.person(fresh("house"))
+    call_id = door.call(house.identity).call_id
+    forger = site.with_headers(Authorization="x")
+    for room in ({}, {"room": {"name": call_id}}):
+        body = {"event": event, **room, "participant": {"identity": door.identity}}
+        assert forger.ask("POST", "/internal/livekit", body).status_code == 401
+    assert door.get(call_id).ended_at is None
+
+
+@pytest.mark.parametrize(
+    "body", ["", "[]", "7", '{"event": {}}', '{"event": "room_finished", "room": []}', "\x00"]
+)
+def test_webhook_when_it_is_no_webhook_is_refused(site: Site, body: str) -> None:
+    """Whatever its body is."""
+    answer = requests.post(site.stack.base_url + "/internal/livekit", data=body, timeout=8)
     assert answer.status_code == 401
 
 

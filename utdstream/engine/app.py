@@ -244,7 +244,7 @@ class Engine:
 
     def webhook(self, body: str, authorization: str) -> bool:
         """Takes a webhook of the media server; False when it is not signed with our key."""
-        hook = self.sfu.webhook(body, authorization)
+        hook = self.sfu.webhook(body, authorization, self._is_call_over)
         if hook is None:
             return False
         self.keep_out.webhook(hook)
@@ -255,6 +255,10 @@ class Engine:
             self.lanes.put(hook.room, lambda: self.rooms.webhook(hook))
         self.room_watch.webhook(hook)
         return True
+
+    def _is_call_over(self, media_room: str) -> bool:
+        is_of_call = media_room and own_name(media_room, self.config.project.app_id) is None
+        return bool(is_of_call) and not self.store.calls.is_open(media_room)
 
 
 def make(config: EngineConfig) -> ASGIApp:

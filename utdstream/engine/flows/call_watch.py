@@ -89,7 +89,7 @@ class CallWatch:
                 self._left.setdefault(hook.room, set()).add(hook.identity)
             grace_s = calls.LEFT_GRACE_S if hook.left_on_purpose else calls.LEG_GRACE_S
             self._check_in(grace_s, hook.room)
-        elif hook.event == "room_finished" and self._is_open(hook.room):
+        elif hook.event == "room_finished" and self._store.calls.is_open(hook.room):
             self._timers.after(0.0, hook.room, lambda: self._finished(hook.room))
 
     def _arrived(self, call_id: str, present: frozenset[str]) -> CallRecord | None:
@@ -137,10 +137,6 @@ class CallWatch:
             return
         _log.info("call %s: %s has left the room", call_id, lost)
         self._service.leg_lost(call_id)
-
-    def _is_open(self, call_id: str) -> bool:
-        record = self._store.calls.get(call_id)
-        return record is not None and record.is_open
 
     async def _finished(self, call_id: str) -> None:
         try:

@@ -259,25 +259,30 @@ class Sfu:
         except SfuNotFound:
             return
 
-    def webhook(self, body: str, authorization: str) -> Webhook | None:
-        """The event in a webhook; None when it is not signed with our key (one nobody acts on needs not be)."""
-        named = _event_of(body)
-        if named in UNHEARD:
-            return Webhook(named, "")
+    def webhook(
+        self, body: str, authorization: str, is_done_with: Callable[[str], bool] = lambda _: False
+    ) -> Webhook | None:
+        """The event in a webhook; None when it is not signed with our key (one nobody acts on needs not be).
+
+        `is_done_with` says of a room that its end is no news.
+        """
+        event, room = _named_in(body)
+        if event in UNHEARD or (event == "room_finished" and is_done_with(room)):
+            return Webhook(event, "")
         try:
-            event = self._hooks.receive(body, authorization)
+            hook = self._hooks.receive(body, authorization)
         except Exception as error:  # noqa: BLE001  # livekit-api 1.2.2 raises bare Exception here
             _log.warning("a webhook was refused: %s", type(error).__name__)
             return None
-        reason = event.participant.disconnect_reason
+        reason = hook.participant.disconnect_reason
         return Webhook(
-            event.event,
-            event.room.name,
-            event.participant.identity,
+            hook.event,
+            hook.room.name,
+            hook.participant.identity,
             reason == lk.DisconnectReason.CLIENT_INITIATED,
             reason == lk.DisconnectReason.DUPLICATE_IDENTITY,
-            _participant(event.participant) if event.HasField("participant") else None,
-            _track(event.track) if event.HasField("track") else None,
+            _participant(hook.participant) if hook.HasField("participant") else None,
+            _track(hook.track) if hook.HasField("track") else None,
         )
 
     async def _ask(self, request: Callable[[], Awaitable[_Answer]]) -> _Answer:
@@ -360,13 +365,16 @@ def _permission(rights: Rights) -> lk.ParticipantPermission:
     )
 
 
-def _event_of(body: str) -> str:
-    """The name of the event, as the body says it; empty when it says none."""
+def _named_in(body: str) -> tuple[str, str]:
+    """The names of the event and of its room, as the body says them; empty when it says none."""
     try:
         said = json.loads(body)
     except ValueError:
-        return ""
-    return str(said.get("event", "")) if isinstance(said, dict) else ""
+        return "", ""
+    if not isinstance(said, dict):
+        return "", ""
+    room = said.get("room")
+    return str(said.get("event", "")), str(room.get("name", "")) if isinstance(room, dict) else ""
 
 
 async def _bounded(request: Callable[[], Awaitable[_Answer]]) -> _Answer:

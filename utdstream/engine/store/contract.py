@@ -103,6 +103,9 @@ class CallStore(Protocol):
     def by_key(self, caller: str, idempotency_key: str) -> CallRecord | None:
         """The newest call that this caller made with this Idempotency-Key, or None."""
 
+    def is_open(self, call_id: str) -> bool:
+        """Whether there is a call of this id that is not over. Touches no disk."""
+
     def open(self) -> list[CallRecord]:
         """Every call that is not over."""
 

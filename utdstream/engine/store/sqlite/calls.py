@@ -97,6 +97,11 @@ class SqliteCalls:
             idempotency_key,
         )
 
+    def is_open(self, call_id: str) -> bool:
+        """Whether there is a call of this id that is not over."""
+        live = self._live.get(call_id)
+        return live is not None and live.is_open
+
     def open(self) -> list[CallRecord]:
         """Every call that is not over."""
         return [record for record in self._live.values() if record.is_open]
