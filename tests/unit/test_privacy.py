@@ -15,6 +15,7 @@ OF_OTHERS = {
     "FfiClient._ffi_disposed",
     "source._ffi_handle",
     "track._ffi_handle",
+    "self._source._join_handle",  # a timer that keeps its source, in a circle
 }
 """Names of the standard library, and of the media core, that have no public twin."""
 

@@ -58,8 +58,8 @@ class DirectFlow:
     ) -> None:
         self._loop = loop
         self._track = track  # lives as long as its stream, as with livekit's own
-        self._over = asyncio.Event()
-        self._receiver = DirectStream(core, push, lambda: loop.post(self._over.set))
+        over = self._over = asyncio.Event()
+        self._receiver = DirectStream(core, push, lambda: loop.post(over.set))
         self._handle = core.open_stream(track, pcm, self._receiver)
 
     def close(self) -> asyncio.Future[None]:

@@ -249,6 +249,10 @@ class DirectCore:
         assert heard == [sound], "a frame of sound was not received as it was sent"
 
 
+def _nobody(error: str) -> None:
+    """Hears the core's word on a frame whose microphone is gone."""
+
+
 class DirectSource:
     """One native source as a microphone's thread feeds it. `answered` with the core's word on each frame."""
 
@@ -304,6 +308,7 @@ class DirectSource:
         """Sends nothing more; after it the source may go. Waits for one request at most."""
         with self._lock:
             self._closed = True
+        self._tell = _nobody
         self._core.forget(self._number)
 
 

@@ -51,8 +51,10 @@ class Heartbeat:
 
     def stop(self) -> None:
         """Ends. Idempotent."""
-        if self._task is not None:
-            self._task.cancel()
+        self._room = None
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
 
     def heard(self, sender: rtc.RemoteParticipant) -> None:
         """Hears one."""

@@ -246,8 +246,9 @@ class LinkWatch:
 
     def stop(self) -> None:
         """Ends. Idempotent."""
-        if self._task is not None:
-            self._task.cancel()
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
         self._forget_asking()
 
     def core_reconnects(self, reconnects: bool) -> None:

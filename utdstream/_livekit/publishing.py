@@ -165,6 +165,7 @@ class Publisher:
 
     async def _end_slots(self) -> None:
         await asyncio.gather(*(slot.room_ended() for slot in self.slots.values()), return_exceptions=True)
+        self._side.room = None
         self._changed()
 
 

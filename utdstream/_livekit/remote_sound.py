@@ -76,4 +76,5 @@ class RemoteSound:
             nothing.set_result(None)
             return nothing
         del self._sounds[key]
-        return sound.flow.close()
+        flow, sound.flow = sound.flow, None
+        return flow.close()

@@ -132,6 +132,9 @@ class PumpedMicrophoneFeed(MicrophoneFeed):
         self._wake.set()
         await asyncio.wait({self._pump}, timeout=PUMP_END_S)
         await super().close()
+        timer = self._source._join_handle
+        if timer is not None:  # the source keeps the last one, and that the source (livekit 1.2.1)
+            timer.cancel()
 
 
 def check_sound(frame: PcmFrame, promised: PcmFormat) -> None:
