@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -11,7 +12,15 @@ from livekit.rtc import _ffi_client
 from media_rooms import MediaRoom, hear
 from people import People, Person, small_devices
 
-from utdstream import ClientConfig, IncomingCallInbox, UTDCallStatus, UTDStreamType
+from utdstream import (
+    ClientConfig,
+    ConnectionState,
+    IncomingCallInbox,
+    UTDCallSession,
+    UTDCallStatus,
+    UTDStreamException,
+    UTDStreamType,
+)
 from utdstream.testing import LocalStack
 
 pytestmark = pytest.mark.integration
@@ -54,6 +63,31 @@ def test_handles_when_a_call_is_over_are_not_left_to_the_collector(
     door, house = people("door"), people("house")
     before = len(_ffi_client._live_handles)
     call_and_hang_up(door, house, house.inbox(), kind)
+    all_freed(before)
+
+
+def test_handles_when_a_call_is_ended_while_its_room_is_joined_are_not_left_to_the_collector(
+    people: People, no_collector: None
+) -> None:
+    """The errors that its threads were told keep the lines they came through, but nothing of the core."""
+    door, house = people("door"), people("house")
+    before = len(_ffi_client._live_handles)
+    told: list[UTDStreamException] = []
+    for _ in range(5):
+        calling = door.call(UTDStreamType.AUDIO_CALL)
+
+        def start(calling: UTDCallSession = calling) -> None:
+            try:
+                calling.start(callee_identity=house.identity)
+            except UTDStreamException as error:
+                told.append(error)
+
+        starting = threading.Thread(target=start)
+        starting.start()
+        calling.connection.wait_for(lambda now: now.state is not ConnectionState.DISCONNECTED, timeout=10)
+        calling.end()
+        starting.join()
+        calling.dispose()
     all_freed(before)
 
 

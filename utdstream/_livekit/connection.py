@@ -22,7 +22,7 @@ from livekit import rtc
 
 from utdstream._livekit import joining
 from utdstream._livekit.direct_audio import audio_path
-from utdstream._livekit.errors import translate
+from utdstream._livekit.errors import clear_frames, translate
 from utdstream._livekit.events import RoomEvents, RoomListener
 from utdstream._livekit.heartbeat import Heartbeat
 from utdstream._livekit.link import Door, LinkWatch
@@ -142,6 +142,7 @@ class RoomConnection:
         task = self._loop.spawn(self._join(url, token))
         self._loop.joining.add(task)
         task.add_done_callback(self._loop.joining.discard)
+        task.add_done_callback(clear_frames)
         race: list[asyncio.Future[Any]] = [task, self._given_up]
         await asyncio.wait(race, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
@@ -152,6 +153,7 @@ class RoomConnection:
         try:
             await self._join_in_turn(url, token)
         except BaseException:
+            self.room = None
             self._free(self._publisher.end("the room was not joined"))
             raise
 

@@ -5,7 +5,10 @@ Owns: the table; a test fails when the library grows a class nobody mapped. Any 
 
 from __future__ import annotations
 
+import asyncio
 import re
+import traceback
+from typing import Any
 
 from livekit import rtc
 from livekit.rtc.data_track import PushFrameError, SubscribeDataTrackError
@@ -80,3 +83,11 @@ def room_lost(doing: str, reason: str | None) -> RoomLost | SessionClosed:
     if reason == "CLIENT_INITIATED":
         return SessionClosed(f"{doing}: the room was left meanwhile")
     return RoomLost(f"{doing}: the room ended meanwhile ({reason or 'no reason given'})")
+
+
+def clear_frames(task: asyncio.Task[Any]) -> None:
+    """Has the error of a task hold nothing but its words: whoever keeps it would keep the core's room with it."""
+    error = None if task.cancelled() else task.exception()
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
