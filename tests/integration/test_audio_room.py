@@ -106,6 +106,19 @@ def test_seat_when_left_stops_the_microphone(lobby: Lobby) -> None:
     eventually(lambda: guest.local_participant.publications == (), "nothing is published")  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("how", ["leave", "dispose"])
+def test_room_when_left_from_a_seat_and_joined_again_at_once_is_listened_to(lobby: Lobby, how: str) -> None:
+    """The engine keeps the seat of a participant who vanished for a moment; who says good-bye gives it back."""
+    lobby.join("host", as_host=True, seat_count=4)
+    guest = lobby.join("guest")
+    guest.take_seat(1)
+    getattr(guest, how)()
+    again = lobby.join("guest")
+    assert again.seat.value is None
+    assert not again.microphone_on.value
+    again.take_seat(1)
+
+
 def test_listener_when_switching_the_microphone_on_is_refused(lobby: Lobby) -> None:
     """Without a seat the microphone is refused at once."""
     listener = lobby.join("listener")

@@ -149,6 +149,18 @@ def test_viewer_when_on_stage_publishes_until_it_steps_down(show: Show) -> None:
         viewer.leave_stage()
 
 
+def test_stream_when_left_from_the_stage_and_joined_again_at_once_is_watched(show: Show) -> None:
+    """Who says good-bye gives the place on stage back."""
+    host = show.join("host", as_host=True)
+    guest = show.join("guest")
+    host.invite_to_stage(identity_of(guest))
+    guest.stage.wait_for(lambda stage: len(stage) == 2, timeout=5)
+    guest.leave()
+    again = show.join("guest")
+    assert on_stage(again) == [identity_of(host)]
+    assert not again.can_publish.value
+
+
 def test_guest_when_removed_from_stage_stops_camera_and_microphone(show: Show) -> None:
     """The host takes the stage away; both devices stop within a second or so."""
     host = show.join("host", as_host=True)

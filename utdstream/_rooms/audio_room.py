@@ -126,7 +126,7 @@ class UTDAudioRoomSession(SeatHost):
             self._media.facts.can_publish.wait_until(True, deadline)
 
     def _give_back(self, deadline: Deadline) -> None:
-        """Leaves a seat that nobody here knows of, and that is not asked for again after an interruption."""
+        """Leaves a seat, which is not asked for again after an interruption."""
         self._place_wish.drop()
         self._media.withdraw()
         self._rooms.leave_seat(deadline)

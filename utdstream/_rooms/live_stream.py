@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from utdstream._rest.rooms import members_of
 from utdstream._rooms.changes import Changes
 from utdstream._rooms.followed import Followed
-from utdstream._rooms.session import Joining, RoomSession
+from utdstream._rooms.session import GOODBYE_S, Joining, RoomSession
 from utdstream._session.base import SessionParts
 from utdstream._session.connect import RoomLife
 from utdstream._threads.deadline import Deadline
@@ -32,7 +32,6 @@ from utdstream.observe import CallbackError, Change, Signal, Watched
 
 HOST_RETURN_S = 120.0
 """A host who vanished may come back for this long before the stream counts as over; as a party of a call may."""
-GOODBYE_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +184,12 @@ class UTDLiveStreamSession(RoomSession):
         finish_errand(leave, deadline, "leave_stage", turn=self._turn)
 
     # -- inside ------------------------------------------------------------------------------------
+
+    def _give_back(self, deadline: Deadline) -> None:
+        self._place_wish.drop()
+        if not self._is_host:
+            self._media.withdraw()
+            self._rooms.stage("leave", deadline)
 
     def _begin_life(self) -> None:
         self._place_wish.begin()
