@@ -191,6 +191,23 @@ def test_errand_when_another_thread_throws_into_its_caller_ends_within_a_second(
     eventually(account.is_settled, "the errand was taken back")
 
 
+def test_errand_when_its_thread_is_lost_before_it_runs_is_begun_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Python 3.11: an exception that is thrown into the caller just then goes to the thread that was started."""
+    account, real, lost = Account(), errands.start_thread, ["the first"]
+
+    def start(target: Callable[[], object], name: str) -> None:
+        if lost:
+            lost.clear()
+        else:
+            real(target, name)
+
+    monkeypatch.setattr(errands, "start_thread", start)
+    got = run_errand(account.take, limit(), "taking", turn=account.turn, undo=account.give_back)
+    assert (got, account.begun) == ("taken", 1)
+
+
 def test_errand_when_time_runs_out_tells_in_time_and_takes_back_what_comes_late() -> None:
     """The caller is held no longer than its deadline, though the work hangs in something that has none."""
     account = Account()

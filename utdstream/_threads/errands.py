@@ -22,7 +22,7 @@ from contextlib import ExitStack
 from queue import Empty
 from typing import Generic, TypeVar
 
-from utdstream._threads.deadline import Deadline, patiently
+from utdstream._threads.deadline import Deadline
 from utdstream._threads.mailbox import Mailbox
 from utdstream.errors import SessionClosed
 
@@ -152,16 +152,29 @@ class _Errand(Generic[T]):
 
     def wait(self) -> T:
         """Returns the result. Blocks: to the deadline."""
-        try:
-            patiently(self._told, self._left, step_s=LOOK_UP_S)
-        except Empty:
-            raise self._deadline.error("it was still under way") from None
+        while not self._is_told():
+            self._begin_again()
         if self._error is not None:
             raise self._error
         return self._results[0]
 
-    def _left(self) -> float:
-        return max(0.0, self._until - time.monotonic())
+    def _is_told(self) -> bool:
+        """Waits for the end of the errand, until it is time to look up. Raises: DeadlineExceeded."""
+        left = max(0.0, self._until - time.monotonic())
+        try:
+            self._told.get(timeout=min(left, LOOK_UP_S))
+        except Empty:
+            if left <= LOOK_UP_S:
+                raise self._deadline.error("it was still under way") from None
+            return False
+        return True
+
+    def _begin_again(self) -> None:
+        """Starts the thread once more if it never ran: an exception thrown into this one in the moment in which it
+        was started went there, for until it runs it has this one's number (Python 3.11).
+        """
+        if not self._worker:
+            self.begin()
 
     def leave(self) -> None:
         """Lets the deadline pass now. A result that had come and was not returned gets a turn to be taken back."""
