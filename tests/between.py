@@ -6,6 +6,7 @@ The gate is the one of `utdstream.testing.Faults`, without its blocks.
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
 from contextlib import ExitStack
 from urllib.parse import urlsplit
@@ -50,6 +51,11 @@ class Between:
     def lose_requests(self, path_end: str) -> None:
         """Lets no such request reach the engine, and the connection end without an answer."""
         self._said.enter_context(self._gate.lose_requests(path_end))
+
+    def refuse_requests(self, path_end: str, status: int, code: str) -> None:
+        """Lets no such request reach the engine, and answers so."""
+        body = json.dumps({"code": code, "message": "not here"}).encode()
+        self._said.enter_context(self._gate.answer(path_end, RequestAnswer(status, body)))
 
     def say_date(self, date: str, *, alone: bool = False) -> None:
         """Has a clock of its own from now on; `alone`: the engine's word on the time is not passed on."""

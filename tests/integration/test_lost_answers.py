@@ -19,6 +19,7 @@ from utdstream import (
     UTDLiveStreamSession,
     UTDStreamType,
 )
+from utdstream._wire import routes
 from utdstream.synthetic import ToneMicrophone
 from utdstream.testing.gate import RequestAnswer
 
@@ -59,6 +60,20 @@ def test_start_when_the_answer_is_lost_leaves_no_call_that_rings(people: People,
     inbox.ringing.wait(lambda ring: ring.call_id == call.call_id, timeout=10).accept()
     calling.wait_for_answer(timeout=10)
     calling.end()
+
+
+def test_start_when_the_answer_is_lost_by_an_engine_that_knows_no_withdrawal_leaves_no_call_that_rings(
+    people: People, between: Between
+) -> None:
+    """The call is searched for among those that ring."""
+    door = people("door", Devices(), base_url=between.url)
+    house = people("house", Devices())
+    between.refuse_requests(routes.WITHDRAWAL, 404, "not_found")
+    between.lose_answers("/calls", times=2)
+    with pytest.raises(EngineUnreachable):
+        door.call(UTDStreamType.AUDIO_CALL).start(callee_identity=house.identity)
+    eventually(lambda: not open_calls(people, door.identity), "the lost call has ended", SOON_S)
+    assert between.count(routes.WITHDRAWAL) > 0
 
 
 def test_start_when_the_answer_is_no_call_leaves_no_call_that_rings(people: People, between: Between) -> None:

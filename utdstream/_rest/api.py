@@ -192,8 +192,9 @@ class EngineApi:
             )
             call = codec.parse_call(answer)
         except TransportError:
-            self.decisions.withdraw(key)
-            self._lost.find_created(number, callee_identity, group, undo)
+            self.decisions.withdraw(
+                key, otherwise=lambda: self._lost.find_created(number, callee_identity, group, undo)
+            )
             raise
         self._lost.created(call.call_id)
         return call

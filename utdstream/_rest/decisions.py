@@ -18,7 +18,7 @@ import json
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -35,8 +35,6 @@ from utdstream.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from utdstream._rest.api import EngineApi
 
 REMEMBERED = 64
@@ -57,6 +55,8 @@ class _Lost:
     is_settled: bool = False
     """Whether it is known what became of it."""
     may_stand: bool = True
+    otherwise: Callable[[], None] = lambda: None
+    """Done instead with an engine that knows no withdrawal."""
 
 
 class Decisions:
@@ -123,9 +123,12 @@ class Decisions:
         self._lost.pop(thing, None)
         return answer
 
-    def withdraw(self, key: str) -> _Lost:
-        """Has what was asked for with this key taken back, in the background (rule 2). Does not block."""
-        lost = _Lost(key, time.monotonic())
+    def withdraw(self, key: str, otherwise: Callable[[], None] = lambda: None) -> _Lost:
+        """Has what was asked for with this key taken back, in the background (rule 2). Does not block.
+
+        `otherwise` is done instead with an engine that knows no withdrawal.
+        """
+        lost = _Lost(key, time.monotonic(), otherwise=otherwise)
 
         def settle() -> None:
             for attempt in range(ATTEMPTS):
@@ -149,6 +152,7 @@ class Decisions:
             raise
         except EngineError:  # an engine that knows no withdrawal
             lost.is_settled = True
+            lost.otherwise()
             return
         lost.may_stand = answer.get("outcome") not in _TAKEN_BACK
         lost.is_settled = True

@@ -2,9 +2,9 @@
 
 Owns: `LostAnswers`, of one client. Threads: any may note; what is searched for is searched for in the background.
 
-1. A call that was created for nobody is the caller's own unanswered call to that callee, and none that is known
-   here. Once this client has begun another one nothing is searched for: the engine ends the older with the
-   newer.
+1. A call that was created for nobody is taken back by its key (`decisions`). With an engine that knows no such
+   thing it is the caller's own unanswered call to that callee, and none that is known here. Once this client has
+   begun another one nothing is searched for: the engine ends the older with the newer.
 2. An accept goes by a key for each call: a second accept of it here, a moment later, is the same one to the
    engine, and joins. When none came, the call was answered for nobody, and is ended.
 3. A refusal that was said before, unheard, is no error when it is said again.
