@@ -112,18 +112,21 @@ class UTDAudioRoomSession(SeatHost):
             self._grid.refresh(deadline)
 
     def _publish_microphone(self, deadline: Deadline, doing: str) -> None:
-        for is_last in (False, True):
-            try:
-                self._media.publish(["microphone"], deadline, doing)
-            except PublishRefused:
-                if self.seat.value is None:
-                    raise
-                if is_last:
-                    return
-            else:
-                return
-            # Still seated: what was withdrawn was the grant of a seat before. This one's comes.
+        if self._is_refused(
+            deadline, doing
+        ):  # what was withdrawn was the grant of a seat before: this one's comes
             self._media.facts.can_publish.wait_until(True, deadline)
+            self._is_refused(deadline, doing)
+
+    def _is_refused(self, deadline: Deadline, doing: str) -> bool:
+        """Publishes the microphone; True when that is refused to one who is seated."""
+        try:
+            self._media.publish(["microphone"], deadline, doing)
+        except PublishRefused:
+            if self.seat.value is None:
+                raise
+            return True
+        return False
 
     def _give_back(self, deadline: Deadline) -> None:
         """Leaves a seat, which is not asked for again after an interruption."""

@@ -73,7 +73,7 @@ class UTDSession:
             config=parts.config,
             lane=self._lane,
             report=parts.report,
-            ends_for_all=kind.is_call,
+            is_call=kind.is_call,
             on_metadata=self._on_metadata,
             on_message=self._on_message,
         )

@@ -62,7 +62,7 @@ class RoomLife:
         """Why it was left, when it was left from here."""
         self.notice: str | None = None
         """Why a message said that this participant has to go; true once the media server removes it."""
-        self.ends_for_all = facts.ends_for_all
+        self.ends_for_all = facts.is_call
         """The others leave when this one does, so that each may wait for the last track."""
         self.connection: RoomConnection | None = None
         self.joined = False
@@ -91,7 +91,7 @@ class RoomLife:
             switch_interval_s=facts.config.switch_interval_s,
             rejoins=self._rejoins,
             ends_for_all=lambda: self.ends_for_all,
-            beats=facts.ends_for_all,
+            beats=facts.is_call,
         )
         if self._given_up:
             connection.give_up()

@@ -42,11 +42,11 @@ class RoomFacts:
         report: Report,
         adaptive_stream: bool = True,
         dynacast: bool = True,
-        ends_for_all: bool = False,
+        is_call: bool = False,
         on_metadata: Callable[[str], None] | None = None,
         on_message: Callable[[DataMessage], bool] | None = None,
     ) -> None:
-        """`ends_for_all`: whoever leaves the room ends it for everybody, as it is with a call.
+        """`is_call`: whoever leaves the room ends it for everybody, and each side says that it is there.
 
         `on_metadata` hears the room's metadata, `on_message` each message; True: it was not the program's.
         Both are called on the loop thread and must not block.
@@ -57,7 +57,7 @@ class RoomFacts:
         self.report = report
         self.adaptive_stream = adaptive_stream
         self.dynacast = dynacast
-        self.ends_for_all = ends_for_all
+        self.is_call = is_call
         self.on_metadata = on_metadata
         self.on_message = on_message
         self.on_silence: Callable[[bool], None] = lambda _: None

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from utdstream._livekit.loop import LoopThread
 
 
-KNOCK_S = 1.0
+KNOCK_WITHIN_S = 1.0
 
 
 class MediaRoom:
@@ -170,7 +170,7 @@ class MediaRoom:
         if loop is None or door is None:
             return True
         try:
-            return loop.run(door.knock, deadline=Deadline.after(KNOCK_S, "knocking"))
+            return loop.run(door.knock, deadline=Deadline.after(KNOCK_WITHIN_S, "knocking"))
         except UTDStreamException:
             return False
 

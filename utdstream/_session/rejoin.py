@@ -42,7 +42,7 @@ TAKEN, OWN_S = "DUPLICATE_IDENTITY", 30.0
 """So soon after a loss it was no other device: the core brought the connection back that was given up."""
 BETWEEN_ATTEMPTS = Backoff(first_s=0.1, most_s=2.0)
 """The first attempt comes within 0.1 s: most losses are short. What returns later is found within 2 s."""
-KNOCK_S = 0.2
+BETWEEN_KNOCKS_S = 0.2
 """Between two knocks in a pause."""
 ATTEMPT_S = 20.0
 FINAL = (PermissionDenied, NotFound, SessionClosed)
@@ -115,11 +115,11 @@ class Rejoin:
             if was_shut and not self._was_shut:
                 self._try(0, loss, lost_at)
             elif left_s > 0:
-                self._work.call_later(min(KNOCK_S, left_s), wait)
+                self._work.call_later(min(BETWEEN_KNOCKS_S, left_s), wait)
             else:
                 self._try(attempt, loss, lost_at)
 
-        wait_s = min(KNOCK_S, over - time.monotonic())
+        wait_s = min(BETWEEN_KNOCKS_S, over - time.monotonic())
         self._work.call_later(max(0.0, wait_s), wait)
 
     def _try(self, attempt: int, loss: int, lost_at: float) -> None:
