@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import functools
 import logging
-import queue
 import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from queue import Empty
 from typing import Generic, TypeVar
 
 from device import registry
@@ -30,6 +30,7 @@ from device.memory import ANEW, MemoryWatch
 from device.service import Heart, Service
 from device.trigger.port import Button
 from utdstream import Devices, UTDStreamException
+from utdstream.mailbox import Mailbox
 
 _log = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ class DeviceApp(ABC, Generic[EventT]):
     def __init__(self, config: MachineConfig, *, devices: Devices | None, button: Button | None) -> None:
         self._config = config
         self._given = (devices, button)
-        self._queue: queue.SimpleQueue[EventT | None] = queue.SimpleQueue()
+        self._queue: Mailbox[EventT | None] = Mailbox()
         self._heart = Heart(WORKER_PATIENCE_S)
         self._limit_at: float | None = None
         self._problems: dict[str, str] = {}
@@ -136,7 +137,7 @@ class DeviceApp(ABC, Generic[EventT]):
         left_s = LOOK_S if self._limit_at is None else self._limit_at - time.monotonic()
         try:
             event = self._queue.get(timeout=min(LOOK_S, max(0.0, left_s)))
-        except queue.Empty:
+        except Empty:
             event = None
         self._heart.busy()
         try:

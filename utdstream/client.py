@@ -29,11 +29,11 @@ from utdstream._threads.deadline import Deadline
 from utdstream._threads.errands import free_once, run_errand, start_thread
 from utdstream._threads.facts import Occurrences
 from utdstream._threads.lanes import EventsLane
-from utdstream._threads.mailbox import Mailbox
 from utdstream._wire import names
 from utdstream.config import DEFAULT_BASE_URL, DEFAULT_TOKEN_BASE_URL, ClientConfig, read_environment
 from utdstream.errors import InvalidConfig, NotAuthenticated, SessionClosed, UsageError, UTDStreamException
 from utdstream.limits import MAX_IDENTITY
+from utdstream.mailbox import Mailbox
 from utdstream.media import Devices
 from utdstream.models import MqttLogin, SessionMint, UTDStreamType
 from utdstream.observe import CallbackError, Signal

@@ -15,18 +15,19 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import queue
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
+from queue import Empty
 from typing import Any
 
 from device.audio.portaudio import choose, devices_of, import_pyaudio, quiet, real_error
 from device.errors import AudioFailed
 from utdstream import DeviceError
 from utdstream.backoff import Backoff
+from utdstream.mailbox import Mailbox
 from utdstream.media import PcmFormat
 
 _log = logging.getLogger(__name__)
@@ -145,7 +146,7 @@ class Cards:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # the start of the thread
-        self._commands: queue.SimpleQueue[tuple[Callable[[], None], Future[None]]] = queue.SimpleQueue()
+        self._commands: Mailbox[tuple[Callable[[], None], Future[None]]] = Mailbox()
         self._thread: threading.Thread | None = None
         self._streams: list[CardStream] = []
         self._audio: Any = None
@@ -182,7 +183,7 @@ class Cards:
         while True:
             try:
                 work, done = self._commands.get(timeout=WATCH_S if self._streams else None)
-            except queue.Empty:
+            except Empty:
                 self._guarded(self._watch)
                 continue
             self._guarded(work)

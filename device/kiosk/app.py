@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import queue
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from utdstream import (
     UTDAudioRoomSession,
     UTDStreamException,
 )
+from utdstream.mailbox import Mailbox
 
 _log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class Kiosk(DeviceApp[RoomReport]):
     ) -> None:
         super().__init__(config, devices=devices, button=button)
         self._rules = KioskRules(seat=config.kiosk.seat, push_to_talk=config.kiosk.push_to_talk)
-        self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._work: Mailbox[Callable[[], None] | None] = Mailbox()
         self._room_thread: threading.Thread | None = None
         self.state = KioskState()
         self._reason = ""

@@ -7,15 +7,16 @@ thread `utd-button` counts presses (`debounce.py`) and tells them.
 from __future__ import annotations
 
 import logging
-import queue
 import threading
 from collections.abc import Callable, Mapping
+from queue import Empty
 from typing import Any
 
 from device.config import MachineConfig
 from device.errors import PackageMissing, TriggerFailed
 from device.trigger.debounce import Debounce
 from device.trigger.pins import open_pin
+from utdstream.mailbox import Mailbox
 
 _log = logging.getLogger(__name__)
 
@@ -26,7 +27,7 @@ class GpioButton:
     def __init__(self, config: MachineConfig) -> None:
         self._settings = config.button
         self._button: Any = None
-        self._levels: queue.SimpleQueue[bool | None] = queue.SimpleQueue()
+        self._levels: Mailbox[bool | None] = Mailbox()
         self._thread: threading.Thread | None = None
         self.problem: str | None = None
 
@@ -43,7 +44,7 @@ class GpioButton:
             self.problem = error.message
             raise
         self.problem = None
-        levels: queue.SimpleQueue[bool | None] = queue.SimpleQueue()
+        levels: Mailbox[bool | None] = Mailbox()
         told: dict[bool, Callable[[], None] | None] = {True: pressed, False: released}
         self._button, self._levels = button, levels
         self._thread = threading.Thread(
@@ -65,7 +66,7 @@ class GpioButton:
 
 
 def _count(
-    levels: queue.SimpleQueue[bool | None],
+    levels: Mailbox[bool | None],
     bounce_s: float,
     told: Mapping[bool, Callable[[], None] | None],
 ) -> None:
@@ -74,7 +75,7 @@ def _count(
     while True:
         try:
             level = levels.get(timeout=debounce.left_s())
-        except queue.Empty:
+        except Empty:
             counted = debounce.settle()
         else:
             if level is None:

@@ -5,14 +5,14 @@ import os
 import secrets
 import sys
 import time
-from queue import Empty, SimpleQueue
+from queue import Empty, Queue
 
 from utdstream import Devices, IncomingCall, UTDCallSession, UTDStreamClient, UTDStreamException
 
 
 def open_door(call: UTDCallSession, pin: str | None = None) -> str:
     """Asks the other side of the call for its door. Returns the answer's code: `opened`, or why not."""
-    heard: SimpleQueue[bytes] = SimpleQueue()
+    heard: Queue[bytes] = Queue()
     with call.messages.subscribe(lambda message: heard.put(message.data)):
         for _ in range(10):  # a door that has just been answered may not know its caller for some seconds
             asked = {"type": "open_door", "call_id": call.call_id.value, "nonce": secrets.token_hex(16)}
@@ -33,7 +33,7 @@ try:
     with UTDStreamClient.from_environment(devices=Devices()) as client:
         client.authenticate(identity="house", name="House")
         inbox = client.incoming_calls()
-        rings: SimpleQueue[IncomingCall] = SimpleQueue()
+        rings: Queue[IncomingCall] = Queue()
         inbox.ringing.subscribe(rings.put)
         inbox.connected.wait_for(True)
         print("waiting for the door", flush=True)

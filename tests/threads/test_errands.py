@@ -17,8 +17,8 @@ from facts import eventually
 from utdstream._threads import errands
 from utdstream._threads.deadline import Deadline
 from utdstream._threads.errands import finish_errand, run_errand
-from utdstream._threads.mailbox import Mailbox
 from utdstream.errors import DeadlineExceeded
+from utdstream.mailbox import Mailbox
 
 LINES_BEFORE_THE_TRY = 2
 """An exception in these comes as if before the call: nothing in Python could catch it there."""

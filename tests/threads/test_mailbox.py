@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import signal
 import threading
 import time
+from pathlib import Path
 from queue import Empty
 
 import pytest
 
-from utdstream._threads.mailbox import Mailbox
+from utdstream.mailbox import Mailbox
 
+ROOT = Path(__file__).parents[2]
 GETS = 20_000
 PATIENCE_S = 60.0
 
@@ -69,6 +72,26 @@ def test_get_when_things_were_put_by_many_threads_takes_each_once_in_the_order_o
         assert [count for thread, count in taken if thread == number] == list(range(1000))
     with pytest.raises(Empty):
         mailbox.get_nowait()
+
+
+def test_modules_when_threads_hand_over_use_the_mailbox() -> None:
+    """Or `queue.Queue`, which is written in Python: no file has a `SimpleQueue`, whose waits may never end."""
+    users = [
+        str(path.relative_to(ROOT))
+        for folder in ("utdstream", "device", "docs")
+        for path in (ROOT / folder).rglob("*.py")
+        if re.search(r"SimpleQueue[(\[]", path.read_text(encoding="utf-8"))
+    ]
+    assert users == []
+
+
+def test_get_when_it_may_take_however_long_waits_until_something_is_put() -> None:
+    """Without a time nothing is raised."""
+    mailbox: Mailbox[str] = Mailbox()
+    timer = threading.Timer(0.05, mailbox.put, ("here",))
+    timer.start()
+    assert mailbox.get() == "here"
+    timer.join()
 
 
 def test_get_when_something_is_put_while_it_sleeps_wakes_at_once() -> None:

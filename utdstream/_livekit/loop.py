@@ -29,9 +29,9 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from utdstream._livekit.core_log import CoreLogFilter
 from utdstream._threads.deadline import Deadline, mark_loop_thread
-from utdstream._threads.mailbox import Mailbox
 from utdstream._threads.switch_interval import SwitchInterval
 from utdstream.errors import InvalidConfig, SessionClosed
+from utdstream.mailbox import Mailbox
 
 if TYPE_CHECKING:
     from utdstream._livekit.ffi import DirectCore

@@ -24,7 +24,6 @@ from urllib.parse import urlsplit
 from utdstream._rest.clock import EngineClock
 from utdstream._threads.deadline import Deadline
 from utdstream._threads.errands import start_thread
-from utdstream._threads.mailbox import Mailbox
 from utdstream._wire import codec
 from utdstream.checks import how_to_write
 from utdstream.errors import (
@@ -36,6 +35,7 @@ from utdstream.errors import (
     UTDStreamException,
     error_from_answer,
 )
+from utdstream.mailbox import Mailbox
 from utdstream.trust import HANDSHAKE, ONLY_TLS, only_tls, tls_context, tls_problem
 
 if TYPE_CHECKING:

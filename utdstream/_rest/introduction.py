@@ -20,9 +20,9 @@ from urllib.parse import urlsplit
 
 from utdstream._threads.deadline import Deadline
 from utdstream._threads.errands import start_thread
-from utdstream._threads.mailbox import Mailbox
 from utdstream._wire import codec
 from utdstream.errors import EngineUnreachable, TlsFailed, UTDStreamException, error_from_answer
+from utdstream.mailbox import Mailbox
 from utdstream.trust import ONLY_TLS, only_tls, tls_problem
 
 STEP_S = 8.0

@@ -34,9 +34,9 @@ from utdstream._threads.deadline import Deadline
 from utdstream._threads.errands import free_once, start_thread
 from utdstream._threads.facts import Fact, Occurrences
 from utdstream._threads.lanes import EventsLane
-from utdstream._threads.mailbox import Mailbox
 from utdstream.config import ClientConfig
 from utdstream.errors import EngineError
+from utdstream.mailbox import Mailbox
 from utdstream.models import UTDCall, UTDStreamType
 from utdstream.observe import Report, Signal, Watched
 

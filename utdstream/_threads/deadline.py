@@ -12,8 +12,8 @@ from collections.abc import Callable
 from queue import Empty
 from typing import Any, TypeVar
 
-from utdstream._threads.mailbox import Mailbox
 from utdstream.errors import DeadlineExceeded, InvalidConfig, WrongThread
+from utdstream.mailbox import Mailbox
 from utdstream.observe import SIGNALS_SEEN_S
 
 T = TypeVar("T")

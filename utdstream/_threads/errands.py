@@ -23,8 +23,8 @@ from queue import Empty
 from typing import Generic, TypeVar
 
 from utdstream._threads.deadline import Deadline
-from utdstream._threads.mailbox import Mailbox
 from utdstream.errors import SessionClosed
+from utdstream.mailbox import Mailbox
 
 T = TypeVar("T")
 

@@ -15,8 +15,8 @@ from queue import Empty
 from typing import Any, Generic, TypeVar
 
 from utdstream._threads.deadline import Deadline
-from utdstream._threads.mailbox import Mailbox
 from utdstream.errors import InvalidConfig, SessionClosed
+from utdstream.mailbox import Mailbox
 from utdstream.observe import Change, Lane, Signal, Subscription, Watched
 
 T = TypeVar("T")

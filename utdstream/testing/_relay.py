@@ -10,7 +10,6 @@ import contextlib
 import heapq
 import itertools
 import logging
-import queue
 import selectors
 import socket
 import threading
@@ -18,7 +17,10 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
+from queue import Empty
 from typing import TypeVar
+
+from utdstream.mailbox import Mailbox
 
 _log = logging.getLogger(__name__)
 
@@ -35,7 +37,7 @@ class Loop:
         self._woken.setblocking(False)
         self._wake.setblocking(False)
         self._selector.register(self._woken, selectors.EVENT_READ, self._drain)
-        self._asked: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._asked: Mailbox[Callable[[], None]] = Mailbox()
         self._due: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
         self._is_over = False
@@ -99,7 +101,7 @@ class Loop:
             now = time.monotonic()
             while self._due and self._due[0][0] <= now:
                 _run(heapq.heappop(self._due)[2])
-            with contextlib.suppress(queue.Empty):
+            with contextlib.suppress(Empty):
                 while True:
                     self._asked.get_nowait()()
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import queue
 import subprocess
 import sys
 import threading
 from pathlib import Path
+
+from utdstream.mailbox import Mailbox
 
 Event = dict[str, object]
 """What a child says: `from`, `event`, and what belongs to that event."""
@@ -20,7 +21,7 @@ Event = dict[str, object]
 class DemoProcess:
     """One child process and its line."""
 
-    def __init__(self, name: str, arguments: list[str], log: Path, events: queue.SimpleQueue[Event]) -> None:
+    def __init__(self, name: str, arguments: list[str], log: Path, events: Mailbox[Event]) -> None:
         self.name = name
         self._events = events
         with log.open("wb") as errors:

@@ -8,11 +8,11 @@ Owns: the called side of the demo. Plain blocking code, as a customer would writ
 from __future__ import annotations
 
 import argparse
-import queue
 import sys
 import threading
 import time
 from pathlib import Path
+from queue import Empty
 
 from utdstream import (
     DeadlineExceeded,
@@ -25,6 +25,7 @@ from utdstream import (
 )
 from utdstream._command.demo.ear import Ear
 from utdstream._command.demo.line import CallFailed, Line, run, threads_left
+from utdstream.mailbox import Mailbox
 from utdstream.synthetic import ToneMicrophone, read_counter
 
 TONE_HZ = 700
@@ -47,7 +48,7 @@ def main() -> int:
 def house(line: Line, heard: Path, snapshot: Path) -> None:
     """Takes one call, from the ring to the other side's hang-up."""
     ear = Ear()
-    rings: queue.SimpleQueue[tuple[float, IncomingCall]] = queue.SimpleQueue()
+    rings: Mailbox[tuple[float, IncomingCall]] = Mailbox()
     statuses: list[str] = []
     access = line.credentials
     devices = Devices(microphone=ToneMicrophone(TONE_HZ), speaker=ear)
@@ -61,7 +62,7 @@ def house(line: Line, heard: Path, snapshot: Path) -> None:
 
         try:
             rung_at, incoming = rings.get(timeout=PATIENCE_S)
-        except queue.Empty:
+        except Empty:
             raise CallFailed(f"no call rang at the house within {PATIENCE_S:g} s") from None
         line.say("ringing", at=rung_at, caller=incoming.caller_name or incoming.caller_identity)
         with client.call_session(incoming.type) as call:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import queue
 import signal
 import sys
 import tempfile
@@ -17,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from queue import Empty
 from typing import Literal
 
 from utdstream import foreground
@@ -24,6 +24,7 @@ from utdstream._command.demo.child import DemoProcess, Event
 from utdstream._command.demo.line import STOPS_WITHIN_S, CallFailed
 from utdstream._command.demo.report import judged
 from utdstream._command.demo.show import Screen
+from utdstream.mailbox import Mailbox
 from utdstream.testing import LocalStack
 
 START_S = 30.0
@@ -48,7 +49,7 @@ def run(*, seconds: float, out: Path, as_json: bool) -> int:
     for name in (*_FILES, *(f"logs/{log}.log" for log in (*_CHILDREN, *_SERVERS))):
         (out / name).unlink(missing_ok=True)  # an earlier run's say nothing of this one
     screen = Screen(sys.stderr if as_json else sys.stdout)
-    events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+    events: Mailbox[Event] = Mailbox()
     demo = _Demo(seconds, out, screen, events)
     screen.title(f"utdstream demo: a door calls a house for {seconds:g} s")
     # This process is about to end: an impatient second signal must not change its exit status.
@@ -72,7 +73,7 @@ def run(*, seconds: float, out: Path, as_json: bool) -> int:
 class _Demo:
     """One run."""
 
-    def __init__(self, seconds: float, out: Path, screen: Screen, events: queue.SimpleQueue[Event]) -> None:
+    def __init__(self, seconds: float, out: Path, screen: Screen, events: Mailbox[Event]) -> None:
         self._seconds = seconds
         self._out = out
         self._screen = screen
@@ -147,7 +148,7 @@ class _Demo:
         while not all(key in self._facts for key in wanted):
             try:
                 event = self._events.get(timeout=max(0.0, until - time.monotonic()))
-            except queue.Empty:
+            except Empty:
                 missing = ", ".join(" ".join(key) for key in wanted if key not in self._facts)
                 raise CallFailed(f"within {within_s:g} s there was no sign of {missing}") from None
             self._take(event)

@@ -18,12 +18,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-import queue
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
+from queue import Empty
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -37,6 +37,7 @@ from utdstream.engine.stack.proxy import take_certificate
 from utdstream.engine.stack.reserved_ports import all_of, reserve_ports
 from utdstream.engine.stack.settings import StackSettings, port_names
 from utdstream.errors import InvalidConfig, SessionClosed, UTDStreamException
+from utdstream.mailbox import Mailbox
 
 if TYPE_CHECKING:
     from utdstream.engine.stack.certificates import Certificate
@@ -81,7 +82,7 @@ class Supervisor:
         self._wanted = settings
         self._settings = settings
         self._on_event = on_event
-        self._requests: queue.SimpleQueue[tuple[Callable[[], None], Future[None]]] = queue.SimpleQueue()
+        self._requests: Mailbox[tuple[Callable[[], None], Future[None]]] = Mailbox()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._done = threading.Event()
@@ -317,7 +318,7 @@ class Supervisor:
         while not self._done.is_set():
             try:
                 request, answer = self._requests.get(timeout=_TICK_S)
-            except queue.Empty:
+            except Empty:
                 self._look()
                 continue
             try:
