@@ -27,6 +27,7 @@ from utdstream import (
     CallNotAnswered,
     Devices,
     IncomingCall,
+    SessionClosed,
     UTDCallSession,
     UTDCallStatus,
     UTDStreamClient,
@@ -157,7 +158,12 @@ class SdkHouse(SdkParty):
                 ringing.status.wait_for(UTDCallStatus.ENDED, timeout=PATIENCE_S)
         if self.ending in ("rejected", "missed", "cancelled"):
             return
-        session = incoming.accept()
+        try:
+            session = incoming.accept()
+        except SessionClosed:
+            if self.ending != "answered":  # there it may be over before this side has joined
+                raise
+            return
         other = threading.Event()
         session.messages.subscribe(lambda _: other.set())
         if self.ending != "answered":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import threading
 import time
@@ -30,8 +31,10 @@ class MediaServer:
         self.packets = 0
         self.figures_after_s = 0.0
         self.asked = 0
+        self.knocks = 0
         self._ear = socket.create_server(("127.0.0.1", 0))
-        self.url = f"ws://127.0.0.1:{self._ear.getsockname()[1]}"
+        self.address = self._ear.getsockname()
+        self.url = f"ws://127.0.0.1:{self.address[1]}"
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
@@ -41,10 +44,13 @@ class MediaServer:
                 caller = self._ear.accept()[0]
             except OSError:
                 return
-            with caller:
-                if self.is_open:
-                    caller.recv(100)
-                    caller.sendall(b"HTTP/1.0 200 OK\r\n\r\n")
+            threading.Thread(target=self._answer, args=(caller,), daemon=True).start()
+
+    def _answer(self, caller: socket.socket) -> None:
+        with caller, contextlib.suppress(OSError):
+            if self.is_open and caller.recv(100):
+                caller.sendall(b"HTTP/1.0 200 OK\r\n\r\n")
+            self.knocks += 1
 
     async def get_rtc_stats(self) -> rtc.RtcStats:
         await asyncio.sleep(self.figures_after_s)
@@ -275,3 +281,50 @@ def test_knock_when_a_frozen_process_accepts_and_says_nothing_is_not_answered() 
     with socket.create_server(("127.0.0.1", 0)) as frozen:
         door = link.Door(loop_thread(), f"ws://127.0.0.1:{frozen.getsockname()[1]}")
         assert loop_thread().run(door.knock, deadline=Deadline(5.0, 5.0, "knocking")) is False
+
+
+class Joining:
+    """A join that is under way, and the signal connection that the core has made for it."""
+
+    def __init__(self, server: MediaServer) -> None:
+        self.broke: list[object] = []
+        self._watched = Watched(server, rejoins=False)
+        self._watched.do(self._watched.watch.stop)
+        self.signal = socket.create_connection(server.address)
+        self._task: asyncio.Task[None] | None = None
+        self._watched.do(lambda: self._begin(server.url))
+        eventually(lambda: self._watched.watch._signal._mine, "the connection is seen")
+
+    def _begin(self, url: str) -> None:
+        self._task = loop_thread().spawn(self._watched.watch.join_broke(url))
+        self._task.add_done_callback(self.broke.append)
+
+    def close(self) -> None:
+        assert self._task is not None
+        self._watched.do(self._task.cancel)
+        self.signal.close()
+
+
+@pytest.fixture
+def joining(server: MediaServer) -> Iterator[Joining]:
+    """Its connection stands."""
+    made = Joining(server)
+    yield made
+    made.close()
+
+
+def test_join_when_its_signal_connection_is_gone_and_the_door_is_open_is_broken(joining: Joining) -> None:
+    """The core would say so after 15 s."""
+    assert not joining.broke
+    joining.signal.close()
+    eventually(lambda: joining.broke, "it is told")
+
+
+def test_join_when_its_signal_connection_is_gone_and_nobody_is_there_goes_on(
+    joining: Joining, server: MediaServer
+) -> None:
+    """The link is cut: the core tries again by itself."""
+    server.is_open = False
+    joining.signal.close()
+    eventually(lambda: server.knocks > 2 * link.NEVER_SEEN, "the door was knocked at often")
+    assert not joining.broke

@@ -123,6 +123,8 @@ class RoomConnection:
         self._heartbeat = Heartbeat(loop, self._link.others_heard) if beats else None
         self._listening: Listening | None = None
         self._given_up: asyncio.Future[None] = loop.asyncio_loop.create_future()
+        self._broke: asyncio.Future[None] = loop.asyncio_loop.create_future()
+        """Done when a join that is under way cannot succeed any more."""
         self._joined_at = 0.0
         self._leaving: asyncio.Task[None] | None = None
         self._freeing: set[asyncio.Future[None]] = set()
@@ -143,10 +145,14 @@ class RoomConnection:
         self._loop.joining.add(task)
         task.add_done_callback(self._loop.joining.discard)
         task.add_done_callback(clear_frames)
-        race: list[asyncio.Future[Any]] = [task, self._given_up]
+        race: list[asyncio.Future[Any]] = [task, self._given_up, self._broke]
         await asyncio.wait(race, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
+        if self._abandoned and not task.done():
             raise SessionClosed("connect: left while the room was being joined")
+        if not task.done():
+            raise ConnectFailed(
+                "joining the media room: its signal connection broke off meanwhile; try again"
+            )
         task.result()
 
     async def _join(self, url: str, token: str) -> None:
@@ -173,10 +179,13 @@ class RoomConnection:
             dynacast=self._dynacast,
             connect_timeout=SIGNAL_TIMEOUT_S,
         )
+        watching = self._loop.spawn(self._watch_join(url))
         try:
             await room.connect(url, token, options)
         except Exception as error:
             raise translate(error, "joining the media room") from error
+        finally:
+            watching.cancel()
         self.room = room
         self._joined_at = self._loop.asyncio_loop.time()
         if self._abandoned:
@@ -189,6 +198,10 @@ class RoomConnection:
         except BaseException:
             await self._disconnect(room)  # joined, but for nobody: it must not stay as a ghost
             raise
+
+    async def _watch_join(self, url: str) -> None:
+        await self._link.join_broke(url)
+        self._broke.set_result(None)
 
     def _begin(self, room: rtc.Room) -> None:
         self._loop.live.add(self)

@@ -11,7 +11,9 @@ media server's door. Thread: the loop. Must not import sessions.
 3. A short loss mends itself: the same connection is heard again. After a longer one the core needs seconds to
    notice that the link is back: the connection is given up when the door opens, and a new one is joined.
 4. The others may be silent though the media server is heard: a party that is frozen, or whose link is lost.
-5. Media may be heard while the signal connection is half-open, and all that is said is lost: the core is made to
+5. Before a join is done nothing can be heard. What the core then misses for 15 s is that its signal connection is
+   gone: it has none any more, though the media server's door is open.
+6. Media may be heard while the signal connection is half-open, and all that is said is lost: the core is made to
    connect it again as soon as the door opens (`signal_socket`).
 """
 
@@ -54,6 +56,9 @@ PEER_SILENT_S = 5.0
 ASKED_AGAIN = 2
 SIGNAL_AGAIN_S = 1.2
 """So soon after a silence the signal connection is not called lost: the kernel tries it again once a second."""
+GONE, NEVER_SEEN = 4, 12
+"""So many looks in a row: the core connects again within some milliseconds, if it does, but may take its time to
+look up a name. A connection that lived for less than a look was not seen."""
 STUCK = 3
 """So many packets of a video track between two looks, and no picture of them: it waits for a key frame."""
 REFRESH_S = 2.5
@@ -243,6 +248,18 @@ class LinkWatch:
         self.door = Door(self._loop, url)
         self._signal.find(self.door.port)
         self._task = self._loop.spawn(self._run(room, self.door))
+
+    async def join_broke(self, url: str) -> None:
+        """Returns when the signal connection of a join that is under way is gone, and the core makes no other."""
+        door = Door(self._loop, url)
+        await door.look_up()
+        was_there, gone = False, 0
+        while gone < (GONE if was_there else NEVER_SEEN):
+            await asyncio.sleep(QUICK_S)
+            self._signal.find(door.port)
+            was_there = was_there or self._signal.is_there
+            is_gone = not self._signal.is_there and await door.knock()
+            gone = gone + 1 if is_gone else 0
 
     def stop(self) -> None:
         """Ends. Idempotent."""

@@ -23,6 +23,7 @@ PROBE_S, PROBES = 1, 120
 SILENT_S = 1.2
 """This long without an answer is a question; on a slow path the round trip comes on top."""
 _TCP_INFO = struct.Struct("=8B24I")
+_SYN_SENT = 2
 _LAST_ANSWER_MS, _ROUND_TRIP_US, _VARIATION_US = 8 + 12, 8 + 15, 8 + 16
 
 
@@ -41,6 +42,14 @@ class SignalSocket:
             for descriptor, inode in _sockets().items()
             if inode not in self._before and _probe(descriptor, port)
         }
+
+    @property
+    def is_there(self) -> bool:
+        """Whether any of those that were found is open, or one is being made."""
+        return any(True for _ in self._open()) or any(
+            inode not in self._before and _is_being_made(descriptor)
+            for descriptor, inode in _sockets().items()
+        )
 
     def silent_s(self) -> float:
         """How much longer than usual nothing was answered, by the worst of them: above zero is a question."""
@@ -110,6 +119,12 @@ def _probe(descriptor: int, port: int) -> bool:
             return True
     except (OSError, IndexError, TypeError, AttributeError):  # not connected, or no TCP; not Linux
         return False
+
+
+def _is_being_made(descriptor: int) -> bool:
+    with contextlib.suppress(OSError), _borrowed(descriptor) as sock:
+        return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _SYN_SENT
+    return False
 
 
 def _silent_s(sock: socket.socket) -> float:
