@@ -59,7 +59,7 @@ def survival() -> str:
 
 def survival_run() -> str:
     """When and with what the table was made, and its counts for each seed."""
-    run, rows = _published().get("run"), _rows()
+    run, rows = _published()["run"], _rows()
     words = {
         "pass": "passed",
         "late": "came to the same end, but later than 5 s",
@@ -67,15 +67,13 @@ def survival_run() -> str:
         "n/a": "do not apply",
         "not run": "were not run",
     }
-    lines = ["Put together from several runs, before a whole run wrote all rows."]
-    if run is not None:
-        load = run["load"]
-        lines = [
-            f"Run on {run['date']} at {run['commit']} in {run['minutes']:g} minutes, {run['workers']} cells at a "
-            f"time; the load of the machine ({run['processors']} processors) was {load['median']:g} "
-            f"({load['least']:g} to {load['most']:g})."
-        ]
-    lines.append("")
+    load = run["load"]
+    lines = [
+        f"Run on {run['date']} at {run['commit']} in {run['minutes']:g} minutes, {run['workers']} cells at a "
+        f"time; the load of the machine ({run['processors']} processors) was {load['median']:g} "
+        f"({load['least']:g} to {load['most']:g}).",
+        "",
+    ]
     for seed in sorted({int(str(row["seed"])) for row in rows}):
         counts = Counter(str(row["result"]) for row in rows if row["seed"] == seed)
         said = ", ".join(f"{counts[result]} {word}" for result, word in words.items() if counts[result])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
-from cells import LATE, PASS, SEEDS, SIXTY, Cell, cells, run
+from cells import LATE, NOT_APPLICABLE, PASS, SEEDS, SIXTY, Cell, cells, run
 from ground import Ground, ground
 from left_threads import threads_end
+from matrix import RESULTS
 from phases import PHASES
 
 EVERY = 4
@@ -58,3 +60,12 @@ def test_matrix_when_counted_has_sixty_faults_five_phases_and_three_seeds() -> N
     for fault in SIXTY:
         assert all(fault.not_in.values())
         assert fault.strike or fault.course or len(fault.not_in) == len(PHASES)
+
+
+def test_published_results_when_read_are_one_whole_run() -> None:
+    """Every cell of the matrix as it is, each with what came of it, and none that was left out or failed."""
+    published = json.loads(RESULTS.read_text(encoding="utf-8"))
+    rows = {f"{row['fault']}/{row['phase']}/{row['seed']}": row["result"] for row in published["cells"]}
+    assert rows.keys() == {cell.name for cell in cells()}
+    assert set(rows.values()) <= {PASS, LATE, NOT_APPLICABLE}
+    assert published["run"]["commit"]
