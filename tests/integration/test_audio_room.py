@@ -119,6 +119,20 @@ def test_room_when_left_from_a_seat_and_joined_again_at_once_is_listened_to(lobb
     again.take_seat(1)
 
 
+def test_seat_when_a_second_session_took_the_identity_over_is_not_given_back_by_the_first(
+    lobby: Lobby,
+) -> None:
+    """Whoever was replaced has nothing to say good-bye for."""
+    host = lobby.join("host", as_host=True, seat_count=4)
+    first = lobby.join("guest")
+    first.take_seat(1)
+    second = lobby.join("guest")
+    first.connected.wait_for(False, timeout=10)
+    first.dispose()
+    assert second.local_participant is not None
+    assert second.local_participant.identity in str(host.get_seats())
+
+
 def test_listener_when_switching_the_microphone_on_is_refused(lobby: Lobby) -> None:
     """Without a seat the microphone is refused at once."""
     listener = lobby.join("listener")

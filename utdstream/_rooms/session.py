@@ -184,9 +184,11 @@ class RoomSession(UTDSession):
 
     def _leave_place(self, deadline: Deadline) -> None:
         """Gives the own place back: who leaves and comes again within the engine's grace is a listener then, not
-        on a seat and on air. Never raises. Blocks: half a second at most.
+        on a seat and on air. A session that is out of the room for good leaves it to the one that came instead.
+        Never raises. Blocks: half a second at most.
         """
-        if self._place_wish.index is not None:
+        is_ours = self._media.life is not None or self._media.comes_back
+        if is_ours and self._place_wish.index is not None:
             brief = Deadline.after(min(GOODBYE_S, deadline.remaining()), "giving the place back")
             with contextlib.suppress(UTDStreamException):
                 self._give_back(brief)
