@@ -323,9 +323,9 @@ def measure_one(name: str, operation: Operation, each: int, dice: random.Random)
             continue
         outcome.interrupts += 1
         wanted = WANTED[how]
-        outcome.thrown += how != "disposed"
         is_lost = interrupter.lost_by_python > outcome.lost_by_python
         outcome.lost_by_python = interrupter.lost_by_python
+        outcome.thrown += how != "disposed" and not is_lost
         if is_lost:
             tell(f"{name} {outcome.interrupts}: Python gave the exception to another thread")
         elif not isinstance(came, wanted) and (how != "disposed" or isinstance(came, BaseException)):

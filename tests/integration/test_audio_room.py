@@ -357,8 +357,8 @@ def test_seat_when_lost_with_the_room_is_taken_again(lobby: Lobby, between: Betw
     if meanwhile == "left":
         assert guest.seat.value is None
         return
-    guest.seat.wait_for(lambda seat: seat is not None, timeout=15)
-    assert guest.seat.value == 2 if meanwhile == "emptied" else guest.seat.value != 2
+    again = (2,) if meanwhile == "emptied" else (0, 1, 3)
+    guest.seat.wait_for(lambda seat: seat in again, timeout=15)  # until the news come it is shown as it was
     guest.can_publish.wait_for(True, timeout=5)
     eventually(lambda: published_muted(guest), "it is published, muted")
     assert not guest.microphone_on.value

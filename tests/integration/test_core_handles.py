@@ -86,8 +86,10 @@ def test_handles_when_a_call_is_ended_while_its_room_is_joined_are_not_left_to_t
         starting.start()
         calling.connection.wait_for(lambda now: now.state is not ConnectionState.DISCONNECTED, timeout=10)
         calling.end()
-        starting.join()
+        starting.join(timeout=20)
+        assert not starting.is_alive()
         calling.dispose()
+    assert told
     all_freed(before)
 
 

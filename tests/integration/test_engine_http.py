@@ -218,8 +218,19 @@ def test_webhook_when_it_is_somebody_elses_is_refused(site: Site, event: str) ->
     assert door.get(call_id).ended_at is None
 
 
+def test_webhook_when_it_is_of_a_call_that_is_over_is_not_read(site: Site) -> None:
+    """The engine ended its room itself; whoever says so, nothing follows."""
+    door, house = site.person(fresh("door")), site.person(fresh("house"))
+    call_id = door.call(house.identity).call_id
+    assert door.ask("POST", f"{routes.CALLS}/{call_id}/end").status_code == 200
+    over = door.get(call_id)
+    body = {"event": "room_finished", "room": {"name": call_id}}
+    assert site.with_headers(Authorization="x").ask("POST", "/internal/livekit", body).status_code == 200
+    assert door.get(call_id) == over
+
+
 @pytest.mark.parametrize(
-    "body", ["", "[]", "7", '{"event": {}}', '{"event": "room_finished", "room": []}', "\x00"]
+    "body", ["", "[]", "7", '{"event": {}}', '{"event": "room_finished", "room": []}', "\x00", 30_000 * "["]
 )
 def test_webhook_when_it_is_no_webhook_is_refused(site: Site, body: str) -> None:
     """Whatever its body is."""

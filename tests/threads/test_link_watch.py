@@ -14,7 +14,7 @@ from facts import eventually
 from livekit import rtc
 from livekit.rtc._proto import stats_pb2
 
-from utdstream._livekit import link
+from utdstream._livekit import link, signal_socket
 from utdstream._livekit.link import LinkWatch
 from utdstream._livekit.loop import loop_thread
 from utdstream._threads.deadline import Deadline
@@ -288,12 +288,17 @@ class Joining:
 
     def __init__(self, server: MediaServer) -> None:
         self.broke: list[object] = []
+        self._url = server.url
         self._watched = Watched(server, rejoins=False)
         self._watched.do(self._watched.watch.stop)
         self.signal = socket.create_connection(server.address)
         self._task: asyncio.Task[None] | None = None
-        self._watched.do(lambda: self._begin(server.url))
-        eventually(lambda: self._watched.watch._signal._mine, "the connection is seen")
+
+    def begin(self) -> None:
+        self._watched.do(lambda: self._begin(self._url))
+
+    def is_seen(self) -> bool:
+        return bool(self._watched.watch._signal._mine)
 
     def _begin(self, url: str) -> None:
         self._task = loop_thread().spawn(self._watched.watch.join_broke(url))
@@ -307,7 +312,7 @@ class Joining:
 
 @pytest.fixture
 def joining(server: MediaServer) -> Iterator[Joining]:
-    """Its connection stands."""
+    """Its connection stands, and nobody watches yet."""
     made = Joining(server)
     yield made
     made.close()
@@ -315,6 +320,8 @@ def joining(server: MediaServer) -> Iterator[Joining]:
 
 def test_join_when_its_signal_connection_is_gone_and_the_door_is_open_is_broken(joining: Joining) -> None:
     """The core would say so after 15 s."""
+    joining.begin()
+    eventually(joining.is_seen, "the connection is seen")
     assert not joining.broke
     joining.signal.close()
     eventually(lambda: joining.broke, "it is told")
@@ -324,7 +331,32 @@ def test_join_when_its_signal_connection_is_gone_and_nobody_is_there_goes_on(
     joining: Joining, server: MediaServer
 ) -> None:
     """The link is cut: the core tries again by itself."""
+    joining.begin()
+    eventually(joining.is_seen, "the connection is seen")
     server.is_open = False
     joining.signal.close()
     eventually(lambda: server.knocks > 2 * link.NEVER_SEEN, "the door was knocked at often")
+    assert not joining.broke
+
+
+def test_join_when_its_signal_connection_was_gone_before_it_was_seen_is_broken(joining: Joining) -> None:
+    """It lived for some milliseconds only."""
+    joining.signal.close()
+    joining.begin()
+    eventually(lambda: joining.broke, "it is told")
+
+
+def test_join_when_no_socket_can_be_seen_is_left_to_the_core(
+    joining: Joining, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a system without /proc."""
+    looks: list[None] = []
+
+    def none_to_be_seen() -> dict[int, int]:
+        looks.append(None)
+        return {}
+
+    monkeypatch.setattr(signal_socket, "_sockets", none_to_be_seen)
+    joining.begin()
+    eventually(lambda: len(looks) > 5, "it was looked for often")
     assert not joining.broke

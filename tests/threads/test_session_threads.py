@@ -42,6 +42,7 @@ from utdstream._threads.deadline import Deadline
 from utdstream._threads.facts import Fact, Occurrences
 from utdstream._threads.lanes import EventsLane
 from utdstream._threads.wishes import Wishes
+from utdstream._wire import routes
 from utdstream.synthetic import ToneMicrophone
 
 CALL = {"call_id": "c1", "status": "ringing", "type": "audio_call", "caller_identity": "house"}
@@ -552,6 +553,8 @@ def test_dispose_when_a_lost_call_is_still_searched_for_waits_for_that(
     def lose(request: Request) -> Answer:
         if request.path.endswith("/calls"):
             raise Hangup
+        if request.path.endswith(routes.WITHDRAWAL):  # an engine that knows no withdrawal
+            return reply({"code": "not_found", "message": "no such path"}, 404)
         if "?" in request.path:
             return reply({"data": [CALL | {"call_id": "lost", "caller_identity": "door"}]})
         return respond(request)

@@ -83,24 +83,10 @@ def test_facts_when_set_together_are_never_seen_apart() -> None:
     state, connected = Fact("connected", LookingLane()), Fact(True, LookingLane())
     for fact in (state, connected):
         fact.subscribe(lambda _change: None)
-    assert set_together((state, "reconnecting"), (connected, False))
-    assert set_together((connected, True), (state, "connected"))
-    assert not set_together((connected, True), (state, "connected"))
+    set_together((state, "reconnecting"), (connected, False))
+    set_together((connected, True), (state, "connected"))
+    set_together((connected, True), (state, "connected"))
     assert seen == 2 * [("reconnecting", False)] + 2 * [("connected", True)]
-
-
-def test_facts_when_two_threads_set_them_together_in_other_orders_do_not_wait_for_each_other() -> None:
-    """Both take the locks in one order."""
-    one, other = Fact(0, StuckLane()), Fact(0, StuckLane())
-    rounds = range(1, 2000)
-    threads = [
-        in_thread(lambda: [set_together((one, n), (other, n)) for n in rounds])[0],
-        in_thread(lambda: [set_together((other, -n), (one, -n)) for n in rounds])[0],
-    ]
-    for thread in threads:
-        thread.join(timeout=20)
-        assert not thread.is_alive()
-    assert one.value == other.value
 
 
 def test_wait_when_made_in_a_callback_works(lane: EventsLane) -> None:

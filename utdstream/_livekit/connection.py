@@ -150,8 +150,10 @@ class RoomConnection:
         if self._abandoned and not task.done():
             raise SessionClosed("connect: left while the room was being joined")
         if not task.done():
+            self.give_up()
             raise ConnectFailed(
-                "joining the media room: its signal connection broke off meanwhile; try again"
+                "joining the media room: its signal connection broke off meanwhile; join again (it waits, 15 s at"
+                " most, until the media core has let go of this one)"
             )
         task.result()
 

@@ -88,6 +88,8 @@ def room_lost(doing: str, reason: str | None) -> RoomLost | SessionClosed:
 def clear_frames(task: asyncio.Task[Any]) -> None:
     """Has the error of a task hold nothing but its words: whoever keeps it would keep the core's room with it."""
     error = None if task.cancelled() else task.exception()
-    while error is not None:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:  # one may be its own cause
+        seen.add(id(error))
         traceback.clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__

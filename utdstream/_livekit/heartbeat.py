@@ -71,7 +71,7 @@ class Heartbeat:
             if here and is_up():
                 quick = max(0, quick - 1)
                 await self._beat(room)
-            await asyncio.sleep(FIRST_BEAT_S if here and quick else BEAT_S)
+            await asyncio.sleep(BEAT_S if here and not quick else FIRST_BEAT_S)
 
     async def _beat(self, room: rtc.Room) -> None:
         sending = room.local_participant.publish_data(HEARTBEAT, reliable=False, topic=HEARTBEAT_TOPIC)

@@ -12,7 +12,8 @@ media server's door. Thread: the loop. Must not import sessions.
    notice that the link is back: the connection is given up when the door opens, and a new one is joined.
 4. The others may be silent though the media server is heard: a party that is frozen, or whose link is lost.
 5. Before a join is done nothing can be heard. What the core then misses for 15 s is that its signal connection is
-   gone: it has none any more, though the media server's door is open.
+   gone: it has none any more, though the media server's door is open. Any other new connection of this process to
+   that port counts as one, and where none can be seen (not Linux) nothing is said.
 6. Media may be heard while the signal connection is half-open, and all that is said is lost: the core is made to
    connect it again as soon as the door opens (`signal_socket`).
 """
@@ -254,6 +255,8 @@ class LinkWatch:
         door = Door(self._loop, url)
         await door.look_up()
         was_there, gone = False, 0
+        while not self._signal.can_see:
+            await asyncio.sleep(LOOK_S)
         while gone < (GONE if was_there else NEVER_SEEN):
             await asyncio.sleep(QUICK_S)
             self._signal.find(door.port)

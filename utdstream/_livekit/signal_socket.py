@@ -44,6 +44,11 @@ class SignalSocket:
         }
 
     @property
+    def can_see(self) -> bool:
+        """Whether the sockets of this process can be seen at all: there is one, the loop's own."""
+        return bool(_sockets())
+
+    @property
     def is_there(self) -> bool:
         """Whether any of those that were found is open, or one is being made."""
         return any(True for _ in self._open()) or any(

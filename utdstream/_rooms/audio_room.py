@@ -112,9 +112,8 @@ class UTDAudioRoomSession(SeatHost):
             self._grid.refresh(deadline)
 
     def _publish_microphone(self, deadline: Deadline, doing: str) -> None:
-        if self._is_refused(
-            deadline, doing
-        ):  # what was withdrawn was the grant of a seat before: this one's comes
+        if self._is_refused(deadline, doing):
+            # What was withdrawn was the grant of a seat before: this one's comes.
             self._media.facts.can_publish.wait_until(True, deadline)
             self._is_refused(deadline, doing)
 
@@ -273,8 +272,8 @@ class UTDAudioRoomSession(SeatHost):
         """Writes everything that follows from the grid, alone."""
         mine = next((seat.index for seat in grid.seats if seat.identity == self._actor.identity), None)
         was_seated = self.seat.value is not None
-        set_together((self._seat, mine), (self._speak_requests, grid.requests))
         self._place_wish.take_news(mine, here=self._room.connected.value)
+        set_together((self._seats, grid), (self._seat, mine), (self._speak_requests, grid.requests))
         if was_seated and mine is None:
             self._media.withdraw()
             if self._speaking is not None:

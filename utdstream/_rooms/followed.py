@@ -33,7 +33,8 @@ ASK_TIMEOUT_S = 8.0
 class Followed(Generic[T]):
     """Keeps `fact` true. `parse` reads the engine's object (None: it holds none), `ask` is the REST way.
 
-    `applied` is told each value, under the lock: it must not block.
+    `applied` is told each value before the fact is: who waits for that finds done what follows from it. Under the
+    lock: it must not block.
     """
 
     def __init__(
@@ -135,6 +136,6 @@ class Followed(Generic[T]):
                 return
             self._rev = rev if rev is not None else self._rev
             self._generation += 1
-            self._fact.set(value)
             if self._applied is not None:
                 self._applied(value)
+            self._fact.set(value)

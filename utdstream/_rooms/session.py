@@ -187,11 +187,11 @@ class RoomSession(UTDSession):
         on a seat and on air. A session that is out of the room for good leaves it to the one that came instead.
         Never raises. Blocks: half a second at most.
         """
-        is_ours = self._media.life is not None or self._media.comes_back
-        if is_ours and self._place_wish.index is not None:
-            brief = Deadline.after(min(GOODBYE_S, deadline.remaining()), "giving the place back")
-            with contextlib.suppress(UTDStreamException):
-                self._give_back(brief)
+        if self._place_wish.index is None or self._room.connection.value.state is S.DISCONNECTED:
+            return
+        brief = Deadline.after(min(GOODBYE_S, deadline.remaining() / 2), "giving the place back")
+        with contextlib.suppress(UTDStreamException):  # an errand: a signal handler may dispose in any lock
+            finish_errand(lambda: self._give_back(brief), brief, "giving the place back")
 
     def _give_back(self, deadline: Deadline) -> None:
         """Leaves the own place at the engine, and wants none any more; the microphone stops at once."""

@@ -95,7 +95,9 @@ class RoomFacts:
     def _show(self, *also: tuple[Fact[Any], Any]) -> None:
         shown = Connection(ConnectionState.RECONNECTING, PEER_AWAY) if self._peer_away else self._own
         is_up = shown.state is ConnectionState.CONNECTED
-        set_together(*also, (self.connection, shown), (self.connected, is_up))
+        state, up = (self.connection, shown), (self.connected, is_up)
+        # A wait that begins in between reads the second as it was: nobody is to find it connected too early.
+        set_together(*also, *((state, up) if is_up else (up, state)))
 
     def show_away(self, reason: str, *, comes_back: bool) -> None:
         """Shows that all that needs a connection is over, or away for a while. The caller holds `lock`."""

@@ -18,7 +18,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from queue import Empty
 from typing import Generic, TypeVar
 
@@ -174,7 +174,8 @@ class _Errand(Generic[T]):
         was started went there, for until it runs it has this one's number (Python 3.11).
         """
         if not self._worker:
-            self.begin()
+            with suppress(SessionClosed):  # no thread can be started now; the first may come all the same
+                self.begin()
 
     def leave(self) -> None:
         """Lets the deadline pass now. A result that had come and was not returned gets a turn to be taken back."""

@@ -116,7 +116,13 @@ class Fact(Watched[T]):
 
     def set(self, value: T) -> bool:
         """Makes the fact so; False when it already was. Wakes waits before any callback."""
-        return set_together((self, value))
+        with self._lock:
+            change = self._take(value)
+            if change is not None:
+                self._tell(change)
+        if change is not None:
+            self._tell_watchers(change)
+        return change is not None
 
     def _take(self, value: T) -> Change[T] | None:
         """Makes it so and tells nobody yet; None when it already was. The caller holds `_lock`."""
@@ -138,6 +144,10 @@ class Fact(Watched[T]):
         for callback in callbacks:
             self._lane.post(callback, change)
 
+    def _tell_watchers(self, change: Change[T]) -> None:
+        for watcher in self._watchers:
+            watcher(change)
+
     def watch(self, watcher: Callable[[Change[T]], None]) -> None:
         """For the SDK itself: called by the thread that changed the fact; never blocks, never raises."""
         self._watchers = (*self._watchers, watcher)
@@ -150,22 +160,23 @@ class Fact(Watched[T]):
                 waiter.close()
 
 
-def set_together(*pairs: tuple[Fact[Any], Any]) -> bool:
-    """Makes facts so that say one thing between them; False when all already were.
+def set_together(*pairs: tuple[Fact[Any], Any]) -> None:
+    """Makes facts so that say one thing between them, and then tells of each, in their order.
 
-    No wait and no callback about one of them finds another as it was before: whoever is woken because a room
-    reconnects, and then waits for it to be connected, waits for its return.
+    No callback, and no wait that had begun, finds another as it was before: whoever is woken because a room
+    reconnects, and then waits for it to be connected, waits for its return. The caller holds the lock of their
+    owner, under which alone they are set.
     """
-    with contextlib.ExitStack() as locks:
-        for fact in sorted({fact for fact, _ in pairs}, key=id):  # in one order, whoever sets what with what
-            locks.enter_context(fact._lock)
-        changes = [(fact, change) for fact, value in pairs if (change := fact._take(value)) is not None]
-        for fact, change in changes:
-            fact._tell(change)
+    changes: list[tuple[Fact[Any], Change[Any]]] = []
+    for fact, value in pairs:
+        with fact._lock:
+            change = fact._take(value)
+        if change is not None:
+            changes.append((fact, change))
     for fact, change in changes:
-        for watcher in fact._watchers:
-            watcher(change)
-    return bool(changes)
+        with fact._lock:
+            fact._tell(change)
+        fact._tell_watchers(change)
 
 
 class _Waiter(Generic[T]):

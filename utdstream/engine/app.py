@@ -257,8 +257,8 @@ class Engine:
         return True
 
     def _is_call_over(self, media_room: str) -> bool:
-        is_of_call = media_room and own_name(media_room, self.config.project.app_id) is None
-        return bool(is_of_call) and not self.store.calls.is_open(media_room)
+        is_room = not media_room or own_name(media_room, self.config.project.app_id) is not None
+        return not is_room and not self.store.calls.is_open(media_room)
 
 
 def make(config: EngineConfig) -> ASGIApp:

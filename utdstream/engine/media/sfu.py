@@ -259,12 +259,11 @@ class Sfu:
         except SfuNotFound:
             return
 
-    def webhook(
-        self, body: str, authorization: str, is_done_with: Callable[[str], bool] = lambda _: False
-    ) -> Webhook | None:
+    def webhook(self, body: str, authorization: str, is_done_with: Callable[[str], bool]) -> Webhook | None:
         """The event in a webhook; None when it is not signed with our key (one nobody acts on needs not be).
 
-        `is_done_with` says of a room that its end is no news.
+        `is_done_with` says of a room that its end is no news. So whoever knows the id of a call may learn whether
+        it is open, by an unsigned webhook that nobody acts on.
         """
         event, room = _named_in(body)
         if event in UNHEARD or (event == "room_finished" and is_done_with(room)):
@@ -369,7 +368,7 @@ def _named_in(body: str) -> tuple[str, str]:
     """The names of the event and of its room, as the body says them; empty when it says none."""
     try:
         said = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return "", ""
     if not isinstance(said, dict):
         return "", ""
