@@ -12,8 +12,9 @@ to go too, `raw alone` is a caller whom nobody answers. Bars: threads and descri
 a call and side. `deleted` and `removed` have no bar for memory: what the core loses of a room that the media
 server ends without a word cannot be had back (the raw arm shows how much).
 
-Measured so over 100 calls, with a run of the tests beside it: a caller that hangs up 57 KiB a call (4 to 103), its
-callee 62 (28 to 98), threads and descriptors +0. The other arms have no figure by this measure yet.
+Measured so over 200 calls each, beside the fault matrix, house and door: caller 32 [20, 50] and 23 [11, 32],
+callee -4 and 6, undisposed 14 and 21, rejected, missed and cancelled at most 1 and 9; raw all unpublish 2 and 0,
+raw 13 and 562.
 """
 
 from __future__ import annotations
