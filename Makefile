@@ -62,7 +62,7 @@ fuzz: setup
 history: setup
 	@UTD_KEY_OPERATIONS=24000 $(BIN)/python -m pytest -s tests/integration/test_engine_key_history.py
 
-# Sixty faults in five phases with three seeds, three cells side by side, two hours at most: writes docs/fault-matrix.json
+# Sixty faults in five phases with three seeds, three cells side by side, half an hour: writes docs/fault-matrix.json
 # and the page made of it. ARGS="--seed 1 --only /active --workers 2" chooses cells, and writes nothing.
 faults: setup
 	@$(BIN)/python tests/faults/matrix.py $(ARGS); result=$$?; $(BIN)/python docs/generate.py; exit $$result

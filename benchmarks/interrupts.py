@@ -369,15 +369,20 @@ def main(arguments: list[str] | None = None) -> int:
                 )
                 tell(
                     f"{name}: {outcome.interrupts} interrupts, {len(outcome.other)} other outcomes, "
+                    f"{outcome.lost_by_python} that Python gave to another thread, "
                     f"{len(outcome.left)} left after {WITHIN_S:g} s, all gone after {outcome.slowest_s:g} s"
                 )
         people.close()
     holds = not any(outcome.other or outcome.left for outcome in outcomes.values())
     total = sum(outcome.interrupts for outcome in outcomes.values())
+    lost = sum(outcome.lost_by_python for outcome in outcomes.values())
     if options.json:
         print(json.dumps([{name: vars(one) for name, one in outcomes.items()} | {"holds": holds}], indent=2))
     else:
-        print(f"{'ok  ' if holds else 'OVER'} {total} interrupts of {len(outcomes)} operations")
+        print(
+            f"{'ok  ' if holds else 'OVER'} {total} interrupts of {len(outcomes)} operations, "
+            f"{lost} that Python gave to another thread"
+        )
         for name, outcome in outcomes.items():
             for one in (*outcome.other, *outcome.left):
                 print(f"     {name}: {one}")

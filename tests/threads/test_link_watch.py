@@ -14,9 +14,10 @@ from facts import eventually
 from livekit import rtc
 from livekit.rtc._proto import stats_pb2
 
-from utdstream._livekit import link, signal_socket
+from utdstream._livekit import link
 from utdstream._livekit.link import LinkWatch
 from utdstream._livekit.loop import loop_thread
+from utdstream._livekit.signal_socket import SignalSocket
 from utdstream._threads.deadline import Deadline
 
 
@@ -352,11 +353,11 @@ def test_join_when_no_socket_can_be_seen_is_left_to_the_core(
     """As on a system without /proc."""
     looks: list[None] = []
 
-    def none_to_be_seen() -> dict[int, int]:
+    def none_can_be_seen(_: object) -> bool:
         looks.append(None)
-        return {}
+        return False
 
-    monkeypatch.setattr(signal_socket, "_sockets", none_to_be_seen)
+    monkeypatch.setattr(SignalSocket, "can_see", property(none_can_be_seen))
     joining.begin()
     eventually(lambda: len(looks) > 5, "it was looked for often")
     assert not joining.broke

@@ -34,27 +34,23 @@ class SignalSocket:
         self._before = set(_sockets().values())
         self._mine: dict[int, int] = {}
         """Descriptor and inode of each."""
+        self._is_being_made = False
 
     def find(self, port: int) -> None:
         """Looks for them anew: the core has connected. Blocks: half a millisecond."""
-        self._mine = {
-            descriptor: inode
-            for descriptor, inode in _sockets().items()
-            if inode not in self._before and _probe(descriptor, port)
-        }
+        new = {number: inode for number, inode in _sockets().items() if inode not in self._before}
+        self._mine = {descriptor: inode for descriptor, inode in new.items() if _probe(descriptor, port)}
+        self._is_being_made = any(map(_is_being_made, new))
 
     @property
     def can_see(self) -> bool:
-        """Whether the sockets of this process can be seen at all: there is one, the loop's own."""
-        return bool(_sockets())
+        """Whether the sockets of this process can be seen at all: there was one before, the loop's own."""
+        return bool(self._before)
 
     @property
     def is_there(self) -> bool:
-        """Whether any of those that were found is open, or one is being made."""
-        return any(True for _ in self._open()) or any(
-            inode not in self._before and _is_being_made(descriptor)
-            for descriptor, inode in _sockets().items()
-        )
+        """Whether any of those that were found is open, or one was being made then."""
+        return self._is_being_made or any(True for _ in self._open())
 
     def silent_s(self) -> float:
         """How much longer than usual nothing was answered, by the worst of them: above zero is a question."""

@@ -112,20 +112,20 @@ class UTDAudioRoomSession(SeatHost):
             self._grid.refresh(deadline)
 
     def _publish_microphone(self, deadline: Deadline, doing: str) -> None:
-        if self._is_refused(deadline, doing):
+        if not self._try_to_publish(deadline, doing):
             # What was withdrawn was the grant of a seat before: this one's comes.
             self._media.facts.can_publish.wait_until(True, deadline)
-            self._is_refused(deadline, doing)
+            self._try_to_publish(deadline, doing)
 
-    def _is_refused(self, deadline: Deadline, doing: str) -> bool:
-        """Publishes the microphone; True when that is refused to one who is seated."""
+    def _try_to_publish(self, deadline: Deadline, doing: str) -> bool:
+        """Publishes the microphone; False when that is refused to one who is seated."""
         try:
             self._media.publish(["microphone"], deadline, doing)
         except PublishRefused:
             if self.seat.value is None:
                 raise
-            return True
-        return False
+            return False
+        return True
 
     def _give_back(self, deadline: Deadline) -> None:
         """Leaves a seat, which is not asked for again after an interruption."""
@@ -269,7 +269,7 @@ class UTDAudioRoomSession(SeatHost):
                 self._invitations.emit(invitation)
 
     def _seats_changed(self, grid: SeatGrid) -> None:
-        """Writes everything that follows from the grid, alone."""
+        """Writes everything that follows from the grid, alone; and the grid with it, so that they agree."""
         mine = next((seat.index for seat in grid.seats if seat.identity == self._actor.identity), None)
         was_seated = self.seat.value is not None
         self._place_wish.take_news(mine, here=self._room.connected.value)

@@ -20,7 +20,7 @@ class PlaceWish:
     """The wish for a seat, or for the stage (its only place is 0), of one session."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()  # a signal handler that disposes gives the place back
+        self._lock = threading.Lock()
         self._index: int | None = None
         self._is_unsure = False
 

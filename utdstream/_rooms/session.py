@@ -51,6 +51,7 @@ S = ConnectionState
 _NOTICES = {messages.REMOVED: "REMOVED", messages.BANNED: "BANNED"}
 END_CHECKS, END_CHECK_S = 4, 0.4
 GOODBYE_S = 0.5
+"""For what is said to the others, and to the engine, before leaving."""
 LEAVE_S = 0.05
 """For leaving when the good-bye used the deadline up; the rest goes on in the background."""
 

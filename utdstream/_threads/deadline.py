@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections.abc import Callable
 from queue import Empty
 from typing import Any, TypeVar
 
@@ -81,21 +82,12 @@ class Deadline:
         """
         self._waiting.append(queue)  # before looking at the clock: a cut is seen by one or the other
         try:
-            thing = self._patiently(queue)
+            thing = patiently(queue, self.remaining)
         finally:
             self._waiting.remove(queue)
         if thing is _CUT:
             raise Empty
         return thing
-
-    def _patiently(self, queue: Mailbox[T]) -> T:
-        while True:
-            left = self.remaining()
-            try:
-                return queue.get(timeout=min(left, SIGNALS_SEEN_S))
-            except Empty:
-                if left <= SIGNALS_SEEN_S:
-                    raise
 
     def error(self, cause: str = "nothing answered in time") -> DeadlineExceeded:
         """Returns the error to raise when it passed."""
@@ -117,3 +109,24 @@ def forbid_blocking_on_loop(doing: str) -> None:
             f"{doing}: this blocking call was made on the SDK's loop thread and would wait for "
             "itself for ever; subscribe with .subscribe(), whose callbacks may block, instead"
         )
+
+
+def patiently(
+    queue: Mailbox[T],
+    remaining: Callable[[], float],
+    *,
+    step_s: float = SIGNALS_SEEN_S,
+    look_up: Callable[[], object] = lambda: None,
+) -> T:
+    """Takes the next thing out of `queue` while there are seconds left. Raises: Empty. See `Deadline.get`.
+
+    `look_up` is called after each step in which nothing came.
+    """
+    while True:
+        left = remaining()
+        try:
+            return queue.get(timeout=min(left, step_s))
+        except Empty:
+            if left <= step_s:
+                raise
+            look_up()

@@ -22,7 +22,7 @@ from contextlib import ExitStack, suppress
 from queue import Empty
 from typing import Generic, TypeVar
 
-from utdstream._threads.deadline import Deadline
+from utdstream._threads.deadline import Deadline, patiently
 from utdstream.errors import SessionClosed
 from utdstream.mailbox import Mailbox
 
@@ -152,22 +152,16 @@ class _Errand(Generic[T]):
 
     def wait(self) -> T:
         """Returns the result. Blocks: to the deadline."""
-        while not self._is_told():
-            self._begin_again()
+        try:
+            patiently(self._told, self._left, step_s=LOOK_UP_S, look_up=self._begin_again)
+        except Empty:
+            raise self._deadline.error("it was still under way") from None
         if self._error is not None:
             raise self._error
         return self._results[0]
 
-    def _is_told(self) -> bool:
-        """Waits for the end of the errand, until it is time to look up. Raises: DeadlineExceeded."""
-        left = max(0.0, self._until - time.monotonic())
-        try:
-            self._told.get(timeout=min(left, LOOK_UP_S))
-        except Empty:
-            if left <= LOOK_UP_S:
-                raise self._deadline.error("it was still under way") from None
-            return False
-        return True
+    def _left(self) -> float:
+        return max(0.0, self._until - time.monotonic())
 
     def _begin_again(self) -> None:
         """Starts the thread once more if it never ran: an exception thrown into this one in the moment in which it
