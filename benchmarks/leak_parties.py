@@ -37,8 +37,8 @@ from utdstream import (
 from utdstream.synthetic import NullSpeaker, PatternCamera, ToneMicrophone
 
 REST_S = 25.0
-"""A room that was left is held by the core until its last negotiation is given up, after 10 s; five threads and
-six megabytes that all rooms share go with the last of them."""
+"""A room that was left is held by the core until its last negotiations are given up, after up to 20 s; five
+threads and six megabytes that all rooms share go with the last of them."""
 WIDTH, HEIGHT, FRAMES_PER_SECOND = 160, 120, 10
 PATIENCE_S = 20.0
 HEARD_FRAMES = 5

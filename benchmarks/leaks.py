@@ -13,7 +13,7 @@ a call and side. `deleted` and `removed` have no bar for memory: what the core l
 server ends without a word cannot be had back (the raw arm shows how much).
 
 Measured so over 200 calls each, beside the fault matrix, house and door: caller 32 [20, 50] and 23 [11, 32],
-callee -4 and 6, undisposed 14 and 21, answered 43 and 39 (over), rejected, missed and cancelled at most 1 and 9;
+callee -4 and 6, undisposed 14 and 21, answered 21 and 14, rejected, missed and cancelled at most 1 and 9;
 raw all unpublish 2 and 0, raw 13 and 562.
 """
 

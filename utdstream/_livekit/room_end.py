@@ -41,6 +41,11 @@ class RoomEnd:
             self.reason = reason
             self._over.set_result(None)
 
+    async def comes_within(self, seconds: float) -> bool:
+        """Waits `seconds`, or until the room is over, and says whether it is."""
+        await asyncio.wait({self._over}, timeout=max(0.0, seconds))
+        return self.has_come
+
     async def guarded(self, work: Coroutine[Any, Any, T], doing: str, seconds: float) -> T:
         """Returns the answer to a publish or an unpublish, which is never cancelled while the room lives.
 
@@ -78,7 +83,7 @@ class RoomEnd:
             return task.result()
         except Exception as error:
             if "engine is closed" in str(error):
-                await asyncio.wait({self._over}, timeout=END_TOLD_WITHIN_S)
+                await self.comes_within(END_TOLD_WITHIN_S)
             if self.has_come:
                 raise room_lost(doing, self.reason) from error
             raise translate(error, doing) from error

@@ -6,14 +6,11 @@ it looks.
 1. A slot publishes only while the SFU allows its source; an HTTP answer is never taken for a grant.
 2. Permission withdrawn: the core does not tell, so the slot unpublishes and stops the device itself.
 3. While published, on and off are unmute and mute, and the device stops while muted.
-4. Publish and unpublish are never cancelled and always raced against the end of the room.
-5. While reconnecting an unpublish would hang: mute now, unpublish when it is back.
-6. A camera's first frame comes before its track is published (viewers would see black). One that is late is
+4. While reconnecting an unpublish would hang: mute now, unpublish when it is back.
+5. A camera's first frame comes before its track is published (viewers would see black). One that is late is
    reported and stays open: its first frame publishes it, as long as that is still wished.
-7. A room that ended under us: unpublish at once, without waiting (else threads leak, rust-sdks #1443).
-8. One track is published after the other. Two at once may be negotiated wrongly: H.264 as VP8, a picture that
-   nobody can decode (livekit 1.2.1; three of ten first calls of a process with microphone and camera).
-9. While the room reconnects a wish stands, and whoever made it is let go.
+6. A room that ended under us: unpublish at once, without waiting (else threads leak, rust-sdks #1443).
+7. While the room reconnects a wish stands, and whoever made it is let go.
 """
 
 from __future__ import annotations
@@ -31,7 +28,7 @@ from utdstream._livekit.errors import room_lost, translate
 from utdstream._livekit.feed import Feed
 from utdstream._livekit.loop import LoopThread
 from utdstream._livekit.muting import AGAIN_S, TrackMute
-from utdstream._livekit.sending_side import SOURCES, SendingSide
+from utdstream._livekit.sending_side import SendingSide
 from utdstream._livekit.viewers import ViewerWatch, layer_is_active
 from utdstream._threads.wishes import NOTHING, Wish, Wishes
 from utdstream.errors import DeviceError, PublishRefused, UTDStreamException
@@ -39,8 +36,6 @@ from utdstream.observe import CallbackError, Report
 
 _log = logging.getLogger(__name__)
 
-PUBLISH_TIMEOUT_S = 12.0
-UNPUBLISH_TIMEOUT_S = 5.0
 FIRST_FRAME_S = 3.0
 ENDED_UNPUBLISH_S = 0.5
 
@@ -232,17 +227,11 @@ class Slot:
             await self._drop_feed()
             return
         track, options = feed.make_track(), feed.publish_options()
-        options.source = SOURCES[self.kind]
         self._mute_of_track.begin(track, muted=muted)
         if not muted:
             feed.prime()
         try:
-            async with self._side.one_at_a_time:
-                self._publication = await self._side.end.guarded(
-                    self._side.participant.publish_track(track, options),
-                    f"publishing the {self.kind}",
-                    PUBLISH_TIMEOUT_S,
-                )
+            self._publication = await self._side.publish(self.kind, track, options)
         except BaseException:
             await self._drop_feed()
             raise
@@ -286,17 +275,13 @@ class Slot:
             self.reconcile()
 
     async def _unpublish(self) -> None:
-        if self._side.reconnecting:  # rule 5
+        if self._side.reconnecting:  # rule 4
             await self._mute()
             return
         publication, self._publication = self._publication, None
         await self._drop_feed()
         if publication is not None:
-            await self._side.end.guarded(
-                self._side.participant.unpublish_track(publication.sid),
-                f"unpublishing the {self.kind}",
-                UNPUBLISH_TIMEOUT_S,
-            )
+            await self._side.unpublish(self.kind, publication)
 
     def _watch_viewers(self) -> None:
         """Has a camera that may rest told when nobody watches."""
@@ -367,7 +352,7 @@ class Slot:
         self.reconcile()
 
     async def room_ended(self) -> None:
-        """Unpublishes at once (rule 7), stops the device, fails the wishes that still wait."""
+        """Unpublishes at once (rule 6), stops the device, fails the wishes that still wait."""
         if self._feed is not None:
             self._feed.open = False
         publication, self._publication = self._publication, None
