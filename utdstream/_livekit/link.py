@@ -39,6 +39,8 @@ _log = logging.getLogger(__name__)
 LOOK_S = 1.0
 """Between two looks while all is well: 3 ms of work each on the machine that the project is tested on."""
 QUICK_S = 0.25
+FIRST_LOOK_S = 0.03
+"""After a join has begun: its signal connection is there, and the loop is idle while media is negotiated."""
 JUST_NOW_S = 0.2
 FIGURES_S = 0.5
 KNOCK_S = 0.5
@@ -247,7 +249,8 @@ class LinkWatch:
     def start(self, room: rtc.Room, url: str) -> None:
         """Begins: the room is connected."""
         self.door = Door(self._loop, url)
-        self._signal.find(self.door.port)
+        if not self._signal.is_open:  # as a rule it was found while the core was still joining
+            self._signal.find(self.door.port)
         self._task = self._loop.spawn(self._run(room, self.door))
 
     async def join_broke(self, url: str) -> None:
@@ -257,8 +260,10 @@ class LinkWatch:
         was_there, gone = False, 0
         while not self._signal.can_see:
             await asyncio.sleep(LOOK_S)
+        pause_s = FIRST_LOOK_S
         while gone < (GONE if was_there else NEVER_SEEN):
-            await asyncio.sleep(QUICK_S)
+            await asyncio.sleep(pause_s)
+            pause_s = QUICK_S
             self._signal.find(door.port)
             was_there = was_there or self._signal.is_there
             is_gone = not self._signal.is_there and await door.knock()
