@@ -200,10 +200,12 @@ class Connection:
     """State of a media room; `reason` says why it is disconnected (LiveKit's reason name).
 
     Of a call that is `RECONNECTING` it is `PEER_AWAY` when this side stands and the other one is away.
+    `comes_back`: a room that is `DISCONNECTED` is joined again as soon as it can be.
     """
 
     state: ConnectionState
     reason: str | None = None
+    comes_back: bool = False
 
     @property
     def is_peer_away(self) -> bool:

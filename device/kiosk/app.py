@@ -151,7 +151,8 @@ class Kiosk(DeviceApp[RoomReport]):
     def _connection(self, room: UTDAudioRoomSession, change: Change[Connection]) -> None:
         if change.new.state in _ON_THE_WAY:
             self.put(RoomReport(_ON_THE_WAY[change.new.state], room))
-        if change.new.state is not ConnectionState.DISCONNECTED or room is not self.room:
+        is_over = change.new.state is ConnectionState.DISCONNECTED and not change.new.comes_back
+        if not is_over or room is not self.room:
             return
         reason = change.new.reason or "ended"
         words = SENT_AWAY.get(reason, reason).format(identity=self._config.device.identity)

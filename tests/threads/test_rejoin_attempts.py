@@ -24,9 +24,15 @@ class Lost:
         self.wanted = True
         self.attempts = 0
         self.given_up: list[UTDStreamException] = []
+        self.still_away: list[str] = []
         self.enter: Callable[[], object] = lambda: None
         self.rejoin = Rejoin(
-            work, "room", enter=self._enter, is_wanted=lambda: self.wanted, gave_up=self.given_up.append
+            work,
+            "room",
+            enter=self._enter,
+            is_wanted=lambda: self.wanted,
+            gave_up=self.given_up.append,
+            still_away=self.still_away.append,
         )
 
     def _enter(self, deadline: Deadline) -> None:
@@ -72,6 +78,8 @@ def test_rejoin_when_attempts_fail_goes_on_until_one_succeeds(lost: Lost) -> Non
     assert lost.rejoin.is_under_way
     eventually(lambda: not lost.rejoin.is_under_way, "it is joined")
     assert (lost.attempts, lost.given_up) == (4, [])
+    assert lost.still_away
+    assert set(lost.still_away) == {"SERVER_SHUTDOWN"}, "why it is away is told between the attempts"
 
 
 def test_rejoin_when_the_media_servers_door_opens_in_a_pause_tries_at_once(

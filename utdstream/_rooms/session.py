@@ -105,6 +105,7 @@ class RoomSession(UTDSession):
             is_wanted=self._is_wanted,
             gave_up=self._rejoin_failed,
             knock=self._media.is_door_open,
+            still_away=self._media.note_outage,
         )
         self._waits: list[Deadline] = []
         """Of joins under way."""
@@ -188,7 +189,8 @@ class RoomSession(UTDSession):
         on a seat and on air. A session that is out of the room for good leaves it to the one that came instead.
         Never raises. Blocks: half a second at most.
         """
-        if self._place_wish.index is None or self._room.connection.value.state is S.DISCONNECTED:
+        shown = self._room.connection.value
+        if self._place_wish.index is None or (shown.state is S.DISCONNECTED and not shown.comes_back):
             return
         brief = Deadline.after(min(GOODBYE_S, deadline.remaining() / 2), "giving the place back")
         with contextlib.suppress(UTDStreamException):  # an errand: a signal handler may dispose in any lock

@@ -6,11 +6,13 @@ Imports no other file of this room.
 
 1. Under `lock` nothing is called that blocks. The watchers of a fact run under it: they may take the session's
    state lock, and nothing that holds that one calls the room.
+2. A room that is away is `RECONNECTING`; one that is away for long is `DISCONNECTED`, and comes back all the same.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -28,6 +30,9 @@ from utdstream.models import (
     RoomEvent,
 )
 from utdstream.observe import Report
+
+LONG_AWAY_S = 45.0
+"""An outage, no interruption: longer than a media server takes to start, or a router."""
 
 
 class RoomFacts:
@@ -72,6 +77,7 @@ class RoomFacts:
         self.connection = Fact(Connection(ConnectionState.DISCONNECTED), lane)
         self._own = self.connection.value
         self._peer_away = False
+        self._away_since = 0.0
         self.can_publish = Fact(False, lane)
         self.microphone_on = Fact(False, lane)
         self.camera_on = Fact(False, lane)
@@ -83,6 +89,8 @@ class RoomFacts:
         """Shows how the own connection stands, and at once what else is so. The caller holds `lock`."""
         is_up = connection.state is ConnectionState.CONNECTED
         was_away = self._own.state is ConnectionState.RECONNECTING
+        if connection.state is ConnectionState.RECONNECTING and not was_away:
+            self._away_since = time.monotonic()
         self._peer_away = is_up and (self.is_peer_missing() if was_away else self._peer_away)
         self._own = connection
         self._show(*also)
@@ -107,12 +115,23 @@ class RoomFacts:
             (self.camera_on, False),
             (self.can_publish, False),
         )
-        if comes_back:
+        if comes_back and not self._own.comes_back:
             self.show(Connection(ConnectionState.RECONNECTING), *gone)
-        elif self.connection.value.state is not ConnectionState.DISCONNECTED:
+        elif not comes_back and not self._is_over:
             self.show(Connection(ConnectionState.DISCONNECTED, reason), *gone)
         else:
             self._show(*gone)
+
+    @property
+    def _is_over(self) -> bool:
+        """It is shown that it is over, for good."""
+        return self.connection.value.state is ConnectionState.DISCONNECTED and not self._own.comes_back
+
+    def show_outage(self, reason: str) -> None:
+        """Shows that a room that comes back is away for long (rule 2), if it is. The caller holds `lock`."""
+        is_away = self._own.state is ConnectionState.RECONNECTING
+        if is_away and time.monotonic() - self._away_since >= LONG_AWAY_S:
+            self.show(Connection(ConnectionState.DISCONNECTED, reason, comes_back=True))
 
     def close(self) -> None:
         """Ends all waits: nothing will change any more."""

@@ -174,6 +174,12 @@ class MediaRoom:
         except UTDStreamException:
             return False
 
+    def note_outage(self, reason: str) -> None:
+        """Shows that a room that was lost is away for long, once it is. Any thread, does not block."""
+        with self.facts.lock:
+            if self._life is None and self.comes_back:
+                self.facts.show_outage(reason)
+
     def stay_away(self, reason: str = "CLIENT_INITIATED") -> None:
         """Shows that a room that was lost is not joined again after all. Any thread, does not block."""
         with self.facts.lock:

@@ -54,7 +54,8 @@ class Rejoin:
 
     `enter` asks for a token and joins. `gave_up` is told what will not pass by itself. Both run on the lane.
     `is_wanted` may be asked under a lock and must not block. `knock` says whether the media server takes
-    connections, on the lane too, and may block for a moment.
+    connections, on the lane too, and may block for a moment. `still_away` hears the reason of the loss, on the
+    lane, some times a second between attempts.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Rejoin:
         is_wanted: Callable[[], bool],
         gave_up: Callable[[UTDStreamException], None],
         knock: Callable[[], bool] = lambda: True,
+        still_away: Callable[[str], None] = lambda _: None,
         reasons: frozenset[str] = REASONS,
     ) -> None:
         self._work = work
@@ -74,12 +76,14 @@ class Rejoin:
         self._is_wanted = is_wanted
         self._gave_up = gave_up
         self._knock = knock
+        self._still_away = still_away
         self._was_shut = False
         self._reasons = reasons
         # Both only grow: a room that is lost again, before the lane has noted that it was joined, stays lost.
         self._lost_at = float("-inf")
         self._losses = 0
         self._settled = 0
+        self._reason = ""
 
     @property
     def is_under_way(self) -> bool:
@@ -91,6 +95,7 @@ class Rejoin:
         if not self._may_pass(reason) or not self._is_wanted():
             return False
         self._losses += 1
+        self._reason = reason
         self._later(0, self._losses, time.monotonic())
         return True
 
@@ -110,6 +115,7 @@ class Rejoin:
         def wait() -> None:
             if loss != self._losses or not self._is_wanted():
                 return
+            self._still_away(self._reason)
             was_shut, self._was_shut = self._was_shut, not self._knock()
             left_s = over - time.monotonic()
             if was_shut and not self._was_shut:
