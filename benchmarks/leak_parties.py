@@ -133,10 +133,13 @@ class SdkDoor(SdkParty):
             session.wait_for_answer(timeout=PATIENCE_S)
             if self.ending != "answered":
                 use(session, other)
-            if self.ending in ("caller", "undisposed", "answered"):
-                session.end()
-            elif self.ending in ("deleted", "removed"):
+            if self.ending in ("deleted", "removed"):
                 end_by_the_server(self.settings, self.ending, call.call_id, "leaks-door")
+            if self.ending == "removed":
+                session.connected.wait_for(False, timeout=PATIENCE_S)
+                session.connected.wait_for(True, timeout=PATIENCE_S)
+            if self.ending in ("caller", "undisposed", "answered", "removed"):
+                session.end()
             self.over(session, UTDCallStatus.ENDED)
 
 

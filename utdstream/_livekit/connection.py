@@ -8,7 +8,8 @@ Must not know sessions: it tells a `RoomListener`, whose methods never block and
 2. A handler does three things: update the snapshot, wake the waits, hand the event on.
 3. Leaving is bounded at each step and works when the room is already gone.
 4. A room that ends for all is left when all have unpublished: the core keeps some 500 KiB for ever of a room that
-   is left while others publish in it (rust-sdks #1378, livekit 1.2.1; unsubscribing is no help).
+   is left while others publish in it (rust-sdks #1378, livekit 1.2.1), and holds one for 10 or 20 s that is left
+   while it negotiates, which nothing tells.
 """
 
 from __future__ import annotations
@@ -45,13 +46,14 @@ SIGNAL_TIMEOUT_S = 3.0
 UNPUBLISH_ALL_S = 3.0
 OTHERS_UNPUBLISH_S = 1.0
 """They hear of the end a moment later. Less than the engine's patience with a room whose call is over."""
+NEGOTIATED_S = 0.2
+"""After the last track went: the server asks 0.05 to 0.1 s later. One call in four was left in it."""
 DISCONNECT_S = 5.0
 SETTLE_S = 0.25
 """A room is not left earlier than this after joining it. The core closes its socket without reading what has come,
 the system then resets the connection, and the leave is lost with it: the server shows a ghost for 21 s."""
 FREE_S = 3.0
-LINK_LOST = "CONNECTION_TIMEOUT"
-"""LiveKit's name of the reason for which a connection is given up that hears nothing."""
+LINK_LOST = "CONNECTION_TIMEOUT"  # LiveKit's name of the reason
 
 
 class RoomConnection:
@@ -92,7 +94,7 @@ class RoomConnection:
         """The core's room, None when not connected. Only the reference may be read on another thread."""
         self._end_of_room = RoomEnd(loop)
         self._publisher = Publisher(
-            loop, devices, wishes, self._end_of_room, report, self._publishing_changed, path=path
+            loop, devices, wishes, self._end_of_room, report, self._tell_publishing, path=path
         )
         self._subscriber = Subscriber(
             loop,
@@ -137,10 +139,7 @@ class RoomConnection:
         self._publisher.open_early()
 
     async def join(self, url: str, token: str) -> None:
-        """Connects; raises ConnectFailed, or SessionClosed at once when `leave` came first.
-
-        Never cancelled; whatever comes of a join that was left is undone by itself.
-        """
+        """Connects; raises ConnectFailed, or SessionClosed at once when `leave` came first. Never cancelled."""
         task = self._loop.spawn(self._join(url, token))
         self._loop.joining.add(task)
         task.add_done_callback(self._loop.joining.discard)
@@ -277,6 +276,7 @@ class RoomConnection:
             last = self._end_of_room.ask(self._subscriber.last_track_gone(room), "leaving")
             if not await bounded(self._loop.spawn(last), OTHERS_UNPUBLISH_S):
                 _log.debug("the room is left while others publish in it: the core keeps some memory of it")
+            await self._end_of_room.comes_within(NEGOTIATED_S)
 
     async def _disconnect(self, room: rtc.Room) -> None:
         await asyncio.sleep(self._joined_at + SETTLE_S - self._loop.asyncio_loop.time())
@@ -316,7 +316,7 @@ class RoomConnection:
     def _forget_room(self, _: object) -> None:
         self.room = None
 
-    def _publishing_changed(self) -> None:
+    def _tell_publishing(self) -> None:
         self._events.tell_publishing()
 
     # -- the link --------------------------------------------------------------------------------
