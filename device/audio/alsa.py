@@ -16,8 +16,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import numpy
-
 from device.audio.cards import CardStream, cards
 from device.audio.portaudio import list_devices, offered_rate
 from device.config import MachineConfig
@@ -138,6 +136,8 @@ class AlsaSpeaker(CardStream):
         """Plays from now on. Blocks: to 3 s. Raises: DeviceError when started, PackageMissing."""
         if self._source is not None:
             raise DeviceError("the speaker is started already; stop it first")
+        from device.audio import pcm  # noqa: F401 - it takes its time: not in the card's thread, not at rest
+
         self._source = source
         self._late = 0
         cards().add(self)
@@ -162,8 +162,9 @@ class AlsaSpeaker(CardStream):
         volume = self.volume
         if volume >= 1.0:
             return sound
-        quieter = numpy.frombuffer(sound, dtype=numpy.int16) * numpy.float32(max(0.0, volume))
-        return quieter.astype(numpy.int16).tobytes()
+        from device.audio import pcm
+
+        return pcm.at_volume(sound, volume)
 
     def _watch_delay(self, times: Any) -> None:
         """Throws away a buffer that stays too long for a second, by opening anew; once a start."""

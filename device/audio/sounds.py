@@ -1,32 +1,28 @@
 """Local sounds over a speaker: the chime of a press, an announcement, also while a call plays.
 
-Owns: `LocalSounds`, the built-in chime, the reading of WAV files. Threads: `play` returns at once (a thread
+Owns: `LocalSounds`. Threads: `play` returns at once (a thread
 `utd-sounds` opens and closes the card when no call has it open); the card's own thread pulls.
 
 1. It stands above the echo canceller, so that the canceller hears the chime too.
 2. A new sound replaces the one that plays: a press always chimes at once.
+3. A doorbell that waits has not loaded `pcm`, nor numpy with it: 13 MiB.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-import wave
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy
-
-from device.errors import AudioFailed
 from utdstream import DeviceError, Speaker, UTDStreamException
 from utdstream.media import PcmFormat
 
 _log = logging.getLogger(__name__)
 
 MAX_SOUND_S = 30.0
+"""What a longer file holds after it is not played."""
 CLOSE_S = 1.0
-CHIME_HZ = (659.3, 523.3)
-CHIME_TONE_S = 0.55
 
 
 class LocalSounds:
@@ -37,6 +33,7 @@ class LocalSounds:
         self._operation = threading.Lock()  # one open or close of the card at a time; never taken by a pull
         self._source: Callable[[int], bytes] | None = None
         self._sound = b""
+        self._mix: Callable[[bytes, bytes], bytes] = lambda call, _: call
         self._at = 0
         self._open = False
         self._sounds: dict[Path | None, bytes] = {}
@@ -55,8 +52,13 @@ class LocalSounds:
 
     def load(self, path: Path | None) -> bytes:
         """Reads the sound of a WAV file (int16; None: the chime) in the card's format. Raises: AudioFailed."""
+        from device.audio import pcm  # rule 3; here, not in the card's thread
+
         if path not in self._sounds:
-            self._sounds[path] = chime(self.format) if path is None else read_wav(path, self.format)
+            self._sounds[path] = (
+                pcm.chime(self.format) if path is None else pcm.read_wav(path, self.format, MAX_SOUND_S)
+            )
+        self._mix = pcm.mix
         return self._sounds[path]
 
     def play(self, path: Path | None = None) -> None:
@@ -131,36 +133,4 @@ class LocalSounds:
             self._finished.set()
             return call
         self._at += len(piece)
-        total = numpy.frombuffer(call, dtype=numpy.int16).astype(numpy.int32)
-        total[: len(piece) // 2] += numpy.frombuffer(piece, dtype=numpy.int16)
-        return numpy.clip(total, -32768, 32767).astype(numpy.int16).tobytes()
-
-
-def chime(audio_format: PcmFormat) -> bytes:
-    """Makes two falling tones, about a second."""
-    rate = audio_format.sample_rate_hz
-    times = numpy.arange(int(rate * CHIME_TONE_S)) / rate
-    fade = numpy.exp(-times * 5) * numpy.minimum(1.0, times * 200)
-    tones = [numpy.sin(2 * numpy.pi * hz * times) * fade for hz in CHIME_HZ]
-    sound = (numpy.concatenate(tones) * 14_000).astype(numpy.int16)
-    return numpy.repeat(sound, audio_format.channels).tobytes()
-
-
-def read_wav(path: Path, audio_format: PcmFormat) -> bytes:
-    """Reads a WAV file of int16 in this format, at most MAX_SOUND_S long. Raises: AudioFailed."""
-    try:
-        with wave.open(str(path), "rb") as file:
-            channels, rate, width = file.getnchannels(), file.getframerate(), file.getsampwidth()
-            pcm = file.readframes(int(MAX_SOUND_S * rate))
-    except (OSError, EOFError, wave.Error) as error:
-        raise AudioFailed(f"the sound {path} cannot be read ({error}); give a WAV file") from error
-    if width != 2:
-        raise AudioFailed(f"the sound {path} has {8 * width} bits a sample; make it 16")
-    pcm = pcm[: len(pcm) // (2 * channels) * 2 * channels]  # a copy that was broken off ends within a sample
-    if not pcm:
-        raise AudioFailed(f"the sound {path} holds no sound; give a WAV file")
-    mono = numpy.frombuffer(pcm, dtype=numpy.int16).reshape(-1, channels).mean(axis=1)
-    count = int(len(mono) * audio_format.sample_rate_hz / rate)
-    places = numpy.arange(count) * (rate / audio_format.sample_rate_hz)
-    sound = numpy.interp(places, numpy.arange(len(mono)), mono).astype(numpy.int16)
-    return numpy.repeat(sound, audio_format.channels).tobytes()
+        return self._mix(call, piece)

@@ -10,7 +10,8 @@ import numpy
 import pytest
 from facts import eventually
 
-from device.audio.sounds import LocalSounds, chime, read_wav
+from device.audio.pcm import chime, read_wav
+from device.audio.sounds import LocalSounds
 from device.errors import AudioFailed
 from utdstream import DeviceError
 from utdstream.media import PcmFormat
@@ -110,7 +111,7 @@ def test_wav_when_of_another_rate_is_converted(tmp_path: Path) -> None:
         file.setsampwidth(2)
         file.setframerate(16_000)
         file.writeframes(bytes(4 * 16_000))
-    assert len(read_wav(path, FORMAT)) == 48_000 * 2
+    assert len(read_wav(path, FORMAT, 30.0)) == 48_000 * 2
 
 
 @pytest.mark.parametrize(("channels", "cut"), [(1, 1), (2, 2), (2, 1)])
@@ -120,13 +121,13 @@ def test_wav_when_it_is_cut_off_within_a_sample_sounds_to_the_last_whole_one(
     """A copy that a power cut broke off: a press chimes all the same."""
     path = written(tmp_path / "cut.wav", channels, 480)
     path.write_bytes(path.read_bytes()[:-cut])
-    assert len(read_wav(path, FORMAT)) == 479 * 2
+    assert len(read_wav(path, FORMAT, 30.0)) == 479 * 2
 
 
 def test_wav_when_it_holds_no_sound_is_one_sentence(tmp_path: Path) -> None:
     """Not a fault in the middle of a press."""
     with pytest.raises(AudioFailed, match="holds no sound"):
-        read_wav(written(tmp_path / "empty.wav", 1, 0), FORMAT)
+        read_wav(written(tmp_path / "empty.wav", 1, 0), FORMAT, 30.0)
 
 
 def written(path: Path, channels: int, frames: int) -> Path:

@@ -55,6 +55,12 @@ def test_import_when_the_vocabulary_is_used_stays_light() -> None:
     ) <= {"transitions"}
 
 
+def test_import_when_a_device_waits_loads_nothing_that_a_call_alone_needs() -> None:
+    """A doorbell waits for years, on a machine with 512 MB: numpy alone would be 13 MiB more."""
+    waiting = loaded_by("import device.doorbell.app, device.kiosk.app, device.audio.alsa")
+    assert not waiting & {"livekit", "numpy", "asyncio", "google.protobuf", "aiohttp", "av", "PIL"}
+
+
 def test_import_when_optimised_refuses_only_the_core() -> None:
     """`python -O` strips the core's checks: the SDK says so instead of misbehaving."""
     script = (
