@@ -9,9 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from utdstream.errors import InvalidConfig
+
+if TYPE_CHECKING:
+    import numpy
+    from numpy.typing import NDArray
 
 FRAME_MS = 10
 BYTES_PER_SAMPLE = 2
@@ -66,9 +70,14 @@ class PixelFormat(Enum):
     RGBA = "rgba"
     BGRA = "bgra"
 
+    @property
+    def is_planar(self) -> bool:
+        """Whether brightness and colours are in planes of their own (I420, NV12)."""
+        return self in (PixelFormat.I420, PixelFormat.NV12)
+
     def size_bytes(self, width: int, height: int) -> int:
         """Bytes of one tightly packed picture."""
-        if self in (PixelFormat.I420, PixelFormat.NV12):
+        if self.is_planar:
             return width * height + 2 * ((width + 1) // 2) * ((height + 1) // 2)
         return width * height * (3 if self is PixelFormat.RGB24 else 4)
 
@@ -83,6 +92,28 @@ class RawFrame:
     pixel_format: PixelFormat
     captured_at_us: int
     rotation: int = 0
+
+    def as_array(self) -> NDArray[numpy.uint8]:
+        """Returns the picture as numpy sees it: a view of `data`, without a copy, that cannot be written to.
+
+        Of shape (height, width, 3 or 4) for RGB24, RGBA and BGRA; (height * 3 / 2, width) for I420 and NV12, which
+        `cv2.cvtColor(array, cv2.COLOR_YUV2BGR_I420)` takes, and whose first `height` rows are the grey picture. It
+        is not turned by `rotation`. Raises: InvalidConfig when `data` has another size, or an I420 or NV12 picture
+        an odd one.
+        """
+        import numpy
+
+        width, height, planar = self.width, self.height, self.pixel_format.is_planar
+        expected = self.pixel_format.size_bytes(width, height)
+        flat = numpy.frombuffer(self.data, dtype=numpy.uint8)
+        if len(flat) != expected or (planar and (width % 2 or height % 2)):
+            raise InvalidConfig(
+                f"as_array: a {self.pixel_format.value} picture of {width}x{height} is {expected} bytes"
+                f"{' and even in both directions' if planar else ''}; this one has {len(flat)}"
+            )
+        array = flat.reshape((height * 3 // 2, width) if planar else (height, width, -1))
+        array.flags.writeable = False
+        return array
 
 
 @dataclass(frozen=True, slots=True)
