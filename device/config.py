@@ -64,6 +64,11 @@ class DeviceSection:
 
     identity: Annotated[str, "the identity under which it calls and is called"]
     name: Annotated[str | None, "the name that people see"] = None
+    preload: Annotated[
+        bool,
+        "load the media core at the start, not with the first call, whose sound and picture come some tenths of a "
+        "second sooner then; what waits is larger, and wakes up more often",
+    ] = False
     memory_limit_mib: Annotated[
         int,
         Meta(ge=0, le=65_536),

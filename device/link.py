@@ -79,7 +79,7 @@ class Link:
             config.app_key,
             base_url=config.engine.base_url,
             devices=devices,
-            config=ClientConfig(ca_file=config.engine.ca_file),
+            config=ClientConfig(ca_file=config.engine.ca_file, preload=config.device.preload),
         )
         self._ringing, self._cancelled, self._changed = ringing, cancelled, changed
         self._stop = threading.Event()

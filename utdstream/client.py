@@ -25,6 +25,7 @@ from utdstream._rooms.audio_room import UTDAudioRoomSession
 from utdstream._rooms.live_stream import UTDLiveStreamSession
 from utdstream._rooms.session import Joining, enter
 from utdstream._session.base import SessionParts, UTDSession
+from utdstream._session.warm_up import warm_up
 from utdstream._threads.deadline import Deadline
 from utdstream._threads.errands import free_once, run_errand, start_thread
 from utdstream._threads.facts import Occurrences
@@ -130,6 +131,8 @@ class UTDStreamClient:
 
         def sign_in() -> str:
             self._mint = self._api.mint_session(actor, deadline)
+            if self._config.preload:
+                warm_up(gently=True)
             return self._mint.user_token
 
         def undo(_: object) -> None:

@@ -1,22 +1,19 @@
 """How a call that rings is answered on this device (the inbox's port `CallAnswers`).
 
-Owns: `RingAnswers`, and the loading of the media core ahead of an answer. Threads: any may call.
+Owns: `RingAnswers`. Threads: any may call.
 """
 
 from __future__ import annotations
 
-import logging
-import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from utdstream._calls.session import UTDCallSession
 from utdstream._rest.api import EngineApi
+from utdstream._session.warm_up import warm_up
 from utdstream._threads.deadline import Deadline
 from utdstream._threads.errands import start_thread
 from utdstream.models import UTDStreamType
-
-_log = logging.getLogger(__name__)
 
 
 class RingAnswers:
@@ -36,7 +33,7 @@ class RingAnswers:
 
     def prepare(self) -> None:
         """Loads the media core, which takes some tenths of a second: while it rings there is time."""
-        threading.Thread(target=_load_media_core, name="utdstream-warm-up", daemon=True).start()
+        warm_up()
 
     def accept(self, call_id: str, type: UTDStreamType, timeout: float | None) -> UTDCallSession:
         session = self._session(type)
@@ -57,13 +54,3 @@ class RingAnswers:
         deadline = Deadline(timeout, self._timeout_s, action)
         with self._answering(call_id):
             self._api.refuse_call(call_id, action, deadline)
-
-
-def _load_media_core() -> None:
-    from utdstream._livekit.loop import loop_thread
-
-    try:
-        loop_thread()
-        import utdstream._livekit.connection  # noqa: F401 - loads the rest
-    except Exception as error:  # noqa: BLE001 - a thread's outermost frame; the answer will say it properly
-        _log.debug("the media core could not be loaded in advance: %s", error)
