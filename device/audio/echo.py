@@ -7,13 +7,13 @@ the microphone's, playback on the speaker's. Imports no driver.
    frame in twenty lost the canceller finds 6 dB instead of 38 (measured on livekit 1.2.1).
 2. Both directions run at the microphone's rate; a speaker at another rate is told resampled.
 3. A piece that is no whole number of frames waits here for the rest, so nothing is dropped.
+4. The processing is the media core's, and made when the first device starts: one that waits has not loaded it.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
-
-import numpy
 
 from device.config import AudioSection
 from utdstream import Microphone, Speaker
@@ -30,26 +30,47 @@ def with_processing(
     echo = audio.echo_cancellation and speaker is not None
     if microphone is None or not (echo or audio.noise_suppression or audio.gain_control or audio.high_pass):
         return microphone, speaker
-    processing = AudioProcessing(
-        microphone.format,
-        echo_cancellation=echo,
-        noise_suppression=audio.noise_suppression,
-        gain_control=audio.gain_control,
-        high_pass=audio.high_pass,
-    )
-    heard = ProcessedMicrophone(microphone, processing)
-    if speaker is None or not echo:
-        return heard, speaker
-    processing.set_delay(DELAY_HINT_MS)
-    return heard, TellingSpeaker(speaker, processing)
+    pcm_format = microphone.format
+
+    def make() -> AudioProcessing:
+        processing = AudioProcessing(
+            pcm_format,
+            echo_cancellation=echo,
+            noise_suppression=audio.noise_suppression,
+            gain_control=audio.gain_control,
+            high_pass=audio.high_pass,
+        )
+        if echo:
+            processing.set_delay(DELAY_HINT_MS)
+        return processing
+
+    shared = SharedProcessing(make)
+    heard = ProcessedMicrophone(microphone, shared)
+    return heard, TellingSpeaker(speaker, shared) if speaker is not None and echo else speaker
+
+
+class SharedProcessing:
+    """The processing of two devices, made when the first of them starts (rule 4)."""
+
+    def __init__(self, make: Callable[[], AudioProcessing]) -> None:
+        self._make = make
+        self._lock = threading.Lock()
+        self._made: AudioProcessing | None = None
+
+    def get(self) -> AudioProcessing:
+        """Blocks: some tenths of a second the first time in a process."""
+        with self._lock:
+            if self._made is None:
+                self._made = self._make()
+            return self._made
 
 
 class ProcessedMicrophone:
     """A microphone whose sound is cleaned before it is handed on."""
 
-    def __init__(self, microphone: Microphone, processing: AudioProcessing) -> None:
+    def __init__(self, microphone: Microphone, shared: SharedProcessing) -> None:
         self.device = microphone
-        self._processing = processing
+        self._shared = shared
 
     @property
     def format(self) -> PcmFormat:
@@ -61,8 +82,10 @@ class ProcessedMicrophone:
         return getattr(self.device, "problem", None)
 
     def start(self, sink: Callable[[PcmFrame], None]) -> None:
+        processing = self._shared.get()
+
         def clean(frame: PcmFrame) -> None:
-            pcm = self._processing.process_capture(bytes(frame.data))
+            pcm = processing.process_capture(bytes(frame.data))
             sink(PcmFrame(pcm, frame.sample_rate_hz, frame.channels, frame.captured_at_us))
 
         self.device.start(clean)
@@ -74,11 +97,11 @@ class ProcessedMicrophone:
 class TellingSpeaker:
     """A speaker that tells the processing what it plays, when it plays it."""
 
-    def __init__(self, speaker: Speaker, processing: AudioProcessing) -> None:
+    def __init__(self, speaker: Speaker, shared: SharedProcessing) -> None:
         self.device = speaker
-        self._processing = processing
+        self._shared = shared
         self._untold = bytearray()
-        self._convert = converter(speaker.format, processing.format)
+        self._convert: Callable[[bytes], bytes] | None = None
 
     @property
     def format(self) -> PcmFormat:
@@ -90,19 +113,20 @@ class TellingSpeaker:
         return getattr(self.device, "problem", None)
 
     def start(self, source: Callable[[int], bytes]) -> None:
+        processing = self._shared.get()
+        convert = self._convert = self._convert or converter(self.device.format, processing.format)
+        untold, frame_bytes = self._untold, processing.format.frame_bytes
+
         def tell(samples: int) -> bytes:
             pcm = source(samples)
-            self._tell(pcm)
+            untold.extend(convert(pcm))
+            whole = len(untold) - len(untold) % frame_bytes
+            if whole:
+                processing.process_playback(bytes(untold[:whole]))
+                del untold[:whole]
             return pcm
 
         self.device.start(tell)
-
-    def _tell(self, pcm: bytes) -> None:
-        self._untold += self._convert(pcm)
-        whole = len(self._untold) - len(self._untold) % self._processing.format.frame_bytes
-        if whole:
-            self._processing.process_playback(bytes(self._untold[:whole]))
-            del self._untold[:whole]
 
     def stop(self) -> None:
         self.device.stop()
@@ -112,6 +136,8 @@ def converter(given: PcmFormat, wanted: PcmFormat) -> Callable[[bytes], bytes]:
     """Makes sound of one format from another's, piece by piece, for the canceller's ear (linear)."""
     if given == wanted:
         return lambda pcm: pcm
+    import numpy  # late, as all that only a call needs
+
     step = given.sample_rate_hz / wanted.sample_rate_hz
     last = numpy.zeros(1, dtype=numpy.float32)
     at = 1.0  # where the next sample is, counted from `last`

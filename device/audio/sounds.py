@@ -5,7 +5,7 @@ Owns: `LocalSounds`. Threads: `play` returns at once (a thread
 
 1. It stands above the echo canceller, so that the canceller hears the chime too.
 2. A new sound replaces the one that plays: a press always chimes at once.
-3. A doorbell that waits has not loaded `pcm`, nor numpy with it: 13 MiB.
+3. A doorbell that waits has not loaded `pcm`, nor numpy with it, which is 13 MiB.
 """
 
 from __future__ import annotations

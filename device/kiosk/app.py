@@ -204,7 +204,8 @@ class Kiosk(DeviceApp[RoomReport]):
         if state.phase is not KioskPhase.INSIDE:
             return self._reason or f"joining the room {settings.room}"
         room = self.room
-        if room is not None and room.connection.value.state is ConnectionState.RECONNECTING:
+        shown = room.connection.value if room is not None else None
+        if shown is not None and (shown.comes_back or shown.state is ConnectionState.RECONNECTING):
             return f"the room {settings.room} was lost on the way: it is joined again by itself"
         words = f"in the room {settings.room}"
         return words if settings.seat is None else f"{words}, {self._seat_words(state, settings.seat)}"

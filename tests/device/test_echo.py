@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy
 import pytest
 
-from device.audio.echo import TellingSpeaker, converter, with_processing
+from device.audio.echo import SharedProcessing, TellingSpeaker, converter, with_processing
 from device.config import AudioSection
 from utdstream import InvalidConfig, Microphone, SessionClosed, Speaker
 from utdstream.media import PcmFormat, PcmFrame
@@ -153,7 +153,7 @@ def test_playback_when_pulled_in_odd_pieces_is_told_whole() -> None:
             super().process_playback(pcm)
 
     air = Air()
-    speaker = TellingSpeaker(air.speaker(), Listening(air.format))
+    speaker = TellingSpeaker(air.speaker(), SharedProcessing(lambda: Listening(air.format)))
     sound = numpy.arange(4800, dtype=numpy.int16).tobytes()
     place = 0
 

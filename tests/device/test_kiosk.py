@@ -19,6 +19,8 @@ from device.kiosk.app import Kiosk
 from device.kiosk.logic import SENT_AWAY_S
 from device.service import Service
 from utdstream import Devices, UTDAudioRoomSession, UTDStreamClient
+from utdstream._rooms import session as room_sessions
+from utdstream._session import facts as session_facts
 from utdstream.engine.rules.rooms import livekit_name
 from utdstream.synthetic import NullSpeaker, ToneMicrophone
 from utdstream.testing import LocalStack
@@ -225,3 +227,23 @@ def delete_room(stack: LocalStack, name: str) -> None:
         timeout=10,
     )
     assert answer.status_code == 200, answer.text
+
+
+def test_kiosk_when_its_room_is_away_for_long_says_so_and_comes_back_to_its_seat(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An outage is no end: the room is not given up, and nobody reads that the kiosk sits in it."""
+    for module in (session_facts, room_sessions):
+        monkeypatch.setattr(module, "LONG_AWAY_S", 0.5)
+    with LocalStack() as stack:
+        config = config_of(stack, tmp_path, "kiosk-9", kiosk={"room": "lobby-9", "seat": 1, "host": True})
+        with kiosk(config) as running:
+            running.wait("in the room lobby-9, on seat 1")
+            room = running.app.room
+            assert room is not None
+            stack.kill("livekit")
+            room.connection.wait_for(lambda connection: connection.comes_back, timeout=20)
+            running.wait("was lost on the way: it is joined again by itself")
+            stack.start("livekit")
+            running.wait("in the room lobby-9, on seat 1", 40)
+            assert running.app.room is room, "it was not left"

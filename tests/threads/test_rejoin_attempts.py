@@ -24,15 +24,9 @@ class Lost:
         self.wanted = True
         self.attempts = 0
         self.given_up: list[UTDStreamException] = []
-        self.still_away: list[str] = []
         self.enter: Callable[[], object] = lambda: None
         self.rejoin = Rejoin(
-            work,
-            "room",
-            enter=self._enter,
-            is_wanted=lambda: self.wanted,
-            gave_up=self.given_up.append,
-            still_away=self.still_away.append,
+            work, "room", enter=self._enter, is_wanted=lambda: self.wanted, gave_up=self.given_up.append
         )
 
     def _enter(self, deadline: Deadline) -> None:
@@ -78,8 +72,34 @@ def test_rejoin_when_attempts_fail_goes_on_until_one_succeeds(lost: Lost) -> Non
     assert lost.rejoin.is_under_way
     eventually(lambda: not lost.rejoin.is_under_way, "it is joined")
     assert (lost.attempts, lost.given_up) == (4, [])
-    assert lost.still_away
-    assert set(lost.still_away) == {"SERVER_SHUTDOWN"}, "why it is away is told between the attempts"
+
+
+def test_rejoin_when_the_room_ends_for_good_before_it_is_done_is_over(lost: Lost) -> None:
+    """It was joined, and deleted while the engine was still asked about it: nothing brings it back."""
+
+    def enter() -> None:
+        assert not lost.rejoin.begins("ROOM_DELETED")
+        assert not lost.rejoin.is_under_way, "it is not shown as one that comes back"
+
+    lost.enter = enter
+    assert lost.rejoin.begins("SERVER_SHUTDOWN")
+    eventually(lambda: lost.attempts == 1, "an attempt was made")
+    lost.work_is_done()
+    assert (lost.attempts, lost.rejoin.is_under_way) == (1, False)
+
+
+def test_rejoin_when_the_room_ends_for_good_and_the_attempt_fails_is_not_tried_again(lost: Lost) -> None:
+    """Another device took the identity over: the two would throw each other out for ever."""
+
+    def enter() -> None:
+        lost.rejoin.begins("PARTICIPANT_REMOVED")
+        raise EngineUnreachable("no answer")
+
+    lost.enter = enter
+    assert lost.rejoin.begins("SERVER_SHUTDOWN")
+    eventually(lambda: lost.attempts == 1, "an attempt was made")
+    lost.work_is_done()
+    assert (lost.attempts, lost.rejoin.is_under_way) == (1, False)
 
 
 def test_rejoin_when_the_media_servers_door_opens_in_a_pause_tries_at_once(

@@ -37,7 +37,7 @@ def long_away(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_room_when_away_for_a_moment_is_reconnecting_whatever_is_asked(facts: RoomFacts) -> None:
     """A cut of some seconds is one interruption."""
-    facts.show_outage("SIGNAL_CLOSE")
+    facts.show_outage()
     assert facts.connection.value == AWAY
 
 
@@ -46,7 +46,7 @@ def test_room_when_away_for_long_is_disconnected_and_comes_back_whatever_attempt
     facts: RoomFacts,
 ) -> None:
     """An attempt that fails does not make it an interruption again."""
-    facts.show_outage("SIGNAL_CLOSE")
+    facts.show_outage()
     assert facts.connection.value == OUTAGE
     facts.show_away("JOIN_FAILURE", comes_back=True)
     assert facts.connection.value == OUTAGE
@@ -57,11 +57,11 @@ def test_room_when_away_for_long_is_disconnected_and_comes_back_whatever_attempt
 @pytest.mark.usefixtures("long_away")
 def test_room_when_left_in_an_outage_is_over_with_its_own_reason(facts: RoomFacts) -> None:
     """And stays so: the first reason is the one that counts."""
-    facts.show_outage("SIGNAL_CLOSE")
+    facts.show_outage()
     facts.show_away("CLIENT_INITIATED", comes_back=False)
     assert facts.connection.value == LEFT
     facts.show_away("ROOM_DELETED", comes_back=False)
-    facts.show_outage("SIGNAL_CLOSE")
+    facts.show_outage()
     assert facts.connection.value == LEFT
 
 
@@ -69,5 +69,18 @@ def test_room_when_left_in_an_outage_is_over_with_its_own_reason(facts: RoomFact
 def test_room_when_connected_again_is_no_outage(facts: RoomFacts) -> None:
     """The word of the lane may come a moment too late."""
     facts.show(UP)
-    facts.show_outage("SIGNAL_CLOSE")
+    facts.show_outage()
     assert facts.connection.value == UP
+
+
+@pytest.mark.usefixtures("long_away")
+def test_room_when_only_interrupted_for_long_is_an_outage_without_a_loss(facts: RoomFacts) -> None:
+    """A pulled cable: the core tries on for a minute, and says nothing."""
+    facts.show(UP)
+    facts.show(AWAY)
+    facts.show_outage()
+    assert facts.connection.value == Connection(
+        ConnectionState.DISCONNECTED, "CONNECTION_TIMEOUT", comes_back=True
+    )
+    facts.show(AWAY)
+    assert facts.connection.value.comes_back, "that the core tries on makes it no interruption again"

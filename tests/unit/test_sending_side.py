@@ -52,42 +52,29 @@ async def publish(side: SendingSide) -> Any:
     return await side.publish("camera", "picture", rtc.TrackPublishOptions())  # type: ignore[arg-type]  # a twin
 
 
-def test_unpublish_when_the_track_was_published_a_moment_ago_waits_until_the_others_have_its_media() -> None:
+def test_track_when_published_a_moment_ago_is_unsettled_until_the_others_have_its_media() -> None:
     """Their core would keep the room for ever if the media came in the moment the track goes."""
 
     async def story(side: SendingSide, participant: Participant) -> None:
-        await side.unpublish("camera", await publish(side))
-        (_, published_at), (what, unpublished_at) = participant.asked
-        assert what == "unpublish sid of picture"
-        assert unpublished_at - published_at >= SETTLED_S * 0.99
+        publication = await publish(side)
+        assert SETTLED_S * 0.5 < side.unsettled_s(publication) <= SETTLED_S
+        side._published_at[publication.sid] -= LONG_AGO_S
+        assert side.unsettled_s(publication) == 0.0
+        await side.unpublish("camera", publication)
+        assert [what for what, _ in participant.asked] == ["publish picture", "unpublish sid of picture"]
+        assert not side._published_at, "nothing is kept of a track that is gone"
 
     on_the_loop(story)
 
 
-def test_unpublish_when_the_track_was_published_long_ago_asks_at_once() -> None:
-    """A call that lasted is left as soon as it is hung up."""
+def test_track_when_the_room_has_just_come_back_is_unsettled_whenever_it_was_published() -> None:
+    """A full reconnect publishes all tracks anew, under other names."""
 
     async def story(side: SendingSide, participant: Participant) -> None:
         publication = await publish(side)
         side._published_at[publication.sid] -= LONG_AGO_S
-        before = asyncio.get_running_loop().time()
-        await side.unpublish("camera", publication)
-        assert participant.asked[-1][1] - before < SETTLED_S / 5
-
-    on_the_loop(story)
-
-
-def test_unpublish_when_the_room_ends_while_it_waits_asks_at_once() -> None:
-    """What is not unpublished when its room ends costs the core a thread."""
-
-    async def story(side: SendingSide, participant: Participant) -> None:
-        publication = await publish(side)
-        going = asyncio.ensure_future(side.unpublish("camera", publication))
-        await asyncio.sleep(0)
-        side.end.come("ROOM_DELETED")
-        before = asyncio.get_running_loop().time()
-        await going
-        assert asyncio.get_running_loop().time() - before < SETTLED_S / 5
-        assert participant.asked[-1][0] == "unpublish sid of picture"
+        side.reconnecting = True
+        side.reconnected()
+        assert side.unsettled_s(publication) > 0.0
 
     on_the_loop(story)

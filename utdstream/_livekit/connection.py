@@ -43,9 +43,9 @@ from utdstream.observe import Report
 _log = logging.getLogger(__name__)
 
 SIGNAL_TIMEOUT_S = 3.0
-UNPUBLISH_ALL_S = 3.0
-OTHERS_UNPUBLISH_S = 1.0
-"""They hear of the end a moment later. Less than the engine's patience with a room whose call is over."""
+UNPUBLISH_ALL_S = 3.5
+OTHERS_UNPUBLISH_S = 1.2
+"""They hear of the end a moment later, and a track may have to settle. Less than the engine's 2 s with a room."""
 NEGOTIATED_S = 0.2
 """After the last track went: the server asks 0.05 to 0.1 s later. One call in four was left in it."""
 DISCONNECT_S = 5.0

@@ -40,7 +40,8 @@ LOOK_S = 1.0
 """Between two looks while all is well: 3 ms of work each on the machine that the project is tested on."""
 QUICK_S = 0.25
 FIRST_LOOK_S = 0.03
-"""After a join has begun: its signal connection is there, and the loop is idle while media is negotiated."""
+"""After a join has begun, and then twice as long each time: its signal connection is there, or will be before the
+join is done, which takes some round trips more; and the loop is idle while media is negotiated."""
 JUST_NOW_S = 0.2
 FIGURES_S = 0.5
 KNOCK_S = 0.5
@@ -59,7 +60,7 @@ PEER_SILENT_S = 5.0
 ASKED_AGAIN = 2
 SIGNAL_AGAIN_S = 1.2
 """So soon after a silence the signal connection is not called lost: the kernel tries it again once a second."""
-GONE, NEVER_SEEN = 4, 12
+GONE, NEVER_SEEN = 4, 15
 """So many looks in a row: the core connects again within some milliseconds, if it does, but may take its time to
 look up a name. A connection that lived for less than a look was not seen."""
 STUCK = 3
@@ -263,7 +264,7 @@ class LinkWatch:
         pause_s = FIRST_LOOK_S
         while gone < (GONE if was_there else NEVER_SEEN):
             await asyncio.sleep(pause_s)
-            pause_s = QUICK_S
+            pause_s = min(2 * pause_s, QUICK_S)
             self._signal.find(door.port)
             was_there = was_there or self._signal.is_there
             is_gone = not self._signal.is_there and await door.knock()

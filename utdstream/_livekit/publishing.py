@@ -143,7 +143,7 @@ class Publisher:
 
     def reconnected(self) -> None:
         """Publishes anew what did not survive, and does what waited."""
-        self._side.reconnecting = False
+        self._side.reconnected()
         for slot in self.slots.values():
             slot.check_survival()
 

@@ -40,6 +40,12 @@ class SendingSide:
         self.leaving = False
         self._one_at_a_time = asyncio.Lock()
         self._published_at: dict[str, float] = {}
+        self._reconnected_at = 0.0
+
+    def reconnected(self) -> None:
+        """Notes that the room is back."""
+        self.reconnecting = False
+        self._reconnected_at = _now()
 
     @property
     def is_alone(self) -> bool:
@@ -72,10 +78,14 @@ class SendingSide:
         self._published_at[publication.sid] = _now()
         return publication
 
+    def unsettled_s(self, publication: rtc.LocalTrackPublication) -> float:
+        """How long the others may still be about to get this track (rule 3); a reconnect publishes all anew."""
+        at = max(self._published_at.get(publication.sid, 0.0), self._reconnected_at)
+        return max(0.0, at + SETTLED_S - _now())
+
     async def unpublish(self, kind: str, publication: rtc.LocalTrackPublication) -> None:
-        """Unpublishes the track, as soon as the others have settled with it. Raises: RoomLost, MediaError."""
-        settled_at = self._published_at.pop(publication.sid, 0.0) + SETTLED_S
-        await self.end.comes_within(settled_at - _now())
+        """Unpublishes a track that has settled. Raises: RoomLost, MediaError."""
+        self._published_at.pop(publication.sid, None)
         await self.end.guarded(
             self.participant.unpublish_track(publication.sid), f"unpublishing the {kind}", UNPUBLISH_TIMEOUT_S
         )

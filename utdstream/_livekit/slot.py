@@ -278,6 +278,12 @@ class Slot:
         if self._side.reconnecting:  # rule 4
             await self._mute()
             return
+        if self._publication is not None and (unsettled_s := self._side.unsettled_s(self._publication)):
+            await self._mute()
+            self._changed()
+            self._again = True  # the next step looks at what is wished then, and whether there is a room
+            await self._side.end.comes_within(unsettled_s)
+            return
         publication, self._publication = self._publication, None
         await self._drop_feed()
         if publication is not None:

@@ -24,10 +24,12 @@ from utdstream._rest.rooms import RoomApi
 from utdstream._rooms.place_wish import PlaceWish
 from utdstream._session.base import SessionParts, UTDSession
 from utdstream._session.connect import RoomLife
+from utdstream._session.facts import LONG_AWAY_S
 from utdstream._session.rejoin import Rejoin
 from utdstream._threads.deadline import Deadline
 from utdstream._threads.errands import finish_errand
 from utdstream._threads.facts import Fact
+from utdstream._threads.lanes import Timer
 from utdstream._wire import codec, messages
 from utdstream.errors import (
     InvalidConfig,
@@ -105,8 +107,9 @@ class RoomSession(UTDSession):
             is_wanted=self._is_wanted,
             gave_up=self._rejoin_failed,
             knock=self._media.is_door_open,
-            still_away=self._media.note_outage,
         )
+        self._outage: Timer | None = None
+        """Shows an interruption as an outage when it lasts."""
         self._waits: list[Deadline] = []
         """Of joins under way."""
         self._turn = threading.Lock()  # of what changes the own place in the room: errands hold it
@@ -278,7 +281,11 @@ class RoomSession(UTDSession):
 
     def _on_connection(self, change: Change[Connection]) -> None:
         super()._on_connection(change)
+        outage, self._outage = self._outage, None
+        if outage is not None:
+            outage.cancel()
         if change.new.state is S.RECONNECTING:
+            self._outage = self._work.call_later(LONG_AWAY_S, self._media.note_outage)
             self._place_wish.begin()
         elif self._is_reconnected(change):
             self._work.post(
@@ -293,8 +300,8 @@ class RoomSession(UTDSession):
 
     def _is_reconnected(self, change: Change[Connection]) -> bool:
         """Returns whether an interruption ended that no rejoin mended: that one looks at everything by itself."""
-        states = (change.old.state, change.new.state)
-        return states == (S.RECONNECTING, S.CONNECTED) and not self._media.comes_back
+        was_away = change.old.state is S.RECONNECTING or change.old.comes_back
+        return was_away and change.new.state is S.CONNECTED and not self._media.comes_back
 
     def _rejoin_failed(self, error: UTDStreamException) -> None:
         """Rejoin thread: the engine does not let this participant in again."""

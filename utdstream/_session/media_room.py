@@ -174,11 +174,12 @@ class MediaRoom:
         except UTDStreamException:
             return False
 
-    def note_outage(self, reason: str) -> None:
-        """Shows that a room that was lost is away for long, once it is. Any thread, does not block."""
+    def note_outage(self) -> None:
+        """Shows that a room that comes back is away for long, once it is. Any thread, does not block."""
         with self.facts.lock:
-            if self._life is None and self.comes_back:
-                self.facts.show_outage(reason)
+            life = self._life
+            if self.comes_back if life is None else life.joined and self.rejoin is not None:
+                self.facts.show_outage()
 
     def stay_away(self, reason: str = "CLIENT_INITIATED") -> None:
         """Shows that a room that was lost is not joined again after all. Any thread, does not block."""

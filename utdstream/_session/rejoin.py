@@ -6,7 +6,8 @@ their own (`utdstream-rejoin-…`).
 
 1. It begins when a room that was joined ends for a reason that may pass, and goes on for ever, slower and slower,
    until it is joined, is not wanted any more, or the engine refuses it for good.
-2. Meanwhile the room is `reconnecting`, not `disconnected`: a program sees one interruption, however it is mended.
+2. Meanwhile the room is `reconnecting`: a program sees one interruption, however it is mended. (A room with a name
+   that is away for long is shown as an outage: `RoomSession`.)
 3. Between two attempts the media server's door is knocked at: when it opens, the next attempt is at once, and the
    pauses begin anew. A media server that restarts is so found sooner than the pauses are long.
 4. What is wanted is asked before each step; what is joined for nobody is left (`MediaRoom.join`, `wanted`).
@@ -54,8 +55,7 @@ class Rejoin:
 
     `enter` asks for a token and joins. `gave_up` is told what will not pass by itself. Both run on the lane.
     `is_wanted` may be asked under a lock and must not block. `knock` says whether the media server takes
-    connections, on the lane too, and may block for a moment. `still_away` hears the reason of the loss, on the
-    lane, some times a second between attempts.
+    connections, on the lane too, and may block for a moment.
     """
 
     def __init__(
@@ -67,7 +67,6 @@ class Rejoin:
         is_wanted: Callable[[], bool],
         gave_up: Callable[[UTDStreamException], None],
         knock: Callable[[], bool] = lambda: True,
-        still_away: Callable[[str], None] = lambda _: None,
         reasons: frozenset[str] = REASONS,
     ) -> None:
         self._work = work
@@ -76,14 +75,12 @@ class Rejoin:
         self._is_wanted = is_wanted
         self._gave_up = gave_up
         self._knock = knock
-        self._still_away = still_away
         self._was_shut = False
         self._reasons = reasons
         # Both only grow: a room that is lost again, before the lane has noted that it was joined, stays lost.
         self._lost_at = float("-inf")
         self._losses = 0
         self._settled = 0
-        self._reason = ""
 
     @property
     def is_under_way(self) -> bool:
@@ -93,9 +90,10 @@ class Rejoin:
     def begins(self, reason: str) -> bool:
         """Hears why a room that was joined has ended; returns whether it is joined again. Does not block."""
         if not self._may_pass(reason) or not self._is_wanted():
+            self._losses += 1  # an attempt that was about to be done is over too
+            self._settled = self._losses
             return False
         self._losses += 1
-        self._reason = reason
         self._later(0, self._losses, time.monotonic())
         return True
 
@@ -115,7 +113,6 @@ class Rejoin:
         def wait() -> None:
             if loss != self._losses or not self._is_wanted():
                 return
-            self._still_away(self._reason)
             was_shut, self._was_shut = self._was_shut, not self._knock()
             left_s = over - time.monotonic()
             if was_shut and not self._was_shut:
@@ -138,12 +135,12 @@ class Rejoin:
             if not self._is_wanted():
                 _log.info("%s: rejoining has ended, it was left", self._what)
             elif isinstance(error, FINAL):
-                self._settled = loss
+                self._settled = max(self._settled, loss)
                 _log.warning("%s: rejoining is given up: %s", self._what, error)
                 self._gave_up(error)
             else:
                 _log.info("%s: rejoining failed, trying again: %s", self._what, error)
                 self._later(attempt + 1, loss, lost_at)
         else:
-            self._settled = loss
+            self._settled = max(self._settled, loss)
             _log.info("%s: joined again after %.1f s", self._what, time.monotonic() - lost_at)
