@@ -61,6 +61,33 @@ def test_seat_when_left_is_not_wanted(seated: PlaceWish) -> None:
     assert not seated.is_lost(None)
 
 
+def test_seat_when_given_up_before_its_news_came_is_not_wanted(seated: PlaceWish) -> None:
+    """A take that its caller left: given back at once, then told as taken, then interrupted."""
+    seated.begin()
+    seated.drop()
+    seated.take_news(2, here=True)  # of the take that is undone already
+    seated.take_news(None, here=True)
+    assert not seated.is_lost(None)
+
+
+def test_seat_when_asked_for_after_one_was_given_up_is_wanted(seated: PlaceWish) -> None:
+    """Whether news said that the first was gone or not: the program's word is newer."""
+    seated.drop()
+    seated.ask()
+    seated.take_news(3, here=True)
+    seated.begin()
+    assert seated.is_lost(None)
+    assert seated.index == 3
+
+
+def test_seat_when_the_host_gives_one_after_another_was_given_up_is_wanted(seated: PlaceWish) -> None:
+    """News have said that the first is gone: what they say next is new."""
+    seated.drop()
+    seated.take_news(None, here=True)
+    seated.take_news(4, here=True)
+    assert seated.index == 4
+
+
 GRID = SeatGrid(5, seats=(Seat(0, "host"), Seat(1), Seat(2), Seat(3, locked=True), Seat(4)))
 
 

@@ -52,8 +52,8 @@ class UTDAudioRoomSession(SeatHost):
         """Invitations to speak, for this participant."""
         self._speaking: Deadline | None = None
         """Of the work thread's wait for the grant of a seat."""
-        self._claims = Changes(self._turn)
-        self._requests = Changes(self._turn)
+        self._claims = Changes(self._turn, self._place_wish.ask)
+        self._requests = Changes(self._turn, self._place_wish.ask)
         self._grid = Followed(
             self._seats,
             parse=codec.parse_seat_grid,

@@ -36,8 +36,10 @@ ATTEMPTS = 6
 class Changes:
     """The changes of one kind, of one session: one at a time, in the turns of the session."""
 
-    def __init__(self, turn: threading.Lock) -> None:
+    def __init__(self, turn: threading.Lock, asking: Callable[[], object] = lambda: None) -> None:
+        """`asking` is called in the turn, before each change is asked for."""
         self._turn = turn
+        self._asking = asking
         # Read and written in a turn only:
         self._number = 0
         self._standing = 0
@@ -65,6 +67,7 @@ class Changes:
             nonlocal number
             self._number = mine = self._number + 1
             number = mine
+            self._asking()
             try:
                 answer = ask(lambda _: self._late(mine, take_back))
             except EngineError:

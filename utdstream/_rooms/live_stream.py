@@ -75,7 +75,7 @@ class UTDLiveStreamSession(RoomSession):
         self._end_said = False
         self._host_seen = False
         self._host_gone: Timer | None = None
-        self._place = Changes(self._turn)
+        self._place = Changes(self._turn, self._place_wish.ask)
         self._invitations = Changes(self._turn)
         self._members = Followed(
             self._stage,
@@ -164,6 +164,7 @@ class UTDLiveStreamSession(RoomSession):
         EngineUnreachable, DeadlineExceeded.
         """
         deadline = Deadline(timeout, self._config.set_timeout_s, "request_stage")
+        self._place_wish.ask()
         self._rooms.stage("request", deadline)
 
     def leave_stage(self, *, timeout: float | None = None) -> None:

@@ -5,6 +5,8 @@ Owns: `PlaceWish`, `sit_again`. Threads: any; the lock is held for one look or o
 1. Who has a place wants it, until it is left, or taken away while the room is there: that is the host's word.
 2. The engine gives the place of a participant who is away to others. What it says, asked after a connection that
    was lost or interrupted, decides whether it is to be asked for again; news before that may be old.
+3. So may news that come after a place was given up, until they say that it is gone, or one is asked for anew: an
+   interruption in between had a seat taken again that nobody wanted.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ class PlaceWish:
         self._lock = threading.Lock()
         self._index: int | None = None
         self._is_unsure = False
+        self._is_given_up = False
 
     @property
     def index(self) -> int | None:
@@ -35,17 +38,25 @@ class PlaceWish:
             self._is_unsure = True
 
     def drop(self) -> None:
-        """Wants no place any more."""
+        """Wants no place any more, whatever old news say (rule 3)."""
         with self._lock:
             self._index = None
+            self._is_given_up = True
+
+    def ask(self) -> None:
+        """Says that a place is asked for: what news say from now on is wanted."""
+        with self._lock:
+            self._is_given_up = False
 
     def take_news(self, mine: int | None, *, here: bool) -> None:
         """Takes which place is the own one. `here`: the room is connected, so that it was the host who took it."""
         with self._lock:
-            if mine is not None:
+            if mine is None:
+                self._is_given_up = False
+                if here and not self._is_unsure:
+                    self._index = None
+            elif not self._is_given_up:
                 self._index = mine
-            elif here and not self._is_unsure:
-                self._index = None
 
     def is_lost(self, mine: int | None) -> bool:
         """Takes what the engine answered; True when the place that is wanted went with the connection."""
