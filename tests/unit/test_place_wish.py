@@ -61,11 +61,29 @@ def test_seat_when_left_is_not_wanted(seated: PlaceWish) -> None:
     assert not seated.is_lost(None)
 
 
+def test_seat_of_a_session_before_when_still_in_the_news_of_a_join_is_not_wanted() -> None:
+    """A program that leaves its seat and joins again within a second: the metadata may be older than both."""
+    wish = PlaceWish()
+    wish.begin()
+    wish.take_news(1, here=True)
+    wish.take_news(None, here=True)
+    assert not wish.is_lost(None)
+    assert wish.index is None
+
+
+def test_seat_when_the_engine_says_so_after_a_join_is_wanted() -> None:
+    """It kept the seat of a participant who was away for a moment."""
+    wish = PlaceWish()
+    wish.begin()
+    assert not wish.is_lost(2)
+    assert wish.index == 2
+
+
 def test_seat_when_given_up_before_its_news_came_is_not_wanted(seated: PlaceWish) -> None:
     """A take that its caller left: given back at once, then told as taken, then interrupted."""
-    seated.begin()
     seated.drop()
     seated.take_news(2, here=True)  # of the take that is undone already
+    seated.begin()
     seated.take_news(None, here=True)
     assert not seated.is_lost(None)
 

@@ -4,7 +4,8 @@ Owns: `PlaceWish`, `sit_again`. Threads: any; the lock is held for one look or o
 
 1. Who has a place wants it, until it is left, or taken away while the room is there: that is the host's word.
 2. The engine gives the place of a participant who is away to others. What it says, asked after a connection that
-   was lost or interrupted, decides whether it is to be asked for again; news before that may be old.
+   was lost or interrupted, decides whether it is to be asked for again; news before that may be old, and of
+   a session before this one.
 3. So may news that come after a place was given up, until they say that it is gone, or one is asked for anew: an
    interruption in between had a seat taken again that nobody wanted.
 """
@@ -53,8 +54,10 @@ class PlaceWish:
         with self._lock:
             if mine is None:
                 self._is_given_up = False
-                if here and not self._is_unsure:
-                    self._index = None
+            if self._is_unsure:
+                return
+            if mine is None:
+                self._index = None if here else self._index
             elif not self._is_given_up:
                 self._index = mine
 
@@ -62,6 +65,8 @@ class PlaceWish:
         """Takes what the engine answered; True when the place that is wanted went with the connection."""
         with self._lock:
             self._is_unsure = False
+            if mine is not None and not self._is_given_up:
+                self._index = mine
             return mine is None and self._index is not None
 
 
