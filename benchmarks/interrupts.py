@@ -33,6 +33,7 @@ from typing import Any
 import requests
 
 from utdstream import (
+    Conflict,
     ConnectionState,
     Devices,
     SessionClosed,
@@ -226,7 +227,8 @@ def operations(stack: LocalStack, people: Any) -> dict[str, Operation]:
     def stand_up() -> None:
         room = made.get("room")
         if room is not None and not room._disposed and room.seat.value is not None:
-            room.leave_seat()
+            with contextlib.suppress(Conflict):  # it was given back already, the news of it are on their way
+                room.leave_seat()
 
     def join(kind: str) -> Callable[[], tuple[Callable[[], object], Any]]:
         def prepare() -> tuple[Callable[[], object], Any]:
