@@ -14,7 +14,7 @@ from facts import eventually
 from livekit import rtc
 from livekit.rtc._proto import stats_pb2
 
-from utdstream._livekit import link
+from utdstream._livekit import hearing, link
 from utdstream._livekit.link import LinkWatch
 from utdstream._livekit.loop import loop_thread
 from utdstream._livekit.signal_socket import SignalSocket
@@ -136,7 +136,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         "PEER_SILENT_S",
         "SIGNAL_AGAIN_S",
     ):
-        monkeypatch.setattr(link, name, getattr(link, name) / 10)
+        for module in (link, hearing):
+            if hasattr(module, name):
+                monkeypatch.setattr(module, name, getattr(module, name) / 10)
 
 
 @pytest.fixture
@@ -157,6 +159,23 @@ def test_link_when_nothing_comes_and_nobody_answers_is_lost_until_something_come
     server.sends = True
     eventually(lambda: watched.told == [False, True], "the end of it is told")
     assert watched.given_up == 0
+
+
+def test_link_when_a_look_at_it_failed_is_watched_on(
+    watched: Watched, server: MediaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is wrong with some figures: without a watch the core alone would notice a loss, after 15 s."""
+    broken = threading.Event()
+
+    def breaks(stats: rtc.RtcStats) -> hearing.Figures:
+        broken.set()
+        raise ValueError("figures of another kind")
+
+    monkeypatch.setattr(link, "figures", breaks)
+    assert broken.wait(5)
+    monkeypatch.setattr(link, "figures", hearing.figures)
+    server.sends = server.is_open = False
+    eventually(lambda: watched.told == [False], "the loss is told")
 
 
 def test_link_when_the_figures_of_it_are_late_is_not_lost(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from utdstream._livekit.link import BLOCKED_LISTENER_S, BLOCKED_S, LOOK_S, QUICK_S, Figures, Hearing
+from utdstream._livekit.hearing import BLOCKED_LISTENER_S, BLOCKED_S, LOOK_S, QUICK_S, Figures, Hearing
 
 
 def hearing(*looks: tuple[float, int, int]) -> Hearing:

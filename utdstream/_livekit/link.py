@@ -1,7 +1,7 @@
 """Whether the media server is heard: a watch of our own, for the core says that it is not after 15 s only.
 
-Owns: `Hearing`, what the figures of a connection say (pure), `LinkWatch`, one a connection, and the knock at the
-media server's door. Thread: the loop. Must not import sessions.
+Owns: `LinkWatch`, one a connection, and the knock at the media server's door. What the figures of a connection say
+is in `hearing`. Thread: the loop. Must not import sessions.
 
 1. Any packet is heard, media or not: whoever publishes gets the media server's feedback once a second, and a room
    in which nobody speaks still has its STUN checks, every 2 s.
@@ -25,32 +25,22 @@ import contextlib
 import ipaddress
 import logging
 import socket
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from livekit import rtc
 
+from utdstream._livekit.hearing import LOOK_S, QUICK_S, Hearing, figures
 from utdstream._livekit.loop import LoopThread
 from utdstream._livekit.signal_socket import SignalSocket
 
 _log = logging.getLogger(__name__)
 
-LOOK_S = 1.0
-"""Between two looks while all is well: 3 ms of work each on the machine that the project is tested on."""
-QUICK_S = 0.25
 FIRST_LOOK_S = 0.03
 """After a join has begun, and then twice as long each time: its signal connection is there, or will be before the
 join is done, which takes some round trips more; and the loop is idle while media is negotiated."""
-JUST_NOW_S = 0.2
 FIGURES_S = 0.5
 KNOCK_S = 0.5
-FLOWING = 5
-"""So many packets between two looks are media."""
-FLOWING_S, FEEDBACK_S, CHECKS_S = 0.6, 1.2, 2.4
-"""Silence is a question after this: while media flows, while we publish, and when there are STUN checks alone."""
-BLOCKED_S, BLOCKED_LISTENER_S = 2.5, 5.0
-"""... and an answer after this, though the door is open: when we publish, and when we do not."""
 MENDS_ITSELF_S = 4.0
 """A loss that was shorter than this is left to the connection: ICE finds the link again within a second."""
 AGAIN_S = 0.1
@@ -63,107 +53,9 @@ SIGNAL_AGAIN_S = 1.2
 GONE, NEVER_SEEN = 4, 15
 """So many looks in a row: the core connects again within some milliseconds, if it does, but may take its time to
 look up a name. A connection that lived for less than a look was not seen."""
-STUCK = 3
-"""So many packets of a video track between two looks, and no picture of them: it waits for a key frame."""
 REFRESH_S = 2.5
 REFRESHES = 3
 """So often, and so many times, a key frame is asked for: of some pictures nothing can be made here."""
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """What has been heard since the join."""
-
-    packets: int
-    checks: int
-    media: int
-    """Packets of the tracks that are received."""
-    age_s: float
-    """How long ago the newest packet came."""
-    pictures: Mapping[int, tuple[int, int]] = field(default_factory=dict)
-    """Of each video track that is received (by SSRC): its packets, and the pictures that were made of them."""
-
-
-def figures(stats: rtc.RtcStats) -> Figures:
-    """Reads the core's figures, of both lists: with one peer connection everything is in the publisher's."""
-    packets = checks = media = 0
-    age_s = 0.0
-    pictures: dict[int, tuple[int, int]] = {}
-    for entry in (*stats.publisher_stats, *stats.subscriber_stats):
-        kind = entry.WhichOneof("stats")
-        if kind == "candidate_pair" and entry.candidate_pair.candidate_pair.nominated:
-            pair = entry.candidate_pair.candidate_pair
-            packets += pair.packets_received
-            checks += pair.requests_received + pair.responses_received
-            age_s = entry.candidate_pair.rtc.timestamp / 1e6 - pair.last_packet_received_timestamp / 1e3
-        elif kind == "inbound_rtp":
-            flow = entry.inbound_rtp
-            media += flow.received.packets_received
-            if flow.stream.kind == "video":
-                pictures[flow.stream.ssrc] = (flow.received.packets_received, flow.inbound.frames_decoded)
-    return Figures(packets, checks, media, max(0.0, age_s), pictures)
-
-
-class Hearing:
-    """How long nothing has been heard, and whether that is usual. Times are the loop's, in seconds."""
-
-    def __init__(self, now: float) -> None:
-        self._last: Figures | None = None
-        self._heard_at = now
-        self._media_at = now
-        self._is_flowing = False
-        self.is_picture_stuck = False
-        """Packets of a picture came between the last two looks, and no picture was made of them."""
-
-    def take(self, heard: Figures, now: float) -> None:
-        """Takes the figures of now. They begin at nothing when the core begins a session anew: no packet came."""
-        last, self._last = self._last, heard
-        if last is None:
-            return
-        self.is_picture_stuck = any(
-            packets - before[0] >= STUCK and pictures == before[1]
-            for ssrc, (packets, pictures) in heard.pictures.items()
-            if (before := last.pictures.get(ssrc)) is not None
-        )
-        if heard.checks > last.checks:
-            self._heard_at = now
-        if heard.packets > last.packets:
-            self._heard_at = max(self._heard_at, now - heard.age_s)
-            self._is_flowing = heard.packets - last.packets >= FLOWING
-        if heard.media > last.media:
-            self._media_at = now
-
-    def pass_over(self, seconds: float) -> None:
-        """Leaves time out of account of which nothing is known: the figures are late."""
-        self._heard_at += seconds
-        self._media_at += seconds
-
-    def silent_s(self, now: float) -> float:
-        """How long nothing at all has come."""
-        return now - self._heard_at
-
-    def left_s(self, now: float, *, publishes: bool) -> float:
-        """How long the silence may go on before it is something to ask about."""
-        usual_s = FLOWING_S if self._is_flowing else FEEDBACK_S if publishes else CHECKS_S
-        return usual_s - self.silent_s(now)
-
-    def next_look_s(self, now: float, *, publishes: bool) -> float:
-        """When to look again, while there is nothing to ask about."""
-        if self.silent_s(now) < JUST_NOW_S:
-            return LOOK_S
-        return min(LOOK_S, max(QUICK_S, self.left_s(now, publishes=publishes)))
-
-    def is_blocked(self, now: float, *, publishes: bool) -> bool:
-        """Whether it is a loss whatever else can be reached."""
-        return self.silent_s(now) >= (BLOCKED_S if publishes else BLOCKED_LISTENER_S)
-
-    def others_silent_s(self, now: float) -> float:
-        """How long no media of others has come."""
-        return now - self._media_at
-
-    def excuse_others(self, now: float) -> None:
-        """Begins to count anew: no media of others could be expected until now."""
-        self._media_at = now
 
 
 class Door:
@@ -252,7 +144,7 @@ class LinkWatch:
         self.door = Door(self._loop, url)
         if not self._signal.is_open:  # as a rule it was found while the core was still joining
             self._signal.find(self.door.port)
-        self._task = self._loop.spawn(self._run(room, self.door))
+        self._task = self._loop.spawn(self._watch(room, self.door))
 
     async def join_broke(self, url: str) -> None:
         """Returns when the signal connection of a join that is under way is gone, and the core makes no other."""
@@ -287,6 +179,15 @@ class LinkWatch:
     def others_heard(self) -> None:
         """Hears that another participant has said that it is there."""
         self._hearing.excuse_others(self._now())
+
+    async def _watch(self, room: rtc.Room, door: Door) -> None:
+        """Watches on, whatever fails: without a watch a loss is left to the core, which takes 15 s for it."""
+        while True:
+            try:
+                return await self._run(room, door)
+            except Exception as error:  # noqa: BLE001 - the outermost frame of this task
+                _log.warning("the watch over the link begins anew: %r", error)
+                await asyncio.sleep(LOOK_S)
 
     async def _run(self, room: rtc.Room, door: Door) -> None:
         await door.look_up()
