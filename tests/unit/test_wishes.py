@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import random
 import sys
@@ -131,3 +132,24 @@ def test_wish_when_threads_wish_at_once_is_the_newest_that_stands(wishes: Wishes
         sys.setswitchinterval(before)
     assert wishes.of("microphone").muted is max(stands)[1]
     assert seen <= {ON, MUTED}
+
+
+def test_wish_when_another_comes_in_the_middle_of_a_look_is_read_all_the_same(wishes: Wishes) -> None:
+    """The collector runs where an object is made, and lets other threads in (up to Python 3.11)."""
+    wishes.begin({"microphone": True})
+    left = [wishes.make({"microphone": Wish(True)}) for _ in range(20)]
+
+    def come_and_go(phase: str, _: object) -> None:
+        if left:
+            wishes.take_back(left.pop())
+        wishes.make({"camera": Wish(True)})
+
+    before = gc.get_threshold()
+    gc.callbacks.append(come_and_go)
+    gc.set_threshold(1)
+    try:
+        for _ in range(20):
+            assert wishes.of("microphone") == Wish(True)
+    finally:
+        gc.set_threshold(*before)
+        gc.callbacks.remove(come_and_go)

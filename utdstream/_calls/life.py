@@ -132,7 +132,7 @@ class PresentCall:
     @property
     def epoch(self) -> int:
         """Grows with every hang-up. Takes no lock."""
-        return max(tuple(self._epochs))
+        return max(self._epochs.copy())
 
     def replace(self, life: CallLife) -> bool:
         """Puts the session into this call; False when it was hung up since the operation was called."""
@@ -220,7 +220,7 @@ class PresentCall:
         """Lets nothing that was begun before get a life; returns the present one, to be ended. Takes no lock."""
         number = next(self._hang_ups)
         self._epochs[number] = None
-        for older in tuple(self._epochs):
+        for older in self._epochs.copy():
             if older < number:
                 self._epochs.pop(older, None)
         return self.life

@@ -18,7 +18,7 @@ from utdstream._threads.deadline import Deadline
 from utdstream._threads.errands import finish_errand
 from utdstream._threads.facts import Fact, Occurrences, set_together
 from utdstream._wire import codec, messages
-from utdstream.errors import PublishRefused, UTDStreamException
+from utdstream.errors import PublishRefused, SessionClosed, UTDStreamException
 from utdstream.models import (
     SeatGrid,
     SeatInvitation,
@@ -122,6 +122,8 @@ class UTDAudioRoomSession(SeatHost):
         try:
             self._media.publish(["microphone"], deadline, doing)
         except PublishRefused:
+            if not self._is_wanted():  # whoever left it has given the seat back, and the grant with it
+                raise SessionClosed(f"{doing}: the room was left meanwhile") from None
             if self.seat.value is None:
                 raise
             return False

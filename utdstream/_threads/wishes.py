@@ -8,6 +8,8 @@ Owns: `Wish`, `Wishes`. Threads: any. Imports nothing of ours.
 4. There is no lock: the loop reads what a program's thread writes, and that thread may be in a signal handler,
    between any two lines, that waits for the loop. Each table is written in single steps of the interpreter, what
    stands before what is pending; a reader looks the other way round.
+5. A table is read as its `copy()`, one step too. `tuple(table.items())` is none up to Python 3.11: it makes things
+   on the way, so that the garbage collector may run, and with it whoever writes.
 """
 
 from __future__ import annotations
@@ -80,7 +82,7 @@ class Wishes:
 
     def withdraw(self) -> None:
         """Wants nothing published. What was muted will be muted when it is published again."""
-        kinds = {kind for kind, _ in (*tuple(self._pending), *tuple(self._standing))}
+        kinds = {kind for kind, _ in (*self._pending.copy(), *self._standing.copy())}
         self.settle(self._make({kind: _Change(published=False) for kind in kinds}))
 
     def change(self, kind: str, *, muted: bool) -> None:
@@ -89,7 +91,7 @@ class Wishes:
 
     def settle(self, number: int) -> None:
         """Lets this wish stand: it cannot be taken back, nor what was before it."""
-        for key in tuple(self._pending):
+        for key in self._pending.copy():
             kind, of = key
             if of == number:
                 self._standing[key] = self._newest(kind, until=number)
@@ -98,7 +100,7 @@ class Wishes:
 
     def take_back(self, number: int) -> None:
         """Forgets this wish and no other; does nothing when it stands."""
-        for key in tuple(self._pending):
+        for key in self._pending.copy():
             if key[1] == number:
                 self._pending.pop(key, None)
 
@@ -108,7 +110,7 @@ class Wishes:
         for kind, on in publish.items():
             self._standing[kind, number] = Wish(True, muted=not on)
         self._since = number
-        for kind, _ in (*tuple(self._pending), *tuple(self._standing)):
+        for kind, _ in (*self._pending.copy(), *self._standing.copy()):
             self._forget(kind, before=number)
 
     # -- inside ----------------------------------------------------------------------------------
@@ -123,11 +125,11 @@ class Wishes:
         """Returns the newest wish, or the newest of those up to a number."""
         since = self._since
         pending = sorted(
-            ((number, change) for (of, number), change in tuple(self._pending.items()) if of == kind),
+            ((number, change) for (of, number), change in self._pending.copy().items() if of == kind),
             key=lambda one: one[0],
         )
         stands, wish = 0, NOTHING
-        for (of, number), standing in tuple(self._standing.items()):
+        for (of, number), standing in self._standing.copy().items():
             if of == kind and max(since, stands) <= number <= until:
                 stands, wish = number, standing
         for number, change in pending:
@@ -136,7 +138,7 @@ class Wishes:
         return wish
 
     def _forget(self, kind: str, *, before: int) -> None:
-        for key in (*tuple(self._pending), *tuple(self._standing)):
+        for key in (*self._pending.copy(), *self._standing.copy()):
             if key[0] == kind and key[1] < before:
                 self._pending.pop(key, None)
                 self._standing.pop(key, None)
