@@ -31,6 +31,7 @@ class MediaServer:
         self.sends_key_frames = True
         self.packets = 0
         self.figures_after_s = 0.0
+        self.loses_an_answer = False
         self.asked = 0
         self.knocks = 0
         self._ear = socket.create_server(("127.0.0.1", 0))
@@ -54,6 +55,9 @@ class MediaServer:
             self.knocks += 1
 
     async def get_rtc_stats(self) -> rtc.RtcStats:
+        if self.loses_an_answer:
+            self.loses_an_answer = False
+            await asyncio.get_running_loop().create_future()
         await asyncio.sleep(self.figures_after_s)
         self.asked += 1
         self.packets += 50 if self.sends else 0
@@ -135,6 +139,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         "REFRESH_S",
         "PEER_SILENT_S",
         "SIGNAL_AGAIN_S",
+        "LOST_S",
     ):
         for module in (link, hearing):
             if hasattr(module, name):
@@ -159,6 +164,14 @@ def test_link_when_nothing_comes_and_nobody_answers_is_lost_until_something_come
     server.sends = True
     eventually(lambda: watched.told == [False, True], "the end of it is told")
     assert watched.given_up == 0
+
+
+def test_link_when_the_core_never_answers_a_look_is_watched_on(watched: Watched, server: MediaServer) -> None:
+    """As when it reconnects meanwhile. Late figures are no silence; lost ones are asked for again."""
+    server.loses_an_answer = True
+    eventually(lambda: not server.loses_an_answer, "an answer is lost")
+    server.sends = server.is_open = False
+    eventually(lambda: watched.told == [False], "the loss is told")
 
 
 def test_link_when_a_look_at_it_failed_is_watched_on(

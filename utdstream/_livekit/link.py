@@ -40,6 +40,9 @@ FIRST_LOOK_S = 0.03
 """After a join has begun, and then twice as long each time: its signal connection is there, or will be before the
 join is done, which takes some round trips more; and the loop is idle while media is negotiated."""
 FIGURES_S = 0.5
+LOST_S = 3.0
+"""Figures that are so late may not come (the core loses some that are asked for while it reconnects): they are
+asked for again, and waited for twice as long, since this machine may be slow."""
 KNOCK_S = 0.5
 MENDS_ITSELF_S = 4.0
 """A loss that was shorter than this is left to the connection: ICE finds the link again within a second."""
@@ -133,6 +136,7 @@ class LinkWatch:
         self._core_reconnects = False
         """The core itself has noticed, and tells the end of it too."""
         self._asking: asyncio.Task[rtc.RtcStats] | None = None
+        self._asked_at, self._patience_s = 0.0, LOST_S
         self._looked_at = 0.0
         self._hearing = Hearing(self._now())
         self._signal = SignalSocket()
@@ -230,13 +234,18 @@ class LinkWatch:
     async def _look(self, room: rtc.Room, hearing: Hearing) -> None:
         """Takes the figures, if the core has any now."""
         last, is_late = self._looked_at, self._asking is not None
-        asking = self._asking = self._asking or self._loop.spawn(room.get_rtc_stats())
+        if is_late and self._now() >= self._asked_at + self._patience_s:
+            self._patience_s *= 2
+            self._forget_asking()
+        if self._asking is None:
+            self._asking, self._asked_at = self._loop.spawn(room.get_rtc_stats()), self._now()
+        asking = self._asking
         await asyncio.wait({asking}, timeout=FIGURES_S)
         now = self._looked_at = self._now()
         if (is_late or not asking.done()) and not self._core_reconnects:
             hearing.pass_over(now - last)
         if asking.done():
-            self._asking = None
+            self._asking, self._patience_s = None, LOST_S
             if not asking.cancelled() and asking.exception() is None:
                 hearing.take(figures(asking.result()), now)
         elif self._core_reconnects:
