@@ -94,7 +94,7 @@ class Senses:
         return self._was_over or (isinstance(session, UTDAudioRoomSession) and session.seat.value is None)
 
     def _note(self, now: Connection) -> None:
-        if now.state is ConnectionState.DISCONNECTED and not now.comes_back:
+        if now.is_over:
             self._was_over = True
         elif now.state is ConnectionState.RECONNECTING and now.reason == PEER_AWAY:
             self.peer_told_at = self.peer_told_at or time.monotonic()

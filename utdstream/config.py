@@ -42,9 +42,9 @@ class ClientConfig:
     whole beside a busy program. False: by LiveKit's public functions alone, as with any livekit but the one that
     this was made for."""
     preload: bool = False
-    """The media core is loaded in the background once a client is signed in, and not with the first call, whose
-    sound and picture then come 0.3 to 0.6 s sooner, on a small machine more. A program that waits is some 30 MiB
-    larger for it and wakes up two or three times a second more."""
+    """The media core is loaded in the background once a client is signed in, and not with the first call, which
+    need not wait for that (0.3 to 0.6 s on a PC). A program that waits is 29 MiB larger for it and wakes up twice
+    a second more."""
     switch_interval_s: float | None = 0.0005
     """While a room is joined a thread that computes hands the interpreter on after this time at the latest
     (`sys.setswitchinterval`), for the whole process; given back after the last room. None: it is left as it is."""

@@ -208,6 +208,16 @@ class Connection:
     comes_back: bool = False
 
     @property
+    def is_away(self) -> bool:
+        """Whether it is interrupted or lost, and comes back by itself."""
+        return self.comes_back or self.state is ConnectionState.RECONNECTING
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing brings it back."""
+        return self.state is ConnectionState.DISCONNECTED and not self.comes_back
+
+    @property
     def is_peer_away(self) -> bool:
         """Whether it is the other side of the call that is away."""
         return self.reason == PEER_AWAY

@@ -162,7 +162,7 @@ class AlsaSpeaker(CardStream):
         volume = self.volume
         if volume >= 1.0:
             return sound
-        from device.audio import pcm
+        from device.audio import pcm  # loaded since `start`: 3 us
 
         return pcm.at_volume(sound, volume)
 

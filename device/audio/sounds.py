@@ -1,7 +1,7 @@
 """Local sounds over a speaker: the chime of a press, an announcement, also while a call plays.
 
-Owns: `LocalSounds`. Threads: `play` returns at once (a thread
-`utd-sounds` opens and closes the card when no call has it open); the card's own thread pulls.
+Owns: `LocalSounds`. Threads: `play` returns at once (a thread `utd-sounds` opens and closes the card when no call
+has it open); the card's own thread pulls.
 
 1. It stands above the echo canceller, so that the canceller hears the chime too.
 2. A new sound replaces the one that plays: a press always chimes at once.
@@ -33,7 +33,6 @@ class LocalSounds:
         self._operation = threading.Lock()  # one open or close of the card at a time; never taken by a pull
         self._source: Callable[[int], bytes] | None = None
         self._sound = b""
-        self._mix: Callable[[bytes, bytes], bytes] = lambda call, _: call
         self._at = 0
         self._open = False
         self._sounds: dict[Path | None, bytes] = {}
@@ -58,7 +57,6 @@ class LocalSounds:
             self._sounds[path] = (
                 pcm.chime(self.format) if path is None else pcm.read_wav(path, self.format, MAX_SOUND_S)
             )
-        self._mix = pcm.mix
         return self._sounds[path]
 
     def play(self, path: Path | None = None) -> None:
@@ -133,4 +131,6 @@ class LocalSounds:
             self._finished.set()
             return call
         self._at += len(piece)
-        return self._mix(call, piece)
+        from device.audio import pcm  # loaded since `load`: 3 us
+
+        return pcm.mix(call, piece)

@@ -151,8 +151,7 @@ class Kiosk(DeviceApp[RoomReport]):
     def _connection(self, room: UTDAudioRoomSession, change: Change[Connection]) -> None:
         if change.new.state in _ON_THE_WAY:
             self.put(RoomReport(_ON_THE_WAY[change.new.state], room))
-        is_over = change.new.state is ConnectionState.DISCONNECTED and not change.new.comes_back
-        if not is_over or room is not self.room:
+        if not change.new.is_over or room is not self.room:
             return
         reason = change.new.reason or "ended"
         words = SENT_AWAY.get(reason, reason).format(identity=self._config.device.identity)
@@ -204,8 +203,7 @@ class Kiosk(DeviceApp[RoomReport]):
         if state.phase is not KioskPhase.INSIDE:
             return self._reason or f"joining the room {settings.room}"
         room = self.room
-        shown = room.connection.value if room is not None else None
-        if shown is not None and (shown.comes_back or shown.state is ConnectionState.RECONNECTING):
+        if room is not None and room.connection.value.is_away:
             return f"the room {settings.room} was lost on the way: it is joined again by itself"
         words = f"in the room {settings.room}"
         return words if settings.seat is None else f"{words}, {self._seat_words(state, settings.seat)}"

@@ -89,7 +89,7 @@ def test_rejoin_when_the_room_ends_for_good_before_it_is_done_is_over(lost: Lost
 
 
 def test_rejoin_when_the_room_ends_for_good_and_the_attempt_fails_is_not_tried_again(lost: Lost) -> None:
-    """Another device took the identity over: the two would throw each other out for ever."""
+    """Whoever was removed, and is not to come back, does not come back by an attempt that was under way."""
 
     def enter() -> None:
         lost.rejoin.begins("PARTICIPANT_REMOVED")

@@ -186,11 +186,13 @@ class LinkWatch:
 
     async def _watch(self, room: rtc.Room, door: Door) -> None:
         """Watches on, whatever fails: without a watch a loss is left to the core, which takes 15 s for it."""
+        level = logging.WARNING
         while True:
             try:
                 return await self._run(room, door)
             except Exception as error:  # noqa: BLE001 - the outermost frame of this task
-                _log.warning("the watch over the link begins anew: %r", error)
+                _log.log(level, "the watch over the link begins anew: %r", error)
+                level = logging.DEBUG  # it may fail each second from now on
                 await asyncio.sleep(LOOK_S)
 
     async def _run(self, room: rtc.Room, door: Door) -> None:

@@ -39,7 +39,6 @@ class SendingSide:
         self.reconnecting = False
         self.leaving = False
         self._one_at_a_time = asyncio.Lock()
-        self._published_at: dict[str, float] = {}
         self._reconnected_at = 0.0
 
     def reconnected(self) -> None:
@@ -72,20 +71,19 @@ class SendingSide:
         """Publishes the track when no other is being published. Raises: RoomLost, MediaError."""
         options.source = SOURCES[kind]
         async with self._one_at_a_time:
-            publication = await self.end.guarded(
+            return await self.end.guarded(
                 self.participant.publish_track(track, options), f"publishing the {kind}", PUBLISH_TIMEOUT_S
             )
-        self._published_at[publication.sid] = _now()
-        return publication
 
-    def unsettled_s(self, publication: rtc.LocalTrackPublication) -> float:
-        """How long the others may still be about to get this track (rule 3); a reconnect publishes all anew."""
-        at = max(self._published_at.get(publication.sid, 0.0), self._reconnected_at)
-        return max(0.0, at + SETTLED_S - _now())
+    def unsettled_s(self, published_at: float) -> float:
+        """How long the others may still be about to get a track (rule 3); a reconnect publishes all anew.
+
+        `published_at`: in the loop's time.
+        """
+        return max(0.0, max(published_at, self._reconnected_at) + SETTLED_S - _now())
 
     async def unpublish(self, kind: str, publication: rtc.LocalTrackPublication) -> None:
         """Unpublishes a track that has settled. Raises: RoomLost, MediaError."""
-        self._published_at.pop(publication.sid, None)
         await self.end.guarded(
             self.participant.unpublish_track(publication.sid), f"unpublishing the {kind}", UNPUBLISH_TIMEOUT_S
         )

@@ -76,14 +76,11 @@ class SignalSocket:
 
     def _open(self) -> Iterator[socket.socket]:
         for descriptor, inode in tuple(self._mine.items()):
-            sock = _borrow(descriptor) if _inode(descriptor) == inode else None
-            if sock is None:
-                self._mine.pop(descriptor, None)
+            if _inode(descriptor) != inode:
+                del self._mine[descriptor]
                 continue
-            try:
+            with contextlib.suppress(OSError), _borrowed(descriptor) as sock:  # it may be closed just now
                 yield sock
-            finally:
-                sock.detach()
 
 
 def _sockets() -> dict[int, int]:
@@ -104,14 +101,6 @@ def _inode(descriptor: int) -> int | None:
     except OSError:
         return None
     return status.st_ino if stat.S_ISSOCK(status.st_mode) else None
-
-
-def _borrow(descriptor: int) -> socket.socket | None:
-    """None when the core has closed it in this moment."""
-    try:
-        return socket.socket(fileno=descriptor)
-    except OSError:
-        return None
 
 
 @contextmanager

@@ -64,6 +64,7 @@ class Slot:
         self._changed = changed
         self._report = report
         self._publication: rtc.LocalTrackPublication | None = None
+        self._published_at = 0.0
         self._feed: Feed[Any] | None = None
         self._viewers: ViewerWatch | None = None
         self._task: asyncio.Task[None] | None = None
@@ -232,6 +233,7 @@ class Slot:
             feed.prime()
         try:
             self._publication = await self._side.publish(self.kind, track, options)
+            self._published_at = self._loop.asyncio_loop.time()
         except BaseException:
             await self._drop_feed()
             raise
@@ -278,7 +280,7 @@ class Slot:
         if self._side.reconnecting:  # rule 4
             await self._mute()
             return
-        if self._publication is not None and (unsettled_s := self._side.unsettled_s(self._publication)):
+        if self._publication is not None and (unsettled_s := self._side.unsettled_s(self._published_at)):
             await self._mute()
             self._changed()
             self._again = True  # the next step looks at what is wished then, and whether there is a room

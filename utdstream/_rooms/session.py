@@ -192,8 +192,7 @@ class RoomSession(UTDSession):
         on a seat and on air. A session that is out of the room for good leaves it to the one that came instead.
         Never raises. Blocks: half a second at most.
         """
-        shown = self._room.connection.value
-        if self._place_wish.index is None or (shown.state is S.DISCONNECTED and not shown.comes_back):
+        if self._place_wish.index is None or self._room.connection.value.is_over:
             return
         brief = Deadline.after(min(GOODBYE_S, deadline.remaining() / 2), "giving the place back")
         with contextlib.suppress(UTDStreamException):  # an errand: a signal handler may dispose in any lock
@@ -300,8 +299,8 @@ class RoomSession(UTDSession):
 
     def _is_reconnected(self, change: Change[Connection]) -> bool:
         """Returns whether an interruption ended that no rejoin mended: that one looks at everything by itself."""
-        was_away = change.old.state is S.RECONNECTING or change.old.comes_back
-        return was_away and change.new.state is S.CONNECTED and not self._media.comes_back
+        is_back = change.old.is_away and change.new.state is S.CONNECTED
+        return is_back and not self._media.comes_back
 
     def _rejoin_failed(self, error: UTDStreamException) -> None:
         """Rejoin thread: the engine does not let this participant in again."""

@@ -32,7 +32,7 @@ from utdstream.models import (
 from utdstream.observe import Report
 
 INTERRUPTED = "CONNECTION_TIMEOUT"
-"""LiveKit's name of what nobody has given a reason for yet."""
+"""LiveKit's name of the reason, while there is only an interruption."""
 LONG_AWAY_S = 45.0
 """An outage, no interruption: longer than a media server takes to start, or a router."""
 
@@ -79,7 +79,8 @@ class RoomFacts:
         self.connection = Fact(Connection(ConnectionState.DISCONNECTED), lane)
         self._own = self.connection.value
         self._peer_away = False
-        self._away_since, self._away_reason = 0.0, INTERRUPTED
+        self._away_since = 0.0
+        self._away_reason: str | None = None
         self.can_publish = Fact(False, lane)
         self.microphone_on = Fact(False, lane)
         self.camera_on = Fact(False, lane)
@@ -94,7 +95,7 @@ class RoomFacts:
         if connection.state is ConnectionState.RECONNECTING and self._own.comes_back:
             connection = self._own
         elif connection.state is ConnectionState.RECONNECTING and not was_away:
-            self._away_since, self._away_reason = time.monotonic(), INTERRUPTED
+            self._away_since, self._away_reason = time.monotonic(), None
         self._peer_away = is_up and (self.is_peer_missing() if was_away else self._peer_away)
         self._own = connection
         self._show(*also)
@@ -121,22 +122,18 @@ class RoomFacts:
         )
         if comes_back:
             self.show(Connection(ConnectionState.RECONNECTING), *gone)
-            self._away_reason = self._away_reason if self._away_reason != INTERRUPTED else reason
-        elif not self._is_over:
+            self._away_reason = self._away_reason or reason
+        elif not self.connection.value.is_over:
             self.show(Connection(ConnectionState.DISCONNECTED, reason), *gone)
         else:
             self._show(*gone)
-
-    @property
-    def _is_over(self) -> bool:
-        """It is shown that it is over, for good."""
-        return self.connection.value.state is ConnectionState.DISCONNECTED and not self._own.comes_back
 
     def show_outage(self) -> None:
         """Shows that a room that comes back is away for long (rule 2), if it is. The caller holds `lock`."""
         is_away = self._own.state is ConnectionState.RECONNECTING
         if is_away and time.monotonic() - self._away_since >= LONG_AWAY_S:
-            self.show(Connection(ConnectionState.DISCONNECTED, self._away_reason, comes_back=True))
+            reason = self._away_reason or INTERRUPTED
+            self.show(Connection(ConnectionState.DISCONNECTED, reason, comes_back=True))
 
     def close(self) -> None:
         """Ends all waits: nothing will change any more."""

@@ -15,7 +15,6 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable
 
 from utdstream._threads.errands import start_thread
 
@@ -31,47 +30,28 @@ def warm_up(*, gently: bool = False) -> None:
 
     `gently`: nobody waits for it yet; the imports leave the processor to others (Linux), once a process.
     """
-    if not gently:
-        start_thread(_start, "utdstream-warm-up")
-    elif _gently.acquire(blocking=False):
-        start_thread(_start_gently, "utdstream-warm-up")
+    if not gently or _gently.acquire(blocking=False):
+        start_thread(lambda: _warm_up(gently=gently), "utdstream-warm-up")
 
 
-def _start_gently() -> None:
-    _try(_import_numpy)
-    importing = threading.Thread(target=_import_gently, name="utdstream-warm-up-imports", daemon=True)
-    importing.start()
-    importing.join()
-    _start()
+def _warm_up(*, gently: bool) -> None:
+    try:
+        if gently:
+            import numpy  # noqa: F401 - rule 1
 
-
-def _import_gently() -> None:
-    if sys.platform == "linux":  # of this thread alone; elsewhere it would be the whole process
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
-    _try(_import)
-
-
-def _start() -> None:
-    def start() -> None:
+            importing = threading.Thread(target=_import_gently, name="utdstream-warm-up-imports", daemon=True)
+            importing.start()
+            importing.join()
         from utdstream._livekit.loop import loop_thread
 
         loop_thread()
-        _import()
-
-    _try(start)
-
-
-def _import() -> None:
-    import utdstream._livekit.connection  # noqa: F401 - and all that it needs, livekit first
-
-
-def _import_numpy() -> None:
-    import numpy  # noqa: F401 - the core needs it
-
-
-def _try(work: Callable[[], None]) -> None:
-    try:
-        work()
+        import utdstream._livekit.connection  # noqa: F401 - loads the rest
     except Exception as error:  # noqa: BLE001 - a thread's outermost frame (rule 2)
         _log.debug("the media core could not be loaded in advance: %s", error)
+
+
+def _import_gently() -> None:
+    with contextlib.suppress(Exception):  # rule 2
+        if sys.platform == "linux":  # of this thread alone; elsewhere it would be the whole process
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+        import utdstream._livekit.connection  # noqa: F401 - and all that it needs, livekit first
