@@ -5,6 +5,7 @@ Prints one line of JSON: whether livekit is loaded, and the nice values of the t
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -20,6 +21,15 @@ def names() -> set[str]:
     return {thread.name for thread in threading.enumerate()}
 
 
+def nice_values() -> list[int]:
+    """Of the threads that were not there before."""
+    values = set()
+    for task in set(os.listdir("/proc/self/task")) - before:
+        with contextlib.suppress(ProcessLookupError):
+            values.add(os.getpriority(os.PRIO_PROCESS, int(task)))
+    return sorted(values)
+
+
 settings = json.loads(sys.stdin.readline())
 before = set(os.listdir("/proc/self/task"))
 config = ClientConfig(preload=settings["preload"])
@@ -30,11 +40,9 @@ with UTDStreamClient(
     client.authenticate(identity="early")
     until = time.monotonic() + WITHIN_S
     while settings["preload"] and time.monotonic() < until:
-        if "utdstream-loop" in names() and "utdstream-warm-up" not in names():
+        is_over = "utdstream-loop" in names() and "utdstream-warm-up" not in names()
+        if is_over and nice_values() == [0]:  # a thread that has ended is listed for a moment more
             break
         time.sleep(0.01)
-    nice = {
-        os.getpriority(os.PRIO_PROCESS, int(task)) for task in set(os.listdir("/proc/self/task")) - before
-    }
-    told = {"livekit": "livekit" in sys.modules, "loop": "utdstream-loop" in names(), "nice": sorted(nice)}
+    told = {"livekit": "livekit" in sys.modules, "loop": "utdstream-loop" in names(), "nice": nice_values()}
 print(json.dumps(told), flush=True)
