@@ -316,6 +316,25 @@ def test_knock_when_a_frozen_process_accepts_and_says_nothing_is_not_answered() 
         assert loop_thread().run(door.knock, deadline=Deadline(5.0, 5.0, "knocking")) is False
 
 
+def test_knock_when_the_first_one_is_lost_is_answered_by_the_next(
+    server: MediaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was sent while the link was cut is repeated by the kernel a second later only."""
+    connect = asyncio.open_connection
+    knocks: list[str] = []
+
+    async def lost_at_first(host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        knocks.append(host)
+        if len(knocks) == 1:
+            await asyncio.Event().wait()
+        return await connect(host, port)
+
+    monkeypatch.setattr(asyncio, "open_connection", lost_at_first)
+    door = link.Door(loop_thread(), server.url)
+    assert loop_thread().run(door.knock, deadline=Deadline(5.0, 5.0, "knocking")) is True
+    assert len(knocks) == 2
+
+
 class Joining:
     """A join that is under way, and the signal connection that the core has made for it."""
 

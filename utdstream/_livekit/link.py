@@ -47,7 +47,7 @@ KNOCK_S = 0.5
 MENDS_ITSELF_S = 4.0
 """A loss that was shorter than this is left to the connection: ICE finds the link again within a second."""
 AGAIN_S = 0.1
-"""Between two knocks at a door that was closed, or has just opened."""
+"""Between two knocks at a door that is closed, or has just opened."""
 PEER_SILENT_S = 5.0
 """More than three heartbeats (`heartbeat`): two of them may be lost."""
 ASKED_AGAIN = 2
@@ -84,20 +84,37 @@ class Door:
             self._address = str(found[0][4][0])
 
     async def knock(self) -> bool:
-        """Whether somebody is there; False within `KNOCK_S` when not."""
+        """Whether somebody is there; False within `KNOCK_S` when not.
+
+        It is knocked at again and again meanwhile: what was said before a link came back is lost, and the kernel
+        would repeat it a second later.
+        """
+        over = self._loop.asyncio_loop.time() + KNOCK_S
+        knocks: set[asyncio.Task[bool]] = set()
         try:
-            async with asyncio.timeout(KNOCK_S):
-                reader, writer = await asyncio.open_connection(self._address or self._host, self.port)
-                try:
-                    if not self._is_plain:
-                        return True
-                    writer.write(
-                        b"GET / HTTP/1.0\r\n\r\n"
-                    )  # a process that is frozen accepts, and says nothing
-                    return bool(await reader.read(1))
-                finally:
-                    writer.close()
-        except (OSError, TimeoutError):
+            while (left_s := over - self._loop.asyncio_loop.time()) > 0:
+                knocks.add(self._loop.spawn(self._knock_once()))
+                answered, knocks = await asyncio.wait(
+                    knocks, timeout=min(AGAIN_S, left_s), return_when=asyncio.FIRST_COMPLETED
+                )
+                if answered:
+                    return any(task.result() for task in answered)
+            return False
+        finally:
+            for task in knocks:
+                task.cancel()
+
+    async def _knock_once(self) -> bool:
+        try:
+            reader, writer = await asyncio.open_connection(self._address or self._host, self.port)
+            try:
+                if not self._is_plain:
+                    return True
+                writer.write(b"GET / HTTP/1.0\r\n\r\n")  # a process that is frozen accepts, and says nothing
+                return bool(await reader.read(1))
+            finally:
+                writer.close()
+        except OSError:
             return False
 
 
