@@ -21,6 +21,9 @@ from utdstream import (
     UTDCallStatus,
     UTDStreamType,
 )
+from utdstream._session import rejoin
+from utdstream._session.connect import RoomLife
+from utdstream._threads.deadline import Deadline
 
 pytestmark = pytest.mark.integration
 
@@ -139,6 +142,33 @@ def test_call_when_one_side_is_removed_from_the_room_goes_on(people: People, who
     assert two.is_active()
     seen = two.at_door if whose == "door" else two.at_house
     eventually(lambda: seen == INTERRUPTED_ONCE, "it was told of one interruption")
+
+
+def test_call_when_an_attempt_is_over_in_the_moment_it_has_joined_is_joined_by_the_next(
+    people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its time is up: what came of it is undone, and that is no end for good."""
+    two = TwoInACall(people)
+    attempts: list[Deadline] = []
+    joined = RoomLife.on_connection
+
+    class Noted(Deadline):
+        @classmethod
+        def after(cls, seconds: float, doing: str) -> Deadline:
+            attempts.append(Deadline.after(seconds, doing))
+            return attempts[-1]
+
+    def cut_the_first(life: RoomLife, connection: Connection) -> None:
+        joined(life, connection)
+        if connection.state is ConnectionState.CONNECTED and len(attempts) == 1:
+            attempts[0].cut()
+
+    monkeypatch.setattr(rejoin, "Deadline", Noted)
+    monkeypatch.setattr(RoomLife, "on_connection", cut_the_first)
+    lose_room(two.calling)
+    eventually(lambda: len(attempts) == 2, "it is tried again", BACK_S)
+    two.hear_each_other()
+    assert two.is_active()
 
 
 def test_ring_when_the_callers_room_is_lost_goes_on(people: People) -> None:

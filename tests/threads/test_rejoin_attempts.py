@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from queue import Empty
 
 import pytest
 from facts import eventually
@@ -14,6 +15,7 @@ from utdstream._session.rejoin import Rejoin
 from utdstream._threads.deadline import Deadline
 from utdstream._threads.lanes import WorkLane
 from utdstream.backoff import Backoff
+from utdstream.mailbox import Mailbox
 
 
 class Lost:
@@ -121,6 +123,33 @@ def test_rejoin_when_the_media_servers_door_opens_in_a_pause_tries_at_once(
     eventually(lambda: rejoining._was_shut, "it has knocked")
     is_open.set()
     assert entered.wait(10)
+
+
+def test_rejoin_when_the_door_opens_beside_an_attempt_that_is_stuck_tries_anew(
+    work: WorkLane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it sent while the link was cut is lost; it would wait for seconds more."""
+    monkeypatch.setattr(rejoin, "BETWEEN_ATTEMPTS", Backoff(first_s=0.001, most_s=0.001))
+    is_open = threading.Event()
+    attempts: list[Deadline] = []
+    entered = threading.Event()
+
+    def enter(deadline: Deadline) -> None:
+        attempts.append(deadline)
+        if len(attempts) > 1:
+            entered.set()
+            return
+        is_open.set()
+        with pytest.raises(Empty):
+            deadline.get(Mailbox())
+        raise deadline.error()
+
+    rejoining = Rejoin(
+        work, "room", enter=enter, is_wanted=lambda: True, gave_up=lambda _: None, knock=is_open.is_set
+    )
+    assert rejoining.begins("SIGNAL_CLOSE")
+    assert entered.wait(10), "it did not wait for the 20 seconds of an attempt"
+    assert len(attempts) == 2
 
 
 def test_rejoin_when_the_engine_knows_no_such_room_is_given_up(lost: Lost) -> None:

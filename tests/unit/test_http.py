@@ -272,7 +272,7 @@ def test_request_when_the_engine_answered_is_never_repeated(http: Http, engine: 
     assert len(engine.requests) == 1
 
 
-def test_pool_when_many_ask_uses_four_threads(http: Http, engine: SmallEngine) -> None:
+def test_pool_when_many_ask_uses_eight_threads(http: Http, engine: SmallEngine) -> None:
     """The others wait for their turn, to their own deadlines."""
     go_on = threading.Event()
 
@@ -290,9 +290,9 @@ def test_pool_when_many_ask_uses_four_threads(http: Http, engine: SmallEngine) -
     askers = [threading.Thread(target=one, args=(number,)) for number in range(12)]
     for asker in askers:
         asker.start()
-    eventually(lambda: len(engine.requests) == 4, "four are under way")
+    eventually(lambda: len(engine.requests) == 8, "eight are under way")
     names = [thread.name for thread in threading.enumerate() if thread.name.startswith("utdstream-rest")]
-    assert len(names) == 4
+    assert len(names) == 8
     go_on.set()
     for asker in askers:
         asker.join(10)

@@ -3,7 +3,7 @@
 Owns: `requests`, the `utdstream-rest-N` threads, time-outs, the one retry, the mapping of every foreign
 error. Must not know what a call is.
 
-The request runs on one of up to four daemon threads; the caller waits for the answer to its deadline and
+The request runs on one of up to eight daemon threads; the caller waits for the answer to its deadline and
 not a moment longer. A thread that is stuck goes on alone: what it brings too late is handed to `undo`.
 """
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-MAX_THREADS = 4
+MAX_THREADS = 8
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 8.0
 RETRY_AFTER_S = 0.15

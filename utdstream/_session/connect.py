@@ -68,6 +68,8 @@ class RoomLife:
         self.joined = False
         self.over = False
         """Set under the facts' lock: from then on it changes no fact."""
+        self.is_failed_join = False
+        """Its join has raised, or will: whatever comes of it is undone, and its end is no loss of a room."""
         self._given_up = False  # also when that came before the join had begun; loop thread
 
     # -- loop thread -------------------------------------------------------------------------------
@@ -101,7 +103,7 @@ class RoomLife:
 
     def give_up(self, _: asyncio.Task[None] | None = None) -> None:
         """Undoes whatever comes of a join that is not waited for any more."""
-        self._given_up = True
+        self.is_failed_join = self._given_up = True
         if self.connection is not None:
             self.connection.give_up()
 

@@ -126,6 +126,7 @@ class MediaRoom:
                     self.facts.show(Connection(ConnectionState.CONNECTING))
             loop.finish(lambda: life.join(url, token), deadline=deadline, undo=life.give_up)
         except BaseException as error:
+            life.is_failed_join = True
             loop.post(life.give_up)  # KeyboardInterrupt may come anywhere, also before `finish` waits
             self.end(life, error.message if isinstance(error, UTDStreamException) else type(error).__name__)
             raise
@@ -158,7 +159,8 @@ class MediaRoom:
             life.over = True
             self._life, self._freeing = None, life
             self._door = (life.connection and life.connection.door) or self._door
-            lost = life.joined and self.rejoin is not None and self.rejoin.begins(reason)
+            was_there = life.joined and not life.is_failed_join
+            lost = was_there and self.rejoin is not None and self.rejoin.begins(reason)
             self.facts.show_away(reason, comes_back=lost or self.comes_back)
 
     def is_door_open(self) -> bool:

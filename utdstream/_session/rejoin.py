@@ -8,18 +8,23 @@ their own (`utdstream-rejoin-…`).
    until it is joined, is not wanted any more, or the engine refuses it for good.
 2. Meanwhile the room is `reconnecting`: a program sees one interruption, however it is mended. (A room with a name
    that is away for long is shown as an outage: `RoomSession`.)
-3. Between two attempts the media server's door is knocked at: when it opens, the next attempt is at once, and the
-   pauses begin anew. A media server that restarts is so found sooner than the pauses are long.
+3. The media server's door is knocked at, between two attempts and beside one that began while it was shut: when it
+   opens, the next attempt is at once, in place of the one under way, and the pauses begin anew. A media server
+   that restarts is so found sooner than the pauses are long; and what an attempt sent into a cut is lost, and
+   would be repeated seconds later.
 4. What is wanted is asked before each step; what is joined for nobody is left (`MediaRoom.join`, `wanted`).
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 from utdstream._threads.deadline import Deadline
+from utdstream._threads.errands import start_thread
 from utdstream._threads.lanes import WorkLane
 from utdstream.backoff import Backoff
 from utdstream.errors import NotFound, PermissionDenied, SessionClosed, UTDStreamException
@@ -43,8 +48,7 @@ TAKEN, OWN_S = "DUPLICATE_IDENTITY", 30.0
 """So soon after a loss it was no other device: the core brought the connection back that was given up."""
 BETWEEN_ATTEMPTS = Backoff(first_s=0.1, most_s=2.0)
 """The first attempt comes within 0.1 s: most losses are short. What returns later is found within 2 s."""
-BETWEEN_KNOCKS_S = 0.2
-"""Between two knocks in a pause."""
+BETWEEN_KNOCKS_S = 0.1
 ATTEMPT_S = 20.0
 FINAL = (PermissionDenied, NotFound, SessionClosed)
 """What will not pass by itself."""
@@ -55,7 +59,7 @@ class Rejoin:
 
     `enter` asks for a token and joins. `gave_up` is told what will not pass by itself. Both run on the lane.
     `is_wanted` may be asked under a lock and must not block. `knock` says whether the media server takes
-    connections, on the lane too, and may block for a moment.
+    connections, on the lane or a thread beside it, and may block for a moment.
     """
 
     def __init__(
@@ -129,8 +133,11 @@ class Rejoin:
         """One attempt, unless the room was joined and lost anew since."""
         if loss != self._losses or not self._is_wanted():
             return
+        deadline, over = Deadline.after(ATTEMPT_S, "rejoining"), threading.Event()
+        if self._was_shut:
+            start_thread(partial(self._cut_when_open, deadline, over), "utdstream-knock")
         try:
-            self._enter(Deadline.after(ATTEMPT_S, "rejoining"))
+            self._enter(deadline)
         except UTDStreamException as error:
             if not self._is_wanted():
                 _log.info("%s: rejoining has ended, it was left", self._what)
@@ -144,3 +151,11 @@ class Rejoin:
         else:
             self._settled = max(self._settled, loss)
             _log.info("%s: joined again after %.1f s", self._what, time.monotonic() - lost_at)
+        finally:
+            over.set()
+
+    def _cut_when_open(self, deadline: Deadline, over: threading.Event) -> None:
+        while not over.wait(BETWEEN_KNOCKS_S):
+            if self._knock():
+                deadline.cut()
+                return
