@@ -1,12 +1,12 @@
 """How soon a cut link and a lost peer are told, and sound and picture are back: calls, seats and streams at once.
 
-    python -m benchmarks.cuts [--times 20] [--pairs 3] [--faults cut-1,cut-3,...,peer-killed-muted] [--json]
+    python -m benchmarks.cuts [--times 20] [--pairs 2] [--faults cut-1,cut-3,...,peer-killed-muted] [--json]
 
-A pair is two processes (`benchmarks.cut_party`): the far one is in a call, has a seat, hosts a live stream and
-watches another, and its link is cut for 1 to 120 s, TCP and UDP, both ways; or its signal connection is half-open
-while media flows. Several pairs have links of their own, which come back one after the other. Then, with one
-pair, the media server is killed and stopped, the engine and the broker killed, each for 3 s; last, the far side of
-a call is frozen or killed, speaking or with all muted.
+A pair is two processes (`benchmarks.cut_party`): the far one is in a call, or has a seat, or hosts a live stream
+and watches another, and its link is cut for 1 to 120 s, TCP and UDP, both ways; or its signal connection is
+half-open while media flows. Several pairs have links of their own, which come back one after the other. Then the
+media server is killed and stopped, the engine and the broker killed, each for 3 s, with one pair that takes part
+in all of these at once; last, the far side of a call is frozen or killed, speaking or with all muted.
 
 Bars, in seconds: told 2; sound 1 and picture 2 after the link or the server; a lost peer told 8; the inbox's
 `connected` false 10; nothing lost, nothing interrupted by engine or broker. Needs root, `unshare`, `ip` and `nft`;
@@ -44,6 +44,8 @@ PARTS = {"sfu": "livekit", "engine": "engine", "broker": "mqtt"}
 DOWN_S = 3.0
 SETTLE_S = 4.0
 PATIENCE_S = 60.0
+HOLDS_UP_S = 5.0
+"""For so long a link that came back has the machine for itself."""
 PEER_PATIENCE_S = 30.0
 TOLD_S, SOUND_S, PICTURE_S, PEER_S, INBOX_S = 2.0, 1.0, 2.0, 8.0, 10.0
 BARS = {
@@ -55,7 +57,9 @@ BARS = {
     "gap": SOUND_S,
 }
 COMES_BACK = threading.Lock()
-"""One link comes back at a time: its four sessions keep a core busy, and two devices would be two machines."""
+"""One link comes back at a time: a session that joins keeps a core busy, and two devices would be two machines."""
+TAKES_PART: tuple[tuple[str, ...], ...] = (("call",), ("seat",), ("host", "viewer"))
+"""What a device whose link is cut does."""
 _numbers = count()
 
 
@@ -216,7 +220,8 @@ def of_link(pair: Pair, fault: str) -> list[Outcome]:
     with COMES_BACK:
         pair.link.mend()
         pair.ask("mended", at=time.monotonic())
-        until(pair.is_back)
+        until(pair.is_back, HOLDS_UP_S)
+    until(pair.is_back)
     near, far = pair.state()
     outcomes = [Outcome(fault, kind) for kind in pair.kinds]
     for one in outcomes:
@@ -306,19 +311,23 @@ class Run:
         self.outcomes: list[Outcome] = []
 
     def all(self) -> None:
-        with ThreadPoolExecutor(self._pairs) as pool:
+        with ThreadPoolExecutor(self._pairs * len(TAKES_PART)) as pool:
             links = [fault for fault in self._faults if fault in CUTS or fault == HALF_OPEN]
-            todo = [fault for fault in links for _ in range(self._times)]
-            random.Random(1).shuffle(todo)
-            list(pool.map(self._links, (todo[at :: self._pairs] for at in range(self._pairs))))
+            work = []
+            for kinds in TAKES_PART:
+                todo = [fault for fault in links for _ in range(self._times)]
+                random.Random(kinds[0]).shuffle(todo)
+                work += [(kinds, todo[at :: self._pairs]) for at in range(self._pairs)]
+            list(pool.map(lambda one: self._links(*one), work))
             self._servers([fault for fault in self._faults if fault in SERVERS])
             peers = [fault for fault in self._faults if fault in PEERS for _ in range(self._times)]
+        with ThreadPoolExecutor(self._pairs) as pool:
             list(pool.map(lambda fault: self._note(of_peer(self._stack, fault)), peers))
 
-    def _links(self, todo: list[str]) -> None:
+    def _links(self, kinds: tuple[str, ...], todo: list[str]) -> None:
         """One pair after the other: with a new one when the last one was not whole any more."""
         while todo:
-            with a_pair(self._stack, KINDS) as pair:
+            with a_pair(self._stack, kinds) as pair:
                 while todo:
                     outcomes = of_link(pair, todo.pop())
                     self._note(outcomes)
@@ -372,7 +381,9 @@ def busy_s() -> tuple[float, float]:
 def main() -> int:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     options.add_argument("--times", type=int, default=20)
-    options.add_argument("--pairs", type=int, default=3, help="that have their links cut at once")
+    options.add_argument(
+        "--pairs", type=int, default=2, help="of each kind that have their links cut at once"
+    )
     options.add_argument("--faults", default=",".join(FAULTS), help="with commas")
     options.add_argument("--json", action="store_true")
     chosen = options.parse_args()
