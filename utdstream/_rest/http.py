@@ -15,6 +15,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from utdstream._rest.clock import EngineClock
+from utdstream._rest.later import defer
 from utdstream._threads.deadline import Deadline
 from utdstream._threads.errands import start_thread
 from utdstream._wire import codec
@@ -44,8 +46,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 MAX_THREADS = 8
-CONNECT_TIMEOUT_S = 5.0
-READ_TIMEOUT_S = 8.0
+CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 5.0, 8.0
 RETRY_AFTER_S = 0.15
 MAX_BODY_BYTES = 2 * 1024 * 1024
 IDLE_S = 5.0
@@ -169,7 +170,6 @@ class Http:
 
     def run_detached(self, work: Callable[[], None]) -> None:
         """Runs `work` (an undo that itself needs a request) on a thread of its own; failures are logged."""
-
         token = object()
         self._undoing[id(token)] = token
 
@@ -232,6 +232,7 @@ class Http:
                 self._idle -= 1
 
     def _serve(self) -> None:
+        defer("charset_normalizer")
         import requests
 
         with requests.Session() as session:
@@ -322,10 +323,9 @@ class Http:
 
     @staticmethod
     def _interpret(status: int, headers: Mapping[str, str], raw: bytes, host: str) -> codec.JsonObject:
-        try:
-            body: object = json.loads(raw) if raw else {}
-        except (ValueError, RecursionError):
-            body = None
+        body: object = None
+        with suppress(ValueError, RecursionError):
+            body = json.loads(raw) if raw else {}
         if 200 <= status < 300:
             if isinstance(body, dict):
                 return body
