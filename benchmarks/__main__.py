@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-SCRIPTS = ("bridge", "connect", "deadlines", "engine", "camera", "doorbell", "strangers")
+SCRIPTS = ("bridge", "connect", "deadlines", "engine", "camera", "doorbell", "idle", "strangers")
 """`leaks` takes an hour and `audio` half of one: each is run by itself."""
 
 

@@ -36,8 +36,8 @@ _log = logging.getLogger(__name__)
 
 WORKER_PATIENCE_S = 10.0
 """An event that takes longer has hung the worker: the watchdog is not fed any more."""
-LOOK_S = 1.0
-"""The status is looked at as often as this, though nothing happens."""
+LOOK_S, WELL_LOOK_S = 1.0, 30.0
+"""The status is looked at as often as this, though nothing happens; and while all is well and at rest."""
 STOP_S = 2.0
 
 EventT = TypeVar("EventT")
@@ -79,7 +79,7 @@ class DeviceApp(ABC, Generic[EventT]):
     def stop(self) -> None:
         """Ends `run` soon. Idempotent."""
         self._stopping.set()
-        self._queue.put(None)
+        self.look()
 
     def put(self, event: EventT) -> None:
         """Hands an event to the worker."""
@@ -133,10 +133,11 @@ class DeviceApp(ABC, Generic[EventT]):
         return ANEW if self._anew else 0
 
     def _turn(self) -> None:
-        """Takes one event, or the time limit; looks at the status at least once a second."""
-        left_s = LOOK_S if self._limit_at is None else self._limit_at - time.monotonic()
+        """Takes one event, or the time limit; looks at the status now and then."""
+        look_s = WELL_LOOK_S if self._at_rest() and self._is_well() else LOOK_S
+        left_s = look_s if self._limit_at is None else self._limit_at - time.monotonic()
         try:
-            event = self._queue.get(timeout=min(LOOK_S, max(0.0, left_s)))
+            event = self._queue.get(timeout=min(look_s, max(0.0, left_s)))
         except Empty:
             event = None
         self._heart.busy()
@@ -212,6 +213,13 @@ class DeviceApp(ABC, Generic[EventT]):
             if problem:
                 missing[name] = str(problem)
         return missing
+
+    def _is_well(self) -> bool:
+        return self._link is not None and self._link.is_well and not self._missing()
+
+    def look(self) -> None:
+        """Has the status looked at now. Any thread, never waits."""
+        self._queue.put(None)
 
     def _show(self) -> None:
         if self._service is not None:

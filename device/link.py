@@ -16,6 +16,7 @@ from device.config import MachineConfig
 from device.service import Service
 from utdstream import (
     AuthenticationFailed,
+    Change,
     ClientConfig,
     Devices,
     EngineUnreachable,
@@ -37,7 +38,7 @@ RETRY = Backoff(first_s=1.0, most_s=15.0)
 REFUSED_S = 30.0
 SIGN_IN_S = 6.0
 BROKER_GRACE_S = 3.0
-"""A connection to the broker that is made, or made anew, within this is no news. It is looked at each second."""
+"""A connection to the broker that is made, or made anew, within this is no news."""
 
 
 def in_settings(sentence: str, config: MachineConfig) -> str:
@@ -105,15 +106,19 @@ class Link:
         inbox = self._inbox
         if inbox is None:
             return None
-        if inbox.connected.value:
-            self._heard_at = time.monotonic()
-        if time.monotonic() < self._heard_at + BROKER_GRACE_S:
+        if inbox.connected.value or time.monotonic() < self._heard_at + BROKER_GRACE_S:
             return None
         why = inbox.problem
         found = "there is no connection to the message broker"
         if why is not None:
             found += f" ({in_settings(why, self._config)})"
         return f"ready, but {found}: calls to this device come late"
+
+    @property
+    def is_well(self) -> bool:
+        """Whether nothing is missing, and nothing will be without a word to `changed`."""
+        inbox = self._inbox
+        return self._signed_in and self._problem is None and (inbox is None or inbox.connected.value)
 
     def client(self) -> UTDStreamClient:
         """Returns the client, once it has signed in. Raises: EngineUnreachable before the first time."""
@@ -184,6 +189,11 @@ class Link:
         inbox = self._client.incoming_calls()
         self._heard_at = time.monotonic()
         inbox.ringing.subscribe(ringing)
+        inbox.connected.subscribe(self._take_connection)
         if cancelled is not None:
             inbox.cancelled.subscribe(lambda gone: cancelled(gone.call_id))
         self._inbox = inbox
+
+    def _take_connection(self, change: Change[bool]) -> None:
+        self._heard_at = time.monotonic()
+        self._changed()

@@ -93,7 +93,7 @@ class Doorbell(DeviceApp[logic.DoorbellEvent | Numbered]):
 
         settings = self._config.doorbell
         kind = UTDStreamType.VIDEO_CALL if settings.media == "video" else UTDStreamType.AUDIO_CALL
-        link = Link(self._config, self._devices, ringing=ringing, cancelled=cancelled, changed=self._show)
+        link = Link(self._config, self._devices, ringing=ringing, cancelled=cancelled, changed=self.look)
         self._calls = calls = Calls(link, kind, settings.ring_timeout_s, self.put)
         return link
 

@@ -6,7 +6,7 @@ are replaced; what it decides is its own. Questions to the engine take time, in 
 The oracle, for each call:
 1. It rings at most once, and only if the engine had it unanswered when it was asked, no end was heard since, and
    this device has not answered it.
-2. It rings, if it was unanswered for `FOUND_WITHIN_S` in which the device ran and the engine could be asked.
+2. It rings, if it was unanswered for `found_within_s` in which the device ran and the engine could be asked.
 3. What rang and ended elsewhere is told once, with the reason; what this device answered is not, nor what rings.
 """
 
@@ -36,9 +36,8 @@ S = UTDCallStatus
 ME = "house"
 BEGAN = datetime(2031, 1, 1, tzinfo=timezone.utc)
 RING_S = 30.0
-POLL_S = 4.0
+POLL_S, CHECK_S = 4.0, 20.0
 ASK_AT_MOST_S = 0.4
-FOUND_WITHIN_S = POLL_S + 3 * ASK_AT_MOST_S + 1.0
 TRUE_REASON = {
     "caller_cancelled": CancelReason.CANCELLED,
     "ring_timeout": CancelReason.MISSED,
@@ -84,10 +83,12 @@ class World:
         self.is_quiet = False
         self._numbers = itertools.count(1)
         self._asked_at = 0.0
+        check_s = self.random.choice((POLL_S, CHECK_S))
+        self.found_within_s = check_s + 3 * ASK_AT_MOST_S + 1.0
         self.keeper = RingKeeper(
             identity=ME,
             engine=self,
-            config=ClientConfig(ring_poll_s=POLL_S),
+            config=ClientConfig(ring_poll_s=POLL_S, ring_check_s=check_s),
             report=None,
             on_ring=self._rang,
             on_cancel=self._told,
@@ -98,6 +99,7 @@ class World:
         """Goes on until so many messages were delivered, then lets everything come to rest."""
         with self._virtual_time():
             self.keeper.start()
+            self.keeper.take_connection(True)
             self._next_call()
             self._next_trouble()
             while self.deliveries < deliveries:
@@ -300,6 +302,8 @@ class World:
             self.engine_is_up = False
         elif kind == "link":
             self.link_is_up = False
+            if self.random.random() < 0.5:  # or it is half-open, and nobody has noticed
+                self.keeper.take_connection(False)
         else:
             self.lane.is_on = False
         self.counts[kind] += 1
@@ -314,8 +318,7 @@ class World:
             held = []  # a broker without a memory
         for deliver in held:
             deliver()
-        if self.random.random() < 0.5:
-            self.keeper.ask_now()
+        self.keeper.take_connection(True)
         self.lane.work()
 
     # -- the oracle ------------------------------------------------------------------------------------
@@ -351,7 +354,7 @@ class World:
     def _judge_call(self, call_id: str, fate: Fate) -> None:
         reasons = [reason for _, reason in fate.told]
         if fate.rang_at is None:
-            if fate.askable_s > FOUND_WITHIN_S:
+            if fate.askable_s > self.found_within_s:
                 self.faults.append(f"{call_id} was unanswered for {fate.askable_s:.1f} s and never rang")
             if reasons:
                 self.faults.append(f"{call_id} never rang, and its end was told: {reasons}")

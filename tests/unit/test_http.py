@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -303,10 +304,27 @@ def test_pool_when_nobody_asks_any_more_ends_its_threads(
     http: Http, engine: SmallEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An idle client keeps none, and the next question starts one again."""
-    monkeypatch.setattr(rest, "IDLE_S", 0.05)
+    monkeypatch.setattr(rest, "LAST_IDLE_S", 0.05)
     ask(http, engine)
     eventually(lambda: http._threads == 0, "the thread has ended")
     ask(http, engine)
+
+
+def test_pool_when_nobody_asks_keeps_one_thread_and_its_connection_for_a_while(
+    http: Http, engine: SmallEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that asks now and then makes neither anew each time."""
+    monkeypatch.setattr(rest, "IDLE_S", 0.05)
+    together = threading.Barrier(2)
+    engine.respond = lambda request: (together.wait(5), reply({}))[1]
+    with ThreadPoolExecutor(2) as askers:
+        for asked in [askers.submit(ask, http, engine) for _ in range(2)]:
+            asked.result()
+    assert http._threads == 2
+    eventually(lambda: http._threads == 1, "the other one has ended")
+    engine.respond = lambda request: reply({})
+    ask(http, engine)
+    assert (http._threads, len(engine.open)) == (1, 1)
 
 
 def test_pool_when_closed_refuses() -> None:

@@ -158,26 +158,26 @@ class Answers:
 class Desk:
     """An inbox with everything around it."""
 
-    def __init__(self, *, ring_poll_s: float = 60.0) -> None:
+    def __init__(self, *, ring_poll_s: float = 60.0, ring_check_s: float = 60.0) -> None:
         self.transport = Transport()
         self.engine = Engine()
         self.answers = Answers(self.engine)
         self.rings: list[IncomingCall] = []
         self.cancels: list[CallCancelled] = []
         self.markers = 0
-        self.inbox = self.answers.inbox = self.open(ring_poll_s)
+        self.inbox = self.answers.inbox = self.open(ring_poll_s, ring_check_s)
         self.inbox.ringing.subscribe(self.rings.append)
         self.inbox.cancelled.subscribe(self.cancels.append)
         eventually(lambda: self.engine.lists >= 1, "the first poll is done")
 
-    def open(self, ring_poll_s: float = 60.0) -> IncomingCallInbox:
+    def open(self, ring_poll_s: float = 60.0, ring_check_s: float = 60.0) -> IncomingCallInbox:
         return IncomingCallInbox(
             app_id="app",
             identity=ME,
             transport=cast("IncomingCalls", self.transport),
             engine=cast("CallEngine", self.engine),
             answers=self.answers,  # type: ignore[arg-type]  # a session made of a string
-            config=ClientConfig(ring_poll_s=ring_poll_s),
+            config=ClientConfig(ring_poll_s=ring_poll_s, ring_check_s=ring_check_s),
             report=None,
         )
 
@@ -341,10 +341,25 @@ def test_ring_when_the_engine_recovers_after_expiry_never_happens(desk: Desk) ->
 
 
 def test_ring_when_its_message_is_lost_is_found_by_the_poll(quick_desk: Desk) -> None:
-    """The engine is asked every `ring_poll_s`, whether the transport is up or not."""
+    """The engine is asked every `ring_poll_s` while no messages come."""
     quick_desk.engine.has("c1")
     quick_desk.rang("c1")
     quick_desk.count(found_by_poll=1, received=0)
+
+
+def test_ring_when_a_connected_broker_loses_its_message_is_found_by_the_check() -> None:
+    """The engine is asked every `ring_check_s` while messages do come, and no longer when they do not."""
+    desk = Desk(ring_poll_s=3600.0, ring_check_s=0.05)
+    assert desk.transport.sink is not None
+    desk.transport.sink.connection(True)
+    desk.engine.has("c1")
+    desk.rang("c1")
+    desk.transport.sink.connection(False)
+    desk.settle()
+    lists = desk.engine.lists
+    desk.settle()
+    assert desk.engine.lists == lists
+    desk.inbox.dispose()
 
 
 def test_ring_when_the_transport_comes_up_is_asked_for_at_once(desk: Desk) -> None:

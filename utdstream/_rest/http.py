@@ -49,7 +49,8 @@ MAX_THREADS = 8
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 5.0, 8.0
 RETRY_AFTER_S = 0.15
 MAX_BODY_BYTES = 2 * 1024 * 1024
-IDLE_S = 5.0
+IDLE_S, LAST_IDLE_S = 5.0, 30.0
+"""A thread that had nothing to do for so long ends, with its connection; the last one awaits the next poll."""
 LOOK_S = 0.01
 _HELD = {"pool", "conn", "request", "response"}
 """What an error of `requests` or urllib3 holds beside its words."""
@@ -220,9 +221,10 @@ class Http:
         with self._jobs_lock:
             self._idle += 1
             try:
-                until = time.monotonic() + IDLE_S
+                idle_since = time.monotonic()
                 while not self._jobs:
-                    left = until - time.monotonic()
+                    patience_s = IDLE_S if self._threads > 1 else LAST_IDLE_S
+                    left = idle_since + patience_s - time.monotonic()
                     if self._closed or left <= 0:
                         self._threads -= 1
                         return None

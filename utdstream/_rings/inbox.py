@@ -7,9 +7,9 @@ what the inbox needs of them.
 1. A message is a hint, the engine is the truth: nothing rings that `get_call` or `list_calls` has not shown
    as initiating or ringing, for this identity, unexpired by the engine's clock (its own word; no proxy's `Date`).
 2. A call id rings once for ever. A second press of the button is a new call id and rings again.
-3. A ring whose message is lost is found by asking: at the start, on every (re)connect of the transport, and
-   every `config.ring_poll_s` in between, also while the transport is up (a broker may lose what it accepted).
-   That is one small GET on a kept connection every 4 s, the whole idle cost of an inbox.
+3. A ring whose message is lost is found by asking: at the start, when the transport comes up or goes down, every
+   `config.ring_poll_s` while it is down, and every `config.ring_check_s` while it is up (a broker may lose what it
+   accepted): one small GET on a kept connection.
 4. A cancel is confirmed too, told once, and only for a call that rang here and was not answered here.
 5. The transport's thread only decodes and hands over; asking happens on the work lane (`keeper`),
    callbacks on the events lane. Every table (`book`) is bounded; a message for which there is no room
@@ -203,8 +203,8 @@ class IncomingCallInbox:
     Several calls may ring at once, each from another caller (call waiting; the newest belongs on top): to answer
     one leaves the others ringing, and each that stops has a `cancelled` of its own. `ringing` and `cancelled`
     happen on this inbox's events thread, in order, one at a time. A ring that comes before anybody listens waits
-    for the first `subscribe` or `wait`, as long as the call rings. `connected` is whether the transport delivers
-    (rings are found without it too, by asking, within 5 s).
+    for the first `subscribe` or `wait`, as long as the call rings. `connected` is whether the transport delivers:
+    without it rings are found by asking, within 5 s; with it, one whose message was lost, within 21 s.
     """
 
     def __init__(
@@ -343,8 +343,7 @@ class IncomingCallInbox:
             if self._closed or not self._connected.set(up):
                 return
         _log.info("%s: incoming call messages are %s", self._identity, "up" if up else "down")
-        if up:
-            self._keeper.ask_now()
+        self._keeper.take_connection(up)
 
 
 class _Sink:

@@ -2,7 +2,7 @@
 
 Owns: the work lane of an inbox and its `RingBook`, what is retried and for how long. Must not import a
 transport, `_rest` or `_livekit`: the engine comes in as the port `CallEngine`. The transport's thread calls
-`take_message` and `ask_now`, which only sort and hand over; everything that asks runs on the lane.
+`take_message` and `take_connection`, which only sort and hand over; everything that asks runs on the lane.
 `on_ring` and `on_cancel` are called under the keeper's lock, so that a ring and its cancel cannot change
 places: they may only append to a queue.
 """
@@ -19,7 +19,7 @@ from typing import Protocol
 
 from utdstream._rings.book import CancelReason, Live, OwnAnswer, RingBook, Todo, is_expired, reason_of
 from utdstream._threads.deadline import Deadline
-from utdstream._threads.lanes import WorkLane
+from utdstream._threads.lanes import Timer, WorkLane
 from utdstream._wire import messages
 from utdstream._wire.call_states import UNANSWERED_STATES
 from utdstream.backoff import Backoff
@@ -80,13 +80,15 @@ class RingKeeper:
         self._work = WorkLane(f"utdstream-work-inbox-{identity}", report)
         self._lock = threading.RLock()
         self._book = RingBook(identity)
-        self._poll_waits = False
+        self._next_poll: Timer | None = None
+        """Planned and not begun yet; under the lock."""
+        self._messages_come = False
         self._polls_fail = False
         self._closed = False
 
     def start(self) -> None:
-        """Asks at once, and from then on every `config.ring_poll_s`."""
-        self._work.post(self._poll_and_plan)
+        """Asks at once, and from then on again and again (`_pause_s`)."""
+        self._poll_after(0.0)
 
     def stop(self) -> None:
         """Lets no `on_ring` or `on_cancel` begin after this returns. Idempotent, does not block."""
@@ -118,13 +120,11 @@ class RingKeeper:
 
     # -- from the transport's thread -----------------------------------------------------------
 
-    def ask_now(self) -> None:
-        """Polls once as soon as possible; several wishes become one."""
+    def take_connection(self, up: bool) -> None:
+        """Hears that messages come from now on, or not; asks for what was missed at once."""
         with self._lock:
-            if self._closed or self._poll_waits:
-                return
-            self._poll_waits = True
-        self._work.post(self._poll)
+            self._messages_come = up
+        self._poll_after(0.0)
 
     def take_message(self, payload: bytes) -> None:
         """Sorts one message and plans what follows from it."""
@@ -228,16 +228,30 @@ class RingKeeper:
             if over is not None:
                 self._on_cancel(*over)
 
+    def _poll_after(self, delay_s: float) -> None:
+        """Plans the next poll, in place of one that is planned for later."""
+        with self._lock:
+            if self._next_poll is not None:
+                self._next_poll.cancel()
+            self._next_poll = self._work.call_later(delay_s, self._poll_and_plan)
+
     def _poll_and_plan(self) -> None:
+        with self._lock:
+            self._next_poll = None
         try:
             self._poll()
         finally:
-            self._work.call_later(self._config.ring_poll_s, self._poll_and_plan)
+            with self._lock:
+                if self._next_poll is None:
+                    self._poll_after(self._pause_s)
+
+    @property
+    def _pause_s(self) -> float:
+        return self._config.ring_check_s if self._messages_come else self._config.ring_poll_s
 
     def _poll(self) -> None:
         """Asks for all calls that ring: rings the new ones, confirms those that are gone."""
         with self._lock:
-            self._poll_waits = False
             if self._closed:
                 return
             mark = self._book.mark

@@ -1,4 +1,4 @@
-"""A service with one worker. A line on stdin makes it `hang`, its sign of life `block`, or it `ignore` a stop."""
+"""A service with one worker. A line on stdin makes it `hang`, or `ignore` a stop."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ class Worker:
         self._stop = threading.Event()
         self._service: Service | None = None
         self.alive = True
-        self._blocks = self._ignores = False
+        self._ignores = False
 
     def run(self, service: Service) -> int:
         self._service = service
-        service.watch("the worker", self._is_alive)
+        service.watch("the worker", lambda: self.alive)
         service.ready("working")
         threading.Thread(target=self._read, daemon=True).start()
         while not self._stop.wait(0.05):
@@ -30,18 +30,11 @@ class Worker:
             match line.strip():
                 case "hang":
                     self.alive = False
-                case "block":
-                    self._blocks = True
                 case "ignore":
                     self._ignores = True
                     services.STOP_S = 0.3
             if self._service is not None:
                 self._service.status(f"told to {line.strip()}")
-
-    def _is_alive(self) -> bool:
-        if self._blocks:
-            threading.Event().wait()
-        return self.alive
 
     def stop(self) -> None:
         if not self._ignores:
