@@ -4,22 +4,38 @@ from __future__ import annotations
 
 import pytest
 
-from utdstream._livekit.hearing import BLOCKED_LISTENER_S, BLOCKED_S, LOOK_S, QUICK_S, Figures, Hearing
+from utdstream._livekit.hearing import BLOCKED_LISTENER_S, BLOCKED_S, LOOK_S, QUICK_S, Figures, Hearing, Way
+
+
+def by_one_way(packets: int, checks: int, media: int | None = None, age_s: float = 0.0) -> Figures:
+    return Figures({"a": Way(packets, checks, age_s)}, packets if media is None else media)
 
 
 def hearing(*looks: tuple[float, int, int]) -> Hearing:
     """One that has looked at these times, at so many packets (the newest just came) and STUN checks."""
     made = Hearing(0.0)
     for now, packets, checks in looks:
-        made.take(Figures(packets, checks, media=packets, age_s=0.0), now)
+        made.take(by_one_way(packets, checks), now)
     return made
 
 
 def test_silence_when_packets_come_is_measured_from_the_newest() -> None:
     """Not from the look that found it: it may have come just before the link was cut."""
     ear = hearing((1.0, 50, 3))
-    ear.take(Figures(90, 3, media=90, age_s=0.75), 2.0)
+    ear.take(by_one_way(90, 3, age_s=0.75), 2.0)
     assert ear.silent_s(2.0) == 0.75
+
+
+def test_silence_when_media_has_taken_another_way_is_measured_by_that_one() -> None:
+    """After a cut the old way is still told of for a while, with the age of its last packet, and then no more."""
+    ear = hearing((1.0, 500, 3))
+    ear.take(Figures({"b": Way(50, 0, 0.01), "a": Way(520, 3, 0.9)}, media=570), 2.0)
+    assert ear.silent_s(2.0) == pytest.approx(0.01)
+    ear.take(Figures({"b": Way(100, 0, 0.02), "a": Way(520, 3, 1.9)}, media=620), 3.0)
+    assert ear.silent_s(3.0) == pytest.approx(0.02)
+    ear.take(Figures({"b": Way(150, 0, 0.03)}, media=670), 4.0)
+    assert ear.silent_s(4.0) == pytest.approx(0.03)
+    assert ear.left_s(4.0, publishes=True) == pytest.approx(0.57), "it flows"
 
 
 def test_silence_when_the_core_begins_a_session_anew_goes_on() -> None:
@@ -66,7 +82,7 @@ def test_others_when_no_media_of_theirs_comes_are_silent_though_packets_do() -> 
     """Until then nothing was expected of them."""
     ear = hearing((1.0, 10, 3), (2.0, 60, 3))
     for now in (3.0, 4.0, 5.0, 6.0):
-        ear.take(Figures(60 + int(now), 3, media=60, age_s=0.0), now)
+        ear.take(by_one_way(60 + int(now), 3, media=60), now)
     assert ear.others_silent_s(6.0) == 4.0
     ear.excuse_others(6.0)
     assert ear.others_silent_s(7.0) == 1.0
@@ -76,5 +92,5 @@ def test_picture_when_its_packets_come_and_none_is_made_of_them_is_stuck() -> No
     """It waits for a key frame; without packets it only pauses."""
     ear = Hearing(0.0)
     for now, packets, pictures in ((1.0, 10, 10), (2.0, 20, 20), (3.0, 20, 20), (4.0, 30, 20)):
-        ear.take(Figures(packets, 3, packets, 0.0, {7: (packets, pictures)}), now)
+        ear.take(Figures({"a": Way(packets, 3, 0.0)}, packets, {7: (packets, pictures)}), now)
         assert ear.is_picture_stuck == (now == 4.0)

@@ -25,37 +25,48 @@ STUCK = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
-    """What has been heard since the join."""
+class Way:
+    """One way (ICE candidate pair) to the media server: what came by it. After a cut there may be several."""
 
     packets: int
     checks: int
-    media: int
-    """Packets of the tracks that are received."""
     age_s: float
     """How long ago the newest packet came."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What has been heard since the join."""
+
+    ways: Mapping[str, Way]
+    media: int
+    """Packets of the tracks that are received."""
     pictures: Mapping[int, tuple[int, int]] = field(default_factory=dict)
     """Of each video track that is received (by SSRC): its packets, and the pictures that were made of them."""
 
 
+NOTHING_YET = Way(0, 0, 0.0)
+
+
 def figures(stats: rtc.RtcStats) -> Figures:
     """Reads the core's figures, of both lists: with one peer connection everything is in the publisher's."""
-    packets = checks = media = 0
-    age_s = 0.0
+    ways: dict[str, Way] = {}
+    media = 0
     pictures: dict[int, tuple[int, int]] = {}
     for entry in (*stats.publisher_stats, *stats.subscriber_stats):
         kind = entry.WhichOneof("stats")
-        if kind == "candidate_pair" and entry.candidate_pair.candidate_pair.nominated:
-            pair = entry.candidate_pair.candidate_pair
-            packets += pair.packets_received
-            checks += pair.requests_received + pair.responses_received
-            age_s = entry.candidate_pair.rtc.timestamp / 1e6 - pair.last_packet_received_timestamp / 1e3
+        if kind == "candidate_pair":
+            pair, said = entry.candidate_pair.candidate_pair, entry.candidate_pair.rtc
+            age_s = max(0.0, said.timestamp / 1e6 - pair.last_packet_received_timestamp / 1e3)
+            ways[said.id] = Way(
+                pair.packets_received, pair.requests_received + pair.responses_received, age_s
+            )
         elif kind == "inbound_rtp":
             flow = entry.inbound_rtp
             media += flow.received.packets_received
             if flow.stream.kind == "video":
                 pictures[flow.stream.ssrc] = (flow.received.packets_received, flow.inbound.frames_decoded)
-    return Figures(packets, checks, media, max(0.0, age_s), pictures)
+    return Figures(ways, media, pictures)
 
 
 class Hearing:
@@ -70,20 +81,21 @@ class Hearing:
         """Packets of a picture came between the last two looks, and no picture was made of them."""
 
     def take(self, heard: Figures, now: float) -> None:
-        """Takes the figures of now. They begin at nothing when the core begins a session anew: no packet came."""
+        """Takes the figures of now. Ways come and go, with what came by them: each is compared with itself."""
         last, self._last = self._last, heard
         if last is None:
             return
         self.is_picture_stuck = any(
-            packets - before[0] >= STUCK and pictures == before[1]
+            packets - then[0] >= STUCK and pictures == then[1]
             for ssrc, (packets, pictures) in heard.pictures.items()
-            if (before := last.pictures.get(ssrc)) is not None
+            if (then := last.pictures.get(ssrc)) is not None
         )
-        if heard.checks > last.checks:
+        before = [(way, last.ways.get(name, NOTHING_YET)) for name, way in heard.ways.items()]
+        if any(way.checks > then.checks for way, then in before):
             self._heard_at = now
-        if heard.packets > last.packets:
-            self._heard_at = max(self._heard_at, now - heard.age_s)
-            self._is_flowing = heard.packets - last.packets >= FLOWING
+        if came := [(way, way.packets - then.packets) for way, then in before if way.packets > then.packets]:
+            self._heard_at = max(self._heard_at, now - min(way.age_s for way, _ in came))
+            self._is_flowing = sum(packets for _, packets in came) >= FLOWING
         if heard.media > last.media:
             self._media_at = now
 
