@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gc
+import os
 import threading
 from collections.abc import Iterator
 
 import pytest
 from facts import eventually
+from livekit import rtc
 from livekit.rtc import _ffi_client
 from media_rooms import MediaRoom, hear
 from people import People, Person, small_devices
@@ -15,12 +17,15 @@ from people import People, Person, small_devices
 from utdstream import (
     ClientConfig,
     ConnectionState,
+    Devices,
     IncomingCallInbox,
     UTDCallSession,
     UTDCallStatus,
     UTDStreamException,
     UTDStreamType,
 )
+from utdstream._threads.deadline import Deadline
+from utdstream.synthetic import PatternCamera, ToneMicrophone
 from utdstream.testing import LocalStack
 
 pytestmark = pytest.mark.integration
@@ -120,3 +125,50 @@ def all_freed(before: int) -> None:
         lambda: f"{len(_ffi_client._live_handles) - before} handles of the core are freed",
         15,
     )
+
+
+def test_tracks_when_a_connection_is_given_up_are_left_to_the_core(
+    stack: LocalStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be about to bring the room back, and publishes anew: what goes in that moment ends the process.
+
+    Nothing of it stays: no thread, and the next room is heard.
+    """
+    unpublished: list[str] = []
+
+    async def noted(participant: rtc.LocalParticipant, sid: str) -> None:
+        unpublished.append(sid)
+
+    with MediaRoom(stack) as hall:
+        speaker = hall.join("speaker", Devices(ToneMicrophone(500)))
+        speaker.set_microphone(True)
+        talker = hall.make(Devices(ToneMicrophone(700), camera=PatternCamera(160, 120, 10)))
+        threads = 0
+        for number in range(4):
+            talker.connect(hall.url, hall.token("talker"))
+            talker.set_microphone(True)
+            talker.set_camera(True)
+            hear(talker, 500)
+            hear(speaker, 700)
+            if number == 1:
+                threads = native_threads()
+            life = talker._media.life
+            assert life is not None
+            assert life.connection is not None
+            monkeypatch.setattr(rtc.LocalParticipant, "unpublish_track", noted)
+            life.loop.call(life.connection._drop, deadline=Deadline(5, 5, "giving it up"))
+            eventually(lambda: hall.present() == ["speaker"], "it is left", 10)
+            monkeypatch.undo()
+        talker.connect(hall.url, hall.token("talker"))
+        talker.set_microphone(True)
+        talker.set_camera(True)
+        hear(talker, 500)
+        eventually(
+            lambda: native_threads() <= threads, lambda: f"{native_threads()} threads, {threads} before"
+        )
+    assert unpublished == []
+
+
+def native_threads() -> int:
+    """Of this process, Python's and the core's."""
+    return len(os.listdir("/proc/self/task"))

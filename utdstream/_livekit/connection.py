@@ -161,7 +161,7 @@ class RoomConnection:
             await self._join_in_turn(url, token)
         except BaseException:
             self.room = None
-            self._free(self._publisher.end("the room was not joined"))
+            self._free(self._publisher.end("the room was not joined", unpublish=False))
             raise
 
     async def _join_in_turn(self, url: str, token: str) -> None:
@@ -292,10 +292,10 @@ class RoomConnection:
 
     def _disconnected(self, reason: str) -> None:
         if self._leaving is None:
-            self._end(reason)
+            self._end(reason, under_us=True)
 
-    def _end(self, reason: str) -> None:
-        """Ends it once, whether it was left from here or ended by the server."""
+    def _end(self, reason: str, *, under_us: bool = False) -> None:
+        """Ends it once, whether it was left from here or ended by the server (`under_us`)."""
         if self._end_of_room.has_come:
             return
         self._loop.live.discard(self)
@@ -303,7 +303,7 @@ class RoomConnection:
         self._stop_watching()
         self._close_speaker()
         self._free(self._loop.spawn(self._subscriber.close()))
-        freeing = self._publisher.end(reason)
+        freeing = self._publisher.end(reason, unpublish=under_us)
         self._free(freeing)
         self._listener.on_people(
             local_snapshot(self.room.local_participant) if self.room else LocalParticipant(""), ()

@@ -155,16 +155,17 @@ class Publisher:
         if unpublish and not self._side.end.has_come:
             await asyncio.gather(*(slot.met() for slot in self.slots.values()), return_exceptions=True)
 
-    def end(self, reason: str) -> asyncio.Task[None]:
+    def end(self, reason: str, *, unpublish: bool) -> asyncio.Task[None]:
         """Wakes every request that waits for an answer, stops the devices, frees the tracks: the room is over.
 
-        The task is done when the devices are closed and the tracks are freed.
+        `unpublish`: it ended under us. The task is done when the devices are closed and the tracks are freed.
         """
         self._side.end.come(reason)
-        return self._loop.spawn(self._end_slots())
+        return self._loop.spawn(self._end_slots(unpublish=unpublish))
 
-    async def _end_slots(self) -> None:
-        await asyncio.gather(*(slot.room_ended() for slot in self.slots.values()), return_exceptions=True)
+    async def _end_slots(self, *, unpublish: bool) -> None:
+        ends = (slot.room_ended(unpublish=unpublish) for slot in self.slots.values())
+        await asyncio.gather(*ends, return_exceptions=True)
         self._side.room = None
         self._changed()
 

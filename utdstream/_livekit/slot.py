@@ -9,7 +9,10 @@ it looks.
 4. While reconnecting an unpublish would hang: mute now, unpublish when it is back.
 5. A camera's first frame comes before its track is published (viewers would see black). One that is late is
    reported and stays open: its first frame publishes it, as long as that is still wished.
-6. A room that ended under us: unpublish at once, without waiting (else threads leak, rust-sdks #1443).
+6. A room that ended under us: unpublish at once, without waiting (else threads leak, rust-sdks #1443). One that we
+   leave or give up while it reconnects: not at all, leaving it frees the tracks. What is unpublished in the moment
+   that the core brings the room back ends the process (livekit 1.2.1: `track().unwrap()` in `handle_restarted`),
+   and right after the room was left it may take the next room's sound along.
 7. While the room reconnects a wish stands, and whoever made it is let go.
 """
 
@@ -359,13 +362,13 @@ class Slot:
             self._publication = None
         self.reconcile()
 
-    async def room_ended(self) -> None:
-        """Unpublishes at once (rule 6), stops the device, fails the wishes that still wait."""
+    async def room_ended(self, *, unpublish: bool) -> None:
+        """Unpublishes (rule 6), stops the device, fails the wishes that still wait."""
         if self._feed is not None:
             self._feed.open = False
         publication, self._publication = self._publication, None
         unpublishing: asyncio.Task[None] | None = None
-        if publication is not None:
+        if publication is not None and unpublish:
             unpublishing = self._loop.spawn(self._side.participant.unpublish_track(publication.sid))
             await asyncio.sleep(0)  # its request is made in its first step
         await self._drop_feed()
