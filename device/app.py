@@ -58,6 +58,8 @@ class DeviceApp(ABC, Generic[EventT]):
         self._queue: Mailbox[EventT | None] = Mailbox()
         self._heart = Heart(WORKER_PATIENCE_S)
         self._limit_at: float | None = None
+        self._look_s = LOOK_S
+        """Until the status is looked at again."""
         self._problems: dict[str, str] = {}
         self._devices = Devices()
         self._buttons: list[Button] = []
@@ -134,10 +136,9 @@ class DeviceApp(ABC, Generic[EventT]):
 
     def _turn(self) -> None:
         """Takes one event, or the time limit; looks at the status now and then."""
-        look_s = WELL_LOOK_S if self._at_rest() and self._is_well() else LOOK_S
-        left_s = look_s if self._limit_at is None else self._limit_at - time.monotonic()
+        left_s = self._look_s if self._limit_at is None else self._limit_at - time.monotonic()
         try:
-            event = self._queue.get(timeout=min(look_s, max(0.0, left_s)))
+            event = self._queue.get(timeout=min(self._look_s, max(0.0, left_s)))
         except Empty:
             event = None
         self._heart.busy()
@@ -150,7 +151,9 @@ class DeviceApp(ABC, Generic[EventT]):
             self._show()
             if self._queue.empty() and self._memory.is_time(at_rest=self._at_rest()):
                 self._start_anew()
+            self._look_s = WELL_LOOK_S if self._at_rest() and self._is_well() else LOOK_S
         except Exception:  # noqa: BLE001 - the worker's outermost frame: the next press must still ring
+            self._look_s = LOOK_S
             _log.exception("an event could not be handled; %s goes on", self.name)
         finally:
             self._heart.idle()

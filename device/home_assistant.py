@@ -177,7 +177,7 @@ class HomeAssistant:
 
     def _serve(self, client: Client) -> None:
         answer_by, leave_by = time.monotonic() + ANSWER_S, None
-        while client.loop(timeout=self._look_s()) == 0:
+        while client.loop(timeout=self._look_s(client)) == 0:
             now = time.monotonic()
             if self._stopping.is_set():
                 leave_by = leave_by or now + CLOSE_S  # time for the goodbye that `close` queued
@@ -186,9 +186,11 @@ class HomeAssistant:
             elif self.problem is not None and now > answer_by:
                 raise TimeoutError("it took the connection and stays silent")
 
-    def _look_s(self) -> float:
+    def _look_s(self, client: Client) -> float:
         """How long to wait for the broker; what is published meanwhile is sent at once."""
-        return 1.0 if self.problem is not None or self._stopping.is_set() else KEEPALIVE_S / 3
+        if self.problem is not None or self._stopping.is_set():
+            return 1.0
+        return min(KEEPALIVE_S, client.keepalive or KEEPALIVE_S) / 3  # the broker may ask for more pings
 
     def _new_client(self) -> Client:
         from paho.mqtt.client import Client, MQTTv5

@@ -85,7 +85,8 @@ class Link:
         self._ringing, self._cancelled, self._changed = ringing, cancelled, changed
         self._stop = threading.Event()
         self._inbox: IncomingCallInbox | None = None
-        self._heard_at = 0.0
+        self._lost_at: float | None = None
+        """Since when there is no connection to the broker; None while there is one, or its end is not told yet."""
         self._signed_in = False
         self._doubted = threading.Event()
         self._problem: str | None
@@ -106,7 +107,8 @@ class Link:
         inbox = self._inbox
         if inbox is None:
             return None
-        if inbox.connected.value or time.monotonic() < self._heard_at + BROKER_GRACE_S:
+        lost_at = self._lost_at
+        if inbox.connected.value or lost_at is None or time.monotonic() < lost_at + BROKER_GRACE_S:
             return None
         why = inbox.problem
         found = "there is no connection to the message broker"
@@ -116,7 +118,7 @@ class Link:
 
     @property
     def is_well(self) -> bool:
-        """Whether nothing is missing, and nothing will be without a word to `changed`."""
+        """Whether nothing is missing; `changed` is told when anything is."""
         inbox = self._inbox
         return self._signed_in and self._problem is None and (inbox is None or inbox.connected.value)
 
@@ -187,7 +189,7 @@ class Link:
         if ringing is None or self._inbox is not None:
             return
         inbox = self._client.incoming_calls()
-        self._heard_at = time.monotonic()
+        self._lost_at = time.monotonic()
         inbox.ringing.subscribe(ringing)
         inbox.connected.subscribe(self._take_connection)
         if cancelled is not None:
@@ -195,5 +197,5 @@ class Link:
         self._inbox = inbox
 
     def _take_connection(self, change: Change[bool]) -> None:
-        self._heard_at = time.monotonic()
+        self._lost_at = None if change.new else time.monotonic()
         self._changed()

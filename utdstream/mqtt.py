@@ -402,7 +402,12 @@ class _Line:
                 return
             if not attempt.up_at is not None and time.monotonic() > answer_by:
                 raise TimeoutError("the broker accepted the connection and stayed silent")
-            self._wait_and_serve(client, sock, KEEPALIVE_S if attempt.up_at is not None else 0.5)
+            pings_each_s = (
+                client.keepalive or KEEPALIVE_S
+            )  # the broker may ask for more than we did; 0: for none
+            self._wait_and_serve(
+                client, sock, min(KEEPALIVE_S, pings_each_s) if attempt.up_at is not None else 0.5
+            )
         if attempt.up_at is not None:
             self._say_goodbye(client)
 

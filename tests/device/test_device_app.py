@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import pytest
 from bell import Button
@@ -126,6 +127,64 @@ def test_status_when_a_device_fails_says_so_behind_the_state(config: MachineConf
         button.problem = None
         app.press()
         eventually(lambda: service.last_status == "2 heard", "it is well again")
+
+
+class Resting(Counter):
+    """Is at rest, and all is well with its link."""
+
+    def _at_rest(self) -> bool:
+        return True
+
+    def _connect(self) -> Link:
+        return cast(Link, WellLink(super()._connect()))
+
+
+class WellLink:
+    """A link of which nothing is missing."""
+
+    is_well = True
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._link, name)
+
+
+def test_worker_when_all_is_well_sleeps_until_it_is_told_to_look(
+    config: MachineConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A status that changes without a word is looked at each second only while something is missing."""
+    monkeypatch.setattr(apps, "LOOK_S", 0.01)
+    monkeypatch.setattr(apps, "WELL_LOOK_S", 3600.0)
+    button = Button()
+    app = Resting(config, button)
+    with running(app) as service:
+        eventually(lambda: app._look_s == 3600.0, "it sleeps")
+        button.problem = "the button is broken"
+        app.look()
+        eventually(lambda: "the button is broken" in service.last_status, "it looked")
+        button.problem = None
+        eventually(lambda: "the button is broken" not in service.last_status, "it looks again and again")
+        eventually(lambda: app._look_s == 3600.0, "it sleeps again")
+
+
+def test_worker_when_a_device_cannot_even_be_asked_goes_on(
+    config: MachineConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of the user's own may raise whatever it likes; the next press rings all the same."""
+
+    class Broken(Button):
+        @property
+        def problem(self) -> str | None:  # type: ignore[override]
+            raise OSError("no such device")
+
+    monkeypatch.setattr(apps, "LOOK_S", 0.01)
+    button = Broken()
+    app = Resting(config, button)
+    with running(app):
+        button.press()
+        eventually(lambda: app.heard == ["pressed"], "it is heard")
 
 
 def test_stop_when_a_device_hangs_is_bounded(config: MachineConfig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -331,8 +331,33 @@ def test_knock_when_the_first_one_is_lost_is_answered_by_the_next(
 
     monkeypatch.setattr(asyncio, "open_connection", lost_at_first)
     door = link.Door(loop_thread(), server.url)
+    loop_thread().run(door.look_up, deadline=Deadline(5.0, 5.0, "looking up"))
     assert loop_thread().run(door.knock, deadline=Deadline(5.0, 5.0, "knocking")) is True
     assert len(knocks) == 2
+
+
+@pytest.mark.parametrize("why", ["its address is not known", "it was shut for minutes"])
+def test_knock_when_there_is_little_hope_is_one_alone(
+    server: MediaServer, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    """Looking up a name cannot be cut short; a router remembers each connection that nobody answered."""
+    knocks: list[str] = []
+
+    async def lost(host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        knocks.append(host)
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr(asyncio, "open_connection", lost)
+    monkeypatch.setattr(link, "LONG_SHUT_S", 0.0)
+    door = link.Door(loop_thread(), server.url)
+    if why == "it was shut for minutes":
+        loop_thread().run(door.look_up, deadline=Deadline(5.0, 5.0, "looking up"))
+        assert loop_thread().run(door.knock, deadline=Deadline(5.0, 5.0, "knocking")) is False
+        assert len(knocks) > 2
+        knocks.clear()
+    assert loop_thread().run(door.knock, deadline=Deadline(5.0, 5.0, "knocking")) is False
+    assert len(knocks) <= 2
 
 
 class Joining:

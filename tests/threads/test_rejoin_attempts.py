@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator
 from queue import Empty
@@ -150,6 +151,88 @@ def test_rejoin_when_the_door_opens_beside_an_attempt_that_is_stuck_tries_anew(
     assert rejoining.begins("SIGNAL_CLOSE")
     assert entered.wait(10), "it did not wait for the 20 seconds of an attempt"
     assert len(attempts) == 2
+
+
+def test_rejoin_when_an_attempt_was_cut_leaves_the_next_one_its_time(
+    work: WorkLane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A door that is knocked at over a slow link seems shut now and then: no attempt would ever be done."""
+    monkeypatch.setattr(rejoin, "BETWEEN_ATTEMPTS", Backoff(first_s=0.001, most_s=0.001))
+    attempts: list[bool] = []
+    knocks = itertools.count()
+    entered = threading.Event()
+
+    def enter(deadline: Deadline) -> None:
+        try:
+            deadline.get(Mailbox()) if not attempts else patiently_for(1.0, deadline)
+        except Empty:
+            attempts.append(False)
+            raise deadline.error() from None
+        attempts.append(True)
+        entered.set()
+
+    def patiently_for(seconds: float, deadline: Deadline) -> None:
+        done: Mailbox[None] = Mailbox()
+        threading.Timer(seconds, done.put, [None]).start()
+        deadline.get(done)
+
+    rejoining = Rejoin(
+        work,
+        "room",
+        enter=enter,
+        is_wanted=lambda: True,
+        gave_up=lambda _: None,
+        knock=lambda: next(knocks) % 2 == 1,  # shut before each attempt, open beside it
+    )
+    assert rejoining.begins("SIGNAL_CLOSE")
+    assert entered.wait(10)
+    assert attempts == [False, True]
+
+
+def test_rejoin_when_an_attempt_fails_by_a_fault_of_ours_tries_again(lost: Lost) -> None:
+    """It is no end of the room, which would be shown as coming back for ever."""
+
+    def fail_once() -> None:
+        if lost.attempts == 1:
+            raise ZeroDivisionError
+
+    lost.enter = fail_once
+    assert lost.rejoin.begins("SIGNAL_CLOSE")
+    eventually(lambda: not lost.rejoin.is_under_way, "it is joined")
+    assert lost.attempts == 2
+
+
+def test_rejoin_when_an_attempt_has_come_to_the_media_server_does_not_cut_it(
+    work: WorkLane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The core finishes what it began, and the next attempt would wait for that."""
+    monkeypatch.setattr(rejoin, "BETWEEN_ATTEMPTS", Backoff(first_s=0.001, most_s=0.001))
+    is_open = threading.Event()
+    deadlines: list[Deadline] = []
+    knocked = threading.Semaphore(0)
+
+    def is_asking() -> bool:
+        knocked.release()
+        return False
+
+    def enter(deadline: Deadline) -> None:
+        deadlines.append(deadline)
+        is_open.set()
+        for _ in range(3):
+            assert knocked.acquire(timeout=10)
+
+    rejoining = Rejoin(
+        work,
+        "room",
+        enter=enter,
+        is_wanted=lambda: True,
+        gave_up=lambda _: None,
+        knock=is_open.is_set,
+        is_asking=is_asking,
+    )
+    assert rejoining.begins("SIGNAL_CLOSE")
+    eventually(lambda: not rejoining.is_under_way, "it is joined")
+    assert [deadline.passed for deadline in deadlines] == [False]
 
 
 def test_rejoin_when_the_engine_knows_no_such_room_is_given_up(lost: Lost) -> None:

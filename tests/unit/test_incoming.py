@@ -362,6 +362,45 @@ def test_ring_when_a_connected_broker_loses_its_message_is_found_by_the_check() 
     desk.inbox.dispose()
 
 
+def test_polls_when_one_has_begun_as_the_transport_comes_up_are_one_chain_all_the_same(desk: Desk) -> None:
+    """The lane had taken it from its agenda: it can be cancelled no more."""
+    keeper = desk.inbox._keeper
+    desk.settle()
+    planned = keeper._polls_planned
+    keeper.take_connection(True)
+    keeper._poll_and_plan(planned)  # the one that is too late to cancel
+    desk.settle()
+    assert len(keeper._work._due) == 1
+
+
+def test_polls_when_a_call_rings_come_soon_though_messages_come() -> None:
+    """Its end may be the message that is lost; at rest the engine is asked rarely."""
+    desk = Desk(ring_poll_s=0.05, ring_check_s=3600.0)
+    assert desk.transport.sink is not None
+    desk.transport.sink.connection(True)
+    desk.settle()
+    eventually(lambda: not desk.inbox._keeper._book.is_anything_live, "nothing rings")
+    eventually(lambda: desk.inbox._keeper._is_far, "it is asked rarely")
+    desk.transport.tell(desk.engine.has("c1"))
+    desk.rang("c1")
+    desk.engine.calls.pop("c1")
+    eventually(lambda: [gone.call_id for gone in desk.cancels][-1:] == ["c1"], "its end is found by asking")
+    eventually(lambda: desk.inbox._keeper._is_far, "it is asked rarely again")
+    desk.inbox.dispose()
+
+
+def test_polls_when_the_engine_does_not_answer_come_soon_though_messages_come() -> None:
+    """A lost ring must not wait for two checks."""
+    desk = Desk(ring_poll_s=0.05, ring_check_s=3600.0)
+    assert desk.transport.sink is not None
+    desk.engine.down = True
+    desk.transport.sink.connection(True)
+    eventually(lambda: desk.inbox.counters.failed_polls >= 3, "it is asked again and again")
+    desk.engine.down = False
+    eventually(lambda: desk.inbox._keeper._is_far, "it is asked rarely again")
+    desk.inbox.dispose()
+
+
 def test_ring_when_the_transport_comes_up_is_asked_for_at_once(desk: Desk) -> None:
     """What rang while the transport was away rings on its return, once."""
     assert desk.transport.sink is not None

@@ -483,3 +483,39 @@ def test_tls_when_the_authority_is_known_connects_and_otherwise_does_not(tmp_pat
         trusting.stop()
         doubting.stop()
         broker.stop()
+
+
+def test_connection_when_the_broker_asks_for_more_pings_gives_them(sink: Sink) -> None:
+    """Its CONNACK may shorten the keepalive; it ends the connection of whoever says nothing for longer."""
+    with socket.create_server(("127.0.0.1", 0)) as impatient:
+        transport = MqttIncomingCalls(host="127.0.0.1", port=impatient.getsockname()[1])
+        transport.start(app_id=APP, identity=ME, sink=sink)
+        try:
+            connection, _ = impatient.accept()
+            with connection:
+                connection.settimeout(10)
+                connection.recv(4096)
+                connection.sendall(bytes([0x20, 6, 0, 0, 3, 0x13, 0, 1]))  # CONNACK: keepalive of a second
+                subscribe = connection.recv(4096)
+                connection.sendall(bytes([0x90, 4, *subscribe[2:4], 0, 1]))
+                assert sink.up.wait(5)
+                said = b""
+                while b"\xc0\x00" not in said:  # a ping
+                    said += connection.recv(4096)
+        finally:
+            transport.stop()
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="the kernel has no such probes")
+def test_connection_when_up_is_watched_by_the_kernel(sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is waken up for it. Where a kernel has none of this, what it has is used."""
+    with socket.create_server(("127.0.0.1", 0)) as far, socket.create_connection(far.getsockname()) as near:
+        mqtt._have_probed(near)
+        silent_s = near.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) + near.getsockopt(
+            socket.IPPROTO_TCP, socket.TCP_KEEPINTVL
+        ) * near.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT)
+        assert silent_s == mqtt.DEAD_LINK_S
+        assert near.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert near.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == mqtt.DEAD_LINK_S * 1000
+        monkeypatch.setattr(mqtt, "_PROBES", {"TCP_OF_ANOTHER_SYSTEM": 1})
+        mqtt._have_probed(near)

@@ -94,6 +94,7 @@ class CallJoining:
             is_wanted=lambda: not life.over,
             gave_up=lambda error: self._given_up(life, call_id, error),
             knock=self._media.is_door_open,
+            is_asking=lambda: self._media.life is None,
             reasons=CALL_REASONS,
         )
 

@@ -46,6 +46,8 @@ asked for again, and waited for twice as long, since this machine may be slow.""
 KNOCK_S = 0.5
 MENDS_ITSELF_S = 4.0
 """A loss that was shorter than this is left to the connection: ICE finds the link again within a second."""
+LONG_SHUT_S = 150.0
+"""A door that was shut for so long is knocked at less."""
 AGAIN_S = 0.1
 """Between two knocks at a door that is closed, or has just opened."""
 PEER_SILENT_S = 5.0
@@ -71,6 +73,7 @@ class Door:
         self._host = parts.hostname or ""
         self.port = parts.port or (80 if self._is_plain else 443)
         self._address: str | None = None
+        self._shut_since = float("inf")
 
     async def look_up(self) -> None:
         """Resolves the name once, while it can be: in a loss of the link names cannot."""
@@ -87,19 +90,25 @@ class Door:
         """Whether somebody is there; False within `KNOCK_S` when not.
 
         It is knocked at again and again meanwhile: what was said before a link came back is lost, and the kernel
-        would repeat it a second later.
+        would repeat it a second later. Once only while its address is not known, and after minutes: a router
+        remembers each knock for two.
         """
-        over = self._loop.asyncio_loop.time() + KNOCK_S
+        now = self._loop.asyncio_loop.time()
+        is_quick = self._address is not None and now < self._shut_since + LONG_SHUT_S
+        over, again_s = now + KNOCK_S, AGAIN_S if is_quick else KNOCK_S
         knocks: set[asyncio.Task[bool]] = set()
+        answered: set[asyncio.Task[bool]] = set()
         try:
             while (left_s := over - self._loop.asyncio_loop.time()) > 0:
                 knocks.add(self._loop.spawn(self._knock_once()))
                 answered, knocks = await asyncio.wait(
-                    knocks, timeout=min(AGAIN_S, left_s), return_when=asyncio.FIRST_COMPLETED
+                    knocks, timeout=min(again_s, left_s), return_when=asyncio.FIRST_COMPLETED
                 )
                 if answered:
-                    return any(task.result() for task in answered)
-            return False
+                    break
+            is_open = any(task.result() for task in answered)
+            self._shut_since = float("inf") if is_open else min(self._shut_since, now)
+            return is_open
         finally:
             for task in knocks:
                 task.cancel()

@@ -38,12 +38,21 @@ class _Later(ModuleType):
     def __getattr__(self, name: str) -> Any:
         with _lock:  # reentrant: what is being loaded may ask itself
             if isinstance(self, _Later) and "_begun" not in vars(self):
+                set_before = {key: value for key, value in vars(self).items() if not key.startswith("__")}
                 self._begun = True
-                assert self.__spec__ is not None
-                assert self.__spec__.loader is not None
-                self.__spec__.loader.exec_module(self)
+                try:
+                    assert self.__spec__ is not None
+                    assert self.__spec__.loader is not None
+                    self.__spec__.loader.exec_module(self)
+                finally:
+                    del self._begun  # one that was interrupted is loaded by the next who asks
+                vars(self).update(set_before)
                 self.__class__ = ModuleType  # type: ignore[assignment]  # as importlib's own LazyLoader does
             try:
                 return vars(self)[name]
             except KeyError:
                 raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}") from None
+
+    def __dir__(self) -> list[str]:
+        getattr(self, "__all__", None)  # loads it
+        return sorted(vars(self))

@@ -103,6 +103,11 @@ class RingBook:
         self.mark = 0
         self.counts: Counter[str] = Counter()
 
+    @property
+    def is_anything_live(self) -> bool:
+        """Whether a call rings here, or may be about to."""
+        return bool(self._live)
+
     def take(self, event: messages.CallEvent | None, now: datetime | None, since: float) -> Todo:
         """Sorts one message."""
         self.counts["received"] += 1

@@ -81,7 +81,10 @@ class RingKeeper:
         self._lock = threading.RLock()
         self._book = RingBook(identity)
         self._next_poll: Timer | None = None
-        """Planned and not begun yet; under the lock."""
+        self._polls_planned = 0
+        """A poll that is not the newest that was planned plans no other: one chain, whoever began it."""
+        self._is_far = False
+        """The next poll is further away than it should be while anything rings."""
         self._messages_come = False
         self._polls_fail = False
         self._closed = False
@@ -134,6 +137,8 @@ class RingKeeper:
             if self._closed:
                 return
             todo = self._book.take(event, now, time.monotonic())
+            if self._is_far and self._book.is_anything_live:
+                self._poll_after(self._config.ring_poll_s)
         if event is not None:
             self._plan(todo, event.call.call_id)
 
@@ -233,21 +238,26 @@ class RingKeeper:
         with self._lock:
             if self._next_poll is not None:
                 self._next_poll.cancel()
-            self._next_poll = self._work.call_later(delay_s, self._poll_and_plan)
+            self._polls_planned += 1
+            self._is_far = delay_s > self._config.ring_poll_s
+            again = partial(self._poll_and_plan, self._polls_planned)
+            self._next_poll = self._work.call_later(delay_s, again)
 
-    def _poll_and_plan(self) -> None:
-        with self._lock:
-            self._next_poll = None
+    def _poll_and_plan(self, number: int) -> None:
         try:
-            self._poll()
+            if number == self._polls_planned:
+                self._poll()
         finally:
             with self._lock:
-                if self._next_poll is None:
+                if number == self._polls_planned:
                     self._poll_after(self._pause_s)
 
     @property
     def _pause_s(self) -> float:
-        return self._config.ring_check_s if self._messages_come else self._config.ring_poll_s
+        """Rarely while messages come; but what rings is asked about, and an engine that did not answer."""
+        if self._messages_come and not self._polls_fail and not self._book.is_anything_live:
+            return self._config.ring_check_s
+        return self._config.ring_poll_s
 
     def _poll(self) -> None:
         """Asks for all calls that ring: rings the new ones, confirms those that are gone."""

@@ -107,6 +107,7 @@ class RoomSession(UTDSession):
             is_wanted=self._is_wanted,
             gave_up=self._rejoin_failed,
             knock=self._media.is_door_open,
+            is_asking=lambda: self._media.life is None,
         )
         self._outage: Timer | None = None
         """Shows an interruption as an outage when it lasts."""

@@ -21,6 +21,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 from utdstream._threads.deadline import Deadline
@@ -49,6 +50,7 @@ TAKEN, OWN_S = "DUPLICATE_IDENTITY", 30.0
 BETWEEN_ATTEMPTS = Backoff(first_s=0.1, most_s=2.0)
 """The first attempt comes within 0.1 s: most losses are short. What returns later is found within 2 s."""
 BETWEEN_KNOCKS_S = 0.1
+"""From one answer to the next knock."""
 ATTEMPT_S = 20.0
 FINAL = (PermissionDenied, NotFound, SessionClosed)
 """What will not pass by itself."""
@@ -59,7 +61,8 @@ class Rejoin:
 
     `enter` asks for a token and joins. `gave_up` is told what will not pass by itself. Both run on the lane.
     `is_wanted` may be asked under a lock and must not block. `knock` says whether the media server takes
-    connections, on the lane or a thread beside it, and may block for a moment.
+    connections, on the lane or a thread beside it, and may block for a moment. `is_asking` says that an attempt
+    has not come to the media server yet: one that has is not cut, for the core finishes what it began.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class Rejoin:
         is_wanted: Callable[[], bool],
         gave_up: Callable[[UTDStreamException], None],
         knock: Callable[[], bool] = lambda: True,
+        is_asking: Callable[[], bool] = lambda: True,
         reasons: frozenset[str] = REASONS,
     ) -> None:
         self._work = work
@@ -79,7 +83,8 @@ class Rejoin:
         self._is_wanted = is_wanted
         self._gave_up = gave_up
         self._knock = knock
-        self._was_shut = False
+        self._is_asking = is_asking
+        self._was_shut = self._was_cut = False
         self._reasons = reasons
         # Both only grow: a room that is lost again, before the lane has noted that it was joined, stays lost.
         self._lost_at = float("-inf")
@@ -134,9 +139,11 @@ class Rejoin:
         if loss != self._losses or not self._is_wanted():
             return
         deadline, over = Deadline.after(ATTEMPT_S, "rejoining"), threading.Event()
-        if self._was_shut:
-            start_thread(partial(self._cut_when_open, deadline, over), "utdstream-knock")
+        may_be_stuck, self._was_cut = self._was_shut and not self._was_cut, False  # never two in a row
         try:
+            if may_be_stuck:
+                with suppress(RuntimeError):  # no thread to be had: the attempt has its own deadline
+                    start_thread(partial(self._cut_when_open, deadline, over), "utdstream-knock")
             self._enter(deadline)
         except UTDStreamException as error:
             if not self._is_wanted():
@@ -147,7 +154,10 @@ class Rejoin:
                 self._gave_up(error)
             else:
                 _log.info("%s: rejoining failed, trying again: %s", self._what, error)
-                self._later(attempt + 1, loss, lost_at)
+                self._later(0 if self._was_cut else attempt + 1, loss, lost_at)
+        except Exception:  # noqa: BLE001 - a fault of ours must not be the end of the room
+            _log.exception("%s: rejoining failed, trying again", self._what)
+            self._later(attempt + 1, loss, lost_at)
         else:
             self._settled = max(self._settled, loss)
             _log.info("%s: joined again after %.1f s", self._what, time.monotonic() - lost_at)
@@ -156,6 +166,7 @@ class Rejoin:
 
     def _cut_when_open(self, deadline: Deadline, over: threading.Event) -> None:
         while not over.wait(BETWEEN_KNOCKS_S):
-            if self._knock():
+            if self._is_asking() and self._knock() and self._is_asking():
+                self._was_cut = True
                 deadline.cut()
                 return
