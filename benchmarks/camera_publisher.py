@@ -1,6 +1,6 @@
 """A camera in a process of its own for `benchmarks.camera`: publishes 720p30, says what it cost.
 
-Standard input brings one line of JSON (url, token, arm: raw or encoded), then `measure` lines; each is
+Standard input brings one line of JSON (url, token, arm: raw, encoded or none), then `measure` lines; each is
 answered with the process's CPU seconds and the clock. Pictures and access units are made
 beforehand and replayed: what is measured is publishing.
 """
@@ -94,9 +94,12 @@ class Replay:
 
 def main() -> None:
     settings = json.loads(sys.stdin.readline())
-    with UTDRoom(devices=Devices(camera=Replay(encoded=settings["arm"] == "encoded"))) as room:
+    arm = settings["arm"]
+    camera = None if arm == "none" else Replay(encoded=arm == "encoded")
+    with UTDRoom(devices=Devices(camera=camera)) as room:
         room.connect(settings["url"], settings["token"])
-        room.set_camera(True)
+        if camera is not None:
+            room.set_camera(True)
         print("publishing", flush=True)
         for _ in sys.stdin:
             print(

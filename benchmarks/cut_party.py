@@ -53,14 +53,18 @@ class Senses:
         self._mended_at: float | None = None
         self._first: dict[str, float] = {}
         self._was_over = False
+        self._lock = threading.Lock()
+        """Over the longest gap, which the thread that hears lengthens while a fault begins anew."""
         session.connection.subscribe(lambda change: self._note(change.new))
         for perceive, wanted in ((self._hear, hears), (self._see, sees)):
             if wanted:
                 threading.Thread(target=self._always, args=(perceive,), daemon=True).start()
 
     def begin(self) -> None:
-        self.told_at = self.peer_told_at = self.gap_s = 0.0
+        self.told_at = self.peer_told_at = 0.0
         self._mended_at, self._was_over = None, False
+        with self._lock:
+            self.gap_s = 0.0
 
     def mended(self, at: float) -> None:
         self._first.clear()
@@ -114,8 +118,9 @@ class Senses:
         for frame in self.session.audio_frames():
             if int(numpy.abs(numpy.frombuffer(frame.data, dtype=numpy.int16)).max(initial=0)) > LOUD:
                 now = time.monotonic()
-                self.gap_s = max(self.gap_s, now - (self.heard_at or now))
-                self.heard_at = now
+                with self._lock:
+                    self.gap_s = max(self.gap_s, now - (self.heard_at or now))
+                    self.heard_at = now
                 self._perceived("sound", now)
 
     def _see(self) -> None:

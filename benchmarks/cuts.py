@@ -20,19 +20,17 @@ import json
 import os
 import random
 import statistics
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from itertools import count
 from typing import Any
 
+from benchmarks.cut_pair import PATIENCE_S, Pair, a_pair, until
 from benchmarks.cut_party import KINDS
-from benchmarks.links import Link, run_in_namespace
+from benchmarks.links import run_in_namespace
 from utdstream.testing import LocalStack
 
 CUTS = {f"cut-{seconds}": float(seconds) for seconds in (1, 3, 20, 60, 120)}
@@ -43,7 +41,7 @@ FAULTS = (*CUTS, HALF_OPEN, *SERVERS, *PEERS)
 PARTS = {"sfu": "livekit", "engine": "engine", "broker": "mqtt"}
 DOWN_S = 3.0
 SETTLE_S = 4.0
-PATIENCE_S = 60.0
+SHORT_S = 3.0
 HOLDS_UP_S = 5.0
 """For so long a link that came back has the machine for itself."""
 PEER_PATIENCE_S = 30.0
@@ -60,7 +58,6 @@ COMES_BACK = threading.Lock()
 """One link comes back at a time: a session that joins keeps a core busy, and two devices would be two machines."""
 TAKES_PART: tuple[tuple[str, ...], ...] = (("call",), ("seat",), ("host", "viewer"))
 """What a device whose link is cut does."""
-_numbers = count()
 
 
 @dataclass
@@ -92,132 +89,26 @@ class Outcome:
         return f"{self.at} load {self.load:4} {self.fault:18} {self.kind:6} {said} {missed}"
 
 
-class Side:
-    """A process of `benchmarks.cut_party`."""
-
-    def __init__(
-        self, stack: LocalStack, side: str, number: int, kinds: tuple[str, ...], group: int | None
-    ) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.cut_party"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            group=group,
-            extra_groups=[] if group is not None else None,
-        )
-        where = {"app_id": stack.app_id, "app_key": stack.app_key, "base_url": stack.base_url}
-        self._say({**where, "side": side, "number": number, "kinds": kinds})
-        self._name = f"{side} {number}"
-
-    def ask(self, do: str, **more: object) -> dict[str, Any]:
-        self._say({"do": do, **more})
-        return self.answer()
-
-    def answer(self) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"side {self._name} has ended with {self.process.wait()}")
-        return dict(json.loads(line))
-
-    def _say(self, what: dict[str, object]) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(what) + "\n")
-        self.process.stdin.flush()
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
-            assert pipe is not None
-            pipe.close()
-
-
-class Pair:
-    """Two sides, of which the far one has a link of its own."""
-
-    def __init__(self, stack: LocalStack, kinds: tuple[str, ...]) -> None:
-        number = next(_numbers)
-        self.kinds = kinds
-        self.link = Link(number)
-        self.near = Side(stack, "near", number, kinds, None)
-        self.far: Side | None = None
-        try:
-            self.near.answer()
-            self.far = Side(stack, "far", number, kinds, self.link.group)
-            self.far.answer()
-            self.near.ask("watch")
-            self.far.ask("watch")
-            if not until(lambda: all(self._is_there(side) for side in self.sides)):
-                raise RuntimeError(f"pair {number} does not hear and see each other: {self.state()}")
-        except BaseException:
-            self.close()
-            raise
-
-    @property
-    def sides(self) -> tuple[Side, Side]:
-        assert self.far is not None
-        return self.near, self.far
-
-    def _is_there(self, side: Side) -> bool:
-        state = side.ask("state")
-        return bool(state["ready"]) and set(state["kinds"]) == set(self.kinds)
-
-    def ask(self, do: str, **more: object) -> tuple[dict[str, Any], dict[str, Any]]:
-        near, far = (side.ask(do, **more) for side in self.sides)
-        return near, far
-
-    def state(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        return self.ask("state")
-
-    def is_back(self) -> bool:
-        return all(
-            kind["sound"] is not None and kind["picture"] is not None and kind["connected"]
-            for side in self.state()
-            for kind in side["kinds"].values()
-        ) and all(side["inbox"]["connected"] for side in self.state())
-
-    def close(self) -> None:
-        for side in (self.near, self.far):
-            if side is not None:
-                side.close()
-
-
-@contextmanager
-def a_pair(stack: LocalStack, kinds: tuple[str, ...]) -> Iterator[Pair]:
-    pair = Pair(stack, kinds)
-    try:
-        yield pair
-    finally:
-        pair.close()
-
-
-def until(holds: Callable[[], bool], patience_s: float = PATIENCE_S) -> bool:
-    over = time.monotonic() + patience_s
-    while not holds():
-        if time.monotonic() > over:
-            return False
-        time.sleep(0.02)
-    return True
-
-
 # -- one fault --------------------------------------------------------------------------------------
 
 
 def of_link(pair: Pair, fault: str) -> list[Outcome]:
     length_s = CUTS.get(fault)
     time.sleep(SETTLE_S)
-    pair.ask("begin")
-    began = time.monotonic()
-    if length_s is None:
-        pair.link.cut("signal half-open")
-        until(lambda: all(kind["told"] for kind in pair.state()[1]["kinds"].values()), HALF_OPEN_S)
-        until(lambda: all(kind["connected"] for kind in pair.state()[1]["kinds"].values()), HALF_OPEN_S)
-    else:
-        pair.link.cut()
-        time.sleep(length_s)
-    with COMES_BACK:
+    with ExitStack() as turn:
+        if is_short := length_s is not None and length_s <= SHORT_S:
+            turn.enter_context(COMES_BACK)  # a wait would make another fault of it
+        pair.ask("begin")
+        began = time.monotonic()
+        if length_s is None:
+            pair.link.cut("signal half-open")
+            until(lambda: all(kind["told"] for kind in pair.state()[1]["kinds"].values()), HALF_OPEN_S)
+            until(lambda: all(kind["connected"] for kind in pair.state()[1]["kinds"].values()), HALF_OPEN_S)
+        else:
+            pair.link.cut()
+            time.sleep(length_s)
+        if not is_short:
+            turn.enter_context(COMES_BACK)
         pair.link.mend()
         pair.ask("mended", at=time.monotonic())
         until(pair.is_back, HOLDS_UP_S)
