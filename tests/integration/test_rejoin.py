@@ -99,6 +99,18 @@ def test_call_when_the_media_server_restarts_goes_on(
     two.answering.status.wait_for(S.ENDED, timeout=10)
 
 
+def test_room_when_the_media_server_has_lost_it_is_there_when_a_party_asks(own_people: People) -> None:
+    """A restart may be shorter than the pauses between the engine's looks at it."""
+    two = TwoInACall(own_people)
+    two.stack.kill("livekit")
+    two.stack.start("livekit")
+    call = two.door.client._api.get_call(two.call_id, Deadline(5, 5, "asking"))
+    assert call.media_ready is True
+    rooms: Any = _twirp(two.stack, "ListRooms", {"names": [two.call_id]})["rooms"]
+    assert [room["name"] for room in rooms] == [two.call_id]
+    two.hear_each_other()
+
+
 def test_call_when_the_media_server_is_frozen_says_so_at_once_and_goes_on(own_people: People) -> None:
     """Nothing comes, and no connection ends: what a cut of the link looks like. The core says it after 15 s."""
     two = TwoInACall(own_people)

@@ -205,6 +205,31 @@ def test_link_when_the_figures_of_it_are_late_is_not_lost(
     eventually(lambda: watched.told == [False], "the loss is told")
 
 
+def test_link_when_the_media_server_was_gone_is_not_waited_for(
+    watched: Watched, server: MediaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that is there now knows nothing of this connection, however short the time between was."""
+    monkeypatch.setattr(link, "MENDS_ITSELF_S", 3600.0)
+    server.sends = server.is_open = False
+    eventually(lambda: watched.told == [False], "the loss is told")
+    assert watched.watch.door is not None
+    watched.watch.door.was_refused = True
+    server.is_open = True
+    eventually(lambda: watched.given_up == 1, "it is given up")
+
+
+def test_knock_when_nobody_listens_notes_that_it_was_refused(server: MediaServer) -> None:
+    """A link that is cut refuses nothing."""
+    door = link.Door(loop_thread(), server.url)
+    server.is_open = False
+    assert loop_thread().run(door.knock, deadline=Deadline(5.0, 5.0, "knocking")) is False
+    assert not door.was_refused
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        door = link.Door(loop_thread(), f"ws://127.0.0.1:{gone.getsockname()[1]}")
+    assert loop_thread().run(door.knock, deadline=Deadline(5.0, 5.0, "knocking")) is False
+    assert door.was_refused
+
+
 def test_link_when_it_is_there_again_and_the_connection_hears_nothing_is_given_up_once(
     watched: Watched, server: MediaServer
 ) -> None:

@@ -45,7 +45,8 @@ LOST_S = 3.0
 asked for again, and waited for twice as long, since this machine may be slow."""
 KNOCK_S = 0.5
 MENDS_ITSELF_S = 4.0
-"""A loss that was shorter than this is left to the connection: ICE finds the link again within a second."""
+"""A loss that was shorter than this is left to the connection: ICE finds the link again within a second. Not when
+the media server was gone meanwhile: it knows nothing of the connection any more."""
 LONG_SHUT_S = 150.0
 """A door that was shut for so long is knocked at less."""
 AGAIN_S = 0.1
@@ -74,6 +75,8 @@ class Door:
         self.port = parts.port or (80 if self._is_plain else 443)
         self._address: str | None = None
         self._shut_since = float("inf")
+        self.was_refused = False
+        """The machine answered, and nobody listened: whoever did is gone, with all that it knew of its rooms."""
 
     async def look_up(self) -> None:
         """Resolves the name once, while it can be: in a loss of the link names cannot."""
@@ -123,7 +126,8 @@ class Door:
                 return bool(await reader.read(1))
             finally:
                 writer.close()
-        except OSError:
+        except OSError as error:
+            self.was_refused = self.was_refused or isinstance(error, ConnectionRefusedError)
             return False
 
 
@@ -232,7 +236,7 @@ class LinkWatch:
             await self._look(room, hearing)
             publishes = self._publishes()
             if hearing.left_s(self._now(), publishes=publishes) > 0:
-                self._was_open = False
+                self._was_open = door.was_refused = False
                 is_deaf = await self._is_signal_lost(door)
                 self._found(heard=not is_deaf)
                 self._listen_for_others(hearing)
@@ -248,7 +252,7 @@ class LinkWatch:
                 self._is_lost or self._core_reconnects or hearing.is_blocked(self._now(), publishes=publishes)
             ):
                 self._found(heard=False)
-                if self._is_too_late(hearing):
+                if self._is_too_late(hearing, door):
                     return
 
     async def _pause(self, pause_s: float) -> None:
@@ -324,11 +328,12 @@ class LinkWatch:
             self._are_silent = silent
             self._others(silent)
 
-    def _is_too_late(self, hearing: Hearing) -> bool:
+    def _is_too_late(self, hearing: Hearing, door: Door) -> bool:
         """Gives the connection up, when a new one comes sooner than it would hear anything again."""
         was_open, self._was_open = self._was_open, True  # in between something might have been heard
         now = self._now()
-        if self._give_up is None or not was_open or hearing.silent_s(now) < MENDS_ITSELF_S:
+        mends_itself = hearing.silent_s(now) < MENDS_ITSELF_S and not door.was_refused
+        if self._give_up is None or not was_open or mends_itself:
             return False
         _log.info("nothing was heard for %.1f s and the media server can be reached", hearing.silent_s(now))
         self._give_up()

@@ -113,6 +113,14 @@ class CallService:
             await self._rooms.ensure(record.call_id)
         return self.get(record.call_id), not is_new
 
+    async def to_return_to(self, record: CallRecord, party: str) -> CallRecord:
+        """The call of a party that may join its room again: that is there, also when the media server has lost it
+        in a restart that nobody noticed. Waits a moment for it at most.
+        """
+        if record.is_open and (party == record.caller or record.call.answered_at is not None):
+            await self._rooms.ensure(record.call_id)
+        return self.get(record.call_id)
+
     def has_media(self, record: CallRecord) -> bool | None:
         """Whether sound and picture can flow in an open call; None: that is not known, or it is over."""
         return self._rooms.is_ready(record.call_id) if record.is_open else None
