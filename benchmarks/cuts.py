@@ -5,8 +5,8 @@
 A pair is two processes (`benchmarks.cut_party`): the far one is in a call, or has a seat, or hosts a live stream
 and watches another, and its link is cut for 1 to 120 s, TCP and UDP, both ways; or its signal connection is
 half-open while media flows. Several pairs have links of their own, which come back one after the other. Then the
-media server is killed and stopped, the engine and the broker killed, each for 3 s, with one pair that takes part
-in all of these at once; last, the far side of a call is frozen or killed, speaking or with all muted.
+media server is killed and stopped, the engine and the broker killed, each for 3 s; last, the far side of a call is
+frozen or killed, speaking or with all muted.
 
 Bars, in seconds: told 2; sound 1 and picture 2 after the link or the server; a lost peer told 8; the inbox's
 `connected` false 10; nothing lost, nothing interrupted by engine or broker. Needs root, `unshare`, `ip` and `nft`;
@@ -210,7 +210,8 @@ class Run:
                 random.Random(kinds[0]).shuffle(todo)
                 work += [(kinds, todo[at :: self._pairs]) for at in range(self._pairs)]
             list(pool.map(lambda one: self._links(*one), work))
-            self._servers([fault for fault in self._faults if fault in SERVERS])
+            for kinds in TAKES_PART:
+                self._servers(kinds, [fault for fault in self._faults if fault in SERVERS])
             peers = [fault for fault in self._faults if fault in PEERS for _ in range(self._times)]
         with ThreadPoolExecutor(self._pairs) as pool:
             list(pool.map(lambda fault: self._note(of_peer(self._stack, fault)), peers))
@@ -225,10 +226,10 @@ class Run:
                     if any(one.lost for one in outcomes):
                         break
 
-    def _servers(self, faults: list[str]) -> None:
+    def _servers(self, kinds: tuple[str, ...], faults: list[str]) -> None:
         todo = [fault for fault in faults for _ in range(self._times)]
         while todo:
-            with a_pair(self._stack, KINDS) as pair:
+            with a_pair(self._stack, kinds) as pair:
                 while todo:
                     outcomes = of_server(pair, self._stack, todo.pop(0))
                     self._note(outcomes)
