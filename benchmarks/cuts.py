@@ -1,4 +1,4 @@
-"""How soon a cut link and a lost peer are told, and sound and picture are back: calls, seats and streams at once.
+"""How soon a cut link and a lost peer are told, and sound and picture are back: calls, seats and streams.
 
     python -m benchmarks.cuts [--times 20] [--pairs 2] [--faults cut-1,cut-3,...,peer-killed-muted] [--json]
 
@@ -10,7 +10,7 @@ frozen or killed, speaking or with all muted.
 
 Bars, in seconds: told 2; sound 1 and picture 2 after the link or the server; a lost peer told 8; the inbox's
 `connected` false 10; nothing lost, nothing interrupted by engine or broker. Needs root, `unshare`, `ip` and `nft`;
-20 times each take some hours on two cores. The machine's load is said: beside other work the figures say little.
+20 times each take an hour and a half. The machine's load is said: beside other work the figures say little.
 """
 
 from __future__ import annotations

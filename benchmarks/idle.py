@@ -84,6 +84,8 @@ class Waiting:
     threads: int
     core_loaded: bool
     wakeups_of_threads: tuple[float, ...]
+    came_or_went: int
+    """Threads of which some switches are not known."""
 
     @property
     def holds(self) -> bool:
@@ -96,6 +98,7 @@ class Waiting:
             f"{self.name}: {self.wakeups_per_s:.2f} wake-ups a second ({whose}), "
             f"{self.cpu_ms_per_min:.0f} ms of CPU a minute, {self.resident_mib:.1f} MiB, {self.threads} threads"
             f"{', the media core loaded' if self.core_loaded else ''}"
+            f"{f', {self.came_or_went} threads came or went' if self.came_or_went else ''}"
         )
 
 
@@ -131,6 +134,7 @@ def watch(name: str, process: int, seconds: float) -> Waiting:
         threads=len(after),
         core_loaded="livekit_ffi" in maps,
         wakeups_of_threads=tuple(round(rate, 3) for rate in rates),
+        came_or_went=len(before.keys() ^ after.keys()),
     )
 
 

@@ -13,7 +13,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 
 CUTS = ("link", "udp", "signal half-open")
@@ -76,15 +75,6 @@ class Link:
     def mend(self) -> None:
         """Lets everything pass."""
         _nft(f"flush chain inet links {self._chain}")
-
-    def cut_for(self, seconds: float, kind: str = "link") -> float:
-        """Cuts it for so long. Returns the moment at which it was mended (`time.monotonic`). Blocks."""
-        self.cut(kind)
-        try:
-            time.sleep(seconds)
-        finally:
-            self.mend()
-        return time.monotonic()
 
     def _mark_new(self) -> None:
         """Marks the connections that begin from now on with a number of their own."""

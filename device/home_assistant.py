@@ -190,7 +190,7 @@ class HomeAssistant:
         """How long to wait for the broker; what is published meanwhile is sent at once."""
         if self.problem is not None or self._stopping.is_set():
             return 1.0
-        return min(KEEPALIVE_S, client.keepalive or KEEPALIVE_S) / 3  # the broker may ask for more pings
+        return (client.keepalive or KEEPALIVE_S) / 3  # as the broker wishes; 0: no pings
 
     def _new_client(self) -> Client:
         from paho.mqtt.client import Client, MQTTv5

@@ -32,9 +32,10 @@ class ClientConfig:
     call_poll_s: float = 2.0
     """How often the engine is asked about a call whose state no message has told for this long."""
     ring_poll_s: float = 4.0
-    """How often the engine is asked for ringing calls while no messages can come."""
+    """How often the engine is asked for ringing calls while no messages can come, anything rings, or it did not
+    answer."""
     ring_check_s: float = 20.0
-    """How often it is asked while they do, in case the broker has lost one: a call rings for 30 s."""
+    """How often it is asked else, in case the broker has lost a message: a call rings for 30 s."""
     room_poll_s: float = 5.0
     """How often the engine is asked for seats or stage while it never pushes any (the vendor's might not)."""
     video_linger_s: float = 2.0

@@ -61,8 +61,9 @@ DEAD_LINK_S = 8
 """A connection of which nothing is heard for so long is over, by the kernel's own probes (Linux), which wake up
 nobody: the inbox's `connected` is right ten seconds after a lost link."""
 _PROBES = {"TCP_KEEPIDLE": 3, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": 5, "TCP_USER_TIMEOUT": DEAD_LINK_S * 1000}
-KEEPALIVE_S = 60 if all(hasattr(socket, name) for name in _PROBES) else DEAD_LINK_S // 2
-"""A broker whose kernel answers and which does not itself is noticed within twice this."""
+KEEPALIVE_S = 60
+"""A broker whose kernel answers and which does not itself is noticed within twice this. Where the kernel does not
+probe, pings do, each `DEAD_LINK_S / 2`; a broker may ask for more of them."""
 
 _ANSWER_TIMEOUT_S = 5.0
 _BETWEEN_ATTEMPTS = Backoff(first_s=0.2, most_s=1.0)
@@ -319,7 +320,9 @@ class _Line:
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho leaves it untyped
         properties.SessionExpiryInterval = SESSION_EXPIRY_S
         properties.MaximumPacketSize = _MAX_PACKET_BYTES
-        client.connect_async(broker.host, broker.port, KEEPALIVE_S, clean_start=False, properties=properties)
+        is_probed = all(hasattr(socket, name) for name in _PROBES)
+        keepalive_s = KEEPALIVE_S if is_probed else DEAD_LINK_S // 2
+        client.connect_async(broker.host, broker.port, keepalive_s, clean_start=False, properties=properties)
         return client
 
     def _bind(self, attempt: _Attempt) -> None:
@@ -402,12 +405,8 @@ class _Line:
                 return
             if not attempt.up_at is not None and time.monotonic() > answer_by:
                 raise TimeoutError("the broker accepted the connection and stayed silent")
-            pings_each_s = (
-                client.keepalive or KEEPALIVE_S
-            )  # the broker may ask for more than we did; 0: for none
-            self._wait_and_serve(
-                client, sock, min(KEEPALIVE_S, pings_each_s) if attempt.up_at is not None else 0.5
-            )
+            idle_s = client.keepalive or KEEPALIVE_S  # as the broker wishes; 0: no pings
+            self._wait_and_serve(client, sock, idle_s if attempt.up_at is not None else 0.5)
         if attempt.up_at is not None:
             self._say_goodbye(client)
 

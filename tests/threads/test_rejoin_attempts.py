@@ -25,16 +25,41 @@ class Lost:
     def __init__(self, work: WorkLane) -> None:
         self.work = work
         self.wanted = True
-        self.attempts = 0
+        self.deadlines: list[Deadline] = []
         self.given_up: list[UTDStreamException] = []
         self.enter: Callable[[], object] = lambda: None
+        self.is_door_open: Callable[[], bool] = lambda: True
+        self.is_asking: Callable[[], bool] = lambda: True
         self.rejoin = Rejoin(
-            work, "room", enter=self._enter, is_wanted=lambda: self.wanted, gave_up=self.given_up.append
+            work,
+            "room",
+            enter=self._enter,
+            is_wanted=lambda: self.wanted,
+            gave_up=self.given_up.append,
+            knock=lambda: self.is_door_open(),
+            is_asking=lambda: self.is_asking(),
         )
 
+    @property
+    def attempts(self) -> int:
+        return len(self.deadlines)
+
     def _enter(self, deadline: Deadline) -> None:
-        self.attempts += 1
+        self.deadlines.append(deadline)
         self.enter()
+
+    def is_stuck(self, seconds: float = 60.0) -> None:
+        """An attempt of which nothing comes for so long, or until it is cut."""
+        answer: Mailbox[None] = Mailbox()
+        come = threading.Timer(seconds, answer.put, [None])
+        come.daemon = True
+        come.start()
+        try:
+            self.deadlines[-1].get(answer)
+        except Empty:
+            raise self.deadlines[-1].error() from None
+        finally:
+            come.cancel()
 
     def work_is_done(self) -> None:
         done = threading.Event()
@@ -106,87 +131,42 @@ def test_rejoin_when_the_room_ends_for_good_and_the_attempt_fails_is_not_tried_a
 
 
 def test_rejoin_when_the_media_servers_door_opens_in_a_pause_tries_at_once(
-    work: WorkLane, monkeypatch: pytest.MonkeyPatch
+    lost: Lost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A restart is found sooner than the pauses are long."""
     monkeypatch.setattr(Backoff, "pause_s", lambda self, failures: 600.0)
     is_open = threading.Event()
-    entered = threading.Event()
-    rejoining = Rejoin(
-        work,
-        "room",
-        enter=lambda _: entered.set(),
-        is_wanted=lambda: True,
-        gave_up=lambda _: None,
-        knock=is_open.is_set,
-    )
-    assert rejoining.begins("SIGNAL_CLOSE")
-    eventually(lambda: rejoining._was_shut, "it has knocked")
+    lost.is_door_open = is_open.is_set
+    assert lost.rejoin.begins("SIGNAL_CLOSE")
+    eventually(lambda: lost.rejoin._was_shut, "it has knocked")
     is_open.set()
-    assert entered.wait(10)
+    eventually(lambda: not lost.rejoin.is_under_way, "it is joined", 10)
 
 
-def test_rejoin_when_the_door_opens_beside_an_attempt_that_is_stuck_tries_anew(
-    work: WorkLane, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rejoin_when_the_door_opens_beside_an_attempt_that_is_stuck_tries_anew(lost: Lost) -> None:
     """What it sent while the link was cut is lost; it would wait for seconds more."""
-    monkeypatch.setattr(rejoin, "BETWEEN_ATTEMPTS", Backoff(first_s=0.001, most_s=0.001))
     is_open = threading.Event()
-    attempts: list[Deadline] = []
-    entered = threading.Event()
+    lost.is_door_open = is_open.is_set
 
-    def enter(deadline: Deadline) -> None:
-        attempts.append(deadline)
-        if len(attempts) > 1:
-            entered.set()
-            return
-        is_open.set()
-        with pytest.raises(Empty):
-            deadline.get(Mailbox())
-        raise deadline.error()
+    def enter() -> None:
+        if lost.attempts == 1:
+            is_open.set()
+            lost.is_stuck()
 
-    rejoining = Rejoin(
-        work, "room", enter=enter, is_wanted=lambda: True, gave_up=lambda _: None, knock=is_open.is_set
-    )
-    assert rejoining.begins("SIGNAL_CLOSE")
-    assert entered.wait(10), "it did not wait for the 20 seconds of an attempt"
-    assert len(attempts) == 2
+    lost.enter = enter
+    assert lost.rejoin.begins("SIGNAL_CLOSE")
+    eventually(lambda: not lost.rejoin.is_under_way, "it did not wait for the 20 seconds of an attempt", 10)
+    assert lost.attempts == 2
 
 
-def test_rejoin_when_an_attempt_was_cut_leaves_the_next_one_its_time(
-    work: WorkLane, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rejoin_when_an_attempt_was_cut_leaves_the_next_one_its_time(lost: Lost) -> None:
     """A door that is knocked at over a slow link seems shut now and then: no attempt would ever be done."""
-    monkeypatch.setattr(rejoin, "BETWEEN_ATTEMPTS", Backoff(first_s=0.001, most_s=0.001))
-    attempts: list[bool] = []
     knocks = itertools.count()
-    entered = threading.Event()
-
-    def enter(deadline: Deadline) -> None:
-        try:
-            deadline.get(Mailbox()) if not attempts else patiently_for(1.0, deadline)
-        except Empty:
-            attempts.append(False)
-            raise deadline.error() from None
-        attempts.append(True)
-        entered.set()
-
-    def patiently_for(seconds: float, deadline: Deadline) -> None:
-        done: Mailbox[None] = Mailbox()
-        threading.Timer(seconds, done.put, [None]).start()
-        deadline.get(done)
-
-    rejoining = Rejoin(
-        work,
-        "room",
-        enter=enter,
-        is_wanted=lambda: True,
-        gave_up=lambda _: None,
-        knock=lambda: next(knocks) % 2 == 1,  # shut before each attempt, open beside it
-    )
-    assert rejoining.begins("SIGNAL_CLOSE")
-    assert entered.wait(10)
-    assert attempts == [False, True]
+    lost.is_door_open = lambda: next(knocks) % 2 == 1  # shut before each attempt, open beside it
+    lost.enter = lambda: lost.is_stuck(60.0 if lost.attempts == 1 else 1.0)
+    assert lost.rejoin.begins("SIGNAL_CLOSE")
+    eventually(lambda: not lost.rejoin.is_under_way, "it is joined", 10)
+    assert lost.attempts == 2
 
 
 def test_rejoin_when_an_attempt_fails_by_a_fault_of_ours_tries_again(lost: Lost) -> None:
@@ -202,37 +182,22 @@ def test_rejoin_when_an_attempt_fails_by_a_fault_of_ours_tries_again(lost: Lost)
     assert lost.attempts == 2
 
 
-def test_rejoin_when_an_attempt_has_come_to_the_media_server_does_not_cut_it(
-    work: WorkLane, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rejoin_when_an_attempt_has_come_to_the_media_server_does_not_cut_it(lost: Lost) -> None:
     """The core finishes what it began, and the next attempt would wait for that."""
-    monkeypatch.setattr(rejoin, "BETWEEN_ATTEMPTS", Backoff(first_s=0.001, most_s=0.001))
     is_open = threading.Event()
-    deadlines: list[Deadline] = []
-    knocked = threading.Semaphore(0)
+    lost.is_door_open = is_open.is_set
+    looked = threading.Semaphore(0)
+    lost.is_asking = lambda: bool(looked.release())  # False: it has come there
 
-    def is_asking() -> bool:
-        knocked.release()
-        return False
-
-    def enter(deadline: Deadline) -> None:
-        deadlines.append(deadline)
+    def enter() -> None:
         is_open.set()
         for _ in range(3):
-            assert knocked.acquire(timeout=10)
+            assert looked.acquire(timeout=10)
 
-    rejoining = Rejoin(
-        work,
-        "room",
-        enter=enter,
-        is_wanted=lambda: True,
-        gave_up=lambda _: None,
-        knock=is_open.is_set,
-        is_asking=is_asking,
-    )
-    assert rejoining.begins("SIGNAL_CLOSE")
-    eventually(lambda: not rejoining.is_under_way, "it is joined")
-    assert [deadline.passed for deadline in deadlines] == [False]
+    lost.enter = enter
+    assert lost.rejoin.begins("SIGNAL_CLOSE")
+    eventually(lambda: not lost.rejoin.is_under_way, "it is joined", 10)
+    assert [deadline.passed for deadline in lost.deadlines] == [False]
 
 
 def test_rejoin_when_the_engine_knows_no_such_room_is_given_up(lost: Lost) -> None:

@@ -508,7 +508,7 @@ def test_connection_when_the_broker_asks_for_more_pings_gives_them(sink: Sink) -
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="the kernel has no such probes")
 def test_connection_when_up_is_watched_by_the_kernel(sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody is waken up for it. Where a kernel has none of this, what it has is used."""
+    """Nobody is woken up for it. Where a kernel has none of this, what it has is used."""
     with socket.create_server(("127.0.0.1", 0)) as far, socket.create_connection(far.getsockname()) as near:
         mqtt._have_probed(near)
         silent_s = near.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) + near.getsockopt(

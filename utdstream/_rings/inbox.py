@@ -8,8 +8,8 @@ what the inbox needs of them.
    as initiating or ringing, for this identity, unexpired by the engine's clock (its own word; no proxy's `Date`).
 2. A call id rings once for ever. A second press of the button is a new call id and rings again.
 3. A ring whose message is lost is found by asking: at the start, when the transport comes up or goes down, every
-   `config.ring_poll_s` while it is down, and every `config.ring_check_s` while it is up (a broker may lose what it
-   accepted): one small GET on a kept connection.
+   `config.ring_poll_s` while it is down, anything rings or the engine did not answer, and every
+   `config.ring_check_s` else (a broker may lose what it accepted): one small GET.
 4. A cancel is confirmed too, told once, and only for a call that rang here and was not answered here.
 5. The transport's thread only decodes and hands over; asking happens on the work lane (`keeper`),
    callbacks on the events lane. Every table (`book`) is bounded; a message for which there is no room

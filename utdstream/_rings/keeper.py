@@ -19,7 +19,7 @@ from typing import Protocol
 
 from utdstream._rings.book import CancelReason, Live, OwnAnswer, RingBook, Todo, is_expired, reason_of
 from utdstream._threads.deadline import Deadline
-from utdstream._threads.lanes import Timer, WorkLane
+from utdstream._threads.lanes import WorkLane
 from utdstream._wire import messages
 from utdstream._wire.call_states import UNANSWERED_STATES
 from utdstream.backoff import Backoff
@@ -80,9 +80,8 @@ class RingKeeper:
         self._work = WorkLane(f"utdstream-work-inbox-{identity}", report)
         self._lock = threading.RLock()
         self._book = RingBook(identity)
-        self._next_poll: Timer | None = None
         self._polls_planned = 0
-        """A poll that is not the newest that was planned plans no other: one chain, whoever began it."""
+        """A poll that is not the newest that was planned does nothing, and plans no other: one chain."""
         self._is_far = False
         """The next poll is further away than it should be while anything rings."""
         self._messages_come = False
@@ -236,17 +235,16 @@ class RingKeeper:
     def _poll_after(self, delay_s: float) -> None:
         """Plans the next poll, in place of one that is planned for later."""
         with self._lock:
-            if self._next_poll is not None:
-                self._next_poll.cancel()
             self._polls_planned += 1
             self._is_far = delay_s > self._config.ring_poll_s
             again = partial(self._poll_and_plan, self._polls_planned)
-            self._next_poll = self._work.call_later(delay_s, again)
+            self._work.call_later(delay_s, again)
 
     def _poll_and_plan(self, number: int) -> None:
+        if number != self._polls_planned:
+            return
         try:
-            if number == self._polls_planned:
-                self._poll()
+            self._poll()
         finally:
             with self._lock:
                 if number == self._polls_planned:

@@ -166,7 +166,7 @@ class Rejoin:
 
     def _cut_when_open(self, deadline: Deadline, over: threading.Event) -> None:
         while not over.wait(BETWEEN_KNOCKS_S):
-            if self._is_asking() and self._knock() and self._is_asking():
+            if self._is_asking() and self._knock() and self._is_asking() and not over.is_set():
                 self._was_cut = True
                 deadline.cut()
                 return

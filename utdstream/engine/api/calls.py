@@ -79,7 +79,7 @@ class CallHandlers:
         if ask.asker.identity is None:
             return self._answer(record)
         calls.only_party(record, ask.asker.identity)
-        record = await self._service.to_return_to(record, ask.asker.identity)
+        record = await self._service.with_room(record)
         return Answer(self._with_token(record, ask.asker.identity, ask))
 
     async def list(self, ask: Ask) -> Answer:

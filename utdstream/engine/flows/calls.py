@@ -113,11 +113,11 @@ class CallService:
             await self._rooms.ensure(record.call_id)
         return self.get(record.call_id), not is_new
 
-    async def to_return_to(self, record: CallRecord, party: str) -> CallRecord:
-        """The call of a party that may join its room again: that is there, also when the media server has lost it
-        in a restart that nobody noticed. Waits a moment for it at most.
+    async def with_room(self, record: CallRecord) -> CallRecord:
+        """The call as it is now. The parties of one that was answered may join its room again: it is there then,
+        also when the media server has lost it in a restart that nobody noticed. Waits a moment for it at most.
         """
-        if record.is_open and (party == record.caller or record.call.answered_at is not None):
+        if record.is_open and record.call.answered_at is not None:
             await self._rooms.ensure(record.call_id)
         return self.get(record.call_id)
 
